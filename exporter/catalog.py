@@ -1,0 +1,116 @@
+"""
+The catalog: every namespaced sysctl that may be read. Loads catalog.yaml.
+
+It is the only list of names that ever reaches an open(2): secrets and
+write-only files are not in it, so no configuration can ask for them.
+"""
+
+import difflib
+import fnmatch
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import resources
+from typing import Literal
+
+import msgspec
+
+from exporter.model import Class, Frozen, Kind, SettableBy, Sysctl
+
+Profile = Literal["default", "all"]
+
+_BRACES = re.compile(r"\{([^}]*)\}")
+
+
+class Entry(Frozen, kw_only=True):
+    """
+    One sysctl of the catalog, with what people need to know of it.
+
+    profile: "default" for those that are read unless told otherwise; the order
+    of the file is the order of importance.
+    """
+
+    name: str
+    kind: Kind
+    scope: Class = msgspec.field(name="class")
+    settable_by: SettableBy
+    why: str
+    fields: tuple[str, ...] = ()
+    comparable: bool = msgspec.field(default=True, name="drift")
+    profile: Profile = "all"
+
+    def sysctl(self) -> Sysctl:
+        """Return what a reader of values needs of it."""
+        return Sysctl(
+            name=self.name,
+            kind=self.kind,
+            scope=self.scope,
+            settable_by=self.settable_by,
+            fields=self.fields,
+            comparable=self.comparable,
+        )
+
+
+class UnknownSysctlError(ValueError):
+    """A pattern that matches nothing in the catalog."""
+
+
+def load() -> list[Entry]:
+    """Return the catalog in order of importance, braces expanded."""
+    text = resources.files("exporter").joinpath("catalog.yaml").read_bytes()
+    return parse(text)
+
+
+def parse(text: bytes) -> list[Entry]:
+    """Return the entries of a catalog file."""
+    entries = msgspec.yaml.decode(text, type=list[Entry])
+    return [
+        msgspec.structs.replace(entry, name=name)
+        for entry in entries
+        for name in expand(entry.name)
+    ]
+
+
+def expand(name: str) -> Iterator[str]:
+    """
+    Return the names that a name with braces stands for.
+
+    >>> list(expand("net.ipv4.conf.{all,default}.rp_filter"))
+    ['net.ipv4.conf.all.rp_filter', 'net.ipv4.conf.default.rp_filter']
+    """
+    pieces = _BRACES.split(name)
+    choices = [
+        piece.split(",") if at % 2 else [piece] for at, piece in enumerate(pieces)
+    ]
+    return ("".join(parts) for parts in itertools.product(*choices))
+
+
+def select(
+    entries: Sequence[Entry],
+    *,
+    profile: Profile,
+    include: Iterable[str],
+    exclude: Iterable[str],
+) -> list[Entry]:
+    """
+    Return the entries of *profile* with the globs of *include*, less *exclude*.
+
+    Raises UnknownSysctlError for a glob that matches nothing in the catalog.
+    """
+    chosen = {e.name for e in entries if profile in ("all", e.profile)}
+    names = [e.name for e in entries]
+    for pattern in include:
+        chosen |= _matches(pattern, names)
+    for pattern in exclude:
+        chosen -= _matches(pattern, names)
+    return [e for e in entries if e.name in chosen]
+
+
+def _matches(pattern: str, names: Sequence[str]) -> set[str]:
+    found = set(fnmatch.filter(names, pattern.replace("/", ".")))
+    if not found:
+        near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.5)
+        hint = f"; the nearest is {near[0]}" if near else ""
+        message = f"no sysctl in the catalog matches {pattern!r}{hint}"
+        raise UnknownSysctlError(message)
+    return found

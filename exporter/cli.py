@@ -1,0 +1,276 @@
+"""The commands: `serve` (default) and `snapshot`."""
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+import msgspec
+
+from exporter import __version__, config, logs
+from exporter.catalog import UnknownSysctlError
+from exporter.collect import Collector
+from exporter.config import Config, ConfigError
+from exporter.model import Parcel, Problem
+
+PROG = "netns-sysctl-exporter"
+
+IDLE_SECONDS = 15.0
+"""Without scrapes, how often to look anyway: short-lived rechecks stay cheap."""
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+
+log = logging.getLogger(__name__)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's grammar."""
+    flags = _config_flags()
+    root = argparse.ArgumentParser(
+        prog=PROG,
+        description="Exports the sysctls of every network namespace on this node.",
+        epilog=f"Without a command: serve. `{PROG} COMMAND --help` shows its flags.",
+    )
+    version = f"{PROG} {__version__}"
+    root.add_argument("--version", action="version", version=version)
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    serve = commands.add_parser(
+        "serve", parents=[flags], help="serve /metrics (the default)"
+    )
+    serve.add_argument(
+        "--web.listen-address",
+        metavar="HOST:PORT",
+        help="where to listen (default :10128, every address)",
+    )
+    snapshot = commands.add_parser(
+        "snapshot", parents=[flags], help="read the node once and print what it holds"
+    )
+    snapshot.add_argument(
+        "--format",
+        choices=("json", "prom"),
+        default="json",
+        help="the whole snapshot, or its metrics for a textfile collector",
+    )
+    snapshot.add_argument(
+        "-o", "--output", metavar="FILE", help="write FILE in one step, not stdout"
+    )
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code: 0, 1 failed, 2 wrong usage."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--server-role"]:
+        return _server_role(words[1:])
+    if not words or (words[0].startswith("-") and words[0] not in _ROOT_FLAGS):
+        words.insert(0, "serve")
+    arguments = vars(parser().parse_args(words))
+    try:
+        settings = config.load(arguments["config.file"], _flags_given(arguments))
+        logs.set_up(settings.log.level, settings.log.format)
+        if arguments["command"] == "snapshot":
+            return _snapshot(settings, arguments["format"], arguments["output"])
+        return _serve(settings)
+    except (ConfigError, UnknownSysctlError) as error:
+        sys.stderr.write(f"{PROG}: {error}\n")
+        return EXIT_USAGE
+    except OSError as error:
+        sys.stderr.write(f"{PROG}: {error}\n")
+        return EXIT_FAILURE
+
+
+_ROOT_FLAGS = {"-h", "--help", "--version"}
+
+_CHOICES = {
+    "sysctls.profile": config.PROFILES,
+    "log.level": config.LOG_LEVELS,
+    "log.format": config.LOG_FORMATS,
+}
+
+_REPEATED = {"sysctls.include", "sysctls.exclude"}
+
+_HELP = {
+    "sysctls.profile": "which sysctls to read: about 40, or all of the catalog",
+    "sysctls.include": "read these as well: a glob, repeatable",
+    "sysctls.exclude": "but not these: a glob, repeatable",
+    "sysctls.max_fds": "sysctl files to hold open at most (default 65536)",
+    "path.procfs": "where the node's proc is mounted (default /proc)",
+    "path.rootfs": "where the node's root is mounted (default /)",
+    "log.level": "the least severe messages to log (default info)",
+    "log.format": "how to log (default logfmt)",
+}
+
+
+def _config_flags() -> argparse.ArgumentParser:
+    flags = argparse.ArgumentParser(add_help=False)
+    flags.add_argument("--config.file", metavar="FILE", help="YAML configuration")
+    for key, text in _HELP.items():
+        options: dict[str, Any] = {"dest": key, "help": text}
+        if key in _CHOICES:
+            options["choices"] = _CHOICES[key]
+        elif key in _REPEATED:
+            options |= {"action": "append", "metavar": "GLOB"}
+        elif key == "sysctls.max_fds":
+            options |= {"type": _natural, "metavar": "N"}
+        else:
+            options["metavar"] = "DIR"
+        flags.add_argument(f"--{key.replace('_', '-')}", **options)
+    return flags
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        message = f"{text!r} is not a number from 0 up"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def _flags_given(arguments: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the flags that were given, as config sections."""
+    given: dict[str, dict[str, Any]] = {}
+    for key in (*_HELP, "web.listen_address"):
+        value = arguments.get(key, arguments.get(key.replace("_", "-")))
+        if value is not None:
+            section, _, name = key.partition(".")
+            ready = tuple(value) if key in _REPEATED else value
+            given.setdefault(section, {})[name] = ready
+    return given
+
+
+def _snapshot(settings: Config, form: str, output: str | None) -> int:
+    collector = Collector(settings, grace=0)
+    parcel = collector.parcel()
+    collector.close()
+    ProblemLog().tell(parcel)
+    body = msgspec.json.encode(parcel) + b"\n" if form == "json" else _prom(parcel)
+    if output is None:
+        sys.stdout.buffer.write(body)
+    else:
+        _write_at_once(output, body)
+    return 0
+
+
+def _prom(parcel: Parcel) -> bytes:
+    from prometheus_client.exposition import generate_latest
+
+    from exporter.metrics import Renderer
+    from exporter.server import Families
+
+    body, rest = Renderer(__version__).render(parcel)
+    return body + generate_latest(Families(rest))
+
+
+def _write_at_once(path: str, body: bytes) -> None:
+    """Write *path* so that a reader sees the old file or the new one, never half."""
+    directory = os.path.dirname(path) or "."
+    fd, draft = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}.")
+    try:
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, 0o644)
+            file.write(body)
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def _serve(settings: Config) -> int:
+    from exporter import privsep
+
+    with contextlib.closing(_listen(settings.web.listen_address)) as listener:
+        collector = Collector(settings)
+        form = [settings.log.level, settings.log.format]
+        pid, channel = privsep.start_server(form, listener)
+    signal.signal(signal.SIGTERM, _end)
+    told = ProblemLog()
+
+    def snapshot() -> bytes:
+        parcel = collector.parcel()
+        told.tell(parcel)
+        return msgspec.json.encode(parcel)
+
+    snapshot()
+    log.info("serving on %s", settings.web.listen_address)
+    try:
+        while True:
+            if privsep.wait_readable(channel, IDLE_SECONDS):
+                privsep.answer(channel, snapshot)
+            else:
+                snapshot()
+    except privsep.PeerGoneError as error:
+        log.error("ending: %s", error)
+        return EXIT_FAILURE
+    except (KeyboardInterrupt, SystemExit):
+        log.info("ending: asked to")
+        return 0
+    finally:
+        _stop(pid)
+
+
+def _end(_signal: int, _frame: object) -> NoReturn:
+    raise SystemExit(0)
+
+
+def _stop(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def _listen(address: str) -> socket.socket:
+    """Bind *address*; without a host, every IPv6 and IPv4 address."""
+    host, port = config.split_address(address)
+    try:
+        if not host and socket.has_dualstack_ipv6():
+            return socket.create_server(
+                ("", port), family=socket.AF_INET6, dualstack_ipv6=True
+            )
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        message = (
+            f"cannot listen on {address}: {error.strerror or error}; "
+            "choose another with --web.listen-address"
+        )
+        raise ConfigError(message) from error
+
+
+def _server_role(words: list[str]) -> int:
+    """Be the unprivileged process: *words* are its fds and its parent, and logging."""
+    from exporter import privsep, server
+
+    fds, level, form = words
+    channel, listener, parent = (int(word) for word in fds.split(","))
+    logs.set_up(level, form)  # type: ignore[arg-type]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the collector ends us
+    serve = server.prepare(
+        socket.socket(fileno=channel), socket.socket(fileno=listener)
+    )
+    privsep.drop_privileges(parent)
+    serve()
+    return 0
+
+
+class ProblemLog:
+    """Says each problem once when it comes and once when it is over."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, Problem] = {}
+
+    def tell(self, parcel: Parcel) -> None:
+        """Log how the problems differ from the last parcel's."""
+        now = {problem.what: problem for problem in parcel.problems}
+        for what in now.keys() - self._told.keys():
+            log.warning("%s: %s; %s", what, now[what].detail, now[what].remedy)
+        for what in self._told.keys() - now.keys():
+            log.info("%s: over", what)
+        self._told = now

@@ -1,0 +1,142 @@
+"""
+The configuration: defaults < YAML file < flags, one frozen Config.
+
+The file is strict: an unknown key is an error that names it and the nearest
+known one.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+
+from exporter.catalog import Profile
+from exporter.model import Frozen
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["logfmt", "json"]
+
+PROFILES = get_args(Profile)
+LOG_LEVELS = get_args(LogLevel)
+LOG_FORMATS = get_args(LogFormat)
+
+_UNKNOWN = re.compile(r"unknown field `(.*)`(?: - at `\$\.?(.*)`)?")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; says where and what to do."""
+
+
+class Sysctls(Frozen, kw_only=True):
+    """
+    Which sysctls to read.
+
+    profile: `default`, about 40, or `all`; include and exclude: globs over the
+    catalog's names, exclude wins; max_fds: how many sysctl files may be held
+    open, each 1.1 KiB of kernel memory, never more than RLIMIT_NOFILE allows.
+    """
+
+    profile: Profile = "default"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_fds: Annotated[int, msgspec.Meta(ge=0)] = 65536
+
+
+class Paths(Frozen, kw_only=True):
+    """
+    Where the node is mounted.
+
+    procfs: its proc; rootfs: its root, for /var/log/pods and mounts.
+    """
+
+    procfs: str = "/proc"
+    rootfs: str = "/"
+
+
+class Web(Frozen, kw_only=True):
+    """listen_address: host:port, :port for every address, or [v6]:port."""
+
+    listen_address: str = ":10128"
+
+
+class Log(Frozen, kw_only=True):
+    """What to log, and how; on standard error."""
+
+    level: LogLevel = "info"
+    format: LogFormat = "logfmt"
+
+
+class Config(Frozen, kw_only=True):
+    """The whole configuration; the YAML file has the same shape."""
+
+    sysctls: Sysctls = Sysctls()
+    path: Paths = Paths()
+    web: Web = Web()
+    log: Log = Log()
+
+
+def load(file: str | None, flags: dict[str, dict[str, Any]]) -> Config:
+    """Return the defaults, overridden by *file*, overridden by *flags*."""
+    config = parse(_read(file), file) if file else Config()
+    sections = {
+        section: msgspec.structs.replace(getattr(config, section), **values)
+        for section, values in flags.items()
+    }
+    return msgspec.structs.replace(config, **sections)
+
+
+def parse(text: bytes, file: str) -> Config:
+    """Return the configuration in *text*; *file* is for the error message."""
+    try:
+        return msgspec.yaml.decode(text or b"{}", type=Config)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        message = f"{file}: {error}{_nearest(str(error))}"
+        raise ConfigError(message) from error
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """
+    Return host and port of a listen address; the host "" means every address.
+
+    >>> split_address("[::1]:10128")
+    ('::1', 10128)
+    """
+    host, _, port = address.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not port.isdecimal() or int(port) > _MAX_PORT or (":" in bare and bare == host):
+        message = (
+            f"listen address {address!r}: want HOST:PORT, :PORT or [IPV6]:PORT "
+            "with a port up to 65535"
+        )
+        raise ConfigError(message)
+    return bare, int(port)
+
+
+_MAX_PORT = 65535
+
+
+def _read(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        message = f"cannot read the configuration {file}: {error.strerror}"
+        raise ConfigError(message) from error
+
+
+def _nearest(message: str) -> str:
+    found = _UNKNOWN.search(message)
+    if not found:
+        return ""
+    near = difflib.get_close_matches(found[1], _keys(Config), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _keys(struct: type[Frozen]) -> list[str]:
+    keys: list[str] = []
+    for field in msgspec.structs.fields(struct):
+        keys.append(field.encode_name)
+        if isinstance(field.type, type) and issubclass(field.type, Frozen):
+            keys += _keys(field.type)
+    return keys

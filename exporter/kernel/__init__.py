@@ -1,0 +1,1 @@
+"""Everything that asks the kernel: /proc, setns(2), sysctl files."""

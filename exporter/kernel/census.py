@@ -1,0 +1,174 @@
+"""
+Who is in which network namespace: processes, threads and bind mounts.
+
+A pass looks at what is new; the recheck, on a slower cadence, looks at
+everything again: it finds processes that moved, threads that live apart from
+their process, and mounts in other mount namespaces than pid 1's.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+
+from exporter.kernel.netns import mount_door, process_door, thread_door
+from exporter.kernel.procfs import MountNs, MountWatch, NsMount, Procfs
+from exporter.model import Ino
+
+_YOUNG_SECONDS = 2.0
+"""A runtime forks in its own namespace and unshares a moment later (runc init)."""
+
+
+class Census:
+    """
+    Where every process, stray thread and mount of a netns is, as last seen.
+
+    clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, procfs: Procfs, rootfs: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._procfs = procfs
+        self._rootfs = rootfs.rstrip("/")
+        self._clock = clock
+        self._known: set[tuple[str, int]] = set()
+        self._netns: dict[int, Ino] = {}
+        self._young: dict[int, float] = {}
+        self._watch: MountWatch | None = None
+        self._init_mounts: dict[Ino, list[str]] = {}
+        self._other_mounts: dict[Ino, list[tuple[int, NsMount]]] = {}
+        self._threads: dict[Ino, list[tuple[int, int]]] = {}
+        self.members: dict[Ino, set[int]] = {}
+        self.denied: set[int] = set()
+
+    def scan(self) -> None:
+        """Take in which processes came and went, and pid 1's mounts if they changed."""
+        now = self._procfs.processes()
+        born, gone = now - self._known, self._known - now
+        self._known = now
+        for name, _ in gone:
+            self._forget(int(name))
+        moment = self._clock()
+        for pid, seen in list(self._young.items()):
+            self._locate(pid)
+            if moment - seen >= _YOUNG_SECONDS:
+                del self._young[pid]
+        for name, _ in born:
+            self._locate(int(name))
+            self._young[int(name)] = moment
+        self._scan_init_mounts()
+
+    def recheck(self) -> None:
+        """Look at every process, its threads and its mount namespace again."""
+        self._threads.clear()
+        for name, _ in self._known:
+            pid = int(name)
+            self._locate(pid)
+            self._locate_threads(pid)
+        self._scan_other_mounts()
+
+    def seen(self) -> set[Ino]:
+        """Return every namespace that something was last seen in."""
+        return {
+            *(ino for ino, pids in self.members.items() if pids),
+            *self._threads,
+            *self._init_mounts,
+            *self._other_mounts,
+        }
+
+    def doors(self, ino: Ino) -> Iterator[str]:
+        """Return every known way into *ino*, the likeliest first."""
+        root = self._procfs.root
+        for pid in sorted(self.members.get(ino, ())):
+            yield process_door(root, pid)
+        for path in self._init_mounts.get(ino, ()):
+            mount = NsMount(ino=ino, path=path)
+            yield mount_door(root, 1, mount)
+            yield f"{self._rootfs}{path}"
+        for pid, mount in self._other_mounts.get(ino, ()):
+            yield mount_door(root, pid, mount)
+        for pid, tid in self._threads.get(ino, ()):
+            yield thread_door(root, pid, tid)
+
+    def init_mounts(self, ino: Ino) -> list[str]:
+        """Return where pid 1 sees *ino* mounted."""
+        return self._init_mounts.get(ino, [])
+
+    def private_mounts(self, ino: Ino) -> list[tuple[str, int]]:
+        """Return where else *ino* is mounted, and a pid that sees it there."""
+        return [(mount.path, pid) for pid, mount in self._other_mounts.get(ino, ())]
+
+    def thread_processes(self, ino: Ino) -> list[int]:
+        """Return the processes that only have a thread in *ino*."""
+        return [pid for pid, _ in self._threads.get(ino, ())]
+
+    def close(self) -> None:
+        """Give the watched file back."""
+        if self._watch:
+            self._watch.close()
+
+    def _forget(self, pid: int) -> None:
+        self._young.pop(pid, None)
+        self.denied.discard(pid)
+        if (ino := self._netns.pop(pid, None)) is not None:
+            self.members[ino].discard(pid)
+            if not self.members[ino]:
+                del self.members[ino]
+
+    def _locate(self, pid: int) -> None:
+        try:
+            ino = self._procfs.netns(pid)
+        except PermissionError:
+            self.denied.add(pid)
+            return
+        if ino is None or ino == self._netns.get(pid):
+            return
+        young = self._young.get(pid)
+        self._forget(pid)
+        if young is not None:
+            self._young[pid] = young
+        self._netns[pid] = ino
+        self.members.setdefault(ino, set()).add(pid)
+
+    def _locate_threads(self, pid: int) -> None:
+        for tid in self._procfs.other_threads(pid):
+            try:
+                ino = self._procfs.thread_netns(pid, tid)
+            except PermissionError:
+                return
+            if ino is not None and ino != self._netns.get(pid):
+                self._threads.setdefault(ino, []).append((pid, tid))
+
+    def _scan_init_mounts(self) -> None:
+        if self._watch is not None and not self._watch.changed():
+            return
+        try:
+            self._watch = self._watch or MountWatch(self._procfs)
+            mounts = self._procfs.netns_mounts(1)
+        except OSError:  # no pid 1 here, or hidepid: the recheck sees our own
+            mounts = []
+        self._init_mounts.clear()
+        for mount in mounts:
+            self._init_mounts.setdefault(mount.ino, []).append(mount.path)
+
+    def _scan_other_mounts(self) -> None:
+        self._other_mounts.clear()
+        for pid in self._one_of_each_mount_namespace():
+            try:
+                mounts = self._procfs.netns_mounts(pid)
+            except OSError:
+                continue
+            for mount in mounts:
+                if mount.path not in self._init_mounts.get(mount.ino, ()):
+                    found = self._other_mounts.setdefault(mount.ino, [])
+                    found.append((pid, mount))
+
+    def _one_of_each_mount_namespace(self) -> list[int]:
+        pids: dict[MountNs, int] = {}
+        for name, _ in self._known:
+            try:
+                found = self._procfs.mount_namespace(int(name))
+            except PermissionError:
+                continue
+            if found is not None:
+                pids[found] = min(int(name), pids.get(found, int(name)))
+        return list(pids.values())

@@ -1,0 +1,226 @@
+"""
+Reading /proc: each reader beside its parser, proc(5).
+
+What vanishes while being read is normal and comes back as None or as nothing.
+A refusal (EACCES, EPERM) is raised as PermissionError: the caller says why.
+Text that a process can choose is decoded with backslashreplace, so that no
+byte of it is lost and all of it is valid UTF-8.
+"""
+
+import os
+import re
+import select
+from typing import NewType
+
+import msgspec
+
+from exporter.model import Ino
+
+MountNs = NewType("MountNs", str)
+"""The link text of /proc/PID/ns/mnt."""
+
+PF_KTHREAD = 0x00200000  # linux/sched.h
+
+_GONE = (FileNotFoundError, ProcessLookupError, NotADirectoryError)
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+
+
+class Stat(msgspec.Struct, frozen=True, kw_only=True):
+    """Part of /proc/PID/stat: start_time is in clock ticks since boot."""
+
+    comm: str
+    kernel_thread: bool
+    start_time: int
+
+
+class NsMount(msgspec.Struct, frozen=True, kw_only=True):
+    """A network namespace bind-mounted at *path*, as its mount namespace sees it."""
+
+    ino: Ino
+    path: str
+
+
+class Procfs:
+    """
+    A proc mount. Tests hand it a directory of plain files and symlinks.
+
+    root: where it is mounted. Every name below it is a decimal pid, so no path
+    here holds anything that a container could choose.
+    """
+
+    def __init__(self, root: str = "/proc") -> None:
+        self.root = root
+
+    def processes(self) -> set[tuple[str, int]]:
+        """
+        Return (pid, inode of /proc/PID) of every process.
+
+        The kernel makes a new inode for each new process (proc_pid_make_inode),
+        so the pair tells a reused pid from its predecessor without reading
+        /proc/PID/stat. An inode that the kernel evicted and made again only
+        costs a needless look.
+        """
+        with os.scandir(self.root) as entries:
+            return {(e.name, e.inode()) for e in entries if e.name[0] in "123456789"}
+
+    def netns(self, pid: int) -> Ino | None:
+        """Return the netns of *pid*, None if it is gone or a zombie."""
+        return self._netns(f"{pid}/ns/net")
+
+    def thread_netns(self, pid: int, tid: int) -> Ino | None:
+        """Return the netns of one thread."""
+        return self._netns(f"{pid}/task/{tid}/ns/net")
+
+    def _netns(self, path: str) -> Ino | None:
+        link = self._readlink(path)
+        return None if link is None else parse_netns_link(link)
+
+    def mount_namespace(self, pid: int) -> MountNs | None:
+        """Return the mount namespace of *pid*."""
+        link = self._readlink(f"{pid}/ns/mnt")
+        return None if link is None else MountNs(link)
+
+    def net_identity(self, pid: int | str) -> int | None:
+        """
+        Return the inode of /proc/PID/net/dev, which differs by netns.
+
+        It needs no capability, so it counts namespaces that may not be entered.
+        """
+        try:
+            return os.stat(f"{self.root}/{pid}/net/dev").st_ino
+        except OSError:  # a zombie gives EINVAL, which has no class of its own
+            return None
+
+    def other_threads(self, pid: int) -> list[int]:
+        """Return the threads of *pid* without its first; most processes have none."""
+        try:
+            # nlink of the task directory is 2 + threads: proc_task_getattr
+            if os.stat(f"{self.root}/{pid}/task").st_nlink == _SINGLE_THREADED:
+                return []
+            return [t for t in _numbers(f"{self.root}/{pid}/task") if t != pid]
+        except _GONE:
+            return []
+
+    def stat(self, pid: int) -> Stat | None:
+        """Return comm, kind and start time of *pid*, None if it is gone."""
+        text = self._read(f"{pid}/stat")
+        return None if text is None else parse_stat(text)
+
+    def cgroup(self, pid: int) -> str | None:
+        """Return the text of /proc/PID/cgroup, cgroups(7)."""
+        text = self._read(f"{pid}/cgroup")
+        return None if text is None else text.decode("utf-8", "backslashreplace")
+
+    def netns_mounts(self, pid: int) -> list[NsMount]:
+        """Return the nsfs mounts of network namespaces in *pid*'s mount namespace."""
+        text = self._read(f"{pid}/mountinfo")
+        return [] if text is None else parse_netns_mounts(text)
+
+    def _readlink(self, path: str) -> str | None:
+        try:
+            return os.readlink(f"{self.root}/{path}")
+        except _GONE:
+            return None
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            with open(f"{self.root}/{path}", "rb", buffering=0) as file:
+                return file.readall()
+        except _GONE:
+            return None
+
+
+class MountWatch:
+    """
+    Tells whether a process's mount table changed, without reading it.
+
+    An open mountinfo pins its mount namespace: only ever watch pid 1's, which
+    lives as long as the machine.
+    """
+
+    def __init__(self, procfs: Procfs) -> None:
+        self._poll = select.poll()
+        self._fd = os.open(f"{procfs.root}/1/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._poll.register(self._fd, select.POLLPRI)
+
+    def changed(self) -> bool:
+        """Return whether a mount came or went since the last call; proc(5)."""
+        return bool(self._poll.poll(0))
+
+    def close(self) -> None:
+        """Give the file back."""
+        os.close(self._fd)
+
+
+def parse_netns_link(link: str) -> Ino | None:
+    """
+    Return the inode that a /proc/PID/ns/net link names.
+
+    >>> parse_netns_link("net:[4026531840]")
+    4026531840
+    """
+    number = link.removeprefix("net:[").removesuffix("]")
+    return Ino(int(number)) if number.isascii() and number.isdigit() else None
+
+
+def parse_stat(text: bytes) -> Stat | None:
+    """
+    Return what we need of /proc/PID/stat; comm may hold anything, ")" included.
+
+    >>> parse_stat(b"7 (a) b) S 1 " + b"0 " * 17 + b"99 0").start_time
+    99
+    """
+    _, _, rest = text.partition(b"(")
+    comm, _, tail = rest.rpartition(b") ")
+    fields = tail.split()
+    try:
+        return Stat(
+            comm=comm.decode("utf-8", "backslashreplace"),
+            kernel_thread=bool(int(fields[6]) & PF_KTHREAD),
+            start_time=int(fields[19]),
+        )
+    except (IndexError, ValueError):
+        return None
+
+
+def parse_netns_mounts(text: bytes) -> list[NsMount]:
+    """
+    Return the netns mounts of a mountinfo; their mount's root is `net:[INO]`.
+
+    >>> parse_netns_mounts(b"30 20 0:4 net:[99] /run/netns/a\\\\040b rw - nsfs nsfs rw")
+    [NsMount(ino=99, path='/run/netns/a b')]
+    """
+    lines = (line.split(b" ") for line in text.split(b"\n") if b" - nsfs " in line)
+    return [
+        NsMount(ino=ino, path=os.fsdecode(_OCTAL.sub(_unescape, line[4])))
+        for line in lines
+        if (ino := parse_netns_link(os.fsdecode(line[3]))) is not None
+    ]
+
+
+def effective_capabilities() -> int:
+    """Return the bits of this process's effective set, capabilities(7)."""
+    with open("/proc/thread-self/status", "rb") as status:
+        return parse_capabilities(status.read())
+
+
+def parse_capabilities(status: bytes) -> int:
+    r"""
+    Return the CapEff line of a /proc/PID/status as a number.
+
+    >>> parse_capabilities(b"CapPrm:\t0\nCapEff:\t0000000000080000\n") == 1 << 19
+    True
+    """
+    _, _, rest = status.partition(b"\nCapEff:")
+    return int(rest.split(maxsplit=1)[0], 16)
+
+
+_SINGLE_THREADED = 3
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    return bytes([int(match[1], 8) & 0xFF])
+
+
+def _numbers(path: str) -> list[int]:
+    return [int(name) for name in os.listdir(path) if name.isdecimal()]

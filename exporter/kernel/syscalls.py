@@ -1,0 +1,51 @@
+"""
+The system calls that Python has no name for. No other module imports ctypes.
+
+Constants are spelled as in the kernel's headers.
+"""
+
+import ctypes
+import os
+import socket
+import struct
+
+CLONE_NEWNET = 0x40000000  # sched.h
+PR_SET_PDEATHSIG = 1  # prctl.h
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
+CAP_SYS_PTRACE = 19  # capability.h
+CAP_SYS_ADMIN = 21
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def setns(fd: int, nstype: int) -> None:
+    """Move this thread into the namespace of *fd*; setns(2)."""
+    if _libc.setns(fd, nstype) < 0:
+        _raise("setns")
+
+
+def prctl(option: int, argument: int) -> None:
+    """Set one attribute of this process; prctl(2)."""
+    if _libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0) < 0:
+        _raise("prctl")
+
+
+def netns_cookie() -> int | None:
+    """
+    Return the cookie of the current network namespace, None before 5.14.
+
+    The socket it takes is closed at once: it would pin the namespace.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
+        try:
+            raw = s.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        except OSError:
+            return None
+    return int(struct.unpack("=Q", raw)[0])
+
+
+def _raise(call: str) -> None:
+    errno = ctypes.get_errno()
+    raise OSError(errno, f"{call}: {os.strerror(errno)}")

@@ -1,0 +1,254 @@
+"""
+Sysctl files, opened once in their namespace and read for as long as it lives.
+
+A file opened below /proc/sys/net inside a namespace stays bound to it: a later
+pread from anywhere shows that namespace's live value, does not keep it alive,
+and fails with ENOENT once it is gone (fs/proc/proc_sysctl.c). Opening by path
+instead gets slower with every namespace on the node, since all of them hash to
+the same dentry chain.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+from exporter.kernel.netns import NetnsGoneError
+from exporter.model import Reading, Reason, Sysctl, Unreadable
+from exporter.values import DENIED, FAILED, MISSING, reading
+
+NUMBER_BYTES = 128
+"""Room for any vector of integers: three 64-bit numbers take 63."""
+
+_TEXT_BYTES = 4096
+_MAX_BYTES = 1 << 20
+_SPARE = 64
+"""A text that ends this close to the end of its buffer may have been cut."""
+
+
+class FdBudget:
+    """
+    How many sysctl files may be held open at once.
+
+    limit: from RLIMIT_NOFILE and the configuration; each costs the kernel about
+    1.1 KiB.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+
+    def take(self, wanted: int) -> int:
+        """Reserve up to *wanted* and return how many there are."""
+        granted = max(0, min(wanted, self.limit - self.held))
+        self.held += granted
+        return granted
+
+    def give(self, number: int) -> None:
+        """Return *number* to the budget."""
+        self.held -= number
+
+
+class Plan:
+    """The sysctls to read, most important first, and where their files are."""
+
+    def __init__(self, sysctls: Iterable[Sysctl], procfs: str) -> None:
+        self.sysctls = tuple(sysctls)
+        self.paths = [path_of(s.name, procfs) for s in self.sysctls]
+        self.sizes = [
+            _TEXT_BYTES if s.kind == "ranges" else NUMBER_BYTES for s in self.sysctls
+        ]
+        self.open_ended = {
+            i for i, s in enumerate(self.sysctls) if s.kind not in {"int", "ints"}
+        }
+
+
+def path_of(name: str, procfs: str) -> str:
+    """
+    Return the file of a catalog name; no path component there holds a dot.
+
+    >>> path_of("net.core.somaxconn", "/proc")
+    '/proc/sys/net/core/somaxconn'
+    """
+    return f"{procfs}/sys/{name.replace('.', '/')}"
+
+
+class SysctlFiles:
+    """
+    The sysctls of one namespace: bound files, and the rest by name.
+
+    Everything called inside must run in that namespace; read_bound runs
+    anywhere.
+    """
+
+    def __init__(self, plan: Plan, budget: FdBudget) -> None:
+        self._plan = plan
+        self._budget = budget
+        self._fds: dict[int, int] = {}
+        self._readings: list[Reading] = [MISSING] * len(plan.paths)
+        self._loop: tuple[list[int], list[int], list[int]] = ([], [], [])
+        self._open_ended: list[int] = []
+        self._last: list[bytes] = []
+        self.unbound: list[int] = []
+        """Which sysctls exist here but have no file held: they cost a visit."""
+        self.errors: list[Reason] = []
+        """Failed reads since somebody last emptied the list."""
+
+    @property
+    def bound(self) -> int:
+        """How many files are held open."""
+        return len(self._fds)
+
+    @property
+    def absent(self) -> bool:
+        """Whether a sysctl was missing when last looked for."""
+        return MISSING in self._readings
+
+    def readings(self) -> tuple[Reading, ...]:
+        """Return what the last reads said, in the plan's order."""
+        return tuple(self._readings)
+
+    def bind_inside(self) -> None:
+        """
+        Open what is not yet open, most important first, within the budget.
+
+        What the budget does not grant is read here and now instead.
+        """
+        wanted = [i for i in range(len(self._readings)) if i not in self._fds]
+        granted = self._budget.take(len(wanted))
+        opened = 0
+        for index in wanted:
+            opened += self._bind(index, keep=opened < granted)
+        self._budget.give(granted - opened)
+        self._arrange()
+
+    def _bind(self, index: int, *, keep: bool) -> bool:
+        fd = self._open(index)
+        if fd is None:
+            return False
+        self._store(index, fd)
+        if keep and not isinstance(self._readings[index], Unreadable):
+            self._fds[index] = fd
+            return True
+        os.close(fd)
+        return False
+
+    def visit_inside(self) -> int:
+        """Read what has no file held, by name; return how many that were."""
+        for index in self.unbound:
+            if (fd := self._open(index)) is not None:
+                self._store(index, fd)
+                os.close(fd)
+        return len(self.unbound)
+
+    def read_bound(self) -> bool:
+        """
+        Read every bound file; return whether anything changed.
+
+        Raises NetnsGoneError when none of them exists any more.
+        """
+        try:
+            raws = self._read_all()
+        except OSError:
+            self._last = []
+            self._read_each()
+            return True
+        if raws == self._last:
+            return False
+        self._update(raws)
+        return True
+
+    def _read_all(self) -> list[bytes]:
+        fds, sizes, offsets = self._loop
+        raws = list(map(os.pread, fds, sizes, offsets))
+        for at in self._open_ended:
+            if len(raws[at]) >= sizes[at] - _SPARE:
+                raws[at] = _read_whole(fds[at], sizes[at])
+        return raws
+
+    def close(self) -> None:
+        """Give every file back."""
+        for fd in self._fds.values():
+            os.close(fd)
+        self._budget.give(len(self._fds))
+        self._fds.clear()
+        self._arrange()
+
+    def _arrange(self) -> None:
+        fds = self._fds
+        sizes = [self._plan.sizes[i] for i in fds]
+        self._loop = (list(fds.values()), sizes, [0] * len(fds))
+        self._open_ended = [
+            at for at, index in enumerate(fds) if index in self._plan.open_ended
+        ]
+        self._last = []
+        self.unbound = [
+            index
+            for index, value in enumerate(self._readings)
+            if index not in fds and value != MISSING
+        ]
+
+    def _update(self, raws: Sequence[bytes]) -> None:
+        for index, raw in zip(self._fds, raws, strict=True):
+            self._judge(index, raw)
+        self._last = list(raws)
+
+    def _read_each(self) -> None:
+        """Find out which file failed: all of them, and the namespace is gone."""
+        lost = [i for i, fd in self._fds.items() if not self._store(i, fd)]
+        if len(lost) == len(self._fds):
+            raise NetnsGoneError
+        for index in lost:
+            os.close(self._fds.pop(index))
+        self._budget.give(len(lost))
+        self._arrange()
+
+    def _open(self, index: int) -> int | None:
+        try:
+            return os.open(self._plan.paths[index], os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            self._fail(index, error)
+            return None
+
+    def _store(self, index: int, fd: int) -> bool:
+        """Read one file whole; return whether it still exists."""
+        try:
+            raw = _read_whole(fd, self._plan.sizes[index])
+        except OSError as error:
+            self._fail(index, error)
+            return not isinstance(error, FileNotFoundError)
+        self._judge(index, raw)
+        return True
+
+    def _judge(self, index: int, raw: bytes) -> None:
+        value = reading(self._plan.sysctls[index], raw)
+        self._readings[index] = value
+        if isinstance(value, Unreadable):
+            self.errors.append(value.unreadable)
+
+    def _fail(self, index: int, error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            self._readings[index] = MISSING
+            return
+        reason = DENIED if isinstance(error, PermissionError) else FAILED
+        self._readings[index] = reason
+        self.errors.append(reason.unreadable)
+
+
+def _read_whole(fd: int, size: int) -> bytes:
+    """
+    Read a sysctl in one pread at offset 0, with a buffer it does not fill.
+
+    A buffer that is too small cuts the text without an error, and an offset
+    above 0 reads nothing.
+    """
+    for room in _sizes(size):
+        raw = os.pread(fd, room, 0)
+        if len(raw) < room - _SPARE:
+            return raw
+    message = f"sysctl longer than {_MAX_BYTES} bytes"
+    raise OSError(message)
+
+
+def _sizes(first: int) -> Iterator[int]:
+    while first <= _MAX_BYTES:
+        yield first
+        first *= 8

@@ -1,0 +1,191 @@
+"""
+The frozen types that every other module speaks in.
+
+A Snapshot is the wire between the two processes, the file that `snapshot`
+writes and the fixture of the tests: one JSON form, decoded strictly.
+"""
+
+from typing import Literal, NewType
+
+import msgspec
+
+Ino = NewType("Ino", int)
+"""The inode of a namespace on nsfs: reused at once, so never an identity."""
+
+Kind = Literal["int", "ints", "text", "ranges", "cpumask"]
+Class = Literal["constant", "derived", "inherited", "devconf", "shared"]
+SettableBy = Literal["pod", "pod-unsafe", "node", "none"]
+OwnerKind = Literal["host", "pod", "container", "unit", "named", "process"]
+State = Literal["read", "pending", "unreadable"]
+Reason = Literal["missing", "denied", "failed", "malformed"]
+
+
+class Frozen(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True
+):
+    """The base of every type here: immutable, keyword-only, strict."""
+
+
+class Unreadable(Frozen, kw_only=True):
+    """
+    Why a sysctl has no value.
+
+    missing: the file does not exist in this namespace, a normal state;
+    denied: the kernel or a security module refused; failed: another error;
+    malformed: the text is not what the catalog says it is.
+    """
+
+    unreadable: Reason
+
+
+Reading = str | Unreadable
+"""What a sysctl file held, stripped, or why it has no value."""
+
+
+class Sysctl(Frozen, kw_only=True):
+    """
+    One catalog entry, as much of it as a reader of values needs.
+
+    name: dotted, as sysctl(8) prints it; kind: how its text parses; fields:
+    the parts of an `ints`; scope: catalog.yaml's `class`; comparable: whether
+    value minus host means anything.
+    """
+
+    name: str
+    kind: Kind
+    scope: Class = msgspec.field(name="class")
+    settable_by: SettableBy
+    fields: tuple[str, ...] = ()
+    comparable: bool = True
+
+
+class NetnsId(Frozen, kw_only=True):
+    """
+    The identity of a network namespace.
+
+    cookie: SO_NETNS_COOKIE (Linux >= 5.14), unique since boot, None where the
+    kernel has none; first_seen: unix seconds, which together with ino then
+    stands in for it.
+    """
+
+    cookie: int | None
+    ino: Ino
+    first_seen: float
+
+
+class Owner(Frozen, kw_only=True):
+    """
+    Whose a namespace is; the five labels namespace..netns are unique on a node.
+
+    netns: empty for the owner's main namespace; evidence: what said so;
+    comm: name of the representative process (proc_pid_comm(5)).
+    """
+
+    kind: OwnerKind
+    namespace: str = ""
+    pod: str = ""
+    uid: str = ""
+    container: str = ""
+    netns: str = ""
+    runtime: str = ""
+    sandbox: str = ""
+    container_id: str = ""
+    evidence: str = ""
+    comm: str = ""
+
+
+class Namespace(Frozen, kw_only=True):
+    """
+    One network namespace: who, whether it could be read, and what it said.
+
+    readings follow Snapshot.sysctls; they are empty unless state is `read`.
+    """
+
+    id: NetnsId
+    owner: Owner
+    state: State
+    reason: str = ""
+    readings: tuple[Reading, ...] = ()
+
+
+class Problem(Frozen, kw_only=True):
+    """
+    Something that keeps us from the whole truth, and what to do about it.
+
+    what: a stable word for metrics; count: how many things it concerns.
+    """
+
+    what: str
+    detail: str
+    remedy: str
+    count: int = 1
+
+
+class Stage(Frozen, kw_only=True):
+    """One part of a pass: whether it succeeded, and its wall time in seconds."""
+
+    name: str
+    success: bool
+    seconds: float
+
+
+class Stats(Frozen, kw_only=True):
+    """
+    What the collector says of itself.
+
+    fds: bound sysctl files held now; fd_limit: how many it may hold; bound and
+    visited: values of the last pass by the way they came; hidden: namespaces
+    that only show as an inode nobody lets us follow; read_errors: totals since
+    start by reason; cpu_seconds and resident_bytes: of its process.
+    """
+
+    fds: int
+    fd_limit: int
+    bound: int
+    visited: int
+    hidden: int
+    read_errors: dict[str, int]
+    stages: tuple[Stage, ...]
+    cpu_seconds: float
+    resident_bytes: int
+
+
+class Snapshot(Frozen, kw_only=True):
+    """
+    Everything known of a node at one moment.
+
+    sysctls: those read in every namespace; shared: those with one value for
+    the machine, read once, in the host's; their values are shared_readings.
+    The host's namespace, where it is known, comes first.
+    """
+
+    version: Literal[1] = 1
+    node: str
+    kernel: str
+    time: float
+    sysctls: tuple[Sysctl, ...]
+    shared: tuple[Sysctl, ...]
+    shared_readings: tuple[Reading, ...]
+    namespaces: tuple[Namespace, ...]
+    problems: tuple[Problem, ...]
+    stats: Stats
+
+
+class Parcel(Frozen, kw_only=True):
+    """
+    A Snapshot whose namespaces are still encoded.
+
+    Byte-equal namespaces need neither encoding nor decoding again; both ends
+    of the wire use that. On the wire it is the same JSON as a Snapshot.
+    """
+
+    version: Literal[1] = 1
+    node: str
+    kernel: str
+    time: float
+    sysctls: tuple[Sysctl, ...]
+    shared: tuple[Sysctl, ...]
+    shared_readings: tuple[Reading, ...]
+    namespaces: tuple[msgspec.Raw, ...]
+    problems: tuple[Problem, ...]
+    stats: Stats

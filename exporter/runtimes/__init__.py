@@ -1,0 +1,1 @@
+"""What container runtimes and the kubelet leave behind for us to read."""

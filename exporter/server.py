@@ -1,0 +1,213 @@
+"""The HTTP side: an unprivileged process that asks the collector and renders."""
+
+import gzip
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import waitress
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
+from prometheus_client.exposition import generate_latest as generate_text
+
+from exporter import __version__
+from exporter.metrics import Renderer
+from exporter.model import Parcel, Stats
+from exporter.privsep import Channel, PeerGoneError
+
+SCRAPE_SECONDS = 9.0
+"""Below Prometheus's default scrape timeout of 10 s, so that it sees our reason."""
+
+GZIP_LEVEL = 1
+"""Level 9 takes four times the CPU for a page that stays on the local network."""
+
+PLAIN = "text/plain; charset=utf-8"
+
+INDEX = b"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>netns-sysctl-exporter</title></head>
+<body><h1>netns-sysctl-exporter</h1>
+<p>The sysctls of every network namespace on this node.</p>
+<p><a href="/metrics">Metrics</a></p></body></html>
+"""
+
+log = logging.getLogger(__name__)
+
+StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class Families:
+    """Families that are already made, in the form a registry asks for."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield them."""
+        yield from self._families
+
+
+class Scraper:
+    """Asks the collector for a parcel and renders it; one scrape at a time."""
+
+    def __init__(self, snapshot: Callable[[float], bytes]) -> None:
+        self._snapshot = snapshot
+        self._decoder = msgspec.json.Decoder(Parcel)
+        self._renderer = Renderer(__version__)
+        self._lock = threading.Lock()
+        self._own = CollectorRegistry()
+        ProcessCollector(registry=self._own)
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """Return the exposition in the format that *accept* asks for, and its type."""
+        encode, content_type = negotiate(accept)
+        deadline = time.monotonic() + SCRAPE_SECONDS
+        if not self._lock.acquire(timeout=SCRAPE_SECONDS):
+            raise TimeoutError
+        try:
+            left = max(0.0, deadline - time.monotonic())
+            parcel = self._decoder.decode(self._snapshot(left))
+            body, rest = self._renderer.render(parcel)
+        finally:
+            self._lock.release()
+        rest += self._own.collect()
+        return body + encode(Families(rest)), content_type
+
+
+def negotiate(accept: str) -> tuple[Callable[[Any], bytes], str]:
+    """Return the encoder and content type for an Accept header, plain text if odd."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # a version that is no number
+        return generate_text, CONTENT_TYPE_PLAIN_0_0_4
+
+
+class Application:
+    """The WSGI application."""
+
+    def __init__(self, scraper: Scraper) -> None:
+        self._scraper = scraper
+
+    def __call__(self, environ: dict[str, Any], start: StartResponse) -> list[bytes]:
+        """Answer one request; PEP 3333."""
+        if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
+            return _reply(start, HTTPStatus.METHOD_NOT_ALLOWED, b"GET or HEAD\n")
+        match environ["PATH_INFO"]:
+            case "/metrics":
+                return self._metrics(environ, start)
+            case "/":
+                return _reply(start, HTTPStatus.OK, INDEX, "text/html; charset=utf-8")
+            case "/-/healthy":
+                return _reply(start, HTTPStatus.OK, b"healthy\n")
+        return _reply(start, HTTPStatus.NOT_FOUND, b"not found; try /metrics\n")
+
+    def _metrics(self, environ: dict[str, Any], start: StartResponse) -> list[bytes]:
+        try:
+            body, content_type = self._scraper.page(environ.get("HTTP_ACCEPT", ""))
+        except TimeoutError:
+            reason = f"no snapshot from the collector within {SCRAPE_SECONDS} s\n"
+            return _reply(start, HTTPStatus.SERVICE_UNAVAILABLE, reason.encode())
+        except (PeerGoneError, msgspec.DecodeError) as error:
+            log.error("ending: %s", error)
+            os._exit(os.EX_PROTOCOL)
+        headers = [("Vary", "Accept, Accept-Encoding")]
+        if accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
+            body = gzip.compress(body, compresslevel=GZIP_LEVEL, mtime=0)
+            headers.append(("Content-Encoding", "gzip"))
+        return _reply(start, HTTPStatus.OK, body, content_type, headers)
+
+
+def accepts_gzip(header: str) -> bool:
+    """
+    Return whether an Accept-Encoding header allows gzip; RFC 9110, 12.5.3.
+
+    >>> accepts_gzip("br, gzip;q=0.5"), accepts_gzip("gzip;q=0"), accepts_gzip("")
+    (True, False, False)
+    """
+    for item in header.lower().split(","):
+        coding, _, quality = (part.strip() for part in item.partition(";"))
+        if coding in {"gzip", "*"}:
+            return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
+
+
+def prepare(channel: socket.socket, listener: socket.socket) -> Callable[[], None]:
+    """
+    Return what serves for ever, with everything it needs already imported.
+
+    Nobody may not be able to read the Python installation, and codecs and
+    encoders are imported on first use: so use each once, on an empty node.
+    """
+    application = Application(Scraper(Channel(channel).snapshot))
+    for accept in ("", "application/openmetrics-text; version=1.0.0"):
+        rehearsal = Application(Scraper(lambda _: _EMPTY))
+        rehearsal(
+            {
+                "REQUEST_METHOD": "GET",
+                "PATH_INFO": "/metrics",
+                "HTTP_ACCEPT": accept,
+                "HTTP_ACCEPT_ENCODING": "gzip",
+            },
+            lambda _status, _headers: None,
+        )
+    server = waitress.create_server(
+        application,
+        sockets=[listener],
+        threads=4,
+        ident=None,
+        clear_untrusted_proxy_headers=True,
+        channel_timeout=30,
+        max_request_header_size=16384,
+        max_request_body_size=1024,
+    )
+    return server.run  # type: ignore[no-any-return]
+
+
+_EMPTY = msgspec.json.encode(
+    Parcel(
+        node="",
+        kernel="",
+        time=0.0,
+        sysctls=(),
+        shared=(),
+        shared_readings=(),
+        namespaces=(),
+        problems=(),
+        stats=Stats(
+            fds=0,
+            fd_limit=0,
+            bound=0,
+            visited=0,
+            hidden=0,
+            read_errors={},
+            stages=(),
+            cpu_seconds=0.0,
+            resident_bytes=0,
+        ),
+    )
+)
+
+
+def _reply(
+    start: StartResponse,
+    status: HTTPStatus,
+    body: bytes,
+    content_type: str = PLAIN,
+    headers: Iterable[tuple[str, str]] = (),
+) -> list[bytes]:
+    start(
+        f"{status.value} {status.phrase}",
+        [
+            ("Content-Type", content_type),
+            ("Content-Length", str(len(body))),
+            ("X-Content-Type-Options", "nosniff"),
+            *headers,
+        ],
+    )
+    return [body]

@@ -1,0 +1,55 @@
+"""
+The text of a sysctl file, as text and as numbers. Pure.
+
+Formats: Documentation/admin-guide/sysctl/ and, for bitmaps, proc_do_large_bitmap
+in kernel/sysctl.c.
+"""
+
+from exporter.model import Reading, Sysctl, Unreadable
+
+MISSING = Unreadable(unreadable="missing")
+DENIED = Unreadable(unreadable="denied")
+FAILED = Unreadable(unreadable="failed")
+MALFORMED = Unreadable(unreadable="malformed")
+
+
+def reading(sysctl: Sysctl, raw: bytes) -> Reading:
+    r"""
+    Return what *raw*, the whole file, says: one line, fields a space apart.
+
+    A bitmap is reduced to how many it names: a container can make its text
+    200 kB long, and the count is what can be compared.
+
+    >>> from exporter.model import Sysctl
+    >>> kind = dict(name="x", scope="constant", settable_by="pod")
+    >>> reading(Sysctl(kind="ints", fields=("low", "high"), **kind), b"1\t9\n")
+    '1 9'
+    >>> reading(Sysctl(kind="ranges", **kind), b"1-3,8\n")
+    '4'
+    """
+    try:
+        text = " ".join(raw.decode("ascii").split())
+        match sysctl.kind:
+            case "text":
+                return text
+            case "ranges":
+                return str(_count_ranges(text))
+            case "cpumask":
+                return str(int(text.replace(",", ""), 16).bit_count())
+        count = len([int(word) for word in text.split(" ")])
+    except ValueError:  # UnicodeDecodeError is one
+        return MALFORMED
+    return text if count == (len(sysctl.fields) or 1) else MALFORMED
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Return the numbers of a reading of any kind but `text`."""
+    return tuple(int(word) for word in text.split(" "))
+
+
+def _count_ranges(text: str) -> int:
+    total = 0
+    for item in filter(None, text.split(",")):
+        low, _, high = item.partition("-")
+        total += int(high or low) - int(low) + 1
+    return total

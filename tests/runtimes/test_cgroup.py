@@ -1,0 +1,394 @@
+"""What /proc/PID/cgroup says of a process, shape by shape, and what it must not."""
+
+import itertools
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.runtimes.cgroup import CgroupPath, parse
+
+A = "a1" * 32
+B = "b2" * 32
+C = "c3" * 32
+UID = "0d137909-8596-495c-92b3-048a901457b2"
+UID_ = UID.replace("-", "_")
+OTHER = "7260904b-bd08-e72e-4dff-95d9fccd2ee8"
+STATIC = "b53dfa9e2dc9b890f7fadb2770857b03"
+TASK = "0c7d9b9350cd4c7e97ddbf5becfd6f22"
+GARDEN = "6f265890-5165-7fab-6b52-18d1"
+BURSTABLE_SLICE = "/kubepods.slice/kubepods-burstable.slice"
+BURSTABLE = f"{BURSTABLE_SLICE}/kubepods-burstable-pod{UID_}.slice"
+USER = "/user.slice/user-1000.slice/user@1000.service"
+
+NOTHING = CgroupPath()
+HOSTILE_SECONDS = 5
+
+
+def found(runtime: str, container_id: str, pod_uid: str = "") -> CgroupPath:
+    return CgroupPath(runtime=runtime, container_id=container_id, pod_uid=pod_uid)
+
+
+def helper(runtime: str, container_id: str, pod_uid: str = "") -> CgroupPath:
+    return CgroupPath(
+        runtime=runtime, container_id=container_id, pod_uid=pod_uid, monitor=True
+    )
+
+
+KUBERNETES = {
+    f"/kubepods/burstable/pod{UID}/{A}": found("", A, UID),
+    f"/kubepods/pod{UID}/{A}": found("", A, UID),
+    f"/kubepods/burstable/pod{STATIC}/{A}": found("", A, STATIC),
+    f"{BURSTABLE}/cri-containerd-{A}.scope": found("containerd", A, UID),
+    f"/kubepods.slice/kubepods-pod{UID_}.slice/cri-containerd-{A}.scope": found(
+        "containerd", A, UID
+    ),
+    f"{BURSTABLE_SLICE}/kubepods-burstable-pod{STATIC}.slice"
+    f"/cri-containerd-{A}.scope": found("containerd", A, STATIC),
+    f"{BURSTABLE}/docker-{A}.scope": found("docker", A, UID),
+    f"{BURSTABLE}/crio-{A}.scope": found("crio", A, UID),
+    f"{BURSTABLE}/crio-{A}.scope/container": found("crio", A, UID),
+    f"/kubepods/besteffort/pod{UID}/crio-{A}": found("crio", A, UID),
+    f"/kubepods-burstable-pod{UID_}.slice:cri-containerd:{A}": found(
+        "containerd", A, UID
+    ),
+    f"/system.slice/containerd.service/kubepods-besteffort-pod{UID_}.slice"
+    f":cri-containerd:{A}": found("containerd", A, UID),
+    f"/kubepods-pod{UID_}.slice:crio:{A}": found("crio", A, UID),
+    f"/kubepods/pod{UID}": CgroupPath(pod_uid=UID),
+    BURSTABLE: CgroupPath(pod_uid=UID),
+    f"{BURSTABLE}/cri-containerd-{A}.scope/init.scope": found("containerd", A, UID),
+    f"{BURSTABLE}/cri-containerd-{A}.scope (deleted)": found("containerd", A, UID),
+    f"/docker/{A}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice"
+    f"/kubelet-kubepods-burstable-pod{UID_}.slice/cri-containerd-{B}.scope": found(
+        "containerd", B, UID
+    ),
+    f"/docker/{A}/kubelet/kubepods/besteffort/pod{UID}/{B}": found("", B, UID),
+    f"/docker/{A}/system.slice/kubelet.service": found("docker", A),
+    f"/../../pod{UID}/{A}": found("", A, UID),
+    f"/../kubepods-burstable-pod{UID_}.slice/cri-containerd-{A}.scope": found(
+        "containerd", A, UID
+    ),
+    f"/../crio-{A}.scope": found("crio", A),
+    f"/../{A}": found("", A),
+}
+
+CONTAINERS = {
+    f"/docker/{A}": found("docker", A),
+    f"/docker/{A}/docker/{B}": found("docker", B),
+    f"/system.slice/docker-{A}.scope": found("docker", A),
+    f"/system.slice:docker:{A}": found("docker", A),
+    f"{USER}/user.slice/docker-{A}.scope": found("docker", A),
+    f"/actions_job/{A}": found("docker", A),
+    f"/system.slice/nerdctl-{A}.scope": found("containerd", A),
+    f"/default/{A}": found("", A),
+    f"/ecs/{TASK}/{A}": found("docker", A),
+    f"/ecs/eb9d3d0c-8936-42d7-80d8-f82b2f1a629e/{A}": found("docker", A),
+    f"/ecs/{TASK}/{TASK}-3057940393": found("", f"{TASK}-3057940393"),
+    f"/ecs/{TASK}-305794039": found("", f"{TASK}-305794039"),
+    f"/ecs/{TASK}": NOTHING,
+    f"/libpod_parent/libpod-{A}": found("podman", A),
+    f"/libpod_parent/{B}/libpod-{A}": found("podman", A),
+    f"/libpod_parent/{B}": NOTHING,
+    f"/machine.slice/libpod-{A}.scope": found("podman", A),
+    f"/machine.slice/libpod-{A}.scope/container": found("podman", A),
+    f"/machine.slice/machine-libpod_pod_{B}.slice/libpod-{A}.scope": found("podman", A),
+    f"{USER}/user.slice/libpod-{A}.scope": found("podman", A),
+    f"{USER}/app.slice/redis.service/libpod-payload-{A}": found("podman", A),
+    "/lxc/web": found("lxc", "web"),
+    "/lxc/101/ns/init.scope": found("lxc", "101"),
+    "/lxc.payload.web-1.example/system.slice/nginx.service": found(
+        "lxc", "web-1.example"
+    ),
+    f"/lxc.payload.web/docker/{A}": found("docker", A),
+    f"/garden/{GARDEN}": found("garden", GARDEN),
+    f"/system.slice/garden.service/garden/{GARDEN}": found("garden", GARDEN),
+    f"/garden/bad/{GARDEN}": found("garden", GARDEN),
+    f"/garden/{GARDEN}-liveness-healthcheck-0": found(
+        "garden", f"{GARDEN}-liveness-healthcheck-0"
+    ),
+    "/garden/17fgd8jqc3u": found("garden", "17fgd8jqc3u"),
+    "/garden/good": NOTHING,
+}
+
+MONITORS = {
+    f"{BURSTABLE}/crio-conmon-{A}.scope": helper("crio", A, UID),
+    f"/kubepods/besteffort/pod{UID}/crio-conmon-{A}": helper("crio", A, UID),
+    f"/machine.slice/libpod-conmon-{A}.scope": helper("podman", A),
+    f"{USER}/user.slice/libpod-conmon-{A}.scope": helper("podman", A),
+    "/libpod_parent/conmon": helper("podman", ""),
+    f"/libpod_parent/{A}/conmon": helper("podman", ""),
+    "/lxc.monitor.web": helper("lxc", "web"),
+    "/lxc.monitor/101": helper("lxc", "101"),
+}
+
+UNITS = {
+    "/system.slice/nginx.service": "nginx.service",
+    "/system.slice/nginx.service/worker": "nginx.service",
+    "/system.slice/system-getty.slice/getty@tty1.service": "getty@tty1.service",
+    r"/system.slice/foo\x2dbar.service": r"foo\x2dbar.service",
+    "/nginx.service": "nginx.service",
+    "/../../system.slice/nginx.service": "nginx.service",
+    "/azure.slice/walinuxagent.service": "walinuxagent.service",
+    f"{USER}/app.slice/foo.service": "foo.service",
+    f"{USER}/app.slice/app-a.slice/foo.service": "foo.service",
+    f"{USER}/init.scope": "user@1000.service",
+    USER: "user@1000.service",
+    "/user.slice/user-1000.slice/session-3.scope": "session-3.scope",
+    "/machine.slice/machine-deb.scope/payload/system.slice/ssh.service": (
+        "machine-deb.scope"
+    ),
+    "/system.slice/foo.service/fake.service": "foo.service",
+    f"/system.slice/foo-{A}.service": f"foo-{A}.service",
+    f"/system.slice/docker-{A}.service": f"docker-{A}.service",
+    f"/system.slice/my-docker-{A}.scope": f"my-docker-{A}.scope",
+    f"/system.slice/docker-{A}0.scope": f"docker-{A}0.scope",
+}
+
+SILENT = [
+    "/",
+    "/..",
+    "/init.scope",
+    "/system.slice",
+    "/azure.slice",
+    "/kube.slice",
+    "/mycontainer",
+    "/podruntime/kubelet",
+    "/podruntime/foo.service",
+    "/kubepods/burstable",
+    "/docker",
+    f"/docker/{A[:-1]}",
+    f"/docker/{A.upper()}",
+    f"/docker/x{A}",
+    f"/kubepods/podx{UID}",
+    f"/xpod{UID}",
+    "/lxc",
+    "/lxc.pivot",
+    "/garden",
+    "/system.slice/\udcff.service",
+    "/system.slice/.service",
+]
+
+
+def by_path(*tables: dict[str, CgroupPath]) -> list[object]:
+    rows = itertools.chain.from_iterable(table.items() for table in tables)
+    return [pytest.param(path, said, id=short(path)) for path, said in rows]
+
+
+def short(path: str) -> str:
+    return re.sub(r"[0-9a-f]{32}([0-9a-f]{32})?", lambda m: f"{m[0][:2]}..", path)
+
+
+@pytest.mark.parametrize(("path", "said"), by_path(KUBERNETES, CONTAINERS, MONITORS))
+def test_every_shape_says_the_same_on_v1_v2_and_hybrid(
+    path: str, said: CgroupPath
+) -> None:
+    v1 = f"12:pids:{path}\n3:cpu,cpuacct:{path}\n1:name=systemd:{path}\n"
+
+    assert parse(f"0::{path}\n") == said
+    assert parse(v1) == said
+    assert parse(f"{v1}0::/\n") == said
+
+
+@pytest.mark.parametrize(("path", "unit"), UNITS.items(), ids=map(short, UNITS))
+def test_a_process_in_no_container_has_the_unit_the_hosts_systemd_knows(
+    path: str, unit: str
+) -> None:
+    assert parse(f"0::{path}\n") == CgroupPath(unit=unit)
+
+
+@pytest.mark.parametrize("path", SILENT, ids=map(short, map(ascii, SILENT)))
+def test_what_looks_like_a_name_only_in_part_says_nothing(path: str) -> None:
+    assert parse(f"0::{path}\n") == NOTHING
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", "\n\n", ":", "::", "0:", "0::", f"/docker/{A}", f"0:/docker/{A}"],
+    ids=repr,
+)
+def test_a_file_without_paths_says_nothing(text: str) -> None:
+    assert parse(text) == NOTHING
+
+
+def test_the_last_line_needs_no_newline() -> None:
+    assert parse(f"0::/docker/{A}") == found("docker", A)
+
+
+def test_colons_in_a_path_belong_to_the_path() -> None:
+    assert parse(f"0::/a:b::c/docker/{A}\n") == found("docker", A)
+
+
+@pytest.mark.parametrize("separator", list("\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"))
+def test_only_a_newline_ends_a_line(separator: str) -> None:
+    """Python's other line separators are bytes of a name like any other."""
+    assert parse(f"0::/docker/{A}{separator}\n") == NOTHING
+
+
+class TestLines:
+    """Lines of one file, which must not part ways."""
+
+    def test_fargate_names_the_container_on_the_v1_lines_only(self) -> None:
+        task = f"/ecs/{TASK}/{TASK}-3057940393"
+
+        text = f"12:pids:{task}/kubepods/pod{UID}/{A}\n0::{task}\n"
+
+        assert parse(text) == found("", A, UID)
+
+    def test_a_line_that_says_nothing_does_not_contradict(self) -> None:
+        text = f"9:rdma:/\n2:cpu:/mine\n1:name=systemd:/docker/{A}\n0::/init.scope\n"
+
+        assert parse(text) == found("docker", A)
+
+    def test_a_container_outweighs_the_unit_of_another_line(self) -> None:
+        text = f"1:name=systemd:/docker/{A}\n0::/system.slice/containerd.service\n"
+
+        assert parse(text) == found("docker", A)
+
+    def test_a_pod_on_one_line_and_its_container_on_another_are_joined(self) -> None:
+        text = f"2:cpu:/kubepods/pod{UID}\n1:pids:/system.slice/docker-{A}.scope\n"
+
+        assert parse(text) == found("docker", A, UID)
+
+    def test_one_id_under_two_drivers_has_the_runtime_that_is_known(self) -> None:
+        cgroupfs, systemd = f"/pod{UID}/{A}", f"{BURSTABLE}/cri-containerd-{A}.scope"
+
+        text = f"2:cpu:{cgroupfs}\n0::{systemd}\n"
+
+        assert parse(text) == found("containerd", A, UID)
+
+    def test_one_id_with_two_runtimes_has_none(self) -> None:
+        assert parse(f"2:cpu:/docker/{A}\n0::/crio-{A}.scope\n") == found("", A)
+
+    def test_a_helper_and_its_container_on_two_lines_are_the_container(self) -> None:
+        text = f"2:cpu:/libpod-conmon-{A}.scope\n0::/libpod-{A}.scope\n"
+
+        assert parse(text) == found("podman", A)
+
+    @pytest.mark.parametrize(
+        ("one", "two"),
+        [
+            (f"/docker/{A}", f"/docker/{B}"),
+            (f"/docker/{A}", f"/system.slice/docker-{B}.scope"),
+            (f"/docker/{A}/docker/{B}", f"/docker/{B}"),
+            (f"/docker/{A}/docker/{B}", f"/docker/{A}/docker/{C}"),
+            (f"/docker/{A}", f"/ecs/{TASK}/{TASK}-3057940393"),
+            (f"/kubepods/pod{UID}", f"/kubepods/pod{OTHER}"),
+            (f"/kubepods/pod{UID}/{A}", f"/kubepods/pod{OTHER}/{A}"),
+            (f"/kubepods/pod{UID}/{A}", f"/kubepods/pod{UID}/{B}"),
+            ("/lxc/a", "/lxc/b"),
+            ("/system.slice/a.service", "/system.slice/b.service"),
+        ],
+    )
+    def test_lines_that_part_ways_give_nothing(self, one: str, two: str) -> None:
+        assert parse(f"2:cpu:{one}\n1:pids:{two}\n") == NOTHING
+        assert parse(f"2:cpu:{two}\n1:pids:{one}\n") == NOTHING
+
+    def test_a_units_line_may_stop_at_the_user_manager(self) -> None:
+        text = f"5:pids:{USER}\n1:name=systemd:{USER}/app.slice/foo.service\n"
+
+        assert parse(text) == CgroupPath(unit="foo.service")
+
+
+class TestNesting:
+    """Names below a container, which a writable cgroup lets it choose."""
+
+    @pytest.mark.parametrize(
+        "below",
+        [
+            f"docker-{B}.scope",
+            f"docker/{B}",
+            f"kubepods/pod{OTHER}/{B}",
+            f"kubepods-pod{OTHER.replace('-', '_')}.slice:cri-containerd:{B}",
+            f"crio-conmon-{B}.scope",
+            "libpod_parent/conmon",
+            "lxc/evil",
+        ],
+    )
+    def test_a_pod_cannot_name_itself_another(self, below: str) -> None:
+        for own, said in KUBERNETES.items():
+            if said.pod_uid and said.container_id and "deleted" not in own:
+                assert parse(f"0::{own}/{below}\n") == said
+
+    def test_a_pod_whose_runtime_is_unknown_cannot_name_itself_another(self) -> None:
+        path = f"/kubepods/pod{UID}/kata_x/kubepods/pod{OTHER}/{B}"
+
+        assert parse(f"0::{path}\n") == CgroupPath(pod_uid=UID)
+
+    def test_outside_a_pod_the_last_name_counts_as_on_a_kind_node(self) -> None:
+        """The path cannot tell the two; the caller needs a second witness."""
+        path = f"/docker/{A}/kubepods/pod{OTHER}/{B}"
+
+        assert parse(f"0::{path}\n") == found("", B, OTHER)
+
+    def test_a_helper_inside_a_container_names_no_container(self) -> None:
+        path = f"/docker/{A}/libpod_parent/conmon"
+
+        assert parse(f"0::{path}\n") == helper("podman", "")
+
+
+WORDS = "/ : - _ .. .scope .slice .service pod docker 0:: lxc garden ecs libpod"
+SHAPES = [*KUBERNETES, *CONTAINERS, *MONITORS, *UNITS, *SILENT]
+IDS = [A, B, UID, UID_, STATIC, TASK, GARDEN]
+PIECES = st.sampled_from([*SHAPES, *IDS, *WORDS.split(), "\n", " (deleted)", "\udc80"])
+PATHS = st.lists(PIECES, max_size=8).map("".join)
+TWO_ORDERS = st.lists(PATHS, max_size=4).flatmap(
+    lambda paths: st.tuples(st.permutations(paths), st.permutations(paths))
+)
+FILES = st.lists(PATHS.map("0::{}".format), max_size=5).map("\n".join)
+TEXTS = st.text() | FILES
+
+
+@given(TEXTS)
+def test_any_text_gives_a_path_that_it_holds_itself(text: str) -> None:
+    said = parse(text)
+
+    assert isinstance(said, CgroupPath)
+    assert said.container_id in text
+    assert said.unit in text
+    assert said.pod_uid in text.replace("_", "-")
+
+
+@given(TEXTS)
+def test_a_result_is_fit_for_a_label(text: str) -> None:
+    said = parse(text)
+
+    assert f"{said.runtime}{said.container_id}{said.pod_uid}{said.unit}".isascii()
+    assert not re.search(r"\s|/", f"{said.container_id}{said.pod_uid}{said.unit}")
+
+
+@given(TEXTS)
+def test_a_unit_is_of_no_container_and_no_pod(text: str) -> None:
+    said = parse(text)
+
+    assert not said.unit or said == CgroupPath(unit=said.unit)
+
+
+@given(TWO_ORDERS)
+def test_the_order_of_the_lines_is_nothing(orders: tuple[list[str], list[str]]) -> None:
+    one, two = ("\n".join(f"0::{path}" for path in paths) for paths in orders)
+
+    assert parse(one) == parse(two)
+
+
+HEADS = "/ /kubepods- /garden/aaaaaaaa /ecs/ /lxc/ /user@1.service"
+TAILS = (
+    "/ : - a a1 -a /a a/ /.. kubepods- kubepods-burstable- -pod .slice .slice: .scope "
+    "/x.slice /a.service /user@1.service /lxc/ /ecs/ /garden/aaaaaaaa-a \n0::/"
+)
+REPEATED = [*TAILS.split(" "), "\n", f"/docker/{A}", f"/pod{UID}", f"\n0::/docker/{A}"]
+
+
+@pytest.mark.parametrize("piece", REPEATED, ids=short)
+def test_a_hostile_file_costs_time_in_proportion_to_its_length(piece: str) -> None:
+    """About 10 ms for each file; a quadratic pattern takes minutes."""
+    files = [f"0::{head}{piece * (100_000 // len(piece))}" for head in HEADS.split()]
+    start = time.perf_counter()
+
+    for text in files:
+        parse(text)
+        parse(f"{text}!")
+
+    assert time.perf_counter() - start < HOSTILE_SECONDS
