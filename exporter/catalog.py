@@ -22,7 +22,7 @@ Profile = Literal["default", "all"]
 _BRACES = re.compile(r"\{([^}]*)\}")
 
 
-class Entry(Frozen, kw_only=True):
+class Entry(Frozen, frozen=True, kw_only=True):
     """
     One sysctl of the catalog, with what people need to know of it.
 

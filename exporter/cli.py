@@ -8,8 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import msgspec
@@ -187,24 +186,15 @@ def _serve(settings: Config) -> int:
 
     with contextlib.closing(_listen(settings.web.listen_address)) as listener:
         collector = Collector(settings)
-        form = [settings.log.level, settings.log.format]
+        form = (settings.log.level, settings.log.format)
         pid, channel = privsep.start_server(form, listener)
+        host, port = listener.getsockname()[:2]
     signal.signal(signal.SIGTERM, _end)
-    told = ProblemLog()
-
-    def snapshot() -> bytes:
-        parcel = collector.parcel()
-        told.tell(parcel)
-        return msgspec.json.encode(parcel)
-
-    snapshot()
-    log.info("serving on %s", settings.web.listen_address)
     try:
-        while True:
-            if privsep.wait_readable(channel, IDLE_SECONDS):
-                privsep.answer(channel, snapshot)
-            else:
-                snapshot()
+        log.info(
+            "serving on [%s]:%d" if ":" in host else "serving on %s:%d", host, port
+        )
+        _answer(collector, channel)
     except privsep.PeerGoneError as error:
         log.error("ending: %s", error)
         return EXIT_FAILURE
@@ -213,6 +203,30 @@ def _serve(settings: Config) -> int:
         return 0
     finally:
         _stop(pid)
+
+
+def _answer(collector: Collector, channel: socket.socket) -> NoReturn:
+    """Answer the server for ever, and look around when it does not ask."""
+    from exporter import privsep
+
+    told = ProblemLog()
+
+    def snapshot() -> bytes:
+        try:
+            parcel = collector.parcel()
+            told.tell(parcel)
+            return msgspec.json.encode(parcel)
+        except Exception:  # what a container can provoke must not end the exporter
+            collector.count_failure()
+            log.exception("no snapshot")
+            return b""
+
+    snapshot()
+    while True:
+        if privsep.wait_readable(channel, IDLE_SECONDS):
+            privsep.answer(channel, snapshot)
+        else:
+            snapshot()
 
 
 def _end(_signal: int, _frame: object) -> NoReturn:

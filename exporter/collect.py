@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import psutil
@@ -42,6 +42,7 @@ from exporter.model import (
     Stats,
 )
 from exporter.runtimes import cgroup, podlogs
+from exporter.values import readable
 
 RECHECK_SECONDS = 60.0
 """How often everything is looked at again, not only what is new."""
@@ -52,11 +53,17 @@ GRACE_SECONDS = 5.0
 _SPARE_FDS = 256
 """Left free of RLIMIT_NOFILE for everything but sysctl files."""
 
-_STRONG = {"host", "pod", "container"}
-
 _T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
+
+
+class Witnesses(NamedTuple):
+    """What can say whose a namespace is: unchanged, they say the same again."""
+
+    pids: frozenset[int]
+    mounts: tuple[str, ...]
+    private_mounts: list[tuple[str, int]]
 
 
 class Known:
@@ -69,6 +76,7 @@ class Known:
         self.reason = ""
         self.owner: Owner | None = None
         self.facts: dict[int, ownership.ProcessFacts] = {}
+        self.witnesses: object = None
         self.encoded: msgspec.Raw | None = None
 
     def namespace(self) -> Namespace:
@@ -148,7 +156,7 @@ class Collector:
         others = [k for ino, k in self._known.items() if ino != self._host]
         name = os.uname()
         return Parcel(
-            node=name.nodename,
+            node=readable(name.nodename),
             kernel=name.release,
             time=time.time(),
             sysctls=self._plan.sysctls,
@@ -158,6 +166,10 @@ class Collector:
             problems=tuple(self._problems()),
             stats=self._stats(),
         )
+
+    def count_failure(self) -> None:
+        """Count a pass that brought nothing."""
+        self._errors["pass"] += 1
 
     def close(self) -> None:
         """Give every file back."""
@@ -184,6 +196,8 @@ class Collector:
             return
         self._next_recheck = self._clock() + RECHECK_SECONDS
         self._census.recheck()
+        self._errors["failed"] += self._census.failures
+        self._census.failures = 0
         self._host, self._host_problems = host_netns(self._procfs)
         self._count_hidden()
         self._try_again()
@@ -203,12 +217,18 @@ class Collector:
         """Retry what was refused, and what was missing or had no room to be bound."""
         for ino, known in list(self._known.items()):
             if known.files is None:
-                self._drop(ino)
+                self._enter_again(ino)
             elif known.files.absent or (
                 known.files.unbound and self._budget.held < self._budget.limit
             ):
                 with suppress(NetnsGoneError):  # the read that follows drops it
                     self._visit(ino, known, known.files.bind_inside)
+
+    def _enter_again(self, ino: Ino) -> None:
+        with suppress(NetnsGoneError):
+            again = self._admit(ino)
+            if again.files:
+                self._known[ino] = again
 
     def _read_known(self) -> None:
         for ino, known in list(self._known.items()):
@@ -297,6 +317,8 @@ class Collector:
             self._errors["failed"] += 1
             log.warning("cannot enter a network namespace: %s", error)
         self._count_errors(files)
+        if reason:
+            files.close()
         netns = NetnsId(cookie=cookie, ino=ino, first_seen=time.time())
         known = Known(netns, self._clock())
         known.reason = reason
@@ -328,10 +350,14 @@ class Collector:
         claims: dict[NetnsId, ownership.Claim] = {}
         by_id: dict[NetnsId, Known] = {}
         for ino, known in self._known.items():
-            if known.owner and (known.owner.kind in _STRONG and _has_name(known.owner)):
+            if known.owner and ownership.is_final(known.owner):
                 continue
-            claim = self._claim(ino, known)
-            if known.owner is None or _better(claim, known.owner):
+            witnesses = self._witnesses(ino)
+            if known.owner and witnesses == known.witnesses:
+                continue
+            known.witnesses = witnesses
+            claim = self._claim(ino, known, witnesses)
+            if known.owner is None or ownership.is_better(claim, known.owner):
                 claims[known.id], by_id[known.id] = claim, known
         if not claims:
             return
@@ -341,35 +367,43 @@ class Collector:
         for netns, owner in ownership.settle(claims, settled).items():
             known, claim = by_id[netns], claims[netns]
             final = claim.complete and owner.netns == claim.owner.netns
-            if final or self._clock() - known.born >= self._grace:
+            if (final and known.files) or self._clock() - known.born >= self._grace:
                 known.owner = owner
             known.encoded = None
 
-    def _claim(self, ino: Ino, known: Known) -> ownership.Claim:
+    def _witnesses(self, ino: Ino) -> Witnesses:
+        """Return what can say whose *ino* is."""
+        census = self._census
+        pids = census.members.get(ino) or census.thread_processes(ino)
+        return Witnesses(
+            frozenset(pids), tuple(census.init_mounts(ino)), census.private_mounts(ino)
+        )
+
+    def _claim(self, ino: Ino, known: Known, said: Witnesses) -> ownership.Claim:
         if ino == self._host:
             return ownership.claim(ownership.Facts(host=True), {})
-        pids = self._census.members.get(ino) or self._census.thread_processes(ino)
-        for pid in known.facts.keys() - pids:
+        for pid in known.facts.keys() - said.pids:
             del known.facts[pid]
-        for pid in pids:
-            if pid not in known.facts and (found := self._process_facts(pid)):
+        for pid in said.pids - known.facts.keys():
+            if found := self._process_facts(pid):
                 known.facts[pid] = found
-        private = [
-            (path, found)
-            for path, pid in self._census.private_mounts(ino)
-            if (found := self._process_facts(pid))
-        ]
         facts = ownership.Facts(
             processes=tuple(known.facts.values()),
-            mounts=tuple(self._census.init_mounts(ino)),
-            private_mounts=tuple(private),
+            mounts=said.mounts,
+            private_mounts=tuple(
+                (path, found)
+                for path, pid in said.private_mounts
+                if (found := self._process_facts(pid))
+            ),
         )
         return ownership.claim(facts, self._pod_names(facts))
 
     def _process_facts(self, pid: int) -> ownership.ProcessFacts | None:
         try:
             stat, group = self._procfs.stat(pid), self._procfs.cgroup(pid)
-        except PermissionError:  # hidepid
+        except OSError as error:
+            if not isinstance(error, PermissionError):  # hidepid refuses, normally
+                self._errors["failed"] += 1
             return None
         if stat is None or group is None:
             return None
@@ -390,7 +424,8 @@ class Collector:
 
     def _problems(self) -> Iterator[Problem]:
         yield from self._host_problems
-        reasons = Counter(k.reason for k in self._known.values() if k.reason)
+        known = self._known.values()
+        reasons = Counter(k.reason for k in known if k.reason and k.owner)
         if self._hidden:
             reasons["missing_cap_sys_ptrace"] += self._hidden
         for reason, count in reasons.items():
@@ -442,12 +477,3 @@ def _raise_fd_limit() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return max(0, hard - _SPARE_FDS)
-
-
-def _has_name(owner: Owner) -> bool:
-    return bool(owner.pod) or owner.kind != "pod"
-
-
-def _better(claim: ownership.Claim, owner: Owner) -> bool:
-    renamed = bool(claim.owner.pod and not owner.pod)
-    return renamed or claim.strength > ownership.strength(owner)

@@ -22,14 +22,14 @@ PROFILES = get_args(Profile)
 LOG_LEVELS = get_args(LogLevel)
 LOG_FORMATS = get_args(LogFormat)
 
-_UNKNOWN = re.compile(r"unknown field `(.*)`(?: - at `\$\.?(.*)`)?")
+_UNKNOWN = re.compile(r"unknown field `(.*?)`")
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; says where and what to do."""
 
 
-class Sysctls(Frozen, kw_only=True):
+class Sysctls(Frozen, frozen=True, kw_only=True):
     """
     Which sysctls to read.
 
@@ -44,7 +44,7 @@ class Sysctls(Frozen, kw_only=True):
     max_fds: Annotated[int, msgspec.Meta(ge=0)] = 65536
 
 
-class Paths(Frozen, kw_only=True):
+class Paths(Frozen, frozen=True, kw_only=True):
     """
     Where the node is mounted.
 
@@ -55,20 +55,20 @@ class Paths(Frozen, kw_only=True):
     rootfs: str = "/"
 
 
-class Web(Frozen, kw_only=True):
+class Web(Frozen, frozen=True, kw_only=True):
     """listen_address: host:port, :port for every address, or [v6]:port."""
 
     listen_address: str = ":10128"
 
 
-class Log(Frozen, kw_only=True):
+class Log(Frozen, frozen=True, kw_only=True):
     """What to log, and how; on standard error."""
 
     level: LogLevel = "info"
     format: LogFormat = "logfmt"
 
 
-class Config(Frozen, kw_only=True):
+class Config(Frozen, frozen=True, kw_only=True):
     """The whole configuration; the YAML file has the same shape."""
 
     sysctls: Sysctls = Sysctls()
@@ -90,8 +90,8 @@ def load(file: str | None, flags: dict[str, dict[str, Any]]) -> Config:
 def parse(text: bytes, file: str) -> Config:
     """Return the configuration in *text*; *file* is for the error message."""
     try:
-        return msgspec.yaml.decode(text or b"{}", type=Config)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        return msgspec.yaml.decode(text, type=Config | None) or Config()
+    except ValueError as error:  # msgspec's are; PyYAML adds plain ones
         message = f"{file}: {error}{_nearest(str(error))}"
         raise ConfigError(message) from error
 
@@ -103,17 +103,19 @@ def split_address(address: str) -> tuple[str, int]:
     >>> split_address("[::1]:10128")
     ('::1', 10128)
     """
-    host, _, port = address.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    if not port.isdecimal() or int(port) > _MAX_PORT or (":" in bare and bare == host):
+    found = _ADDRESS.fullmatch(address)
+    if not found or int(found["port"]) > _MAX_PORT:
         message = (
             f"listen address {address!r}: want HOST:PORT, :PORT or [IPV6]:PORT "
             "with a port up to 65535"
         )
         raise ConfigError(message)
-    return bare, int(port)
+    return found["v6"] or found["host"] or "", int(found["port"])
 
 
+_ADDRESS = re.compile(
+    r"(?:\[(?P<v6>[0-9a-fA-F:.]+(?:%\w+)?)\]|(?P<host>[^][:]*)):(?P<port>[0-9]{1,5})"
+)
 _MAX_PORT = 65535
 
 

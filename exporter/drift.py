@@ -6,7 +6,7 @@ from exporter.model import Frozen, Reading, Sysctl, Unreadable
 from exporter.values import numbers
 
 
-class Finding(Frozen, kw_only=True):
+class Finding(Frozen, frozen=True, kw_only=True):
     """
     One sysctl (or one field of it) held against the host's.
 

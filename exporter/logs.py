@@ -1,6 +1,6 @@
 """Log lines on standard error: logfmt or JSON, one line each whatever they hold."""
 
-import datetime
+import datetime as dt
 import json
 import logging
 
@@ -32,7 +32,7 @@ def set_up(level: LogLevel, form: LogFormat) -> None:
 
 
 def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, str]:
-    moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+    moment = dt.datetime.fromtimestamp(record.created, dt.UTC)
     fields = {
         "ts": moment.isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),

@@ -10,7 +10,7 @@ byte for byte the same form.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -32,7 +32,7 @@ from exporter.values import numbers
 OWNER = ("namespace", "pod", "uid", "container", "netns")
 
 
-class Spec(Frozen, kw_only=True):
+class Spec(Frozen, frozen=True, kw_only=True):
     """A metric: a contract with everybody's queries."""
 
     name: str
@@ -169,8 +169,10 @@ READ_ERROR_REASONS = ("denied", "failed", "malformed", "pass")
 
 Sample = tuple[Mapping[str, str], float]
 
+_Key = TypeVar("_Key", bound=tuple[str, ...])
 
-class Rendered(Frozen, kw_only=True):
+
+class Rendered(Frozen, frozen=True, kw_only=True):
     """One namespace: its lines of each RENDERED_HERE metric, and how it counts."""
 
     lines: tuple[bytes, ...]
@@ -350,7 +352,9 @@ def _catalog_sample(sysctl: Sysctl) -> Sample:
     return labels, 1.0
 
 
-def _counted(counts: Counter[tuple[str, ...]], names: Sequence[str]) -> list[Sample]:
+def _counted(
+    counts: Mapping[_Key, int], names: Sequence[str]
+) -> list[tuple[dict[str, str], int]]:
     return [
         (dict(zip(names, key, strict=True)), number)
         for key, number in sorted(counts.items())
@@ -396,4 +400,4 @@ def _escape(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _number_text(value: float) -> str:
-    return str(floatToGoString(value))
+    return str(floatToGoString(value))  # type: ignore[no-untyped-call]

@@ -20,13 +20,11 @@ State = Literal["read", "pending", "unreadable"]
 Reason = Literal["missing", "denied", "failed", "malformed"]
 
 
-class Frozen(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True
-):
+class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The base of every type here: immutable, keyword-only, strict."""
 
 
-class Unreadable(Frozen, kw_only=True):
+class Unreadable(Frozen, frozen=True, kw_only=True):
     """
     Why a sysctl has no value.
 
@@ -42,7 +40,7 @@ Reading = str | Unreadable
 """What a sysctl file held, stripped, or why it has no value."""
 
 
-class Sysctl(Frozen, kw_only=True):
+class Sysctl(Frozen, frozen=True, kw_only=True):
     """
     One catalog entry, as much of it as a reader of values needs.
 
@@ -59,7 +57,7 @@ class Sysctl(Frozen, kw_only=True):
     comparable: bool = True
 
 
-class NetnsId(Frozen, kw_only=True):
+class NetnsId(Frozen, frozen=True, kw_only=True):
     """
     The identity of a network namespace.
 
@@ -73,7 +71,7 @@ class NetnsId(Frozen, kw_only=True):
     first_seen: float
 
 
-class Owner(Frozen, kw_only=True):
+class Owner(Frozen, frozen=True, kw_only=True):
     """
     Whose a namespace is; the five labels namespace..netns are unique on a node.
 
@@ -94,7 +92,7 @@ class Owner(Frozen, kw_only=True):
     comm: str = ""
 
 
-class Namespace(Frozen, kw_only=True):
+class Namespace(Frozen, frozen=True, kw_only=True):
     """
     One network namespace: who, whether it could be read, and what it said.
 
@@ -108,7 +106,7 @@ class Namespace(Frozen, kw_only=True):
     readings: tuple[Reading, ...] = ()
 
 
-class Problem(Frozen, kw_only=True):
+class Problem(Frozen, frozen=True, kw_only=True):
     """
     Something that keeps us from the whole truth, and what to do about it.
 
@@ -121,7 +119,7 @@ class Problem(Frozen, kw_only=True):
     count: int = 1
 
 
-class Stage(Frozen, kw_only=True):
+class Stage(Frozen, frozen=True, kw_only=True):
     """One part of a pass: whether it succeeded, and its wall time in seconds."""
 
     name: str
@@ -129,7 +127,7 @@ class Stage(Frozen, kw_only=True):
     seconds: float
 
 
-class Stats(Frozen, kw_only=True):
+class Stats(Frozen, frozen=True, kw_only=True):
     """
     What the collector says of itself.
 
@@ -150,7 +148,7 @@ class Stats(Frozen, kw_only=True):
     resident_bytes: int
 
 
-class Snapshot(Frozen, kw_only=True):
+class Snapshot(Frozen, frozen=True, kw_only=True):
     """
     Everything known of a node at one moment.
 
@@ -171,7 +169,7 @@ class Snapshot(Frozen, kw_only=True):
     stats: Stats
 
 
-class Parcel(Frozen, kw_only=True):
+class Parcel(Frozen, frozen=True, kw_only=True):
     """
     A Snapshot whose namespaces are still encoded.
 

@@ -9,18 +9,22 @@ mount; the systemd unit; the process itself.
 A container chooses the names of its processes, of the cgroups below its own and
 of the mounts in its mount namespace. None of them can name another owner: the
 container's own claim comes first, and a name in its mounts only tells its
-namespaces apart.
+namespaces apart. A pod inside another container is not looked up among the
+host's pods.
 """
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from exporter.model import Frozen, NetnsId, Owner, OwnerKind
 from exporter.runtimes.cgroup import CgroupPath
+from exporter.values import readable
 
+_DIGEST = re.compile(r"\A([0-9a-f]{12})[0-9a-f]{52}\Z")
 _UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SANDBOX_MOUNT = re.compile(rf".*/docker/netns/[^/]+|.*/netns/((cni|netns)-)?{_UUID}")
 """
@@ -36,7 +40,7 @@ class PodName(NamedTuple):
     pod: str
 
 
-class ProcessFacts(Frozen, kw_only=True):
+class ProcessFacts(Frozen, frozen=True, kw_only=True):
     """A process of a namespace; start_time in clock ticks since boot."""
 
     pid: int
@@ -45,7 +49,7 @@ class ProcessFacts(Frozen, kw_only=True):
     cgroup: CgroupPath
 
 
-class Facts(Frozen, kw_only=True):
+class Facts(Frozen, frozen=True, kw_only=True):
     """
     What is known of one namespace.
 
@@ -60,7 +64,7 @@ class Facts(Frozen, kw_only=True):
     private_mounts: tuple[tuple[str, ProcessFacts], ...] = ()
 
 
-class Claim(Frozen, kw_only=True):
+class Claim(Frozen, frozen=True, kw_only=True):
     """
     What the facts say of one namespace.
 
@@ -75,11 +79,8 @@ class Claim(Frozen, kw_only=True):
     complete: bool
     since: int = 0
 
-    @property
-    def strength(self) -> int:
-        """How good the evidence is."""
-        return strength(self.owner)
 
+_NEVER = 1 << 62
 
 _STRENGTH: tuple[OwnerKind, ...] = (
     "process",
@@ -101,24 +102,13 @@ def claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim:
     if facts.host:
         owner = Owner(kind="host", netns="host", evidence="host")
         return Claim(owner=owner, complete=True)
-    own = sorted(
-        (p for p in facts.processes if not p.cgroup.monitor),
-        key=lambda p: (p.start_time, p.pid),
+    by_age = sorted(facts.processes, key=lambda p: (p.start_time, p.pid))
+    own = [p for p in by_age if not p.cgroup.monitor] or by_age
+    return (
+        _contained_claim(own, facts, pods)
+        or _mount_claim(facts, pods)
+        or _process_claim(own)
     )
-    alias = _alias([*facts.mounts, *(path for path, _ in facts.private_mounts)])
-    contained = next((p for p in own if _contained(p)), None)
-    if contained is not None:
-        return _container_claim(contained, pods, alias)
-    if facts.mounts:
-        return _mount_claim(facts.mounts, alias)
-    for path, process in facts.private_mounts:
-        if _contained(process):
-            inner = _container_claim(process, pods, alias)
-            owner = msgspec.structs.replace(inner.owner, netns=_alias([path]))
-            return msgspec.structs.replace(inner, owner=owner)
-    if facts.private_mounts:
-        return _mount_claim([path for path, _ in facts.private_mounts], alias)
-    return _process_claim(own)
 
 
 def settle(
@@ -143,9 +133,16 @@ def settle(
     return owners
 
 
-def strength(owner: Owner) -> int:
-    """Return how good the evidence for *owner* is; better may replace it."""
-    return _STRENGTH.index(owner.kind)
+def is_final(owner: Owner) -> bool:
+    """Return whether no further fact could name *owner* better."""
+    return owner.kind in {"host", "container"} or bool(owner.pod)
+
+
+def is_better(claimed: Claim, owner: Owner) -> bool:
+    """Return whether a claim has stronger evidence than *owner* was named by."""
+    if claimed.owner.pod and not owner.pod:
+        return True
+    return _STRENGTH.index(claimed.owner.kind) > _STRENGTH.index(owner.kind)
 
 
 def labels(owner: Owner) -> tuple[str, str, str, str, str]:
@@ -165,25 +162,40 @@ def _names(netns: NetnsId, claimed: Claim) -> Iterable[str]:
         yield claimed.owner.netns
         if claimed.alias:
             yield claimed.alias
-    yield cookie_name(netns)
+    unique = cookie_name(netns)
+    yield unique
+    yield from (f"{unique}-{number}" for number in itertools.count(2))
 
 
 def _contained(process: ProcessFacts) -> bool:
     return bool(process.cgroup.container_id or process.cgroup.pod_uid)
 
 
+def _contained_claim(
+    own: list[ProcessFacts], facts: Facts, pods: Mapping[str, PodName]
+) -> Claim | None:
+    contained = next((p for p in own if _contained(p)), None)
+    if contained is None:
+        return None
+    paths = [*facts.mounts, *(path for path, _ in facts.private_mounts)]
+    claimed = _container_claim(contained, pods, _alias(paths))
+    if contained.cgroup.monitor:  # older than the container whose id it has
+        return msgspec.structs.replace(claimed, complete=False, since=_NEVER)
+    return claimed
+
+
 def _container_claim(
     process: ProcessFacts, pods: Mapping[str, PodName], alias: str
 ) -> Claim:
     group = process.cgroup
-    named = pods.get(group.pod_uid)
+    named = None if group.nested else pods.get(group.pod_uid)
     namespace, pod = named or ("", "")
     owner = Owner(
         kind="pod" if group.pod_uid else "container",
         namespace=namespace,
         pod=pod,
         uid=group.pod_uid,
-        container="" if group.pod_uid else group.container_id[:12],
+        container="" if group.pod_uid else _short(group.container_id),
         runtime=group.runtime,
         container_id=group.container_id,
         evidence="cgroup+log_directory" if named else "cgroup",
@@ -193,9 +205,27 @@ def _container_claim(
     return Claim(owner=owner, alias=alias, complete=complete, since=process.start_time)
 
 
-def _mount_claim(paths: Iterable[str], alias: str) -> Claim:
+def _short(container_id: str) -> str:
+    """Return a digest as `docker ps` shows it, and a name as it is."""
+    return _DIGEST.sub(r"\1", container_id)
+
+
+def _mount_claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim | None:
+    if facts.mounts:
+        return _named_claim(facts.mounts)
+    for path, process in facts.private_mounts:
+        if _contained(process):
+            inner = _container_claim(process, pods, alias="")
+            owner = msgspec.structs.replace(inner.owner, netns=_alias([path]))
+            return msgspec.structs.replace(inner, owner=owner)
+    if facts.private_mounts:
+        return _named_claim([path for path, _ in facts.private_mounts])
+    return None
+
+
+def _named_claim(paths: Sequence[str]) -> Claim:
     ours = [path for path in paths if not _SANDBOX_MOUNT.fullmatch(path)]
-    owner = Owner(kind="named", netns=_alias(ours) or alias, evidence="mount")
+    owner = Owner(kind="named", netns=_alias(ours or paths), evidence="mount")
     return Claim(owner=owner, complete=bool(ours))
 
 
@@ -214,5 +244,5 @@ def _process_claim(processes: list[ProcessFacts]) -> Claim:
 
 
 def _alias(paths: Iterable[str]) -> str:
-    name = next((path.rpartition("/")[2] for path in paths), "")
+    name = next((readable(path.rpartition("/")[2]) for path in paths), "")
     return f"named/{name}" if name else ""

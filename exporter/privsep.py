@@ -7,7 +7,7 @@ snapshot. It never reads from the network. The server drops to nobody, checks
 that it did, and speaks to the network.
 """
 
-import logging
+import contextlib
 import os
 import select
 import signal
@@ -15,13 +15,15 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from exporter.kernel.procfs import parse_capabilities
+from exporter.kernel.procfs import effective_capabilities
 from exporter.kernel.syscalls import (
+    CAP_SETUID,
     PR_CAPBSET_DROP,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
+    drop_capabilities,
     prctl,
 )
 
@@ -31,17 +33,18 @@ NOBODY = 65534
 SEND_SECONDS = 30.0
 
 _LENGTH = struct.Struct("!Q")
-_CAP_LAST = 63
-
-log = logging.getLogger(__name__)
 
 
 class PeerGoneError(Exception):
     """The other process ended, or broke the protocol."""
 
 
+class CollectionFailedError(Exception):
+    """The collector could not make a snapshot; its log says why."""
+
+
 def start_server(
-    arguments: list[str], listener: socket.socket
+    arguments: Iterable[str], listener: socket.socket
 ) -> tuple[int, socket.socket]:
     """Start the server process; return its pid and our end of the channel."""
     ours, theirs = socket.socketpair()
@@ -55,7 +58,11 @@ def start_server(
 
 
 def answer(channel: socket.socket, snapshot: Callable[[], bytes]) -> None:
-    """Answer one request of the server. Anything but `S` ends the exporter."""
+    """
+    Answer one request of the server; an empty reply says that it failed.
+
+    Anything but `S` ends the exporter.
+    """
     request = channel.recv(1)
     if request != REQUEST:
         message = "the server process ended" if not request else "malformed request"
@@ -88,7 +95,11 @@ class Channel:
         self._owed = 0
 
     def snapshot(self, seconds: float) -> bytes:
-        """Return a snapshot's JSON; TimeoutError if none comes in *seconds*."""
+        """
+        Return a snapshot's JSON; TimeoutError if none comes in *seconds*.
+
+        Raises CollectionFailedError when the collector has none.
+        """
         deadline = time.monotonic() + seconds
         try:
             self._channel.settimeout(seconds)
@@ -98,7 +109,7 @@ class Channel:
                 reply = self._reply(deadline)
                 self._owed -= 1
                 if not self._owed:
-                    return reply
+                    return _unless_empty(reply)
         except TimeoutError:
             raise
         except OSError as error:
@@ -128,35 +139,37 @@ class Channel:
             self._buffer += chunk
 
 
+def _unless_empty(reply: bytes) -> bytes:
+    if not reply:
+        raise CollectionFailedError
+    return reply
+
+
 def drop_privileges(parent: int) -> None:
     """
     Become nobody with no capability, for good; end when *parent* does.
 
-    A start without privileges has none to drop, and keeps its user.
+    A start without CAP_SETUID (drop: ALL, or a user's own) keeps its user and
+    loses the capabilities all the same.
     """
-    if os.geteuid() == 0:
-        for capability in range(_CAP_LAST + 1):
-            _drop_from_bounding_set(capability)
+    held = effective_capabilities()
+    for capability in range(held.bit_length()):
+        _drop_from_bounding_set(capability)
+    if held >> CAP_SETUID & 1:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
+    drop_capabilities()
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after setresuid, which clears it
     if os.getppid() != parent:
-        raise PeerGoneError
-    _assert_dropped()
+        raise PeerGoneError("the collector process ended")
+    if left := effective_capabilities():
+        message = f"the server process still has capabilities {left:x}"
+        raise PermissionError(message)
 
 
 def _drop_from_bounding_set(capability: int) -> None:
-    try:
+    # Without CAP_SETPCAP it stays; no_new_privs makes it worthless all the same.
+    with contextlib.suppress(OSError):
         prctl(PR_CAPBSET_DROP, capability)
-    except OSError:  # EINVAL past the kernel's last; EPERM is seen by the assertion
-        return
-
-
-def _assert_dropped() -> None:
-    with open("/proc/thread-self/status", "rb") as status:
-        left = parse_capabilities(status.read())
-    if left or 0 in os.getresuid():
-        message = f"the server process still has capabilities {left:x}"
-        raise PermissionError(message)

@@ -11,16 +11,16 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-import waitress
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 from prometheus_client.exposition import generate_latest as generate_text
+from waitress.server import create_server
 
 from exporter import __version__
 from exporter.metrics import Renderer
 from exporter.model import Parcel, Stats
-from exporter.privsep import Channel, PeerGoneError
+from exporter.privsep import Channel, CollectionFailedError, PeerGoneError
 
 SCRAPE_SECONDS = 9.0
 """Below Prometheus's default scrape timeout of 10 s, so that it sees our reason."""
@@ -113,6 +113,9 @@ class Application:
         except TimeoutError:
             reason = f"no snapshot from the collector within {SCRAPE_SECONDS} s\n"
             return _reply(start, HTTPStatus.SERVICE_UNAVAILABLE, reason.encode())
+        except CollectionFailedError:
+            reason = "the collector failed to make a snapshot; its log says why\n"
+            return _reply(start, HTTPStatus.SERVICE_UNAVAILABLE, reason.encode())
         except (PeerGoneError, msgspec.DecodeError) as error:
             log.error("ending: %s", error)
             os._exit(os.EX_PROTOCOL)
@@ -156,7 +159,7 @@ def prepare(channel: socket.socket, listener: socket.socket) -> Callable[[], Non
             },
             lambda _status, _headers: None,
         )
-    server = waitress.create_server(
+    server = create_server(
         application,
         sockets=[listener],
         threads=4,
@@ -166,7 +169,7 @@ def prepare(channel: socket.socket, listener: socket.socket) -> Callable[[], Non
         max_request_header_size=16384,
         max_request_body_size=1024,
     )
-    return server.run  # type: ignore[no-any-return]
+    return server.run
 
 
 _EMPTY = msgspec.json.encode(

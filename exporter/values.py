@@ -47,6 +47,18 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in text.split(" "))
 
 
+def readable(name: str) -> str:
+    r"""
+    Return a name from the file system as text that can be encoded.
+
+    Names are bytes: what is not UTF-8 in them is shown, not lost.
+
+    >>> readable("a\udcff")
+    'a\\xff'
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _count_ranges(text: str) -> int:
     total = 0
     for item in filter(None, text.split(",")):

@@ -8,10 +8,14 @@ their process, and mounts in other mount namespaces than pid 1's.
 
 import time
 from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
 
 from exporter.kernel.netns import mount_door, process_door, thread_door
 from exporter.kernel.procfs import MountNs, MountWatch, NsMount, Procfs
 from exporter.model import Ino
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 _YOUNG_SECONDS = 2.0
 """A runtime forks in its own namespace and unshares a moment later (runc init)."""
@@ -39,6 +43,8 @@ class Census:
         self._threads: dict[Ino, list[tuple[int, int]]] = {}
         self.members: dict[Ino, set[int]] = {}
         self.denied: set[int] = set()
+        self.failures = 0
+        """Questions that /proc answered with neither data, absence nor refusal."""
 
     def scan(self) -> None:
         """Take in which processes came and went, and pid 1's mounts if they changed."""
@@ -81,9 +87,8 @@ class Census:
         for pid in sorted(self.members.get(ino, ())):
             yield process_door(root, pid)
         for path in self._init_mounts.get(ino, ()):
-            mount = NsMount(ino=ino, path=path)
-            yield mount_door(root, 1, mount)
-            yield f"{self._rootfs}{path}"
+            init = mount_door(root, 1, NsMount(ino=ino, path=path))
+            yield from dict.fromkeys((f"{self._rootfs}{path}", init, path))
         for pid, mount in self._other_mounts.get(ino, ()):
             yield mount_door(root, pid, mount)
         for pid, tid in self._threads.get(ino, ()):
@@ -116,7 +121,7 @@ class Census:
 
     def _locate(self, pid: int) -> None:
         try:
-            ino = self._procfs.netns(pid)
+            ino = self._ask(self._procfs.netns, pid)
         except PermissionError:
             self.denied.add(pid)
             return
@@ -129,33 +134,47 @@ class Census:
         self._netns[pid] = ino
         self.members.setdefault(ino, set()).add(pid)
 
+    def _ask(
+        self, question: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T | None:
+        """Return the answer; a failure costs this one answer and is counted."""
+        try:
+            return question(*args, **kwargs)
+        except PermissionError:
+            raise
+        except OSError:
+            self.failures += 1
+            return None
+
     def _locate_threads(self, pid: int) -> None:
-        for tid in self._procfs.other_threads(pid):
-            try:
-                ino = self._procfs.thread_netns(pid, tid)
-            except PermissionError:
-                return
-            if ino is not None and ino != self._netns.get(pid):
-                self._threads.setdefault(ino, []).append((pid, tid))
+        try:
+            for tid in self._ask(self._procfs.other_threads, pid) or ():
+                ino = self._ask(self._procfs.thread_netns, pid, tid)
+                if ino is not None and ino != self._netns.get(pid):
+                    self._threads.setdefault(ino, []).append((pid, tid))
+        except PermissionError:
+            self.denied.add(pid)
 
     def _scan_init_mounts(self) -> None:
         if self._watch is not None and not self._watch.changed():
             return
+        self._init_mounts.clear()
+        for mount in self._mounts_of_init():
+            self._init_mounts.setdefault(mount.ino, []).append(mount.path)
+
+    def _mounts_of_init(self) -> list[NsMount]:
         try:
             self._watch = self._watch or MountWatch(self._procfs)
-            mounts = self._procfs.netns_mounts(1)
-        except OSError:  # no pid 1 here, or hidepid: the recheck sees our own
-            mounts = []
-        self._init_mounts.clear()
-        for mount in mounts:
-            self._init_mounts.setdefault(mount.ino, []).append(mount.path)
+            return self._procfs.netns_mounts(1)
+        except OSError:  # hidepid, or no pid 1: the recheck sees our own mounts
+            return []
 
     def _scan_other_mounts(self) -> None:
         self._other_mounts.clear()
         for pid in self._one_of_each_mount_namespace():
             try:
-                mounts = self._procfs.netns_mounts(pid)
-            except OSError:
+                mounts = self._ask(self._procfs.netns_mounts, pid) or ()
+            except PermissionError:
                 continue
             for mount in mounts:
                 if mount.path not in self._init_mounts.get(mount.ino, ()):
@@ -164,11 +183,11 @@ class Census:
 
     def _one_of_each_mount_namespace(self) -> list[int]:
         pids: dict[MountNs, int] = {}
-        for name, _ in self._known:
+        for pid in sorted(int(name) for name, _ in self._known):
             try:
-                found = self._procfs.mount_namespace(int(name))
+                found = self._ask(self._procfs.mount_namespace, pid)
             except PermissionError:
                 continue
             if found is not None:
-                pids[found] = min(int(name), pids.get(found, int(name)))
+                pids.setdefault(found, pid)
         return list(pids.values())

@@ -102,9 +102,7 @@ def _open(door: str, ino: Ino) -> int:
             found = os.fstat(look)
             if (found.st_ino, found.st_dev) != (ino, os.stat(HOME).st_dev):
                 raise NetnsGoneError(door)
-            return os.open(
-                f"/proc/thread-self/fd/{look}", os.O_RDONLY | os.O_CLOEXEC
-            )
+            return os.open(f"/proc/thread-self/fd/{look}", os.O_RDONLY | os.O_CLOEXEC)
         finally:
             os.close(look)
     except PermissionError as error:

@@ -184,11 +184,11 @@ def parse_stat(text: bytes) -> Stat | None:
 
 
 def parse_netns_mounts(text: bytes) -> list[NsMount]:
-    """
+    r"""
     Return the netns mounts of a mountinfo; their mount's root is `net:[INO]`.
 
-    >>> parse_netns_mounts(b"30 20 0:4 net:[99] /run/netns/a\\\\040b rw - nsfs nsfs rw")
-    [NsMount(ino=99, path='/run/netns/a b')]
+    >>> parse_netns_mounts(b"30 20 0:4 net:[99] /run/a\\040b rw - nsfs nsfs rw")
+    [NsMount(ino=99, path='/run/a b')]
     """
     lines = (line.split(b" ") for line in text.split(b"\n") if b" - nsfs " in line)
     return [

@@ -14,6 +14,8 @@ PR_SET_PDEATHSIG = 1  # prctl.h
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522
+CAP_SETUID = 7
 CAP_SYS_PTRACE = 19  # capability.h
 CAP_SYS_ADMIN = 21
 
@@ -21,15 +23,22 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def setns(fd: int, nstype: int) -> None:
-    """Move this thread into the namespace of *fd*; setns(2)."""
+    """Move this thread into the namespace of *fd* (setns, section 2)."""
     if _libc.setns(fd, nstype) < 0:
         _raise("setns")
 
 
 def prctl(option: int, argument: int) -> None:
-    """Set one attribute of this process; prctl(2)."""
+    """Set one attribute of this process (prctl, section 2)."""
     if _libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0) < 0:
         _raise("prctl")
+
+
+def drop_capabilities() -> None:
+    """Empty this thread's effective, permitted and inheritable sets (capset)."""
+    header = struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0)
+    if _libc.capset(header, bytes(24)) < 0:
+        _raise("capset")
 
 
 def netns_cookie() -> int | None:

@@ -22,7 +22,9 @@ class CgroupPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     and LXC; pod_uid: with dashes, for a static pod 32 hex without;
     unit: the systemd unit of a process that is in no container and no pod;
     monitor: a runtime's helper (conmon, lxc-start) that sits beside the
-    container, in another network namespace.
+    container, in another network namespace;
+    nested: the pod is inside another container, as on a kind node, so that it is
+    not a pod of this host's kubelet.
     """
 
     runtime: str = ""
@@ -30,6 +32,7 @@ class CgroupPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     pod_uid: str = ""
     unit: str = ""
     monitor: bool = False
+    nested: bool = False
 
 
 def parse(text: str) -> CgroupPath:
@@ -61,6 +64,7 @@ def parse(text: str) -> CgroupPath:
         container_id=_last(ids),
         pod_uid=_last(pods),
         monitor=all(maker.monitor for maker in makers),
+        nested=any(trail.nested for trail in trails),
     )
 
 
@@ -75,6 +79,7 @@ class _Trail(NamedTuple):
     pods: tuple[str, ...]
     ids: tuple[str, ...]
     maker: _Maker
+    nested: bool
 
 
 _END = r"(?=/|\Z)"
@@ -125,6 +130,7 @@ def _trail(path: str) -> _Trail:
     pods: list[str] = []
     ids: list[str] = []
     maker = _Maker()
+    nested = False
     # runc without systemd makes one directory of systemd's `slice:prefix:id`.
     for match in _NAMES.finditer(path.replace(".slice:", ".slice/")):
         group = match.lastindex or 0
@@ -135,7 +141,8 @@ def _trail(path: str) -> _Trail:
             break
         if group == 1:
             pods.append(match[group].replace("_", "-"))
-    return _Trail(tuple(pods), tuple(ids), maker)
+            nested = bool(ids)
+    return _Trail(tuple(pods), tuple(ids), maker, nested)
 
 
 def _units(path: str) -> tuple[str, ...]:

@@ -8,16 +8,18 @@ names are DNS names and hold no underscore.
 
 import os
 
+from exporter.values import readable
+
 _PARTS = 3
 
 
 def read_pod_names(rootfs: str) -> dict[str, tuple[str, str]]:
     """Return pod uid -> (namespace, pod); empty where there is no kubelet."""
     try:
-        names = os.listdir(f"{rootfs.rstrip('/')}/var/log/pods")
+        found = os.listdir(f"{rootfs.rstrip('/')}/var/log/pods")
     except OSError:
         return {}
-    return parse_pod_directories(names)
+    return parse_pod_directories([readable(name) for name in found])
 
 
 def parse_pod_directories(names: list[str]) -> dict[str, tuple[str, str]]:

@@ -1,0 +1,53 @@
+# make run and make test set everything up by themselves, on a bare Debian 12
+# with Python 3.11 too (as root, so that missing system packages can be installed).
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check bench docs golden lock clean
+
+run: $(VENV)/run-installed ## serve this node on :10128; ARGS="--log.level debug …"
+	$(BIN)/netns-sysctl-exporter serve $(ARGS)
+
+test: $(VENV)/test-installed system-packages check ## everything CI runs
+	$(BIN)/pytest
+
+check: $(VENV)/test-installed ## lint and types only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/test-installed ## CPU cost beside the plain way; ARGS="50 200 450"
+	$(BIN)/python -m bench $(ARGS)
+
+docs: $(VENV)/test-installed ## write docs/metrics.md and docs/sysctls.md anew
+	$(BIN)/pytest -q tests/test_docs.py --update-docs
+
+lock: ## resolve the dependencies anew and write the lock files
+	uv pip compile --quiet --universal --generate-hashes --no-header \
+		--extra build pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --no-header \
+		--extra build --extra test pyproject.toml -o requirements-test.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build
+
+$(VENV)/bin/pip:
+	./scripts/make-venv $(PYTHON) $(VENV)
+
+$(VENV)/run-installed: requirements.lock pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/test-installed: requirements-test.lock pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --require-hashes -r requirements-test.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+.PHONY: system-packages
+system-packages:
+	./scripts/system-packages ip:iproute2 lsns:util-linux setpriv:util-linux \
+		mount:mount promtool:prometheus prometheus:prometheus

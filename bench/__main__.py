@@ -1,0 +1,183 @@
+"""
+What a pass and a scrape cost, in CPU time, beside the plain way.
+
+    python -m bench [N …]
+
+It makes N real network namespaces (default 50, 200 and 450, 41 sysctls each),
+and for each N measures in one run:
+
+- plain: enter each namespace; open, read and close each file; as the exporters
+  before this one do, in the same language;
+- reading: the same values from bound files;
+- pass: a whole pass of the collector, discovery included, to the encoded snapshot;
+- scrape: GET /metrics with gzip from a running exporter, CPU of both its processes.
+
+Costs are CPU milliseconds, the least of several rounds. Needs root.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from exporter.collect import Collector
+from exporter.config import Config
+from exporter.kernel.netns import inside
+from exporter.kernel.sysctls import FdBudget, Plan, SysctlFiles
+from exporter.model import Sysctl
+from tests import lab
+
+ROUNDS = 7
+SCRAPES = 15
+PORT = 10199
+_CACHE_BYTES = 128 << 20
+
+
+class Costs(NamedTuple):
+    """CPU milliseconds at one number of namespaces."""
+
+    namespaces: int
+    plain: float
+    reading: float
+    whole_pass: float
+    scrape: float
+    page_bytes: int
+
+
+def main() -> None:
+    """Print the table."""
+    sizes = [int(word) for word in sys.argv[1:]] or [50, 200, 450]
+    rows = [measure(size) for size in sizes]
+    print("CPU ms        plain  reading     pass   scrape  plain/reading  page kB")
+    for row in rows:
+        ratio = row.plain / row.reading
+        print(
+            f"{row.namespaces:5} netns {row.plain:8.2f} {row.reading:8.2f} "
+            f"{row.whole_pass:8.2f} {row.scrape:8.2f} {ratio:10.1f} x  "
+            f"{row.page_bytes / 1000:10.0f}"
+        )
+    first, last = rows[0], rows[-1]
+    for name in ("plain", "reading", "whole_pass", "scrape"):
+        ratio = (getattr(last, name) / last.namespaces) / (
+            getattr(first, name) / first.namespaces
+        )
+        print(
+            f"per namespace, {last.namespaces} against {first.namespaces}: "
+            f"{name} {ratio:.2f} x"
+        )
+
+
+def measure(size: int) -> Costs:
+    """Make *size* namespaces and measure everything."""
+    with lab.held(size) as pods:
+        collector = Collector(Config(), grace=0)
+        parcel = collector.parcel()
+        sysctls = parcel.sysctls
+        whole = least(lambda: msgspec.json.encode(collector.parcel()))
+        collector.close()
+        plain = least(lambda: read_plainly(pods, sysctls))
+        files = list(bind(pods, sysctls))
+        reading = least(lambda: [one.read_bound() for one in files])
+        for one in files:
+            one.close()
+        scrape, page_bytes = measure_scrape(size)
+    return Costs(size, plain, reading, whole, scrape, page_bytes)
+
+
+def least(work: Callable[[], object]) -> float:
+    """Return the least CPU milliseconds that *work* took in ROUNDS rounds."""
+    work()
+    return min(once(work) for _ in range(ROUNDS))
+
+
+def once(work: Callable[[], object]) -> float:
+    """
+    Return the CPU milliseconds of *work* with cold caches.
+
+    Between two scrapes of a real node other programs use the caches, so a loop
+    that keeps them warm would flatter few namespaces.
+    """
+    bytearray(_CACHE_BYTES).count(1)
+    start = time.process_time_ns()
+    work()
+    return (time.process_time_ns() - start) / 1e6
+
+
+def read_plainly(pods: list[lab.Held], sysctls: tuple[Sysctl, ...]) -> list[bytes]:
+    """Enter each namespace; open, read and close each file."""
+    paths = Plan(sysctls, "/proc").paths
+    values = []
+    for pod in pods:
+        with inside(pod.door, pod.ino):
+            for path in paths:
+                fd = os.open(path, os.O_RDONLY)
+                values.append(os.read(fd, 4096))
+                os.close(fd)
+    return values
+
+
+def bind(pods: list[lab.Held], sysctls: tuple[Sysctl, ...]) -> Iterator[SysctlFiles]:
+    """Open the files of each namespace once."""
+    plan, budget = Plan(sysctls, "/proc"), FdBudget(1 << 20)
+    for pod in pods:
+        files = SysctlFiles(plan, budget)
+        with inside(pod.door, pod.ino):
+            files.bind_inside()
+        yield files
+
+
+def measure_scrape(size: int) -> tuple[float, int]:
+    """Return the CPU of both processes for a scrape, and the page's size."""
+    with running_exporter() as pids:
+        wanted = f'netns_namespaces{{state="read"}} {size + 1}'.encode()
+        lab.wait_until(lambda: read_page().count(wanted))
+        rounds = []
+        for _ in range(SCRAPES):
+            before = sum(map(cpu_ns, pids))
+            page = read_page("gzip")
+            rounds.append(sum(map(cpu_ns, pids)) - before)
+        return min(rounds) / 1e6, len(read_page() or page)
+
+
+@contextlib.contextmanager
+def running_exporter() -> Iterator[list[int]]:
+    """Run the exporter as a user does; yield the pids of its two processes."""
+    command = [sys.executable, "-m", "exporter", "--web.listen-address"]
+    process = subprocess.Popen([*command, f"127.0.0.1:{PORT}"])
+    try:
+        lab.wait_until(read_page)
+        children = f"/proc/{process.pid}/task/{process.pid}/children"
+        with open(children) as file:
+            yield [process.pid, int(file.read())]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def read_page(encoding: str = "identity") -> bytes:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{PORT}/metrics", headers={"Accept-Encoding": encoding}
+    )
+    try:
+        with urllib.request.urlopen(request) as response:
+            return bytes(response.read())
+    except OSError:
+        return b""
+
+
+def cpu_ns(pid: int) -> int:
+    """Return the CPU time of every thread of *pid*: /proc/PID/task/*/schedstat."""
+    total = 0
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{tid}/schedstat") as file:
+            total += int(file.read().split()[0])
+    return total
+
+
+main()

@@ -1,0 +1,223 @@
+"""Every network namespace of this very node is found, once, and named."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from exporter.collect import Collector
+from exporter.config import Config
+from exporter.kernel.netns import own_netns
+from exporter.model import Namespace, Snapshot
+from tests.lab import (
+    CLONE_NEWNET,
+    CLONE_NEWUSER,
+    held,
+    held_by_thread,
+    mounted_privately,
+    named,
+    wait_until,
+)
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    collector = Collector(Config(), grace=0)
+    yield collector
+    collector.close()
+
+
+def snapshot(collector: Collector) -> Snapshot:
+    encoded = msgspec.json.encode(collector.parcel())
+    return msgspec.json.decode(encoded, type=Snapshot)
+
+
+def found(collector: Collector) -> dict[int, Namespace]:
+    everything = snapshot(collector).namespaces
+    by_ino: dict[int, Namespace] = {one.id.ino: one for one in everything}
+    assert len(by_ino) == len(everything), "a namespace is listed twice"
+    cookies = [one.id.cookie for one in everything]
+    assert len(set(cookies)) == len(cookies), "a namespace is listed twice"
+    return by_ino
+
+
+def lsns() -> set[int]:
+    command = ("lsns", "--type", "net", "--noheadings", "--output", "NS")
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {int(word) for word in out.split()}
+
+
+def mounted() -> set[int]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    roots = (line.split()[3] for line in lines if " - nsfs " in line)
+    return {int(root[5:-1]) for root in roots if root.startswith("net:[")}
+
+
+def test_what_is_found_is_what_lsns_shows_and_what_is_mounted() -> None:
+    with (
+        held(3),
+        held(2, flags=CLONE_NEWNET | CLONE_NEWUSER),
+        named("exporter-test-a"),
+        named("exporter-test-b"),
+    ):
+
+        def same() -> bool:
+            collector = Collector(Config(), grace=0)
+            try:
+                return set(found(collector)) == lsns() | mounted()
+            finally:
+                collector.close()
+
+        wait_until(same)  # others come and go on a machine that is in use
+
+
+def test_a_namespace_that_only_a_thread_lives_in_is_found() -> None:
+    with held_by_thread() as (pid, ino):
+        collector = Collector(Config(), grace=0)
+
+        one = found(collector)[ino]
+
+        assert one.state == "read"
+        assert one.owner.kind == "process"
+        assert Path(f"/proc/{pid}/comm").read_text().startswith(one.owner.comm)
+        collector.close()
+
+
+def test_a_namespace_that_only_another_mount_namespace_holds_is_found(
+    tmp_path: Path,
+) -> None:
+    with mounted_privately(tmp_path / "blue") as (_, ino):
+        collector = Collector(Config(), grace=0)
+
+        one = found(collector)[ino]
+
+        assert one.state == "read"
+        assert one.owner.netns == "named/blue"
+        collector.close()
+
+
+def test_new_ones_show_at_the_next_pass(collector: Collector) -> None:
+    collector.parcel()
+    with held() as (pod,), named("exporter-test-late") as path:
+        ino = Path(path).stat().st_ino
+
+        now = found(collector)
+
+        assert now[pod.ino].owner.evidence == "comm"
+        assert now[ino].owner.netns == "named/exporter-test-late"
+
+
+def test_a_nested_namespace_is_one_of_its_own(collector: Collector) -> None:
+    with held() as (outer,):
+        enter = ("nsenter", "-t", str(outer.pid), "--net")
+        command = (*enter, "unshare", "--net", "sleep", "infinity")
+        with subprocess.Popen(command) as process:
+            link = Path(f"/proc/{process.pid}/ns/net")
+            homes = {own_netns(), outer.ino}
+            wait_until(lambda: link.stat().st_ino not in homes)
+
+            now = found(collector)
+
+            assert now[outer.ino].state == "read"
+            assert now[link.stat().st_ino].state == "read"
+            process.kill()
+
+
+def test_the_host_comes_first_and_only_once(collector: Collector) -> None:
+    first, *others = snapshot(collector).namespaces
+
+    assert first.owner.kind == "host"
+    assert first.id.ino == own_netns()
+    assert all(one.owner.kind != "host" for one in others)
+
+
+def test_a_dead_one_is_gone_and_its_inode_means_nothing(collector: Collector) -> None:
+    """Namespaces reuse inodes at once: each has its own values and cookie."""
+    seen: dict[int | None, str] = {}
+    for number in range(30):
+        with held() as (pod,):
+            pod.write("net.core.somaxconn", str(1000 + number))
+
+            one = found(collector)[pod.ino]
+
+            assert one.readings[0] == str(1000 + number)
+            assert one.id.cookie == pod.cookie
+            seen[one.id.cookie] = str(one.readings[0])
+            ino = pod.ino
+        wait_until(
+            lambda: all(n.id.cookie not in seen for n in found(collector).values())
+        )
+        assert ino
+    assert len(seen) == 30
+
+
+def test_a_process_that_moves_is_found_where_it_went() -> None:
+    """Without waiting for the recheck: a runtime unshares right after its fork."""
+    collector = Collector(Config(), grace=0)
+    command = ("sh", "-c", "read go; exec unshare --net sleep infinity")
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        collector.parcel()
+        assert process.stdin
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        link = Path(f"/proc/{process.pid}/ns/net")
+        wait_until(lambda: link.stat().st_ino != own_netns())
+
+        assert link.stat().st_ino in found(collector)
+        process.kill()
+    collector.close()
+
+
+def test_a_budget_of_no_files_at_all_finds_and_reads_the_same() -> None:
+    settings = msgspec.structs.replace(
+        Config(), sysctls=msgspec.structs.replace(Config().sysctls, max_fds=0)
+    )
+    collector = Collector(settings, grace=0)
+    with held(2) as (one, two):
+        one.write("net.core.somaxconn", "11")
+        two.write("net.core.somaxconn", "12")
+        collector.parcel()
+        one.write("net.core.somaxconn", "13")
+
+        now = found(collector)
+
+        assert now[one.ino].readings[0] == "13"
+        assert now[two.ino].readings[0] == "12"
+        said = snapshot(collector)
+        assert said.stats.fds == said.stats.bound == 0
+        assert said.stats.visited >= 3 * len(said.sysctls) - 10
+        assert "fd_budget" in {problem.what for problem in said.problems}
+        ino, cookie = one.ino, one.cookie
+        one.kill()
+        wait_until(
+            lambda: cookie not in {n.id.cookie for n in found(collector).values()}
+        )
+        assert ino
+    collector.close()
+
+
+def test_a_small_budget_is_shared_out_again_when_room_comes() -> None:
+    settings = msgspec.structs.replace(
+        Config(), sysctls=msgspec.structs.replace(Config().sysctls, max_fds=120)
+    )
+    now = [0.0]
+    collector = Collector(settings, grace=0, clock=lambda: now[0])
+    with held(6) as pods:
+        collector.parcel()
+        crowded = snapshot(collector).stats
+        assert crowded.fds == crowded.fd_limit == 120
+        assert crowded.visited > 0
+        for pod in pods:
+            pod.kill()
+        wait_until(lambda: len(found(collector)) <= 2)
+        now[0] += 61
+
+        collector.parcel()
+        roomy = snapshot(collector).stats
+
+        assert roomy.visited == 0
+    collector.close()

@@ -1,0 +1,252 @@
+"""Who is in which namespace, as processes come, go, move and hide."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exporter.kernel.census import Census
+from exporter.kernel.procfs import NsMount, Procfs
+from exporter.model import Ino
+from tests.fakeproc import HOST_INO, FakeProc
+
+POD, OTHER = Ino(555), Ino(777)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def census(fake_proc: FakeProc, clock: Clock) -> Census:
+    fake_proc.process(1)
+    return Census(fake_proc.procfs, "/", clock)
+
+
+def test_processes_are_grouped_by_namespace(
+    fake_proc: FakeProc, census: Census
+) -> None:
+    fake_proc.process(10, netns=POD)
+    fake_proc.process(11, netns=POD)
+
+    census.scan()
+
+    assert census.members == {HOST_INO: {1}, POD: {10, 11}}
+    assert census.seen() == {HOST_INO, POD}
+
+
+def test_what_ends_is_forgotten(fake_proc: FakeProc, census: Census) -> None:
+    home = fake_proc.process(10, netns=POD)
+    census.scan()
+    home.rename(fake_proc.root / "gone")
+
+    census.scan()
+
+    assert census.seen() == {HOST_INO}
+
+
+def test_a_zombie_is_in_no_namespace(fake_proc: FakeProc, census: Census) -> None:
+    fake_proc.process(10, netns=None)
+
+    census.scan()
+
+    assert census.members == {HOST_INO: {1}}
+
+
+def test_a_runtime_that_unshares_after_its_fork_is_found_on_the_next_pass(
+    fake_proc: FakeProc, census: Census
+) -> None:
+    fake_proc.process(10)
+    census.scan()
+    fake_proc.move(10, POD)
+
+    census.scan()
+
+    assert census.members[POD] == {10}
+    assert census.members[Ino(HOST_INO)] == {1}
+
+
+def test_a_process_known_for_long_costs_no_look_until_the_recheck(
+    fake_proc: FakeProc, census: Census, clock: Clock
+) -> None:
+    fake_proc.process(10)
+    census.scan()
+    clock.now += 10
+    census.scan()
+    fake_proc.move(10, POD)
+
+    census.scan()
+    assert POD not in census.seen()
+
+    census.recheck()
+    assert census.members[POD] == {10}
+
+
+def test_a_reused_pid_is_looked_at_again(clock: Clock) -> None:
+    class Reused(Procfs):
+        inode, where = 1, HOST_INO
+
+        def processes(self) -> set[tuple[str, int]]:
+            return {("10", self.inode)}
+
+        def netns(self, pid: int) -> Ino | None:
+            return Ino(self.where) if pid == 10 else None
+
+    proc = Reused()
+    census = Census(proc, "/", clock)
+    census.scan()
+    clock.now += 10
+    census.scan()
+    proc.inode, proc.where = 2, POD
+
+    census.scan()
+
+    assert census.members == {POD: {10}}
+
+
+def test_a_thread_apart_from_its_process_is_found_by_the_recheck(
+    fake_proc: FakeProc, census: Census
+) -> None:
+    fake_proc.process(10)
+    fake_proc.thread(10, 12, POD)
+    census.scan()
+
+    census.recheck()
+
+    assert POD in census.seen()
+    assert census.thread_processes(POD) == [10]
+    assert list(census.doors(POD)) == [f"{fake_proc.root}/10/task/12/ns/net"]
+
+
+def test_mounts_of_pid_1_are_found_at_once(fake_proc: FakeProc) -> None:
+    fake_proc.process(1)
+    fake_proc.mount(1, POD, "/run/netns/blue")
+    census = WatchedCensus(fake_proc.procfs, "/host/")
+
+    census.scan()
+
+    assert census.init_mounts(POD) == ["/run/netns/blue"]
+    assert list(census.doors(POD)) == [
+        "/host/run/netns/blue",
+        f"{fake_proc.root}/1/root/run/netns/blue",
+        "/run/netns/blue",
+    ]
+
+
+def test_mounts_that_only_another_mount_namespace_sees_are_found(
+    fake_proc: FakeProc, census: Census
+) -> None:
+    fake_proc.process(20, mntns="mnt:[9]")
+    fake_proc.process(21, mntns="mnt:[9]")
+    fake_proc.mount(20, POD, "/run/netns/cni-1")
+    census.scan()
+
+    census.recheck()
+
+    assert census.private_mounts(POD) == [("/run/netns/cni-1", 20)]
+    assert list(census.doors(POD)) == [f"{fake_proc.root}/20/root/run/netns/cni-1"]
+
+
+def test_a_mount_namespace_that_only_repeats_pid_1s_adds_nothing(
+    fake_proc: FakeProc,
+) -> None:
+    fake_proc.process(1)
+    fake_proc.mount(1, POD, "/run/netns/blue")
+    fake_proc.process(20, mntns="mnt:[9]")
+    fake_proc.mount(20, POD, "/run/netns/blue")
+    census = WatchedCensus(fake_proc.procfs, "/")
+    census.scan()
+
+    census.recheck()
+
+    assert census.private_mounts(POD) == []
+
+
+class WatchedCensus(Census):
+    """A plain file cannot be polled for mounts: read it each time."""
+
+    def _mounts_of_init(self) -> list[NsMount]:
+        return self._procfs.netns_mounts(1)
+
+
+class Failing(Procfs):
+    """Answers one process's questions with an error."""
+
+    def __init__(self, root: str, code: int) -> None:
+        super().__init__(root)
+        self.code = code
+
+    def _fail(self, path: str) -> None:
+        if path.startswith("10/"):
+            raise OSError(self.code, os.strerror(self.code))
+
+    def _readlink(self, path: str) -> str | None:
+        self._fail(path)
+        return super()._readlink(path)
+
+    def _read(self, path: str) -> bytes | None:
+        self._fail(path)
+        return super()._read(path)
+
+
+ERRNOS = sorted(set(errno.errorcode) - {errno.ENOENT, errno.ESRCH, errno.ENOTDIR})
+
+
+@pytest.mark.parametrize("code", ERRNOS, ids=errno.errorcode.__getitem__)
+def test_an_entry_that_fails_costs_only_itself(
+    fake_proc: FakeProc, clock: Clock, code: int
+) -> None:
+    fake_proc.process(1)
+    fake_proc.process(10, netns=OTHER)
+    fake_proc.process(11, netns=POD)
+    census = Census(Failing(str(fake_proc.root), code), "/", clock)
+
+    census.scan()
+    census.recheck()
+
+    assert census.members == {HOST_INO: {1}, POD: {11}}
+    refused = code in {errno.EACCES, errno.EPERM}
+    assert census.denied == ({10} if refused else set())
+    assert bool(census.failures) != refused
+
+
+@pytest.fixture
+def vanish(fake_proc: FakeProc) -> Callable[[], None]:
+    def gone() -> None:
+        (fake_proc.root / "10").rename(fake_proc.root / "gone")
+
+    return gone
+
+
+def test_what_vanishes_between_two_looks_is_normal(
+    fake_proc: FakeProc, census: Census, vanish: Callable[[], None]
+) -> None:
+    fake_proc.process(10, netns=POD)
+    census.scan()
+    vanish()
+
+    census.recheck()
+    census.scan()
+
+    assert census.failures == 0
+    assert census.seen() == {HOST_INO}
+
+
+def test_rootfs_ends_in_no_slash(fake_proc: FakeProc, tmp_path: Path) -> None:
+    fake_proc.process(1)
+    fake_proc.mount(1, POD, "/run/netns/x")
+    census = WatchedCensus(fake_proc.procfs, f"{tmp_path}/")
+
+    census.scan()
+
+    assert f"{tmp_path}/run/netns/x" in list(census.doors(POD))

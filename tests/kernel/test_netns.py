@@ -1,0 +1,131 @@
+"""The one door: the right namespace or none, home again, nothing left behind."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from exporter.kernel import netns
+from exporter.kernel.netns import EntryDeniedError, NetnsGoneError, inside, own_netns
+from exporter.model import Ino
+from tests.lab import held, named, wait_until
+
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("no_leaked_files")]
+
+SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
+
+
+def test_inside_is_another_namespace_and_afterwards_is_home() -> None:
+    home = SOMAXCONN.read_text()
+    with held() as (pod,):
+        pod.write("net.core.somaxconn", "77")
+
+        with inside(pod.door, pod.ino):
+            assert SOMAXCONN.read_text() == "77\n"
+
+        assert SOMAXCONN.read_text() == home
+
+
+def test_home_again_after_an_exception() -> None:
+    ours = own_netns()
+    with held() as (pod,):
+        with pytest.raises(ZeroDivisionError), inside(pod.door, pod.ino):
+            _ = 1 / 0
+
+        assert own_netns() == ours
+
+
+def test_a_door_to_another_namespace_is_not_entered() -> None:
+    with held(2) as (pod, other):
+        with pytest.raises(NetnsGoneError), inside(pod.door, other.ino):
+            pytest.fail("entered")
+
+        assert own_netns() != pod.ino
+
+
+def test_a_dead_process_is_no_door() -> None:
+    with held() as (pod,):
+        ino = pod.ino
+        pod.kill()
+
+        with pytest.raises(NetnsGoneError), inside(pod.door, ino):
+            pytest.fail("entered")
+
+
+def test_a_mount_is_a_door() -> None:
+    with named("exporter-test-door") as path:
+        ino = Ino(os.stat(path).st_ino)
+
+        with inside(path, ino):
+            assert own_netns() == ino
+
+
+@pytest.mark.parametrize("kind", ["fifo", "symlink", "file", "nothing"])
+def test_a_mount_point_that_was_replaced_is_gone_and_not_waited_for(
+    tmp_path: Path, kind: str
+) -> None:
+    door = tmp_path / "door"
+    if kind == "fifo":
+        os.mkfifo(door)
+    elif kind == "symlink":
+        door.symlink_to("/dev/null")
+    elif kind == "file":
+        door.touch()
+
+    with pytest.raises(NetnsGoneError), inside(str(door), Ino(1)):
+        pytest.fail("entered")
+
+
+def test_a_thousand_visits_leave_nothing_open() -> None:
+    with held() as (pod,):
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(1000):
+            with inside(pod.door, pod.ino):
+                pass
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_visit_does_not_keep_a_namespace_alive() -> None:
+    with held() as (pod,):
+        veth(pod.pid, "exptest0")
+        with inside(pod.door, pod.ino):
+            pass
+        pod.kill()
+
+        wait_until(lambda: not os.path.exists("/sys/class/net/exptest0"))
+
+
+def veth(pid: int, name: str) -> None:
+    pair = ("ip", "link", "add", name, "type", "veth", "peer", "name", "e0")
+    subprocess.run([*pair, "netns", str(pid)], check=True)
+
+
+def test_what_keeps_us_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_fd: int, _nstype: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with held() as (pod,):
+        monkeypatch.setattr(netns, "setns", refuse)
+
+        with pytest.raises(EntryDeniedError) as told, inside(pod.door, pod.ino):
+            pytest.fail("entered")
+
+        assert told.value.step == "setns"
+
+
+def no_way(_fd: int, _nstype: int) -> None:
+    raise PermissionError(1, "no way home")
+
+
+def test_who_cannot_come_home_ends() -> None:
+    """In a process of its own, since it is the process that ends."""
+    if (child := os.fork()) == 0:
+        os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
+        with held() as (pod,), inside(pod.door, pod.ino):
+            vars(netns)["setns"] = no_way
+        os._exit(0)
+
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == os.EX_SOFTWARE

@@ -1,0 +1,199 @@
+"""What /proc says, and what it says when things go wrong."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import exporter
+from exporter.kernel.procfs import (
+    MountWatch,
+    NsMount,
+    Procfs,
+    effective_capabilities,
+    parse_capabilities,
+    parse_netns_link,
+    parse_netns_mounts,
+    parse_stat,
+)
+from exporter.model import Ino
+from tests.fakeproc import HOST_INO, HOST_MNT, FakeProc
+from tests.lab import held
+
+
+def test_processes_are_the_numbers_of_proc(fake_proc: FakeProc) -> None:
+    fake_proc.process(1)
+    fake_proc.process(4711)
+    (fake_proc.root / "self").symlink_to("1")
+    (fake_proc.root / "sys").mkdir()
+
+    assert {name for name, _ in fake_proc.procfs.processes()} == {"1", "4711"}
+
+
+def test_a_process_keeps_its_inode_from_pass_to_pass() -> None:
+    ours = [p for p in Procfs().processes() if p[0] == str(os.getpid())]
+
+    assert ours == [p for p in Procfs().processes() if p[0] == str(os.getpid())]
+
+
+REUSE = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from exporter.kernel.procfs import Procfs
+
+def inode_of_a_process_with_pid_500():
+    with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+        file.write("499")
+    if os.fork() == 0:
+        os.execv("/bin/sleep", ["sleep", "60"])
+    inode = dict(Procfs().processes())["500"]
+    os.kill(500, 9)
+    os.waitpid(500, 0)
+    return inode
+
+print(len({inode_of_a_process_with_pid_500() for _ in range(20)}))
+"""
+
+
+@pytest.mark.root
+def test_a_reused_pid_has_another_inode() -> None:
+    """In a pid namespace of its own, where the next pid may be chosen."""
+    own_pids = ("unshare", "--fork", "--pid", "--mount-proc")
+    root = Path(exporter.__file__).parents[1]
+
+    out = subprocess.run(
+        [*own_pids, sys.executable, "-c", REUSE, str(root)],
+        check=True,
+        capture_output=True,
+    )
+
+    assert int(out.stdout) == 20
+
+
+def test_a_zombie_and_a_dead_process_have_no_namespace(fake_proc: FakeProc) -> None:
+    fake_proc.process(7, netns=None)
+
+    assert fake_proc.procfs.netns(7) is None
+    assert fake_proc.procfs.netns(8) is None
+    assert fake_proc.procfs.stat(8) is None
+    assert fake_proc.procfs.cgroup(8) is None
+    assert fake_proc.procfs.netns_mounts(8) == []
+    assert fake_proc.procfs.mount_namespace(8) is None
+    assert fake_proc.procfs.net_identity(8) is None
+    assert fake_proc.procfs.other_threads(8) == []
+
+
+def test_the_links_name_the_namespaces(fake_proc: FakeProc) -> None:
+    fake_proc.process(7)
+    fake_proc.thread(7, 9, 555)
+
+    assert fake_proc.procfs.netns(7) == HOST_INO
+    assert fake_proc.procfs.thread_netns(7, 9) == 555
+    assert fake_proc.procfs.mount_namespace(7) == HOST_MNT
+    assert fake_proc.procfs.other_threads(7) == [9]
+
+
+def test_a_single_threaded_process_has_no_other_threads() -> None:
+    with held() as (pod,):
+        assert Procfs().other_threads(pod.pid) == []
+
+
+@pytest.mark.parametrize("comm", [b"sh", b"a) S 1 (b", b"\xff\xfe", b"x\ny", b""])
+def test_comm_may_hold_anything(fake_proc: FakeProc, comm: bytes) -> None:
+    fake_proc.process(7, comm=comm, start_time=42)
+
+    stat = fake_proc.procfs.stat(7)
+
+    assert stat is not None
+    assert stat.start_time == 42
+    assert stat.comm == comm.decode("utf-8", "backslashreplace")
+    stat.comm.encode("utf-8")
+
+
+def test_a_cgroup_that_is_not_utf8_is_text_all_the_same(fake_proc: FakeProc) -> None:
+    fake_proc.process(7, cgroup=b"0::/\xff\xfe\n")
+
+    assert fake_proc.procfs.cgroup(7) == "0::/\\xff\\xfe\n"
+
+
+def test_only_kernel_threads_are_kernel_threads() -> None:
+    proc = Procfs()
+
+    kthreadd, ours = proc.stat(2), proc.stat(os.getpid())
+
+    assert ours
+    assert not ours.kernel_thread
+    assert kthreadd is None or kthreadd.kernel_thread == (kthreadd.comm == "kthreadd")
+
+
+@given(st.binary())
+def test_any_bytes_are_a_stat_or_none(text: bytes) -> None:
+    parse_stat(text)
+
+
+@given(st.text())
+def test_any_link_is_an_inode_or_none(link: str) -> None:
+    assert parse_netns_link(link) is None or "net:[" in link or link.isdigit()
+
+
+@given(st.binary())
+def test_any_bytes_are_mounts(text: bytes) -> None:
+    parse_netns_mounts(text + b" - nsfs \n" + text)
+
+
+def test_mounts_of_other_namespaces_and_file_systems_are_left_out() -> None:
+    text = (
+        b"1 2 0:4 mnt:[7] /run/mnt rw - nsfs nsfs rw\n"
+        b"1 2 0:4 net:[8] /run/netns/a rw shared:3 - nsfs nsfs rw\n"
+        b"1 2 8:1 /net:[9] /data rw - ext4 /dev/sda rw\n"
+    )
+
+    assert parse_netns_mounts(text) == [NsMount(ino=Ino(8), path="/run/netns/a")]
+
+
+def test_a_mount_path_is_unescaped_and_survives_odd_bytes() -> None:
+    text = b"1 2 0:4 net:[8] /a\\040b\\012\xff rw - nsfs nsfs rw\n"
+
+    (mount,) = parse_netns_mounts(text)
+
+    assert os.fsencode(mount.path) == b"/a b\n\xff"
+
+
+def test_capabilities_are_those_in_effect() -> None:
+    assert parse_capabilities(b"CapInh:\t1\nCapEff:\t0a\nCapBnd:\tff\n") == 0xA
+    assert effective_capabilities() >= 0
+
+
+@pytest.mark.root
+def test_a_mount_is_noticed_without_reading(tmp_path: Path) -> None:
+    watch = MountWatch(Procfs())
+    watch.changed()
+
+    assert not watch.changed()
+    target = tmp_path / "netns"
+    target.touch()
+    os.system(f"mount --bind /proc/self/ns/net {target}")
+    try:
+        assert watch.changed()
+        assert not watch.changed()
+    finally:
+        os.system(f"umount {target}")
+        watch.close()
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
+def test_a_refusal_is_told(
+    fake_proc: FakeProc, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(_path: str) -> str:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "readlink", refuse)
+
+    with pytest.raises(PermissionError):
+        fake_proc.procfs.netns(1)

@@ -1,0 +1,193 @@
+"""
+A laboratory of real network namespaces, all of our own making.
+
+Everything it starts ends with it, by pid; it writes sysctls only inside
+namespaces that it made itself.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from exporter.kernel.netns import inside
+from exporter.kernel.syscalls import netns_cookie
+from exporter.model import Ino
+
+DEADLINE_SECONDS = 20.0
+
+_HOLDER = """
+import ctypes, os, signal, sys
+libc = ctypes.CDLL(None, use_errno=True)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+count, flags, comm = int(sys.argv[1]), int(sys.argv[2]), bytes.fromhex(sys.argv[3])
+libc.prctl(1, 9, 0, 0, 0)
+libc.prctl(15, comm, 0, 0, 0)
+for _ in range(count):
+    if os.fork() == 0:
+        libc.prctl(1, 9, 0, 0, 0)
+        if libc.unshare(flags):
+            os._exit(1)
+        os.write(1, b"%d\\n" % os.getpid())
+        signal.pause()
+        os._exit(0)
+signal.pause()
+"""
+
+CLONE_NEWNET = 0x40000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNS = 0x00020000
+
+
+class Held(NamedTuple):
+    """A namespace with one process in it."""
+
+    pid: int
+
+    @property
+    def ino(self) -> Ino:
+        return Ino(os.stat(f"/proc/{self.pid}/ns/net").st_ino)
+
+    @property
+    def door(self) -> str:
+        return f"/proc/{self.pid}/ns/net"
+
+    @property
+    def cookie(self) -> int | None:
+        with inside(self.door, self.ino):
+            return netns_cookie()
+
+    def write(self, sysctl: str, value: str) -> None:
+        with inside(self.door, self.ino):
+            Path("/proc/sys", sysctl.replace(".", "/")).write_text(value)
+
+    def run(self, *command: str) -> str:
+        enter = ("nsenter", "-t", str(self.pid), "-n", *command)
+        return subprocess.run(enter, check=True, capture_output=True, text=True).stdout
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        wait_until(lambda: not os.path.exists(f"/proc/{self.pid}/ns/net"))
+
+
+@contextlib.contextmanager
+def held(
+    count: int = 1, *, flags: int = CLONE_NEWNET, comm: bytes = b"holder"
+) -> Iterator[list[Held]]:
+    """Make *count* namespaces, a process called *comm* in each."""
+    arguments = (str(count), str(flags), comm.hex())
+    command = [sys.executable, "-I", "-S", "-c", _HOLDER, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            yield [Held(int(process.stdout.readline())) for _ in range(count)]
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def named(name: str) -> Iterator[str]:
+    """Make a namespace as `ip netns add` does: a mount and no process."""
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        yield f"/run/netns/{name}"
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+@contextlib.contextmanager
+def cgroup(path: str, *pids: int) -> Iterator[None]:
+    """Put processes into a cgroup of ours, and take it away again."""
+    root = _cgroup_root()
+    if not os.access(root, os.W_OK):
+        pytest.skip(f"cannot make cgroups below {root}")
+    made = []
+    place = root
+    for part in path.split("/"):
+        place /= part
+        if not place.exists():
+            place.mkdir()
+            made.append(place)
+    for pid in pids:
+        (place / "cgroup.procs").write_text(str(pid))
+    try:
+        yield
+    finally:
+        for left in (place / "cgroup.procs").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                (root / "cgroup.procs").write_text(left)
+        for directory in reversed(made):
+            wait_until(lambda one=directory: _removed(one))  # type: ignore[misc]
+
+
+def _cgroup_root() -> Path:
+    """Return the v1 hierarchy of the pids controller, or the v2 root."""
+    controllers = [
+        line.split(":")[1]
+        for line in Path("/proc/self/cgroup").read_text().split("\n")
+        if line
+    ]
+    return Path("/sys/fs/cgroup", "pids" if "pids" in controllers else "")
+
+
+def _removed(directory: Path) -> bool:
+    try:
+        directory.rmdir()
+    except OSError:  # a zombie is in it for a moment yet
+        return False
+    return True
+
+
+def wait_until(
+    condition: Callable[[], object], seconds: float = DEADLINE_SECONDS
+) -> None:
+    """Return when *condition* holds; AssertionError after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"still not so after {seconds} s"
+        time.sleep(0.005)
+
+
+_THREAD = """
+import ctypes, os, signal, threading
+libc = ctypes.CDLL(None)
+def live_apart():
+    libc.unshare(0x40000000)
+    print(os.stat("/proc/thread-self/ns/net").st_ino, flush=True)
+    threading.Event().wait()
+threading.Thread(target=live_apart, daemon=True).start()
+signal.pause()
+"""
+
+
+@contextlib.contextmanager
+def held_by_thread() -> Iterator[tuple[int, Ino]]:
+    """Make a namespace that one thread of a process lives in, and nobody else."""
+    command = [sys.executable, "-I", "-S", "-c", _THREAD]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            yield process.pid, Ino(int(process.stdout.readline()))
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def mounted_privately(path: Path) -> Iterator[tuple[int, Ino]]:
+    """Mount a process-less namespace where only another mount namespace sees it."""
+    path.touch()
+    script = f"unshare --net={path} true; stat -c %i {path}; exec sleep infinity"
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            yield process.pid, Ino(int(process.stdout.readline()))
+        finally:
+            process.kill()
