@@ -96,6 +96,10 @@ class Application:
 
     def __call__(self, environ: dict[str, Any], start: StartResponse) -> list[bytes]:
         """Answer one request; PEP 3333."""
+        body = self._answer(environ, start)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else body
+
+    def _answer(self, environ: dict[str, Any], start: StartResponse) -> list[bytes]:
         if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
             return _reply(start, HTTPStatus.METHOD_NOT_ALLOWED, b"GET or HEAD\n")
         match environ["PATH_INFO"]:

@@ -1,0 +1,293 @@
+"""The exposition: a contract in names, and byte for byte prometheus_client's."""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.core import Metric
+from prometheus_client.exposition import generate_latest as text_format
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
+
+from exporter import metrics
+from exporter.metrics import METRICS, Renderer, family
+from exporter.model import Namespace, Owner, Parcel, Reading
+from exporter.server import Families
+from exporter.values import DENIED, MISSING
+from tests.builders import (
+    OTHER_UID,
+    UID,
+    a_namespace,
+    a_netns,
+    a_parcel,
+    a_problem,
+    a_sysctl,
+    an_owner,
+    some_stats,
+    the_hosts_namespace,
+)
+from tests.running import Page
+
+RANGE = a_sysctl("net.ipv4.ip_local_port_range", kind="ints", fields=("low", "high"))
+CONGESTION = a_sysctl("net.ipv4.tcp_congestion_control", kind="text")
+SEVERAL = (a_sysctl(), RANGE, CONGESTION)
+HOST = ("65535", "1024 65535", "bbr")
+
+
+def page(parcel: Parcel) -> Page:
+    body, rest = Renderer("1.2.3").render(parcel)
+    return Page((body + text_format(Families(rest))).decode())
+
+
+def node(*readings: Reading, host: tuple[Reading, ...] = HOST) -> Parcel:
+    return a_parcel(
+        the_hosts_namespace(readings=host),
+        a_namespace(readings=readings),
+        sysctls=SEVERAL,
+    )
+
+
+class TestNamespaces:
+    def test_every_number_is_a_value_and_a_drift(self) -> None:
+        one = page(node("4096", "32768 60999", "cubic"))
+
+        assert one.value("netns_sysctl_value", uid=UID, sysctl=SEVERAL[0].name) == 4096
+        drift = one.all("netns_sysctl_drift", uid=UID, sysctl=RANGE.name)
+        by_field = {dict(labels)["field"]: value for labels, value in drift.items()}
+        assert by_field == {"low": 32768 - 1024, "high": 60999 - 65535}
+
+    def test_a_text_is_a_label_and_its_drift_is_0_or_1(self) -> None:
+        one = page(node("4096", "32768 60999", "cubic"))
+
+        assert one.value("netns_sysctl_text_info", uid=UID, value="cubic") == 1
+        assert one.value("netns_sysctl_drift", uid=UID, sysctl=CONGESTION.name) == 1
+        same = page(node("4096", "32768 60999", "bbr"))
+        assert same.value("netns_sysctl_drift", uid=UID, sysctl=CONGESTION.name) == 0
+
+    def test_the_host_has_values_and_no_drift(self) -> None:
+        one = page(node("4096", "32768 60999", "cubic"))
+
+        assert len(one.all("netns_sysctl_value", netns="host")) == 3
+        assert not one.all("netns_sysctl_drift", netns="host")
+        assert one.value("netns_sysctl_host_value", sysctl=SEVERAL[0].name) == 65535
+
+    def test_what_has_no_value_has_no_series_but_a_reason(self) -> None:
+        one = page(node(MISSING, DENIED, "cubic"))
+
+        assert not one.all("netns_sysctl_value", uid=UID)
+        assert one.all("netns_sysctl_drift", uid=UID).keys() == {
+            frozenset(
+                {
+                    ("namespace", "shop"),
+                    ("pod", "web-0"),
+                    ("uid", UID),
+                    ("sysctl", CONGESTION.name),
+                }
+            )
+        }
+        lacking = one.all("netns_sysctl_unreadable")
+        reasons = {dict(labels)["reason"] for labels in lacking}
+        assert reasons == {"missing", "denied"}
+
+    def test_without_a_host_there_is_no_drift(self) -> None:
+        alone = page(a_parcel(a_namespace(), sysctls=SEVERAL[:1]))
+
+        assert alone.value("netns_sysctl_value", uid=UID) == 4096
+        assert not alone.all("netns_sysctl_drift")
+        assert not alone.all("netns_sysctl_host_value")
+
+    def test_a_pending_one_is_counted_and_nothing_else(self) -> None:
+        waiting = a_namespace(state="pending", owner=Owner(kind="process"))
+        one = page(a_parcel(the_hosts_namespace(), waiting))
+
+        assert one.value("netns_namespaces", state="pending") == 1
+        assert len(one.all("netns_info")) == 1
+
+    def test_an_unreadable_one_is_counted_by_reason_and_has_an_identity(self) -> None:
+        locked = a_namespace(state="unreadable", reason="missing_cap_sys_admin")
+        stats = some_stats(hidden=4)
+        one = page(a_parcel(the_hosts_namespace(), locked, stats=stats))
+
+        states = {
+            tuple(sorted(dict(labels).values())): value
+            for labels, value in one.all("netns_namespaces").items()
+        }
+        assert states == {
+            ("read",): 1,
+            ("pending",): 0,
+            ("missing_cap_sys_admin", "unreadable"): 1,
+            ("missing_cap_sys_ptrace", "unreadable"): 4,
+        }
+        assert one.value("netns_info", uid=UID) == 1
+        assert not one.all("netns_sysctl_value", uid=UID)
+
+
+class TestShared:
+    CONNTRACK = a_sysctl("net.netfilter.nf_conntrack_max", scope="shared")
+    ALLOWED = a_sysctl("net.ipv4.tcp_allowed", scope="shared", kind="text")
+
+    def test_they_are_exported_once_for_the_host(self) -> None:
+        one = page(
+            a_parcel(
+                the_hosts_namespace(),
+                a_namespace(),
+                shared=(self.CONNTRACK, self.ALLOWED),
+                shared_readings=("262144", "reno cubic"),
+            )
+        )
+
+        name = self.CONNTRACK.name
+        assert one.value("netns_sysctl_host_value", sysctl=name) == 262144
+        assert not one.all("netns_sysctl_value", sysctl=name)
+        text = {"netns": "host", "sysctl": self.ALLOWED.name}
+        assert one.value("netns_sysctl_text_info", value="reno cubic", **text) == 1
+
+
+class TestSelf:
+    def test_problems_and_errors_are_series(self) -> None:
+        stats = some_stats(read_errors={"denied": 3})
+        one = page(a_parcel(problems=[a_problem("fd_budget", count=9)], stats=stats))
+
+        assert one.value("netns_collector_problem", problem="fd_budget") == 9
+        assert one.value("netns_read_errors_total", reason="denied") == 3
+        assert one.value("netns_read_errors_total", reason="failed") == 0
+        assert one.value("netns_exporter_build_info", version="1.2.3") == 1
+
+    def test_an_empty_node_is_a_valid_page(self) -> None:
+        assert page(a_parcel()).value("netns_namespaces", state="read") == 0
+
+
+class TestContract:
+    def test_every_metric_of_the_table_is_on_a_page_and_no_other(self) -> None:
+        locked = a_namespace(state="unreadable", reason="x", netns=a_netns(9))
+        parcel = node(MISSING, "1 2", "cubic")
+        parcel = msgspec.structs.replace(
+            parcel,
+            problems=(a_problem(),),
+            namespaces=(*parcel.namespaces, msgspec.Raw(msgspec.json.encode(locked))),
+        )
+
+        names = {
+            line.split(" ")[2]
+            for line in page(parcel).text.splitlines()
+            if line[0] == "#"
+        }
+
+        assert names == {spec.name for spec in METRICS}
+
+    @pytest.mark.parametrize("spec", METRICS, ids=lambda spec: spec.name)
+    def test_names_and_labels_are_the_fields_habits(self, spec: metrics.Spec) -> None:
+        assert spec.name.startswith("netns_")
+        assert spec.name.endswith("_total") == (spec.type == "counter")
+        assert spec.help.endswith(".")
+        assert not set('"\\\n') & set(spec.help)
+        assert not {"pid", "ino", "inode", "drift"} & set(spec.labels)
+
+    def test_series_carry_no_labels_but_the_tables(self) -> None:
+        table = {spec.name: set(spec.labels) for spec in METRICS}
+
+        for name, labels in page(node("1", "2 3", "x")).series:
+            assert set(dict(labels)) <= table[name]
+
+
+class TestReuse:
+    def test_what_stays_the_same_is_not_rendered_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        renderer, parcel = Renderer("1"), node("1", "2 3", "cubic")
+        first, _ = renderer.render(parcel)
+        rendered = []
+        real = metrics.render_namespace
+
+        def counted(*arguments: object) -> metrics.Rendered:
+            rendered.append(arguments)
+            return real(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(metrics, "render_namespace", counted)
+
+        assert renderer.render(parcel)[0] == first
+        assert not rendered
+        renderer.render(node("9", "2 3", "cubic"))
+        assert len(rendered) == 1
+
+    def test_a_change_of_the_host_changes_every_drift(self) -> None:
+        renderer = Renderer("1")
+        renderer.render(node("1", "2 3", "cubic"))
+        changed = node("1", "2 3", "cubic", host=("100", "1024 65535", "bbr"))
+
+        body, rest = renderer.render(changed)
+
+        again = Page((body + text_format(Families(rest))).decode())
+        assert again.value("netns_sysctl_drift", uid=UID, sysctl=SEVERAL[0].name) == -99
+
+    def test_what_ended_is_forgotten(self) -> None:
+        renderer = Renderer("1")
+        renderer.render(node("1", "2 3", "cubic"))
+
+        body, _ = renderer.render(a_parcel(the_hosts_namespace(), sysctls=SEVERAL[:1]))
+
+        assert UID.encode() not in body
+        assert len(renderer._kept) == 1
+
+
+HOSTILE = st.text(st.characters(codec="utf-8"), max_size=12)
+NUMBERS = st.integers(-(1 << 63), (1 << 64) - 1).map(str)
+
+
+@st.composite
+def parcels(draw: st.DrawFn) -> Parcel:
+    namespaces = [the_hosts_namespace(readings=draw(readings()))]
+    for cookie in range(draw(st.integers(0, 4))):
+        owner = an_owner(
+            namespace=draw(HOSTILE),
+            pod=draw(HOSTILE),
+            container=draw(HOSTILE),
+            comm=draw(HOSTILE),
+            netns=f"cookie/{cookie}",
+            uid=draw(st.sampled_from([UID, OTHER_UID, ""])),
+        )
+        netns = a_netns(cookie)
+        namespaces.append(
+            a_namespace(netns=netns, owner=owner, readings=draw(readings()))
+        )
+    return a_parcel(*namespaces, sysctls=SEVERAL)
+
+
+@st.composite
+def readings(draw: st.DrawFn) -> tuple[Reading, ...]:
+    absent = st.sampled_from([MISSING, DENIED])
+    pair = st.tuples(NUMBERS, NUMBERS).map(" ".join)
+    word = st.text("abcdefghij_", min_size=1, max_size=16)
+    return (
+        draw(NUMBERS | absent),
+        draw(pair | absent),
+        draw(word | absent),
+    )
+
+
+def by_prometheus_client(parcel: Parcel, rest: list[Metric]) -> Families:
+    """Build the families of RENDERED_HERE the slow way."""
+    decoded = [metrics.decode(bytes(raw)) for raw in parcel.namespaces]
+    host = decoded[0].readings
+    one_by_one: list[Callable[[Namespace], Iterator[metrics.Sample]]] = [
+        lambda n: metrics.value_samples(parcel.sysctls, n.owner, n.readings),
+        lambda n: metrics.text_samples(parcel, n.owner, n.readings),
+        lambda n: metrics.drift_samples(parcel.sysctls, n.owner, host, n.readings),
+        lambda n: iter([(metrics.info_labels(n), 1.0)]),
+    ]
+    slow = [
+        family(spec, [sample for n in decoded for sample in samples(n)])
+        for spec, samples in zip(metrics.RENDERED_HERE, one_by_one, strict=True)
+    ]
+    return Families([*slow, *rest])
+
+
+@given(parcels())
+@pytest.mark.parametrize("encode", [text_format, openmetrics], ids=["text", "om"])
+def test_the_page_is_prometheus_clients_byte_for_byte(
+    encode: Callable[[Families], bytes], parcel: Parcel
+) -> None:
+    body, rest = Renderer("1").render(parcel)
+
+    assert body + encode(Families(rest)) == encode(by_prometheus_client(parcel, rest))

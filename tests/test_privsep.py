@@ -1,0 +1,117 @@
+"""The wire between the two processes, and what happens when it is not kept to."""
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.privsep import (
+    MAX_REPLY,
+    Channel,
+    CollectionFailedError,
+    PeerGoneError,
+    answer,
+)
+
+SOON, LONG = 0.05, 20.0
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    collector, server = socket.socketpair()
+    with collector, server:
+        yield collector, server
+
+
+Ends = tuple[socket.socket, socket.socket]
+
+
+def framed(body: bytes) -> bytes:
+    return struct.pack("!Q", len(body)) + body
+
+
+def test_a_request_is_answered(ends: Ends) -> None:
+    collector, server = ends
+    threading.Thread(target=answer, args=(collector, lambda: b"{}")).start()
+
+    assert Channel(server).snapshot(LONG) == b"{}"
+
+
+def test_a_large_reply_arrives_whole(ends: Ends) -> None:
+    collector, server = ends
+    body = bytes(range(256)) * 40_000
+    threading.Thread(target=answer, args=(collector, lambda: body)).start()
+
+    assert Channel(server).snapshot(LONG) == body
+
+
+def test_an_empty_reply_says_that_it_failed(ends: Ends) -> None:
+    collector, server = ends
+    threading.Thread(target=answer, args=(collector, lambda: b"")).start()
+
+    with pytest.raises(CollectionFailedError):
+        Channel(server).snapshot(LONG)
+
+
+def test_a_late_reply_is_not_taken_for_the_next(ends: Ends) -> None:
+    collector, server = ends
+    channel = Channel(server)
+    with pytest.raises(TimeoutError):
+        channel.snapshot(SOON)
+    collector.sendall(framed(b"late")[:6])
+    with pytest.raises(TimeoutError):
+        channel.snapshot(SOON)
+    collector.sendall(framed(b"late")[6:] + framed(b"later") + framed(b"now"))
+
+    assert channel.snapshot(LONG) == b"now"
+    assert collector.recv(10) == b"SSS"
+
+
+@pytest.mark.parametrize("request_", [b"X", b"\x00", b"s"])
+def test_the_collector_knows_one_request(ends: Ends, request_: bytes) -> None:
+    collector, server = ends
+    server.sendall(request_)
+
+    with pytest.raises(PeerGoneError, match="malformed"):
+        answer(collector, lambda: pytest.fail("asked"))
+
+
+def test_each_side_sees_the_other_end(ends: Ends) -> None:
+    collector, server = ends
+    collector.close()
+    with pytest.raises(PeerGoneError):
+        Channel(server).snapshot(LONG)
+
+    mine, theirs = socket.socketpair()
+    with mine:
+        theirs.close()
+        with pytest.raises(PeerGoneError, match="server process ended"):
+            answer(mine, lambda: b"")
+
+
+def test_a_reply_beyond_the_cap_is_refused_before_it_is_read(ends: Ends) -> None:
+    collector, server = ends
+    collector.sendall(struct.pack("!Q", MAX_REPLY + 1))
+
+    with pytest.raises(PeerGoneError, match="reply of"):
+        Channel(server).snapshot(LONG)
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_from_the_collector_are_a_reply_or_a_named_error(
+    noise: bytes,
+) -> None:
+    collector, server = socket.socketpair()
+    with collector, server:
+        collector.sendall(noise)
+        collector.shutdown(socket.SHUT_WR)
+
+        try:
+            reply = Channel(server).snapshot(LONG)
+        except (PeerGoneError, CollectionFailedError):
+            return
+        assert noise.startswith(framed(reply))
