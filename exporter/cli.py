@@ -22,7 +22,8 @@ from exporter.model import Parcel, Problem
 PROG = "netns-sysctl-exporter"
 
 IDLE_SECONDS = 15.0
-"""Without scrapes, how often to look anyway: short-lived rechecks stay cheap."""
+"""How often to look anyway while nobody scrapes, so that a dead namespace's files
+are given back and the recheck keeps its cadence."""
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -75,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = config.load(arguments["config.file"], _flags_given(arguments))
         logs.set_up(settings.log.level, settings.log.format)
+        _check_paths(settings)
         if arguments["command"] == "snapshot":
             return _snapshot(settings, arguments["format"], arguments["output"])
         return _serve(settings)
@@ -144,6 +146,15 @@ def _flags_given(arguments: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return given
 
 
+def _check_paths(settings: Config) -> None:
+    procfs = settings.path.procfs
+    if not os.path.isdir(f"{procfs}/sys/net"):
+        raise ConfigError(
+            f"{procfs} is not a proc mount: it has no sys/net; name one with "
+            "--path.procfs"
+        )
+
+
 def _snapshot(settings: Config, form: str, output: str | None) -> int:
     collector = Collector(settings, grace=0)
     parcel = collector.parcel()
@@ -196,7 +207,7 @@ def _serve(settings: Config) -> int:
         )
         _answer(collector, channel)
     except privsep.PeerGoneError as error:
-        log.error("ending: %s", error)
+        log.error("ending: %s; what the server said is above", error)
         return EXIT_FAILURE
     except (KeyboardInterrupt, SystemExit):
         log.info("ending: asked to")
@@ -266,11 +277,9 @@ def _server_role(words: list[str]) -> int:
     channel, listener, parent = (int(word) for word in fds.split(","))
     logs.set_up(level, form)  # type: ignore[arg-type]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the collector ends us
-    serve = server.prepare(
-        socket.socket(fileno=channel), socket.socket(fileno=listener)
-    )
+    server.rehearse()
     privsep.drop_privileges(parent)
-    serve()
+    server.serve(socket.socket(fileno=channel), socket.socket(fileno=listener))
     return 0
 
 

@@ -12,13 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-import msgspec
 import psutil
 
-from exporter import catalog, ownership
+from exporter import catalog
 from exporter.config import Config
+from exporter.inventory import Known
 from exporter.kernel.census import Census
 from exporter.kernel.host import host_netns
 from exporter.kernel.netns import (
@@ -32,17 +32,14 @@ from exporter.kernel.syscalls import CAP_SYS_ADMIN, CAP_SYS_PTRACE, netns_cookie
 from exporter.kernel.sysctls import FdBudget, Plan, SysctlFiles
 from exporter.model import (
     Ino,
-    Namespace,
     NetnsId,
-    Owner,
     Parcel,
     Problem,
     Stage,
-    State,
     Stats,
 )
-from exporter.runtimes import cgroup, podlogs
-from exporter.values import readable
+from exporter.naming import Namer
+from exporter.values import DENIED, FAILED, readable
 
 RECHECK_SECONDS = 60.0
 """How often everything is looked at again, not only what is new."""
@@ -56,47 +53,6 @@ _SPARE_FDS = 256
 _T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
-
-
-class Witnesses(NamedTuple):
-    """What can say whose a namespace is: unchanged, they say the same again."""
-
-    pids: frozenset[int]
-    mounts: tuple[str, ...]
-    private_mounts: list[tuple[str, int]]
-
-
-class Known:
-    """What the collector keeps of one live namespace."""
-
-    def __init__(self, netns: NetnsId, born: float) -> None:
-        self.id = netns
-        self.born = born
-        self.files: SysctlFiles | None = None
-        self.reason = ""
-        self.owner: Owner | None = None
-        self.facts: dict[int, ownership.ProcessFacts] = {}
-        self.witnesses: object = None
-        self.encoded: msgspec.Raw | None = None
-
-    def namespace(self) -> Namespace:
-        """Return it as the rest of the program sees it."""
-        state: State = "read" if self.files else "unreadable"
-        if self.owner is None:
-            state = "pending"
-        return Namespace(
-            id=self.id,
-            owner=self.owner or Owner(kind="process"),
-            state=state,
-            reason=self.reason,
-            readings=self.files.readings() if self.files and self.owner else (),
-        )
-
-    def raw(self) -> msgspec.Raw:
-        """Return its JSON, made anew only when something changed."""
-        if self.encoded is None:
-            self.encoded = msgspec.Raw(msgspec.json.encode(self.namespace()))
-        return self.encoded
 
 
 class Collector:
@@ -125,20 +81,24 @@ class Collector:
         self._plan = Plan((s for s in every if s.scope != "shared"), procfs)
         self._shared_plan = Plan((s for s in every if s.scope == "shared"), procfs)
         self._procfs = Procfs(procfs)
-        self._rootfs = config.path.rootfs
-        self._grace = grace
         self._clock = clock
-        self._census = Census(self._procfs, self._rootfs, clock)
+        self._census = Census(self._procfs, config.path.rootfs, clock)
         self._budget = FdBudget(min(config.sysctls.max_fds, _raise_fd_limit()))
         self._shared = SysctlFiles(self._shared_plan, self._budget)
         self._own = own_netns()
         self._host, self._host_problems = self._own, list[Problem]()
         self._known: dict[Ino, Known] = {}
-        self._pods: dict[str, ownership.PodName] = {}
         self._capabilities = effective_capabilities()
         self._process = psutil.Process()
         self._next_recheck = clock()
         self._errors: Counter[str] = Counter()
+        self._namer = Namer(
+            self._procfs,
+            self._census,
+            rootfs=config.path.rootfs,
+            grace=grace,
+            clock=clock,
+        )
         self._hidden = 0
         self._visited = 0
         self._stages: list[Stage] = []
@@ -146,12 +106,18 @@ class Collector:
     def parcel(self) -> Parcel:
         """Make one pass and return what the node looks like now."""
         self._stages, self._visited = [], 0
+        if recheck := self._clock() >= self._next_recheck:
+            self._next_recheck = self._clock() + RECHECK_SECONDS
         with self._stage("discovery"):
-            self._discover()
+            self._discover(recheck=recheck)
         with self._stage("reading"):
             self._read_known()
+            if recheck:
+                self._try_again()
             self._admit_new()
-            self._settle()
+            self._namer.settle(self._known, self._host)
+            self._errors["failed"] += self._namer.failures
+            self._namer.failures = 0
         host = [k for ino, k in self._known.items() if ino == self._host]
         others = [k for ino, k in self._known.items() if ino != self._host]
         name = os.uname()
@@ -190,17 +156,14 @@ class Collector:
         seconds = time.perf_counter() - start
         self._stages.append(Stage(name=name, success=success, seconds=seconds))
 
-    def _discover(self) -> None:
+    def _discover(self, *, recheck: bool) -> None:
         self._census.scan()
-        if self._clock() < self._next_recheck:
-            return
-        self._next_recheck = self._clock() + RECHECK_SECONDS
-        self._census.recheck()
+        if recheck:
+            self._census.recheck()
+            self._host, self._host_problems = host_netns(self._procfs)
+            self._count_hidden()
         self._errors["failed"] += self._census.failures
         self._census.failures = 0
-        self._host, self._host_problems = host_netns(self._procfs)
-        self._count_hidden()
-        self._try_again()
 
     def _count_hidden(self) -> None:
         """Count the namespaces of processes whose ns/net we may not even read."""
@@ -208,27 +171,36 @@ class Collector:
         if not hidden:
             self._hidden = 0
             return
-        members = self._census.members.values()
-        seen = {self._procfs.net_identity(min(pids)) for pids in members}
-        seen.add(self._procfs.net_identity("thread-self"))
+        seen = {self._procfs.net_identity("thread-self")}
+        for pids in self._census.members.values():
+            identities = (self._procfs.net_identity(pid) for pid in pids)
+            seen.add(next(filter(None, identities), None))  # a zombie has none
         self._hidden = len(hidden - seen - {None})
 
     def _try_again(self) -> None:
-        """Retry what was refused, and what was missing or had no room to be bound."""
+        """Retry what was refused, missing, or had no room, and who was unsure."""
+        room = self._budget.held < self._budget.limit
         for ino, known in list(self._known.items()):
-            if known.files is None:
-                self._enter_again(ino)
-            elif known.files.absent or (
-                known.files.unbound and self._budget.held < self._budget.limit
-            ):
-                with suppress(NetnsGoneError):  # the read that follows drops it
-                    self._visit(ino, known, known.files.bind_inside)
+            known.witnesses = None if known.files else known.witnesses
+            files = self._files(ino, known)
+            if not files:
+                self._enter_again(ino, known)
+            elif any(one.absent or (one.unbound and room) for one in files):
+                with suppress(NetnsGoneError):  # the next read drops it
+                    self._visit(ino, known, lambda one: one.bind_inside())
 
-    def _enter_again(self, ino: Ino) -> None:
+    def _enter_again(self, ino: Ino, known: Known) -> None:
         with suppress(NetnsGoneError):
             again = self._admit(ino)
             if again.files:
+                again.owner, again.born = known.owner, known.born
                 self._known[ino] = again
+
+    def _files(self, ino: Ino, known: Known) -> list[SysctlFiles]:
+        """Return the sysctls of a namespace; the shared ones are the host's."""
+        if known.files is None:
+            return []
+        return [known.files, self._shared] if ino == self._host else [known.files]
 
     def _read_known(self) -> None:
         for ino, known in list(self._known.items()):
@@ -236,38 +208,60 @@ class Collector:
                 self._read(ino, known)
             except NetnsGoneError:
                 self._drop(ino)
-        with suppress(NetnsGoneError):
-            self._shared.read_bound()
-        self._count_errors(self._shared)
 
     def _read(self, ino: Ino, known: Known) -> None:
-        files = known.files
-        if files is None:
+        files = self._files(ino, known)
+        if not files:
+            self._still_there(ino, known)
             return
-        if files.read_bound():
-            known.encoded = None
-        if files.unbound or not files.bound:
-            self._visit(ino, known, files.visit_inside)
-            self._visited += len(files.unbound)
-        if files.errors:
-            self._count_errors(files)
+        for one in files:
+            if one.read_bound():
+                known.encoded = None
+        if any(one.unbound for one in files) or not files[0].bound:
+            self._visit(ino, known, lambda one: one.visit_inside())
+        for one in files:
+            self._count(one)
 
-    def _visit(self, ino: Ino, known: Known, work: Callable[[], object]) -> None:
+    def _still_there(self, ino: Ino, known: Known) -> None:
+        """
+        Tell a namespace that we may not enter from one that took over its inode.
+
+        Its identity is its company: with nobody left of those who were there
+        when it was last looked at, it is another one.
+        """
+        now = self._namer.witnesses(ino)
+        if known.witnesses is not None and not now.meet(known.witnesses):
+            raise NetnsGoneError(ino)
+        known.witnesses = now
+
+    def _count(self, files: SysctlFiles) -> None:
+        self._visited += len(files.unbound)
+        self._errors.update(files.errors)
+        files.errors.clear()
+
+    def _visit(
+        self, ino: Ino, known: Known, work: Callable[[SysctlFiles], object]
+    ) -> None:
         """Do *work* inside a known namespace; it is gone if another one took over."""
+        files = self._files(ino, known)
 
         def checked() -> None:
             if netns_cookie() != known.id.cookie:
                 raise NetnsGoneError(ino)
-            work()
+            if known.id.cookie is None:  # the old files tell instead: ENOENT
+                files[0].read_bound()
+            for one in files:
+                work(one)
 
+        known.encoded = None
         try:
             self._enter(ino, checked)
-        except EntryDeniedError:
-            self._errors["denied"] += 1
-        except OSError as error:
-            self._errors["failed"] += 1
-            log.warning("cannot enter a network namespace: %s", error)
-        known.encoded = None
+        except (EntryDeniedError, OSError) as error:
+            reason = DENIED if isinstance(error, EntryDeniedError) else FAILED
+            self._errors[reason.unreadable] += 1
+            log.debug("cannot enter a network namespace: %s", error)
+            for one in files:
+                one.lose_unbound(reason)
 
     def _enter(self, ino: Ino, work: Callable[[], _T]) -> _T:
         """Do *work* in *ino* through the first door that leads there."""
@@ -287,13 +281,12 @@ class Collector:
         raise denied or NetnsGoneError(ino)
 
     def _admit_new(self) -> None:
-        wanted = {self._own, self._host, *self._census.seen()}
-        for ino in wanted - self._known.keys():
-            try:
-                self._known[ino] = self._admit(ino)
-            except NetnsGoneError:
-                continue
-        for ino in self._known.keys() - wanted:
+        wanted = dict.fromkeys((self._host, self._own, *sorted(self._census.seen())))
+        for ino in wanted:
+            if ino not in self._known:
+                with suppress(NetnsGoneError):
+                    self._known[ino] = self._admit(ino)
+        for ino in self._known.keys() - wanted.keys():
             files = self._known[ino].files
             if files is None or not files.bound:
                 self._drop(ino)
@@ -302,9 +295,9 @@ class Collector:
         files = SysctlFiles(self._plan, self._budget)
 
         def first_visit() -> int | None:
-            files.bind_inside()
             if ino == self._host:
                 self._shared.bind_inside()
+            files.bind_inside()
             return netns_cookie()
 
         cookie, reason = None, ""
@@ -315,8 +308,10 @@ class Collector:
         except OSError as error:
             reason = "failed"
             self._errors["failed"] += 1
-            log.warning("cannot enter a network namespace: %s", error)
-        self._count_errors(files)
+            log.debug("cannot enter a network namespace: %s", error)
+        self._count(files)
+        if ino == self._host:
+            self._count(self._shared)
         if reason:
             files.close()
         netns = NetnsId(cookie=cookie, ino=ino, first_seen=time.time())
@@ -327,12 +322,14 @@ class Collector:
         return known
 
     def _missing_right(self, error: EntryDeniedError) -> str:
-        capability, name = {
-            "open": (CAP_SYS_PTRACE, "missing_cap_sys_ptrace"),
-            "setns": (CAP_SYS_ADMIN, "missing_cap_sys_admin"),
-        }[error.step]
-        has_it = self._capabilities >> capability & 1
-        return "refused_by_policy" if has_it else name
+        if error.step == "open":
+            return self._why_hidden()
+        held = self._capabilities >> CAP_SYS_ADMIN & 1
+        return "refused_by_policy" if held else "missing_cap_sys_admin"
+
+    def _why_hidden(self) -> str:
+        held = self._capabilities >> CAP_SYS_PTRACE & 1
+        return "refused_by_policy" if held else "missing_cap_sys_ptrace"
 
     def _drop(self, ino: Ino) -> None:
         known = self._known.pop(ino)
@@ -341,93 +338,20 @@ class Collector:
         if ino == self._host:
             self._shared.close()
 
-    def _count_errors(self, files: SysctlFiles) -> None:
-        self._errors.update(files.errors)
-        files.errors.clear()
-
-    def _settle(self) -> None:
-        """Name what has no name yet, or a weaker one than the facts allow now."""
-        claims: dict[NetnsId, ownership.Claim] = {}
-        by_id: dict[NetnsId, Known] = {}
-        for ino, known in self._known.items():
-            if known.owner and ownership.is_final(known.owner):
-                continue
-            witnesses = self._witnesses(ino)
-            if known.owner and witnesses == known.witnesses:
-                continue
-            known.witnesses = witnesses
-            claim = self._claim(ino, known, witnesses)
-            if known.owner is None or ownership.is_better(claim, known.owner):
-                claims[known.id], by_id[known.id] = claim, known
-        if not claims:
-            return
-        settled = [
-            k.owner for k in self._known.values() if k.owner and k.id not in claims
-        ]
-        for netns, owner in ownership.settle(claims, settled).items():
-            known, claim = by_id[netns], claims[netns]
-            final = claim.complete and owner.netns == claim.owner.netns
-            if (final and known.files) or self._clock() - known.born >= self._grace:
-                known.owner = owner
-            known.encoded = None
-
-    def _witnesses(self, ino: Ino) -> Witnesses:
-        """Return what can say whose *ino* is."""
-        census = self._census
-        pids = census.members.get(ino) or census.thread_processes(ino)
-        return Witnesses(
-            frozenset(pids), tuple(census.init_mounts(ino)), census.private_mounts(ino)
-        )
-
-    def _claim(self, ino: Ino, known: Known, said: Witnesses) -> ownership.Claim:
-        if ino == self._host:
-            return ownership.claim(ownership.Facts(host=True), {})
-        for pid in known.facts.keys() - said.pids:
-            del known.facts[pid]
-        for pid in said.pids - known.facts.keys():
-            if found := self._process_facts(pid):
-                known.facts[pid] = found
-        facts = ownership.Facts(
-            processes=tuple(known.facts.values()),
-            mounts=said.mounts,
-            private_mounts=tuple(
-                (path, found)
-                for path, pid in said.private_mounts
-                if (found := self._process_facts(pid))
-            ),
-        )
-        return ownership.claim(facts, self._pod_names(facts))
-
-    def _process_facts(self, pid: int) -> ownership.ProcessFacts | None:
-        try:
-            stat, group = self._procfs.stat(pid), self._procfs.cgroup(pid)
-        except OSError as error:
-            if not isinstance(error, PermissionError):  # hidepid refuses, normally
-                self._errors["failed"] += 1
-            return None
-        if stat is None or group is None:
-            return None
-        return ownership.ProcessFacts(
-            pid=pid,
-            start_time=stat.start_time,
-            comm=stat.comm,
-            cgroup=cgroup.parse(group),
-        )
-
-    def _pod_names(self, facts: ownership.Facts) -> dict[str, ownership.PodName]:
-        everyone = [*facts.processes, *(p for _, p in facts.private_mounts)]
-        uids = {p.cgroup.pod_uid for p in everyone} - {""}
-        if not uids <= self._pods.keys():
-            found = podlogs.read_pod_names(self._rootfs)
-            self._pods = {u: ownership.PodName(*name) for u, name in found.items()}
-        return self._pods
-
     def _problems(self) -> Iterator[Problem]:
         yield from self._host_problems
         known = self._known.values()
         reasons = Counter(k.reason for k in known if k.reason and k.owner)
         if self._hidden:
-            reasons["missing_cap_sys_ptrace"] += self._hidden
+            reasons[self._why_hidden()] += self._hidden
+        if cut := self._census.cut_mountinfos:
+            yield Problem(
+                what="mounts_not_read",
+                detail=f"{cut} mount namespaces have more mounts than are read; a "
+                "network namespace that only they hold may be missed",
+                remedy="find who made so many mounts: /proc/*/mountinfo of over 4 MiB",
+                count=cut,
+            )
         for reason, count in reasons.items():
             yield Problem(
                 what=reason,
@@ -454,7 +378,7 @@ class Collector:
             fd_limit=self._budget.limit,
             bound=self._budget.held,
             visited=self._visited,
-            hidden=self._hidden,
+            hidden={self._why_hidden(): self._hidden} if self._hidden else {},
             read_errors=dict(self._errors),
             stages=tuple(self._stages),
             cpu_seconds=times.user + times.system,
@@ -474,6 +398,8 @@ _REMEDIES = {
 
 def _raise_fd_limit() -> int:
     """Raise RLIMIT_NOFILE to its hard limit and return what sysctl files may use."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return max(0, hard - _SPARE_FDS)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # fs.nr_open may be below the hard limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return max(0, soft - _SPARE_FDS)

@@ -310,8 +310,8 @@ def families(
     yield family(UNREADABLE, _counted(lacking, ("sysctl", "reason")))
     states = Counter(one.state for one in rendered)
     states.update({("read", ""): 0, ("pending", ""): 0})
-    if parcel.stats.hidden:
-        states["unreadable", "missing_cap_sys_ptrace"] += parcel.stats.hidden
+    for reason, number in parcel.stats.hidden.items():
+        states["unreadable", reason] += number
     yield family(NAMESPACES, _counted(states, ("state", "reason")))
     problems = Counter({(p.what,): p.count for p in parcel.problems})
     yield family(PROBLEM, _counted(problems, ("problem",)))

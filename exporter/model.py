@@ -133,15 +133,15 @@ class Stats(Frozen, frozen=True, kw_only=True):
 
     fds: bound sysctl files held now; fd_limit: how many it may hold; bound and
     visited: values of the last pass by the way they came; hidden: namespaces
-    that only show as an inode nobody lets us follow; read_errors: totals since
-    start by reason; cpu_seconds and resident_bytes: of its process.
+    that only show as an inode nobody lets us follow, by reason; read_errors:
+    totals since start by reason; cpu_seconds and resident_bytes: of its process.
     """
 
     fds: int
     fd_limit: int
     bound: int
     visited: int
-    hidden: int
+    hidden: dict[str, int]
     read_errors: dict[str, int]
     stages: tuple[Stage, ...]
     cpu_seconds: float

@@ -9,8 +9,12 @@ mount; the systemd unit; the process itself.
 A container chooses the names of its processes, of the cgroups below its own and
 of the mounts in its mount namespace. None of them can name another owner: the
 container's own claim comes first, and a name in its mounts only tells its
-namespaces apart. A pod inside another container is not looked up among the
-host's pods.
+namespaces apart. A container that some other container, or a user's service
+manager, vouches for is never a pod of this host, and its `netns` says within
+what it is.
+
+A process that is only passing through (a CNI plug-in, nsenter) does not take a
+namespace: the first process of its container lives elsewhere.
 """
 
 import itertools
@@ -41,25 +45,31 @@ class PodName(NamedTuple):
 
 
 class ProcessFacts(Frozen, frozen=True, kw_only=True):
-    """A process of a namespace; start_time in clock ticks since boot."""
+    """
+    A process of a namespace; start_time in clock ticks since boot.
+
+    visitor: the first process of its container is in another namespace.
+    """
 
     pid: int
     start_time: int
     comm: str
     cgroup: CgroupPath
+    visitor: bool = False
 
 
 class Facts(Frozen, frozen=True, kw_only=True):
     """
     What is known of one namespace.
 
-    processes: those inside it; mounts: its bind mounts that pid 1 sees;
-    private_mounts: those that only other mount namespaces see, each with a
-    process of that mount namespace.
+    processes: those inside it; threads: those that only have a thread in it;
+    mounts: its bind mounts that pid 1 sees; private_mounts: those that only other
+    mount namespaces see, each with a process of that mount namespace.
     """
 
     host: bool = False
     processes: tuple[ProcessFacts, ...] = ()
+    threads: tuple[ProcessFacts, ...] = ()
     mounts: tuple[str, ...] = ()
     private_mounts: tuple[tuple[str, ProcessFacts], ...] = ()
 
@@ -68,13 +78,14 @@ class Claim(Frozen, frozen=True, kw_only=True):
     """
     What the facts say of one namespace.
 
-    owner: with `netns` empty where the owner's main namespace is meant;
-    alias: what to call it when it is not the main one ("" for its cookie);
+    owner: named as the owner's main namespace; main: whether it may be that;
+    alias: what to call it when it is not ("" for its cookie);
     complete: whether waiting could not teach us a better name;
     since: start time of the process that claims it, the oldest being the main.
     """
 
     owner: Owner
+    main: bool = True
     alias: str = ""
     complete: bool
     since: int = 0
@@ -102,12 +113,12 @@ def claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim:
     if facts.host:
         owner = Owner(kind="host", netns="host", evidence="host")
         return Claim(owner=owner, complete=True)
-    by_age = sorted(facts.processes, key=lambda p: (p.start_time, p.pid))
-    own = [p for p in by_age if not p.cgroup.monitor] or by_age
+    inside, passing = _by_age(facts.processes), _by_age(facts.threads)
     return (
-        _contained_claim(own, facts, pods)
+        _main_claim(inside, facts, pods)
         or _mount_claim(facts, pods)
-        or _process_claim(own)
+        or _nested_claim([*inside, *passing], pods)
+        or _process_claim([*inside, *passing])
     )
 
 
@@ -151,63 +162,80 @@ def labels(owner: Owner) -> tuple[str, str, str, str, str]:
 
 
 def cookie_name(netns: NetnsId) -> str:
-    """Return a name that no other namespace has had since boot."""
+    """Return a name unique since boot, or nearly so where the kernel has no cookie."""
     if netns.cookie is None:
         return f"seen/{netns.first_seen:.3f}"
     return f"cookie/{netns.cookie}"
 
 
 def _names(netns: NetnsId, claimed: Claim) -> Iterable[str]:
-    if claimed.owner.kind != "process":
+    if claimed.main:
         yield claimed.owner.netns
-        if claimed.alias:
-            yield claimed.alias
-    unique = cookie_name(netns)
+    vouched_for = claimed.owner.netns.startswith("within/")
+    within = f"{claimed.owner.netns}/" if vouched_for else ""
+    if claimed.alias:
+        yield within + claimed.alias
+    unique = within + cookie_name(netns)
     yield unique
     yield from (f"{unique}-{number}" for number in itertools.count(2))
 
 
+def _by_age(processes: Iterable[ProcessFacts]) -> list[ProcessFacts]:
+    """Return the oldest first, without helpers unless there is nobody else."""
+    by_age = sorted(processes, key=lambda p: (p.start_time, p.pid))
+    return [p for p in by_age if not p.cgroup.monitor] or by_age
+
+
 def _contained(process: ProcessFacts) -> bool:
-    return bool(process.cgroup.container_id or process.cgroup.pod_uid)
+    group = process.cgroup
+    return bool(group.container_id or (group.pod_uid and not group.within))
 
 
-def _contained_claim(
-    own: list[ProcessFacts], facts: Facts, pods: Mapping[str, PodName]
+def _main_claim(
+    inside: list[ProcessFacts], facts: Facts, pods: Mapping[str, PodName]
 ) -> Claim | None:
-    contained = next((p for p in own if _contained(p)), None)
-    if contained is None:
+    first = next((p for p in inside if _contained(p) and not p.visitor), None)
+    if first is None:
         return None
     paths = [*facts.mounts, *(path for path, _ in facts.private_mounts)]
-    claimed = _container_claim(contained, pods, _alias(paths))
-    if contained.cgroup.monitor:  # older than the container whose id it has
+    claimed = _container_claim(first, pods, _alias(paths))
+    if first.cgroup.monitor:  # older than the container whose id it has
         return msgspec.structs.replace(claimed, complete=False, since=_NEVER)
     return claimed
+
+
+def _nested_claim(
+    processes: list[ProcessFacts], pods: Mapping[str, PodName]
+) -> Claim | None:
+    """Let a namespace that a container made belong to it, never as its main one."""
+    first = next((p for p in processes if _contained(p)), None)
+    if first is None:
+        return None
+    claimed = _container_claim(first, pods, alias="")
+    return msgspec.structs.replace(claimed, main=False, complete=False)
 
 
 def _container_claim(
     process: ProcessFacts, pods: Mapping[str, PodName], alias: str
 ) -> Claim:
     group = process.cgroup
-    named = None if group.nested else pods.get(group.pod_uid)
+    uid = "" if group.within else group.pod_uid
+    named = pods.get(uid)
     namespace, pod = named or ("", "")
     owner = Owner(
-        kind="pod" if group.pod_uid else "container",
+        kind="pod" if uid else "container",
         namespace=namespace,
         pod=pod,
-        uid=group.pod_uid,
-        container="" if group.pod_uid else _short(group.container_id),
+        uid=uid,
+        container="" if uid else _short(group.container_id),
+        netns=f"within/{_short(group.within)}" if group.within else "",
         runtime=group.runtime,
         container_id=group.container_id,
         evidence="cgroup+log_directory" if named else "cgroup",
         comm=process.comm,
     )
-    complete = named is not None or not group.pod_uid
+    complete = named is not None or not uid
     return Claim(owner=owner, alias=alias, complete=complete, since=process.start_time)
-
-
-def _short(container_id: str) -> str:
-    """Return a digest as `docker ps` shows it, and a name as it is."""
-    return _DIGEST.sub(r"\1", container_id)
 
 
 def _mount_claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim | None:
@@ -215,9 +243,8 @@ def _mount_claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim | None:
         return _named_claim(facts.mounts)
     for path, process in facts.private_mounts:
         if _contained(process):
-            inner = _container_claim(process, pods, alias="")
-            owner = msgspec.structs.replace(inner.owner, netns=_alias([path]))
-            return msgspec.structs.replace(inner, owner=owner)
+            inner = _container_claim(process, pods, _alias([path]))
+            return msgspec.structs.replace(inner, main=False)
     if facts.private_mounts:
         return _named_claim([path for path, _ in facts.private_mounts])
     return None
@@ -229,6 +256,11 @@ def _named_claim(paths: Sequence[str]) -> Claim:
     return Claim(owner=owner, complete=bool(ours))
 
 
+def _short(container_id: str) -> str:
+    """Return a digest as `docker ps` shows it, and a name as it is."""
+    return _DIGEST.sub(r"\1", container_id)
+
+
 def _process_claim(processes: list[ProcessFacts]) -> Claim:
     for process in processes:
         if unit := process.cgroup.unit:
@@ -238,9 +270,9 @@ def _process_claim(processes: list[ProcessFacts]) -> Claim:
             return Claim(owner=owner, complete=False, since=process.start_time)
     oldest = next(iter(processes), None)
     if oldest is None:
-        return Claim(owner=Owner(kind="process"), complete=False)
+        return Claim(owner=Owner(kind="process"), main=False, complete=False)
     owner = Owner(kind="process", evidence="comm", comm=oldest.comm)
-    return Claim(owner=owner, complete=False, since=oldest.start_time)
+    return Claim(owner=owner, main=False, complete=False, since=oldest.start_time)
 
 
 def _alias(paths: Iterable[str]) -> str:

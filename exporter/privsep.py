@@ -3,23 +3,25 @@ The process boundary: a collector with privileges, a server without.
 
 The collector binds the port, starts the server (fork and exec, so that it
 inherits no memory) and then answers one fixed request: a byte, `S`, for a
-snapshot. It never reads from the network. The server drops to nobody, checks
-that it did, and speaks to the network.
+snapshot. It never reads from the network. The server drops every capability,
+and its user where it may, checks that it did, and speaks to the network.
 """
 
 import contextlib
+import logging
 import os
+import queue
 import select
 import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 
 from exporter.kernel.procfs import effective_capabilities
 from exporter.kernel.syscalls import (
-    CAP_SETUID,
     PR_CAPBSET_DROP,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
@@ -32,7 +34,10 @@ MAX_REPLY = 1 << 30
 NOBODY = 65534
 SEND_SECONDS = 30.0
 
+_PART_BYTES = 1 << 20
 _LENGTH = struct.Struct("!Q")
+
+log = logging.getLogger(__name__)
 
 
 class PeerGoneError(Exception):
@@ -86,57 +91,68 @@ class Channel:
     """
     The server's end: asks for a snapshot and takes the reply.
 
-    A reply that comes after its deadline is skipped by the next request.
+    A reply that comes after its deadline is thrown away, and nothing is asked
+    for until it came. A thread takes replies at any time, so that the collector
+    never waits for the next scrape.
     """
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
-        self._buffer = bytearray()
-        self._owed = 0
+        self._replies: queue.SimpleQueue[bytes | PeerGoneError] = queue.SimpleQueue()
+        self._owed = False
+        threading.Thread(target=self._take, daemon=True).start()
 
     def snapshot(self, seconds: float) -> bytes:
         """
         Return a snapshot's JSON; TimeoutError if none comes in *seconds*.
 
-        Raises CollectionFailedError when the collector has none.
+        Raises CollectionFailedError when the collector has none, PeerGoneError
+        when there is no collector any more. Not for two threads at once.
         """
         deadline = time.monotonic() + seconds
+        if self._owed:
+            self._reply(deadline)
         try:
-            self._channel.settimeout(seconds)
             self._channel.sendall(REQUEST)
-            self._owed += 1
-            while True:
-                reply = self._reply(deadline)
-                self._owed -= 1
-                if not self._owed:
-                    return _unless_empty(reply)
-        except TimeoutError:
-            raise
         except OSError as error:
             raise PeerGoneError(str(error)) from error
+        self._owed = True
+        return _unless_empty(self._reply(deadline))
 
     def _reply(self, deadline: float) -> bytes:
-        self._fill(_LENGTH.size, deadline)
-        (length,) = _LENGTH.unpack_from(self._buffer)
-        if length > MAX_REPLY:
-            message = f"reply of {length} bytes"
-            raise PeerGoneError(message)
-        self._fill(_LENGTH.size + length, deadline)
-        reply = bytes(memoryview(self._buffer)[_LENGTH.size : _LENGTH.size + length])
-        del self._buffer[: _LENGTH.size + length]
+        try:
+            reply = self._replies.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise TimeoutError from None
+        if isinstance(reply, PeerGoneError):
+            self._replies.put(reply)  # for whoever asks next
+            raise reply
+        self._owed = False
         return reply
 
-    def _fill(self, size: int, deadline: float) -> None:
-        while len(self._buffer) < size:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self._channel.settimeout(left)
-            chunk = self._channel.recv(min(1 << 20, max(1, size - len(self._buffer))))
-            if not chunk:
-                message = "the collector process ended"
-                raise PeerGoneError(message)
-            self._buffer += chunk
+    def _take(self) -> None:
+        try:
+            while True:
+                self._replies.put(_receive_reply(self._channel))
+        except (OSError, PeerGoneError) as error:
+            self._replies.put(PeerGoneError(str(error)))
+
+
+def _receive_reply(channel: socket.socket) -> bytes:
+    (length,) = _LENGTH.unpack(_receive(channel, _LENGTH.size))
+    if length > MAX_REPLY:
+        raise PeerGoneError(f"reply of {length} bytes")
+    return _receive(channel, length)
+
+
+def _receive(channel: socket.socket, size: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        part = channel.recv(min(_PART_BYTES, size - len(parts)))
+        if not part:
+            raise PeerGoneError("the collector process ended")
+        parts += part
+    return bytes(parts)
 
 
 def _unless_empty(reply: bytes) -> bytes:
@@ -149,24 +165,36 @@ def drop_privileges(parent: int) -> None:
     """
     Become nobody with no capability, for good; end when *parent* does.
 
-    A start without CAP_SETUID (drop: ALL, or a user's own) keeps its user and
-    loses the capabilities all the same.
+    A start that may not change its user (drop: ALL, or a user's own) keeps it,
+    says so, and loses the capabilities all the same. Call it before there is a
+    second thread: capabilities belong to a thread.
     """
-    held = effective_capabilities()
-    for capability in range(held.bit_length()):
+    for capability in range(effective_capabilities().bit_length()):
         _drop_from_bounding_set(capability)
-    if held >> CAP_SETUID & 1:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
+    _become_nobody()
     drop_capabilities()
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after setresuid, which clears it
     if os.getppid() != parent:
         raise PeerGoneError("the collector process ended")
-    if left := effective_capabilities():
-        message = f"the server process still has capabilities {left:x}"
+    left, threads = effective_capabilities(), len(os.listdir("/proc/self/task"))
+    if left or threads != 1:
+        message = f"the server has capabilities {left:x} and {threads} threads"
         raise PermissionError(message)
+
+
+def _become_nobody() -> None:
+    try:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    except OSError as error:  # EINVAL: no such user in this user namespace
+        log.warning(
+            "the server process stays user %d: %s; CAP_SETUID and CAP_SETGID would "
+            "let it become nobody",
+            os.geteuid(),
+            error,
+        )
 
 
 def _drop_from_bounding_set(capability: int) -> None:

@@ -1,5 +1,6 @@
 """The HTTP side: an unprivileged process that asks the collector and renders."""
 
+import codecs
 import gzip
 import logging
 import os
@@ -134,27 +135,28 @@ def accepts_gzip(header: str) -> bool:
     """
     Return whether an Accept-Encoding header allows gzip; RFC 9110, 12.5.3.
 
-    >>> accepts_gzip("br, gzip;q=0.5"), accepts_gzip("gzip;q=0"), accepts_gzip("")
-    (True, False, False)
+    >>> accepts_gzip("br, gzip;q=0.5"), accepts_gzip("*;q=0, gzip")
+    (True, True)
+    >>> accepts_gzip("gzip;q=0.00"), accepts_gzip("")
+    (False, False)
     """
+    codings = {}
     for item in header.lower().split(","):
-        coding, _, quality = (part.strip() for part in item.partition(";"))
-        if coding in {"gzip", "*"}:
-            return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
-    return False
+        coding, _, quality = item.replace(" ", "").partition(";")
+        codings[coding] = quality.rstrip("0.") not in {"q=", "q"}
+    return codings.get("gzip", codings.get("*", False))
 
 
-def prepare(channel: socket.socket, listener: socket.socket) -> Callable[[], None]:
+def rehearse() -> None:
     """
-    Return what serves for ever, with everything it needs already imported.
+    Import everything, by making a page of an empty node in each format.
 
     Nobody may not be able to read the Python installation, and codecs and
-    encoders are imported on first use: so use each once, on an empty node.
+    encoders are imported on first use.
     """
-    application = Application(Scraper(Channel(channel).snapshot))
+    codecs.lookup("idna")  # waitress resolves a host name, even for given sockets
     for accept in ("", "application/openmetrics-text; version=1.0.0"):
-        rehearsal = Application(Scraper(lambda _: _EMPTY))
-        rehearsal(
+        Application(Scraper(lambda _: _EMPTY))(
             {
                 "REQUEST_METHOD": "GET",
                 "PATH_INFO": "/metrics",
@@ -163,8 +165,12 @@ def prepare(channel: socket.socket, listener: socket.socket) -> Callable[[], Non
             },
             lambda _status, _headers: None,
         )
-    server = create_server(
-        application,
+
+
+def serve(channel: socket.socket, listener: socket.socket) -> None:
+    """Serve until the process is told to end."""
+    create_server(
+        Application(Scraper(Channel(channel).snapshot)),
         sockets=[listener],
         threads=4,
         ident=None,
@@ -172,8 +178,7 @@ def prepare(channel: socket.socket, listener: socket.socket) -> Callable[[], Non
         channel_timeout=30,
         max_request_header_size=16384,
         max_request_body_size=1024,
-    )
-    return server.run
+    ).run()
 
 
 _EMPTY = msgspec.json.encode(
@@ -191,7 +196,7 @@ _EMPTY = msgspec.json.encode(
             fd_limit=0,
             bound=0,
             visited=0,
-            hidden=0,
+            hidden={},
             read_errors={},
             stages=(),
             cpu_seconds=0.0,

@@ -127,7 +127,7 @@ def some_stats(
     fd_limit: int = 1024,
     bound: int = 1,
     visited: int = 0,
-    hidden: int = 0,
+    hidden: dict[str, int] | None = None,
     read_errors: dict[str, int] | None = None,
     stages: Iterable[Stage] = (
         Stage(name="discovery", success=True, seconds=0.25),
@@ -141,7 +141,7 @@ def some_stats(
         fd_limit=fd_limit,
         bound=bound,
         visited=visited,
-        hidden=hidden,
+        hidden=hidden or {},
         read_errors=read_errors or {},
         stages=tuple(stages),
         cpu_seconds=cpu_seconds,
@@ -180,14 +180,14 @@ def a_group(
     runtime: str = "containerd",
     pod_uid: str = "",
     monitor: bool = False,
-    nested: bool = False,
+    within: str = "",
 ) -> CgroupPath:
     return CgroupPath(
         runtime=runtime,
         container_id=container_id,
         pod_uid=pod_uid,
         monitor=monitor,
-        nested=nested,
+        within=within,
     )
 
 
@@ -197,22 +197,29 @@ def a_process(
     pid: int = 100,
     start_time: int = 1000,
     comm: str = "app",
+    visitor: bool = False,
 ) -> ProcessFacts:
     """Return a process of no container and no unit, unless *cgroup* says more."""
     return ProcessFacts(
-        pid=pid, start_time=start_time, comm=comm, cgroup=cgroup or CgroupPath()
+        pid=pid,
+        start_time=start_time,
+        comm=comm,
+        cgroup=cgroup or CgroupPath(),
+        visitor=visitor,
     )
 
 
 def some_facts(
     *processes: ProcessFacts,
     host: bool = False,
+    threads: Iterable[ProcessFacts] = (),
     mounts: Iterable[str] = (),
     private_mounts: Iterable[tuple[str, ProcessFacts]] = (),
 ) -> Facts:
     return Facts(
         host=host,
         processes=processes,
+        threads=tuple(threads),
         mounts=tuple(mounts),
         private_mounts=tuple(private_mounts),
     )
@@ -221,8 +228,15 @@ def some_facts(
 def a_claim(
     owner: Owner | None = None,
     *,
+    main: bool = True,
     alias: str = "",
     complete: bool = True,
     since: int = 1000,
 ) -> Claim:
-    return Claim(owner=owner or an_owner(), alias=alias, complete=complete, since=since)
+    return Claim(
+        owner=owner or an_owner(),
+        main=main,
+        alias=alias,
+        complete=complete,
+        since=since,
+    )

@@ -106,7 +106,7 @@ class TestNamespaces:
 
     def test_an_unreadable_one_is_counted_by_reason_and_has_an_identity(self) -> None:
         locked = a_namespace(state="unreadable", reason="missing_cap_sys_admin")
-        stats = some_stats(hidden=4)
+        stats = some_stats(hidden={"missing_cap_sys_ptrace": 4})
         one = page(a_parcel(the_hosts_namespace(), locked, stats=stats))
 
         states = {

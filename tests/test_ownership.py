@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -199,20 +200,79 @@ class TestPods:
         assert (said.owner.kind, said.owner.evidence) == ("pod", "cgroup")
         assert not said.complete
 
-    def test_a_pod_in_another_container_is_not_looked_up_on_the_host(self) -> None:
+    @pytest.mark.parametrize(
+        ("within", "netns"),
+        [
+            (CONTAINER, "within/a1a1a1a1a1a1"),
+            ("user@1000.service", "within/user@1000.service"),
+        ],
+    )
+    def test_a_pod_that_another_vouches_for_is_no_pod_of_this_host(
+        self, within: str, netns: str
+    ) -> None:
         """Whoever runs there chose that uid, and could choose another pod's."""
-        inner = a_group(OTHER_CONTAINER, pod_uid=UID, nested=True)
+        inner = a_group(OTHER_CONTAINER, pod_uid=UID, within=within)
 
         said = claim(some_facts(a_process(inner)), PODS)
 
-        assert labels(said.owner) == ("", "", UID, "", "")
-        assert said.owner.evidence == "cgroup"
-        assert not said.complete
+        assert labels(said.owner) == ("", "", "", "b2b2b2b2b2b2", netns)
+        assert said.owner.kind == "container"
+
+    def test_who_pretends_to_be_a_container_cannot_have_its_names(self) -> None:
+        real = claim(some_facts(a_process(DOCKER, start_time=9)), {})
+        fake_group = a_group(CONTAINER, within="user@1000.service")
+        fakes = [
+            claim(some_facts(a_process(fake_group, start_time=1)), {}),
+            claim(some_facts(private_mounts=[("/x", a_process(fake_group))]), {}),
+            claim(some_facts(a_process(fake_group, visitor=True)), {}),
+        ]
+
+        assert sorted(settled([real, *fakes])) == [
+            "",
+            "within/user@1000.service",
+            "within/user@1000.service/cookie/4",
+            "within/user@1000.service/named/x",
+        ]
 
     def test_a_container_of_no_pod_is_no_nameless_pod(self) -> None:
         said = claim(some_facts(a_process(DOCKER)), PODS)
 
         assert labels(said.owner) == ("", "", "", "a1a1a1a1a1a1", "")
+
+
+class TestPassingThrough:
+    """A CNI plug-in, nsenter, a debug container: in a namespace not their own."""
+
+    def test_a_visitor_does_not_take_a_runtimes_sandbox(self) -> None:
+        facts = some_facts(
+            a_process(POD, visitor=True), mounts=["/run/docker/netns/3fa9c1d2e4b5"]
+        )
+
+        assert claim(facts, PODS).owner.kind == "named"
+
+    def test_a_visitor_older_than_the_owner_does_not_take_its_namespace(self) -> None:
+        facts = some_facts(
+            a_process(POD, visitor=True, start_time=1), a_process(DOCKER, start_time=9)
+        )
+
+        assert claim(facts, PODS).owner.container == "a1a1a1a1a1a1"
+
+    def test_a_thread_does_not_take_a_mounted_namespace(self) -> None:
+        facts = some_facts(threads=[a_process(POD)], mounts=["/run/netns/blue"])
+
+        assert claim(facts, PODS).owner.netns == "named/blue"
+
+    @pytest.mark.parametrize("where", ["processes", "threads"])
+    def test_a_namespace_a_container_made_is_its_own_but_not_its_main_one(
+        self, where: str
+    ) -> None:
+        someone = (a_process(POD, visitor=where == "processes"),)
+        nested = claim(msgspec.structs.replace(Facts(), **{where: someone}), PODS)
+        main = claim(some_facts(a_process(POD, start_time=5000)), PODS)
+
+        assert not nested.complete
+        assert settled([nested, main]) == ["cookie/1", ""]
+        assert labels(nested.owner) == labels(main.owner)
 
 
 class TestMounts:
@@ -280,22 +340,24 @@ class TestMounts:
             some_facts(private_mounts=[("/run/netns/blue", a_process(DOCKER))]), {}
         )
 
-        assert labels(said.owner) == ("", "", "", "a1a1a1a1a1a1", "named/blue")
-        assert said.owner.kind == "container"
+        assert labels(said.owner) == ("", "", "", "a1a1a1a1a1a1", "")
+        assert settled([said]) == ["named/blue"]
 
     def test_a_mount_that_only_a_pod_sees_is_the_pods(self) -> None:
         said = claim(
             some_facts(private_mounts=[("/run/netns/blue", a_process(POD))]), PODS
         )
 
-        assert labels(said.owner) == ("shop", "web-0", UID, "", "named/blue")
+        assert labels(said.owner) == ("shop", "web-0", UID, "", "")
+        assert settled([said]) == ["named/blue"]
 
     def test_a_container_that_sees_the_mount_outweighs_a_unit_that_does(self) -> None:
         mounts = [("/run/netns/a", a_process(NGINX)), ("/run/b", a_process(DOCKER))]
 
         for order in itertools.permutations(mounts):
             said = claim(some_facts(private_mounts=order), {})
-            assert labels(said.owner) == ("", "", "", "a1a1a1a1a1a1", "named/b")
+            assert labels(said.owner) == ("", "", "", "a1a1a1a1a1a1", "")
+            assert settled([said]) == ["named/b"]
 
     def test_a_process_inside_outweighs_who_sees_the_mount(self) -> None:
         facts = some_facts(
@@ -406,9 +468,9 @@ class TestSettle:
         assert settled(claims) == ["", "cookie/2"]
 
     def test_a_process_is_always_told_by_its_cookie(self) -> None:
-        owner = Owner(kind="process", comm="unshare")
+        said = claim(some_facts(a_process(comm="unshare")), {})
 
-        assert settled([a_claim(owner, alias="named/blue")]) == ["cookie/1"]
+        assert settled([said]) == ["cookie/1"]
 
     def test_two_namespaces_of_one_unit(self) -> None:
         owner = Owner(kind="unit", netns="unit/nginx.service")
@@ -571,7 +633,7 @@ GROUPS = st.one_of(
         container_id=st.sampled_from(["", "web", CONTAINER, OTHER_CONTAINER]) | HOSTILE,
         pod_uid=st.sampled_from(["", UID, OTHER_UID]) | HOSTILE,
         monitor=st.booleans(),
-        nested=st.booleans(),
+        within=st.sampled_from(["", "user@1000.service", CONTAINER]),
     ),
 )
 PROCESSES = st.builds(
@@ -619,7 +681,7 @@ def test_facts_that_are_not_the_hosts_never_claim_to_be(facts: Facts) -> None:
     said = claim(facts, PODS).owner
 
     assert said.kind != "host"
-    assert said.netns.startswith(("named/", "unit/")) or not said.netns
+    assert said.netns.startswith(("named/", "unit/", "within/")) or not said.netns
 
 
 @given(FACTS)
@@ -631,7 +693,7 @@ def test_a_pods_name_comes_only_with_its_uid_and_never_to_a_nested_one(
 
     assert (said.namespace, said.pod) in {("", ""), PODS.get(said.uid)}
     assert not said.pod or any(
-        p.cgroup.pod_uid == said.uid and not p.cgroup.nested for p in processes
+        p.cgroup.pod_uid == said.uid and not p.cgroup.within for p in processes
     )
 
 

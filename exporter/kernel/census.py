@@ -8,7 +8,7 @@ their process, and mounts in other mount namespaces than pid 1's.
 
 import time
 from collections.abc import Callable, Iterator
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from exporter.kernel.netns import mount_door, process_door, thread_door
 from exporter.kernel.procfs import MountNs, MountWatch, NsMount, Procfs
@@ -19,6 +19,22 @@ _P = ParamSpec("_P")
 
 _YOUNG_SECONDS = 2.0
 """A runtime forks in its own namespace and unshares a moment later (runc init)."""
+
+
+INIT_MOUNTINFO_BYTES = 64 << 20
+MOUNTINFO_BYTES = 4 << 20
+"""Of one other mount namespace; a crowded node's has some 100 kB."""
+
+RECHECK_MOUNTINFO_BYTES = 64 << 20
+"""Of all of them together, each recheck."""
+
+
+class PrivateMount(NamedTuple):
+    """A mount that *pid* sees, in a mount namespace that is not pid 1's."""
+
+    path: str
+    pid: int
+    mount_namespace: MountNs
 
 
 class Census:
@@ -39,12 +55,15 @@ class Census:
         self._young: dict[int, float] = {}
         self._watch: MountWatch | None = None
         self._init_mounts: dict[Ino, list[str]] = {}
-        self._other_mounts: dict[Ino, list[tuple[int, NsMount]]] = {}
+        self._init_mounts_known = False
+        self._other_mounts: dict[Ino, list[PrivateMount]] = {}
         self._threads: dict[Ino, list[tuple[int, int]]] = {}
         self.members: dict[Ino, set[int]] = {}
         self.denied: set[int] = set()
         self.failures = 0
         """Questions that /proc answered with neither data, absence nor refusal."""
+        self.cut_mountinfos = 0
+        """Mount namespaces with more mounts than the last recheck would read."""
 
     def scan(self) -> None:
         """Take in which processes came and went, and pid 1's mounts if they changed."""
@@ -89,8 +108,8 @@ class Census:
         for path in self._init_mounts.get(ino, ()):
             init = mount_door(root, 1, NsMount(ino=ino, path=path))
             yield from dict.fromkeys((f"{self._rootfs}{path}", init, path))
-        for pid, mount in self._other_mounts.get(ino, ()):
-            yield mount_door(root, pid, mount)
+        for mount in self._other_mounts.get(ino, ()):
+            yield mount_door(root, mount.pid, NsMount(ino=ino, path=mount.path))
         for pid, tid in self._threads.get(ino, ()):
             yield thread_door(root, pid, tid)
 
@@ -98,13 +117,13 @@ class Census:
         """Return where pid 1 sees *ino* mounted."""
         return self._init_mounts.get(ino, [])
 
-    def private_mounts(self, ino: Ino) -> list[tuple[str, int]]:
-        """Return where else *ino* is mounted, and a pid that sees it there."""
-        return [(mount.path, pid) for pid, mount in self._other_mounts.get(ino, ())]
+    def private_mounts(self, ino: Ino) -> list[PrivateMount]:
+        """Return where *ino* is mounted that pid 1 does not see."""
+        return self._other_mounts.get(ino, [])
 
-    def thread_processes(self, ino: Ino) -> list[int]:
-        """Return the processes that only have a thread in *ino*."""
-        return [pid for pid, _ in self._threads.get(ino, ())]
+    def threads(self, ino: Ino) -> list[tuple[int, int]]:
+        """Return the (pid, tid) of threads in *ino* whose process is elsewhere."""
+        return self._threads.get(ino, [])
 
     def close(self) -> None:
         """Give the watched file back."""
@@ -113,6 +132,9 @@ class Census:
 
     def _forget(self, pid: int) -> None:
         self._young.pop(pid, None)
+        self._leave(pid)
+
+    def _leave(self, pid: int) -> None:
         self.denied.discard(pid)
         if (ino := self._netns.pop(pid, None)) is not None:
             self.members[ino].discard(pid)
@@ -125,14 +147,12 @@ class Census:
         except PermissionError:
             self.denied.add(pid)
             return
-        if ino is None or ino == self._netns.get(pid):
+        if ino == self._netns.get(pid):
             return
-        young = self._young.get(pid)
-        self._forget(pid)
-        if young is not None:
-            self._young[pid] = young
-        self._netns[pid] = ino
-        self.members.setdefault(ino, set()).add(pid)
+        self._leave(pid)
+        if ino is not None:
+            self._netns[pid] = ino
+            self.members.setdefault(ino, set()).add(pid)
 
     def _ask(
         self, question: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
@@ -149,39 +169,47 @@ class Census:
     def _locate_threads(self, pid: int) -> None:
         try:
             for tid in self._ask(self._procfs.other_threads, pid) or ():
-                ino = self._ask(self._procfs.thread_netns, pid, tid)
+                ino = self._ask(self._procfs.thread_netns, (pid, tid))
                 if ino is not None and ino != self._netns.get(pid):
                     self._threads.setdefault(ino, []).append((pid, tid))
         except PermissionError:
             self.denied.add(pid)
 
     def _scan_init_mounts(self) -> None:
-        if self._watch is not None and not self._watch.changed():
-            return
-        self._init_mounts.clear()
-        for mount in self._mounts_of_init():
-            self._init_mounts.setdefault(mount.ino, []).append(mount.path)
-
-    def _mounts_of_init(self) -> list[NsMount]:
         try:
             self._watch = self._watch or MountWatch(self._procfs)
-            return self._procfs.netns_mounts(1)
-        except OSError:  # hidepid, or no pid 1: the recheck sees our own mounts
-            return []
+            if self._init_mounts_known and not self._watch.changed():
+                return
+            self._init_mounts_known = False
+            mounts, _ = self._procfs.netns_mounts(1, INIT_MOUNTINFO_BYTES)
+        except PermissionError:  # hidepid: the recheck sees our own mounts
+            return
+        except OSError:
+            self.failures += 1
+            return
+        self._init_mounts_known = True
+        self._init_mounts.clear()
+        for mount in mounts:
+            self._init_mounts.setdefault(mount.ino, []).append(mount.path)
 
     def _scan_other_mounts(self) -> None:
         self._other_mounts.clear()
-        for pid in self._one_of_each_mount_namespace():
+        self.cut_mountinfos, left = 0, RECHECK_MOUNTINFO_BYTES
+        for name, pid in self._one_of_each_mount_namespace().items():
+            limit = min(left, MOUNTINFO_BYTES)
             try:
-                mounts = self._ask(self._procfs.netns_mounts, pid) or ()
+                answer = self._ask(self._procfs.netns_mounts, pid, limit)
             except PermissionError:
                 continue
+            mounts, size = answer or ([], 0)
+            left -= size
+            self.cut_mountinfos += size >= limit
             for mount in mounts:
                 if mount.path not in self._init_mounts.get(mount.ino, ()):
                     found = self._other_mounts.setdefault(mount.ino, [])
-                    found.append((pid, mount))
+                    found.append(PrivateMount(mount.path, pid, name))
 
-    def _one_of_each_mount_namespace(self) -> list[int]:
+    def _one_of_each_mount_namespace(self) -> dict[MountNs, int]:
         pids: dict[MountNs, int] = {}
         for pid in sorted(int(name) for name, _ in self._known):
             try:
@@ -190,4 +218,4 @@ class Census:
                 continue
             if found is not None:
                 pids.setdefault(found, pid)
-        return list(pids.values())
+        return pids

@@ -44,7 +44,10 @@ def host_netns(procfs: Procfs) -> tuple[Ino, list[Problem]]:
 
 
 def _has_kernel_threads(procfs: Procfs) -> bool:
-    stat = procfs.stat(_KTHREADD)
+    try:
+        stat = procfs.stat(_KTHREADD)
+    except PermissionError:  # hidepid
+        return False
     return stat is not None and stat.kernel_thread
 
 

@@ -7,6 +7,7 @@ Text that a process can choose is decoded with backslashreplace, so that no
 byte of it is lost and all of it is valid UTF-8.
 """
 
+import errno
 import os
 import re
 import select
@@ -22,6 +23,8 @@ MountNs = NewType("MountNs", str)
 PF_KTHREAD = 0x00200000  # linux/sched.h
 
 _GONE = (FileNotFoundError, ProcessLookupError, NotADirectoryError)
+_NSFS = b" - nsfs "
+_BLOCK = 1 << 18
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
@@ -29,6 +32,7 @@ class Stat(msgspec.Struct, frozen=True, kw_only=True):
     """Part of /proc/PID/stat: start_time is in clock ticks since boot."""
 
     comm: str
+    parent: int
     kernel_thread: bool
     start_time: int
 
@@ -44,8 +48,7 @@ class Procfs:
     """
     A proc mount. Tests hand it a directory of plain files and symlinks.
 
-    root: where it is mounted. Every name below it is a decimal pid, so no path
-    here holds anything that a container could choose.
+    root: where it is mounted. Every name asked for below it is made of numbers.
     """
 
     def __init__(self, root: str = "/proc") -> None:
@@ -67,9 +70,9 @@ class Procfs:
         """Return the netns of *pid*, None if it is gone or a zombie."""
         return self._netns(f"{pid}/ns/net")
 
-    def thread_netns(self, pid: int, tid: int) -> Ino | None:
-        """Return the netns of one thread."""
-        return self._netns(f"{pid}/task/{tid}/ns/net")
+    def thread_netns(self, thread: tuple[int, int]) -> Ino | None:
+        """Return the netns of one thread, (pid, tid)."""
+        return self._netns("{}/task/{}/ns/net".format(*thread))
 
     def _netns(self, path: str) -> Ino | None:
         link = self._readlink(path)
@@ -111,10 +114,26 @@ class Procfs:
         text = self._read(f"{pid}/cgroup")
         return None if text is None else text.decode("utf-8", "backslashreplace")
 
-    def netns_mounts(self, pid: int) -> list[NsMount]:
-        """Return the nsfs mounts of network namespaces in *pid*'s mount namespace."""
-        text = self._read(f"{pid}/mountinfo")
-        return [] if text is None else parse_netns_mounts(text)
+    def netns_mounts(self, pid: int, limit: int) -> tuple[list[NsMount], int]:
+        """
+        Return the netns mounts that *pid* sees, and how long its mountinfo was.
+
+        Anybody can fill a mount namespace with 100,000 mounts (fs.mount-max), so
+        no more than *limit* bytes are read; as many returned says there is more.
+        """
+        kept, total, rest = [], 0, b""
+        try:
+            with open(f"{self.root}/{pid}/mountinfo", "rb", buffering=0) as file:
+                while total < limit and (block := file.read(_BLOCK)):
+                    total += len(block)
+                    *lines, rest = (rest + block).split(b"\n")
+                    kept += [line for line in lines if _NSFS in line]
+        except _GONE:
+            return [], 0
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # it is exiting: mounts_open_common
+                raise
+        return parse_netns_mounts(b"\n".join([*kept, rest])), total
 
     def _readlink(self, path: str) -> str | None:
         try:
@@ -176,6 +195,7 @@ def parse_stat(text: bytes) -> Stat | None:
     try:
         return Stat(
             comm=comm.decode("utf-8", "backslashreplace"),
+            parent=int(fields[1]),
             kernel_thread=bool(int(fields[6]) & PF_KTHREAD),
             start_time=int(fields[19]),
         )
@@ -190,7 +210,7 @@ def parse_netns_mounts(text: bytes) -> list[NsMount]:
     >>> parse_netns_mounts(b"30 20 0:4 net:[99] /run/a\\040b rw - nsfs nsfs rw")
     [NsMount(ino=99, path='/run/a b')]
     """
-    lines = (line.split(b" ") for line in text.split(b"\n") if b" - nsfs " in line)
+    lines = (line.split(b" ") for line in text.split(b"\n") if _NSFS in line)
     return [
         NsMount(ino=ino, path=os.fsdecode(_OCTAL.sub(_unescape, line[4])))
         for line in lines

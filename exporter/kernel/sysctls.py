@@ -88,7 +88,7 @@ class SysctlFiles:
         self._open_ended: list[int] = []
         self._last: list[bytes] = []
         self.unbound: list[int] = []
-        """Which sysctls exist here but have no file held: they cost a visit."""
+        """Which sysctls the budget had no file for: they cost a visit each pass."""
         self.errors: list[Reason] = []
         """Failed reads since somebody last emptied the list."""
 
@@ -115,6 +115,7 @@ class SysctlFiles:
         wanted = [i for i in range(len(self._readings)) if i not in self._fds]
         granted = self._budget.take(len(wanted))
         opened = 0
+        self.unbound = []
         for index in wanted:
             opened += self._bind(index, keep=opened < granted)
         self._budget.give(granted - opened)
@@ -125,10 +126,11 @@ class SysctlFiles:
         if fd is None:
             return False
         self._store(index, fd)
-        if keep and not isinstance(self._readings[index], Unreadable):
+        if keep:
             self._fds[index] = fd
             return True
         os.close(fd)
+        self.unbound.append(index)
         return False
 
     def visit_inside(self) -> int:
@@ -138,6 +140,11 @@ class SysctlFiles:
                 self._store(index, fd)
                 os.close(fd)
         return len(self.unbound)
+
+    def lose_unbound(self, reason: Unreadable) -> None:
+        """Give what a visit should have read a reason, not its old value."""
+        for index in self.unbound:
+            self._readings[index] = reason
 
     def read_bound(self) -> bool:
         """
@@ -180,11 +187,6 @@ class SysctlFiles:
             at for at, index in enumerate(fds) if index in self._plan.open_ended
         ]
         self._last = []
-        self.unbound = [
-            index
-            for index, value in enumerate(self._readings)
-            if index not in fds and value != MISSING
-        ]
 
     def _update(self, raws: Sequence[bytes]) -> None:
         for index, raw in zip(self._fds, raws, strict=True):

@@ -23,8 +23,8 @@ class CgroupPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     unit: the systemd unit of a process that is in no container and no pod;
     monitor: a runtime's helper (conmon, lxc-start) that sits beside the
     container, in another network namespace;
-    nested: the pod is inside another container, as on a kind node, so that it is
-    not a pod of this host's kubelet.
+    within: the container or unit above it that could have chosen this name: a
+    kind node, a rootless runtime's user@1000.service, or somebody who pretends.
     """
 
     runtime: str = ""
@@ -32,7 +32,7 @@ class CgroupPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     pod_uid: str = ""
     unit: str = ""
     monitor: bool = False
-    nested: bool = False
+    within: str = ""
 
 
 def parse(text: str) -> CgroupPath:
@@ -46,8 +46,9 @@ def parse(text: str) -> CgroupPath:
     Where names are nested the last one counts, so that a pod on a kind node is
     not taken for the node. But the first pod's container ends the search: what
     lies below it was named by whoever runs there, who could write another pod's
-    uid. Outside a pod, kind and a container that made itself such a directory
-    look alike: a path is evidence, not proof.
+    uid. Elsewhere a real name and one that somebody made up look
+    alike, in a container and below a user's service manager, which may both make
+    cgroups: `within` then says who vouches for it.
     """
     paths = dict.fromkeys(_paths(text))
     trails = [_trail(path) for path in paths]
@@ -64,7 +65,7 @@ def parse(text: str) -> CgroupPath:
         container_id=_last(ids),
         pod_uid=_last(pods),
         monitor=all(maker.monitor for maker in makers),
-        nested=any(trail.nested for trail in trails),
+        within=max(trail.within for trail in trails),
     )
 
 
@@ -79,7 +80,7 @@ class _Trail(NamedTuple):
     pods: tuple[str, ...]
     ids: tuple[str, ...]
     maker: _Maker
-    nested: bool
+    within: str
 
 
 _END = r"(?=/|\Z)"
@@ -119,6 +120,10 @@ _USER = rf"/(user@[0-9]+\.service){_END}(?:{_SLICES}{_UNIT})?"
 _UNITS = re.compile(rf"(?:/\.\.)*+{_SLICES}(?:{_USER}|{_UNIT})")
 
 
+# Units whose users make cgroups of their own below them.
+_DELEGATES = re.compile(rf"/(user@[0-9]+\.service|[^/]+\.scope){_END}")
+
+
 def _paths(text: str) -> Iterator[str]:
     for line in text.split("\n"):  # splitlines() would also split on what names hold
         path = line.partition(":")[2].partition(":")[2]
@@ -130,10 +135,13 @@ def _trail(path: str) -> _Trail:
     pods: list[str] = []
     ids: list[str] = []
     maker = _Maker()
-    nested = False
+    within = ""
     # runc without systemd makes one directory of systemd's `slice:prefix:id`.
-    for match in _NAMES.finditer(path.replace(".slice:", ".slice/")):
+    path = path.replace(".slice:", ".slice/")
+    for match in _NAMES.finditer(path):
         group = match.lastindex or 0
+        if not pods and not within:
+            within = ids[0] if ids else _delegate(path[: match.start()])
         if group > 1:
             ids.append(match[group])
             maker = _SHAPES[group - 2][0]
@@ -141,8 +149,13 @@ def _trail(path: str) -> _Trail:
             break
         if group == 1:
             pods.append(match[group].replace("_", "-"))
-            nested = bool(ids)
-    return _Trail(tuple(pods), tuple(ids), maker, nested)
+    return _Trail(tuple(pods), tuple(ids), maker, within)
+
+
+def _delegate(above: str) -> str:
+    """Return whom the cgroups below *above* were handed over to, "" for nobody."""
+    found = _DELEGATES.search(above)
+    return found[1] if found else ""
 
 
 def _units(path: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.kernel.census import Census
+from exporter.kernel.census import MOUNTINFO_BYTES, Census
 from exporter.kernel.procfs import NsMount, Procfs
 from exporter.model import Ino
 from tests.fakeproc import HOST_INO, FakeProc
@@ -61,6 +61,18 @@ def test_a_zombie_is_in_no_namespace(fake_proc: FakeProc, census: Census) -> Non
     census.scan()
 
     assert census.members == {HOST_INO: {1}}
+
+
+def test_a_process_that_became_a_zombie_is_in_no_namespace(
+    fake_proc: FakeProc, census: Census
+) -> None:
+    home = fake_proc.process(10, netns=POD)
+    census.scan()
+    (home / "ns/net").unlink()
+
+    census.scan()
+
+    assert POD not in census.seen()
 
 
 def test_a_runtime_that_unshares_after_its_fork_is_found_on_the_next_pass(
@@ -124,7 +136,7 @@ def test_a_thread_apart_from_its_process_is_found_by_the_recheck(
     census.recheck()
 
     assert POD in census.seen()
-    assert census.thread_processes(POD) == [10]
+    assert census.threads(POD) == [(10, 12)]
     assert list(census.doors(POD)) == [f"{fake_proc.root}/10/task/12/ns/net"]
 
 
@@ -153,7 +165,8 @@ def test_mounts_that_only_another_mount_namespace_sees_are_found(
 
     census.recheck()
 
-    assert census.private_mounts(POD) == [("/run/netns/cni-1", 20)]
+    (mount,) = census.private_mounts(POD)
+    assert mount == ("/run/netns/cni-1", 20, "mnt:[9]")
     assert list(census.doors(POD)) == [f"{fake_proc.root}/20/root/run/netns/cni-1"]
 
 
@@ -172,11 +185,82 @@ def test_a_mount_namespace_that_only_repeats_pid_1s_adds_nothing(
     assert census.private_mounts(POD) == []
 
 
-class WatchedCensus(Census):
-    """A plain file cannot be polled for mounts: read it each time."""
+class Watch:
+    """A plain file cannot be polled for mounts: say so when told to."""
 
-    def _mounts_of_init(self) -> list[NsMount]:
-        return self._procfs.netns_mounts(1)
+    dirty = False
+
+    def changed(self) -> bool:
+        return self.dirty
+
+
+class WatchedCensus(Census):
+    def __init__(self, procfs: Procfs, rootfs: str) -> None:
+        super().__init__(procfs, rootfs)
+        self.watch = Watch()
+        vars(self)["_watch"] = self.watch
+
+
+def test_mounts_of_pid_1_are_read_again_only_when_they_changed(
+    fake_proc: FakeProc,
+) -> None:
+    fake_proc.process(1)
+    census = WatchedCensus(fake_proc.procfs, "/")
+    census.scan()
+    fake_proc.mount(1, POD, "/run/netns/blue")
+
+    census.scan()
+    assert census.seen() == {HOST_INO}
+    census.watch.dirty = True
+    census.scan()
+    assert POD in census.seen()
+
+
+def test_a_failed_look_at_the_mounts_is_repeated_and_loses_nothing(
+    fake_proc: FakeProc,
+) -> None:
+    class Moody(Procfs):
+        well = True
+
+        def netns_mounts(self, pid: int, limit: int) -> tuple[list[NsMount], int]:
+            if not self.well:
+                raise OSError(errno.ENOMEM, "no memory")
+            return super().netns_mounts(pid, limit)
+
+    fake_proc.process(1)
+    fake_proc.mount(1, POD, "/run/netns/blue")
+    proc = Moody(str(fake_proc.root))
+    census = WatchedCensus(proc, "/")
+    census.scan()
+    fake_proc.mount(1, OTHER, "/run/netns/red")
+    proc.well, census.watch.dirty = False, True
+    census.scan()
+    assert census.seen() == {HOST_INO, POD}
+    assert census.failures == 1
+
+    proc.well, census.watch.dirty = True, False
+    census.scan()
+
+    assert census.seen() == {HOST_INO, POD, OTHER}
+
+
+def test_more_mounts_than_are_read_are_counted(
+    fake_proc: FakeProc, census: Census
+) -> None:
+    """Anybody can make 100,000 mounts; the recheck stays short and says so."""
+    home = fake_proc.process(20, mntns="mnt:[9]")
+    line = b"1 2 0:1 / /some/where rw - tmpfs none rw\n"
+    (home / "mountinfo").write_bytes(line * (MOUNTINFO_BYTES // len(line) + 9))
+    fake_proc.mount(20, POD, "/beyond")
+    fake_proc.process(21, mntns="mnt:[10]")
+    fake_proc.mount(21, OTHER, "/seen")
+    census.scan()
+
+    census.recheck()
+
+    assert census.cut_mountinfos == 1
+    assert OTHER in census.seen()
+    assert POD not in census.seen()
 
 
 class Failing(Procfs):

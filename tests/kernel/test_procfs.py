@@ -82,7 +82,7 @@ def test_a_zombie_and_a_dead_process_have_no_namespace(fake_proc: FakeProc) -> N
     assert fake_proc.procfs.netns(8) is None
     assert fake_proc.procfs.stat(8) is None
     assert fake_proc.procfs.cgroup(8) is None
-    assert fake_proc.procfs.netns_mounts(8) == []
+    assert fake_proc.procfs.netns_mounts(8, 1000) == ([], 0)
     assert fake_proc.procfs.mount_namespace(8) is None
     assert fake_proc.procfs.net_identity(8) is None
     assert fake_proc.procfs.other_threads(8) == []
@@ -93,7 +93,7 @@ def test_the_links_name_the_namespaces(fake_proc: FakeProc) -> None:
     fake_proc.thread(7, 9, 555)
 
     assert fake_proc.procfs.netns(7) == HOST_INO
-    assert fake_proc.procfs.thread_netns(7, 9) == 555
+    assert fake_proc.procfs.thread_netns((7, 9)) == 555
     assert fake_proc.procfs.mount_namespace(7) == HOST_MNT
     assert fake_proc.procfs.other_threads(7) == [9]
 

@@ -21,7 +21,8 @@ TASK = "0c7d9b9350cd4c7e97ddbf5becfd6f22"
 GARDEN = "6f265890-5165-7fab-6b52-18d1"
 BURSTABLE_SLICE = "/kubepods.slice/kubepods-burstable.slice"
 BURSTABLE = f"{BURSTABLE_SLICE}/kubepods-burstable-pod{UID_}.slice"
-USER = "/user.slice/user-1000.slice/user@1000.service"
+MANAGER = "user@1000.service"
+USER = f"/user.slice/user-1000.slice/{MANAGER}"
 
 NOTHING = CgroupPath()
 
@@ -30,15 +31,23 @@ def found(runtime: str, container_id: str, pod_uid: str = "") -> CgroupPath:
     return CgroupPath(runtime=runtime, container_id=container_id, pod_uid=pod_uid)
 
 
-def nested(runtime: str, container_id: str, pod_uid: str) -> CgroupPath:
+def within(
+    outer: str, runtime: str, container_id: str, pod_uid: str = ""
+) -> CgroupPath:
     return CgroupPath(
-        runtime=runtime, container_id=container_id, pod_uid=pod_uid, nested=True
+        runtime=runtime, container_id=container_id, pod_uid=pod_uid, within=outer
     )
 
 
-def helper(runtime: str, container_id: str, pod_uid: str = "") -> CgroupPath:
+def helper(
+    runtime: str, container_id: str, pod_uid: str = "", *, outer: str = ""
+) -> CgroupPath:
     return CgroupPath(
-        runtime=runtime, container_id=container_id, pod_uid=pod_uid, monitor=True
+        runtime=runtime,
+        container_id=container_id,
+        pod_uid=pod_uid,
+        monitor=True,
+        within=outer,
     )
 
 
@@ -67,10 +76,10 @@ KUBERNETES = {
     f"{BURSTABLE}/cri-containerd-{A}.scope/init.scope": found("containerd", A, UID),
     f"{BURSTABLE}/cri-containerd-{A}.scope (deleted)": found("containerd", A, UID),
     f"/docker/{A}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice"
-    f"/kubelet-kubepods-burstable-pod{UID_}.slice/cri-containerd-{B}.scope": nested(
-        "containerd", B, UID
+    f"/kubelet-kubepods-burstable-pod{UID_}.slice/cri-containerd-{B}.scope": within(
+        A, "containerd", B, UID
     ),
-    f"/docker/{A}/kubelet/kubepods/besteffort/pod{UID}/{B}": nested("", B, UID),
+    f"/docker/{A}/kubelet/kubepods/besteffort/pod{UID}/{B}": within(A, "", B, UID),
     f"/docker/{A}/system.slice/kubelet.service": found("docker", A),
     f"/../../pod{UID}/{A}": found("", A, UID),
     f"/../kubepods-burstable-pod{UID_}.slice/cri-containerd-{A}.scope": found(
@@ -82,10 +91,10 @@ KUBERNETES = {
 
 CONTAINERS = {
     f"/docker/{A}": found("docker", A),
-    f"/docker/{A}/docker/{B}": found("docker", B),
+    f"/docker/{A}/docker/{B}": within(A, "docker", B),
     f"/system.slice/docker-{A}.scope": found("docker", A),
     f"/system.slice:docker:{A}": found("docker", A),
-    f"{USER}/user.slice/docker-{A}.scope": found("docker", A),
+    f"{USER}/user.slice/docker-{A}.scope": within(MANAGER, "docker", A),
     f"/actions_job/{A}": found("docker", A),
     f"/system.slice/nerdctl-{A}.scope": found("containerd", A),
     f"/default/{A}": found("", A),
@@ -100,14 +109,14 @@ CONTAINERS = {
     f"/machine.slice/libpod-{A}.scope": found("podman", A),
     f"/machine.slice/libpod-{A}.scope/container": found("podman", A),
     f"/machine.slice/machine-libpod_pod_{B}.slice/libpod-{A}.scope": found("podman", A),
-    f"{USER}/user.slice/libpod-{A}.scope": found("podman", A),
-    f"{USER}/app.slice/redis.service/libpod-payload-{A}": found("podman", A),
+    f"{USER}/user.slice/libpod-{A}.scope": within(MANAGER, "podman", A),
+    f"{USER}/app.slice/redis.service/libpod-payload-{A}": within(MANAGER, "podman", A),
     "/lxc/web": found("lxc", "web"),
     "/lxc/101/ns/init.scope": found("lxc", "101"),
     "/lxc.payload.web-1.example/system.slice/nginx.service": found(
         "lxc", "web-1.example"
     ),
-    f"/lxc.payload.web/docker/{A}": found("docker", A),
+    f"/lxc.payload.web/docker/{A}": within("web", "docker", A),
     f"/garden/{GARDEN}": found("garden", GARDEN),
     f"/system.slice/garden.service/garden/{GARDEN}": found("garden", GARDEN),
     f"/garden/bad/{GARDEN}": found("garden", GARDEN),
@@ -122,7 +131,7 @@ MONITORS = {
     f"{BURSTABLE}/crio-conmon-{A}.scope": helper("crio", A, UID),
     f"/kubepods/besteffort/pod{UID}/crio-conmon-{A}": helper("crio", A, UID),
     f"/machine.slice/libpod-conmon-{A}.scope": helper("podman", A),
-    f"{USER}/user.slice/libpod-conmon-{A}.scope": helper("podman", A),
+    f"{USER}/user.slice/libpod-conmon-{A}.scope": helper("podman", A, outer=MANAGER),
     "/libpod_parent/conmon": helper("podman", ""),
     f"/libpod_parent/{A}/conmon": helper("podman", ""),
     "/lxc.monitor.web": helper("lxc", "web"),
@@ -240,7 +249,7 @@ class TestLines:
 
         text = f"12:pids:{task}/kubepods/pod{UID}/{A}\n0::{task}\n"
 
-        assert parse(text) == nested("", A, UID)
+        assert parse(text) == within(f"{TASK}-3057940393", "", A, UID)
 
     def test_a_line_that_says_nothing_does_not_contradict(self) -> None:
         text = f"9:rdma:/\n2:cpu:/mine\n1:name=systemd:/docker/{A}\n0::/init.scope\n"
@@ -323,15 +332,25 @@ class TestNesting:
         assert parse(f"0::{path}\n") == CgroupPath(pod_uid=UID)
 
     def test_outside_a_pod_the_last_name_counts_as_on_a_kind_node(self) -> None:
-        """The path cannot tell the two; it says nested, so the caller can."""
+        """The path cannot tell the two; it says who vouches, so the caller can."""
         path = f"/docker/{A}/kubepods/pod{OTHER}/{B}"
 
-        assert parse(f"0::{path}\n") == nested("", B, OTHER)
+        assert parse(f"0::{path}\n") == within(A, "", B, OTHER)
+
+    @pytest.mark.parametrize(
+        "handed_over", [USER, "/machine.slice/machine-foo.scope/payload"]
+    )
+    def test_a_pod_below_what_a_user_owns_is_vouched_for_by_the_user(
+        self, handed_over: str
+    ) -> None:
+        group = parse(f"0::{handed_over}/kubepods/pod{OTHER}/{B}\n")
+
+        assert group.within in {MANAGER, "machine-foo.scope"}
 
     def test_a_helper_inside_a_container_names_no_container(self) -> None:
         path = f"/docker/{A}/libpod_parent/conmon"
 
-        assert parse(f"0::{path}\n") == helper("podman", "")
+        assert parse(f"0::{path}\n") == helper("podman", "", outer=A)
 
 
 WORDS = "/ : - _ .. .scope .slice .service pod docker 0:: lxc garden ecs libpod"

@@ -1,0 +1,54 @@
+"""What the collector keeps of each live namespace."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from exporter.kernel.census import PrivateMount
+from exporter.kernel.sysctls import SysctlFiles
+from exporter.model import Namespace, NetnsId, Owner, State
+
+
+class Witnesses(NamedTuple):
+    """Who can say whose a namespace is."""
+
+    pids: frozenset[int]
+    threads: frozenset[tuple[int, int]]
+    mounts: frozenset[str]
+    private_mounts: frozenset[PrivateMount]
+
+    def meet(self, others: "Witnesses") -> bool:
+        """Return whether any of *others* is still here."""
+        return any(mine & theirs for mine, theirs in zip(self, others, strict=True))
+
+
+class Known:
+    """What the collector keeps of one live namespace."""
+
+    def __init__(self, netns: NetnsId, born: float) -> None:
+        self.id = netns
+        self.born = born
+        self.files: SysctlFiles | None = None
+        self.reason = ""
+        self.owner: Owner | None = None
+        self.witnesses: Witnesses | None = None
+        self.encoded: msgspec.Raw | None = None
+
+    def namespace(self) -> Namespace:
+        """Return it as the rest of the program sees it."""
+        state: State = "read" if self.files else "unreadable"
+        if self.owner is None:
+            state = "pending"
+        return Namespace(
+            id=self.id,
+            owner=self.owner or Owner(kind="process"),
+            state=state,
+            reason=self.reason if self.owner else "",
+            readings=self.files.readings() if self.files and self.owner else (),
+        )
+
+    def raw(self) -> msgspec.Raw:
+        """Return its JSON, made anew only when something changed."""
+        if self.encoded is None:
+            self.encoded = msgspec.Raw(msgspec.json.encode(self.namespace()))
+        return self.encoded
