@@ -23,6 +23,7 @@ class FakeProc:
         netns: int | None = HOST_INO,
         mntns: str = HOST_MNT,
         comm: bytes = b"sh",
+        parent: int = 1,
         start_time: int = 100,
         cgroup: bytes = b"0::/\n",
         kernel_thread: bool = False,
@@ -35,7 +36,7 @@ class FakeProc:
             (home / "ns/net").symlink_to(f"net:[{netns}]")
             (home / "ns/mnt").symlink_to(mntns)
         flags = 0x00200000 if kernel_thread else 0
-        fields = ["S", "1", "1", "1", "0", "-1", str(flags), *["0"] * 12]
+        fields = ["S", str(parent), "1", "1", "0", "-1", str(flags), *["0"] * 12]
         tail = " ".join([*fields, str(start_time), "0", "0\n"])
         (home / "stat").write_bytes(b"%d (%s) %s" % (pid, comm, tail.encode()))
         (home / "cgroup").write_bytes(cgroup)

@@ -1,0 +1,112 @@
+"""Namespaces that come and go while being scraped: nothing pinned, nothing left."""
+
+import contextlib
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Held, cgroup, held, wait_until
+from tests.running import Exporter, exporter
+
+pytestmark = pytest.mark.root
+
+ROUNDS, EACH = 25, 40
+GROWTH_BYTES = 8 << 20
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Exporter]:
+    with exporter(tmp_path) as one:
+        yield one
+
+
+def test_a_thousand_namespaces_leave_nothing_behind(running: Exporter) -> None:
+    churn(running, rounds=5)  # caches and allocators fill once
+    wait_until(lambda: len(cookies(running)) <= quiet())
+    memory = resident(running)
+
+    seen = churn(running, rounds=ROUNDS)
+
+    assert len(seen) >= ROUNDS * EACH / 2, "the scrapes saw too few to prove a thing"
+    wait_until(lambda: not links())
+    wait_until(lambda: not seen & cookies(running))
+    page = running.scrape()
+    assert page.value("netns_collector_fds") == expected_fds(running)
+    assert running.fds() <= expected_fds(running) + 20
+    assert resident(running) - memory < GROWTH_BYTES
+
+
+def churn(running: Exporter, *, rounds: int) -> set[str]:
+    """Make and end namespaces with scrapes all the time; return what these saw."""
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def scrape() -> None:
+        while not done.is_set():
+            seen.update(cookies(running))
+
+    before = cookies(running)
+    scraper = threading.Thread(target=scrape)
+    scraper.start()
+    try:
+        for number in range(rounds):
+            one_round(number, seen)
+    finally:
+        done.set()
+        scraper.join()
+    return seen - before
+
+
+def one_round(number: int, seen: set[str]) -> None:
+    """Make EACH containers, one of them linked to us, and end them once seen."""
+    with contextlib.ExitStack() as all_of_them:
+        pods = all_of_them.enter_context(held(EACH))
+        for at, pod in enumerate(pods):
+            container = f"{number * EACH + at:012x}" + "0" * 52
+            all_of_them.enter_context(cgroup(f"docker/{container}", pod.pid))
+        veth(pods[0], f"exch{number}")
+        target = {str(pod.cookie) for pod in pods}
+        wait_until(lambda: len(target & seen) > EACH / 2)
+
+
+def cookies(running: Exporter) -> set[str]:
+    """Return the cookies of all that is found, the pending left out."""
+    infos = running.scrape().all("netns_info")
+    return {dict(labels).get("cookie", "") for labels in infos}
+
+
+def quiet() -> int:
+    """Return how many namespaces there are when nothing of ours is."""
+    out = subprocess.run(
+        ["lsns", "-t", "net", "-n"], check=True, capture_output=True, text=True
+    ).stdout
+    return max(len(out.splitlines()), 1) + 5
+
+
+def expected_fds(running: Exporter) -> float:
+    """Return the files of the namespaces there are, and of the shared sysctls."""
+    page = running.scrape()
+    ways = page.all("netns_collector_values", way="bound")
+    return sum(ways.values())
+
+
+def links() -> list[str]:
+    return [name for name in os.listdir("/sys/class/net") if name.startswith("exch")]
+
+
+def veth(pod: Held, name: str) -> None:
+    pair = ("ip", "link", "add", name, "type", "veth", "peer", "name", "e0")
+    subprocess.run([*pair, "netns", str(pod.pid)], check=True)
+
+
+def resident(running: Exporter) -> int:
+    page = running.scrape()
+    collector = page.value("netns_collector_resident_memory_bytes")
+    server = page.value("process_resident_memory_bytes")
+    assert collector
+    assert server
+    return int(collector + server)

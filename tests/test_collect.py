@@ -1,0 +1,117 @@
+"""Passes over a fake node whose host is this process's own namespace."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from exporter.collect import Collector
+from exporter.config import Config, Paths, Sysctls
+from exporter.kernel.netns import own_netns
+from exporter.model import Reading, Snapshot
+from exporter.values import MISSING
+from tests.fakeproc import FakeProc
+from tests.kernel.test_census import Clock
+
+SHARED = "net.netfilter.nf_conntrack_max"
+NAMES = ("net.core.somaxconn", SHARED)
+
+
+class Node:
+    def __init__(self, fake: FakeProc, max_fds: int) -> None:
+        fake.process(1, netns=own_netns())
+        self.root, self.clock = fake.root, Clock()
+        self.write("net.core.somaxconn", "4096")
+        settings = Config(
+            sysctls=Sysctls(include=NAMES, exclude=(), max_fds=max_fds),
+            path=Paths(procfs=str(fake.root)),
+        )
+        self.collector = Collector(settings, grace=0, clock=self.clock)
+
+    def write(self, name: str, value: str) -> None:
+        path = self.root / "sys" / name.replace(".", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{value}\n")
+
+    def snapshot(self) -> Snapshot:
+        parcel = msgspec.json.encode(self.collector.parcel())
+        return msgspec.json.decode(parcel, type=Snapshot)
+
+    def shared(self) -> Reading:
+        now = self.snapshot()
+        names = [sysctl.name for sysctl in now.shared]
+        return now.shared_readings[names.index(SHARED)]
+
+
+@pytest.fixture
+def node(fake_proc: FakeProc) -> Node:
+    return Node(fake_proc, max_fds=1000)
+
+
+@pytest.fixture
+def poor_node(fake_proc: FakeProc) -> Node:
+    return Node(fake_proc, max_fds=0)
+
+
+def test_a_shared_sysctl_of_a_module_loaded_later_is_found_by_the_recheck(
+    node: Node,
+) -> None:
+    assert node.shared() == MISSING
+    node.write(SHARED, "262144")
+    node.clock.now += 61
+
+    node.snapshot()
+
+    assert node.shared() == "262144"
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_values_are_live_with_and_without_held_files(
+    fake_proc: FakeProc, *, rich: bool
+) -> None:
+    node = Node(fake_proc, max_fds=1000 if rich else 0)
+    node.write(SHARED, "1")
+    assert node.shared() == "1"
+    node.write(SHARED, "2")
+    node.write("net.core.somaxconn", "77")
+
+    assert node.shared() == "2"
+    assert node.snapshot().namespaces[0].readings[0] == "77"
+
+
+def test_every_value_is_counted_by_the_way_it_came(node: Node, tmp_path: Path) -> None:
+    stats = node.snapshot().stats
+    assert (stats.bound, stats.visited) == (1, 0)
+
+    (tmp_path / "poor").mkdir()
+    poor = Node(FakeProc(tmp_path / "poor/proc"), max_fds=0)
+    for _ in range(2):
+        stats = poor.snapshot().stats
+        assert (stats.bound, stats.visited) == (0, 1)
+
+
+def test_a_proc_that_cannot_be_listed_is_a_failed_stage_and_no_end(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.snapshot()
+
+    def refuse() -> set[tuple[str, int]]:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(node.collector._procfs, "processes", refuse)
+
+    now = node.snapshot()
+
+    stages = {stage.name: stage.success for stage in now.stats.stages}
+    assert stages == {"discovery": False, "reading": True}
+    assert now.stats.read_errors["pass"] == 1
+    assert now.namespaces[0].readings[0] == "4096"
+
+
+@pytest.mark.usefixtures("no_leaked_files")
+def test_closing_gives_everything_back(node: Node) -> None:
+    node.snapshot()
+
+    node.collector.close()
+
+    assert node.collector._budget.held == 0

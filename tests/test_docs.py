@@ -1,0 +1,142 @@
+"""The generated documents are what the code says; `make docs` writes them anew."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from exporter import catalog
+from exporter.cli import parser
+from exporter.config import Config
+from exporter.metrics import METRICS
+
+ROOT = Path(__file__).parents[1]
+
+METRICS_HEAD = """# Metrics
+
+Generated from the METRICS table of `exporter/metrics.py` by `make docs`.
+
+A label that is empty for a series is left out of it, which is the same to
+Prometheus. `namespace`, `pod`, `uid` are those of kube-state-metrics; `container`
+is a container outside Kubernetes; `netns` is empty for the main namespace of its
+owner, else a name: `host`, `named/…` (a bind mount), `unit/…` (a systemd unit),
+`within/…` (a container that another container or a user's service manager vouches
+for), `cookie/…` (nothing better is known; unique since boot).
+
+"""
+
+SYSCTLS_HEAD = """# Sysctls
+
+Generated from `exporter/catalog.yaml` by `make docs`. Nothing else is ever read:
+secrets and write-only files are not in the catalog.
+
+- **class**, what a new network namespace starts with: `constant` the kernel's own
+  value, whatever the host has; `derived` computed from a hash table's size;
+  `inherited` a copy of the host's at creation; `devconf` decided by the host's
+  `net.core.devconf_inherit_init_net`; `shared` one value for the whole machine,
+  exported once, for the host.
+- **set by**: `pod` the pod spec (on the kubelet's safe list); `pod-unsafe` the pod
+  spec where the kubelet's `allowedUnsafeSysctls` has it; `node` on the host only;
+  `none` nobody. Docker and podman `--sysctl` and the CNI tuning plug-in can set both
+  of the first two.
+
+"""
+
+
+def metrics_md() -> str:
+    rows = [
+        f"| `{spec.name}` | {spec.type} | {', '.join(f'`{n}`' for n in spec.labels)} "
+        f"| {spec.help} |"
+        for spec in METRICS
+    ]
+    table = ["| metric | type | labels | meaning |", "|---|---|---|---|", *rows]
+    tail = (
+        "\nThe server process adds the usual `process_*` metrics of its own; the "
+        "collector's are the\n`netns_collector_*` above.\n"
+    )
+    return METRICS_HEAD + "\n".join(table) + "\n" + tail
+
+
+def sysctls_md() -> str:
+    entries = catalog.load()
+    read = [e for e in entries if e.profile == "default"]
+    rest = sorted((e for e in entries if e.profile != "default"), key=lambda e: e.name)
+    head = ["| sysctl | fields | class | set by | why |", "|---|---|---|---|---|"]
+
+    def rows(some: list[catalog.Entry]) -> list[str]:
+        return [
+            f"| `{e.name}` | {', '.join(e.fields)} | {e.scope} | {e.settable_by} "
+            f"| {e.why.replace('|', chr(92) + '|')} |"
+            for e in some
+        ]
+
+    parts = [
+        f"## The default profile ({len(read)})\n",
+        "Most important first: when file descriptors run short, the last are read",
+        "by a visit first.\n",
+        *head,
+        *rows(read),
+        f"\n## Read when asked for ({len(rest)})\n",
+        "`--sysctls.profile=all`, or `--sysctls.include=GLOB`.\n",
+        *head,
+        *rows(rest),
+    ]
+    return SYSCTLS_HEAD + "\n".join(parts) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "made"), [("metrics.md", metrics_md), ("sysctls.md", sysctls_md)]
+)
+def test_a_generated_document_is_current(
+    name: str, made: Callable[[], str], request: pytest.FixtureRequest
+) -> None:
+    path = ROOT / "docs" / name
+    if request.config.getoption("--update-docs"):
+        path.write_text(made())
+
+    assert path.read_text() == made(), "run `make docs`"
+
+
+def config_keys() -> list[str]:
+    sections = msgspec.structs.fields(Config)
+    return [
+        f"{section.encode_name}.{key.encode_name}"
+        for section in sections
+        for key in msgspec.structs.fields(section.type)
+    ]
+
+
+@pytest.mark.parametrize("key", config_keys())
+def test_every_configuration_key_is_documented_and_has_its_flag(key: str) -> None:
+    text = (ROOT / "docs/configuration.md").read_text()
+    flag = f"--{key.replace('_', '-')}"
+
+    assert f"`{key}`" in text
+    assert f"`{flag}`" in text
+    serve = parser().parse_args(["serve"])
+    assert vars(serve).keys() & {key, key.replace("_", "-")}
+
+
+def test_the_example_configuration_is_the_defaults() -> None:
+    text = (ROOT / "docs/configuration.md").read_text()
+    found = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert found
+
+    assert msgspec.yaml.decode(found[1], type=Config) == Config()
+
+
+def test_the_readme_names_the_two_commands_and_the_port() -> None:
+    text = (ROOT / "README.md").read_text()
+
+    assert "make run" in text
+    assert "make test" in text
+    assert "10128" in text
+
+
+def test_every_metric_in_prose_exists() -> None:
+    names = {spec.name for spec in METRICS}
+    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]:
+        for name in re.findall(r"\bnetns_[a-z_]+[a-z]\b(?!\*|…|_)", path.read_text()):
+            assert name in names, f"{path.name}: {name}"
