@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from pyroute2 import IPRoute
 
 from exporter.kernel.netns import inside
 from exporter.kernel.syscalls import netns_cookie
@@ -100,6 +101,13 @@ def named(name: str) -> Iterator[str]:
         yield f"/run/netns/{name}"
     finally:
         subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def veth(pid: int, name: str) -> None:
+    """Link the namespace of *pid* to ours; our end is *name*, and dies with it."""
+    with IPRoute() as route:
+        peer = {"ifname": "e0", "net_ns_pid": pid}
+        route.link("add", ifname=name, kind="veth", peer=peer)
 
 
 @contextlib.contextmanager

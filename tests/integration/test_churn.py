@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Held, cgroup, held, wait_until
+from tests.lab import cgroup, held, veth, wait_until
 from tests.running import Exporter, exporter
 
 pytestmark = pytest.mark.root
@@ -68,7 +68,7 @@ def one_round(number: int, seen: set[str]) -> None:
         for at, pod in enumerate(pods):
             container = f"{number * EACH + at:012x}" + "0" * 52
             all_of_them.enter_context(cgroup(f"docker/{container}", pod.pid))
-        veth(pods[0], f"exch{number}")
+        veth(pods[0].pid, f"exch{number}")
         target = {str(pod.cookie) for pod in pods}
         wait_until(lambda: len(target & seen) > EACH / 2)
 
@@ -96,11 +96,6 @@ def expected_fds(running: Exporter) -> float:
 
 def links() -> list[str]:
     return [name for name in os.listdir("/sys/class/net") if name.startswith("exch")]
-
-
-def veth(pod: Held, name: str) -> None:
-    pair = ("ip", "link", "add", name, "type", "veth", "peer", "name", "e0")
-    subprocess.run([*pair, "netns", str(pod.pid)], check=True)
 
 
 def resident(running: Exporter) -> int:

@@ -1,7 +1,6 @@
 """The one door: the right namespace or none, home again, nothing left behind."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from exporter.kernel import netns
 from exporter.kernel.netns import EntryDeniedError, NetnsGoneError, inside, own_netns
 from exporter.model import Ino
-from tests.lab import held, named, wait_until
+from tests.lab import held, named, veth, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("no_leaked_files")]
 
@@ -94,11 +93,6 @@ def test_a_visit_does_not_keep_a_namespace_alive() -> None:
         pod.kill()
 
         wait_until(lambda: not os.path.exists("/sys/class/net/exptest0"))
-
-
-def veth(pid: int, name: str) -> None:
-    pair = ("ip", "link", "add", name, "type", "veth", "peer", "name", "e0")
-    subprocess.run([*pair, "netns", str(pid)], check=True)
 
 
 def test_what_keeps_us_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
