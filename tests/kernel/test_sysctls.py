@@ -234,7 +234,7 @@ class TestFailingFiles:
         monkeypatch.setattr(os, "pread", pread)
 
         assert read(files) == ("1", MISSING)
-        assert files.bound == 1
+        assert files.bound == files._budget.held == 1
         assert files.errors == []
         files.close()
 
