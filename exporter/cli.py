@@ -43,15 +43,22 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=version)
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     serve = commands.add_parser(
-        "serve", parents=[flags], help="serve /metrics (the default)"
+        "serve",
+        parents=[flags],
+        allow_abbrev=False,
+        help="serve /metrics (the default)",
     )
     serve.add_argument(
         "--web.listen-address",
+        dest="web.listen_address",
         metavar="HOST:PORT",
         help="where to listen (default :10128, every address)",
     )
     snapshot = commands.add_parser(
-        "snapshot", parents=[flags], help="read the node once and print what it holds"
+        "snapshot",
+        parents=[flags],
+        allow_abbrev=False,
+        help="read the node once and print what it holds",
     )
     snapshot.add_argument(
         "--format",
@@ -138,7 +145,7 @@ def _flags_given(arguments: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the flags that were given, as config sections."""
     given: dict[str, dict[str, Any]] = {}
     for key in (*_HELP, "web.listen_address"):
-        value = arguments.get(key, arguments.get(key.replace("_", "-")))
+        value = arguments.get(key)
         if value is not None:
             section, _, name = key.partition(".")
             ready = tuple(value) if key in _REPEATED else value
@@ -162,7 +169,7 @@ def _snapshot(settings: Config, form: str, output: str | None) -> int:
     ProblemLog().tell(parcel)
     body = msgspec.json.encode(parcel) + b"\n" if form == "json" else _prom(parcel)
     if output is None:
-        sys.stdout.buffer.write(body)
+        _print(body)
     else:
         _write_at_once(output, body)
     return 0
@@ -176,6 +183,13 @@ def _prom(parcel: Parcel) -> bytes:
 
     body, rest = Renderer(__version__).render(parcel)
     return body + generate_latest(Families(rest))
+
+
+def _print(body: bytes) -> None:
+    left = memoryview(body)
+    with contextlib.suppress(BrokenPipeError):  # `snapshot | head` has seen enough
+        while left:
+            left = left[os.write(sys.stdout.fileno(), left) :]
 
 
 def _write_at_once(path: str, body: bytes) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -103,6 +105,15 @@ def test_wrong_usage_exits_with_2(
 
     assert end.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m exporter snapshot | head -c 10"
+
+    out = subprocess.run(command, shell=True, check=True, capture_output=True)
+
+    assert out.stdout == b'{"version"'
+    assert out.stderr == b""
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
