@@ -355,3 +355,27 @@ def test_a_port_that_is_taken_is_told_with_the_remedy(
     assert out.returncode == 2
     assert b"--web.listen-address" in out.stderr
     assert b"Traceback" not in out.stderr
+
+
+def test_few_file_descriptors_cost_time_and_no_value(tmp_path: Path) -> None:
+    """RLIMIT_NOFILE decides; the page says how many values came which way."""
+    limit = ("prlimit", "--nofile=400:400")
+    with held(9) as pods, exporter(tmp_path, prefix=limit) as one:
+        for number, pod in enumerate(pods):
+            pod.write(SOMAXCONN, str(1000 + number))
+
+        def values() -> set[float]:
+            return set(
+                one.scrape().all("netns_sysctl_value", sysctl=SOMAXCONN).values()
+            )
+
+        wait_until(lambda: values() >= {1000 + number for number in range(9)})
+        page = one.scrape()
+        assert page.value("netns_collector_fd_limit") == 400 - 256
+        assert page.value("netns_collector_fds") == 400 - 256
+        assert page.value("netns_collector_values", way="visit")
+        assert page.value("netns_collector_problem", problem="fd_budget")
+        assert one.fds() < 200
+        pods[-1].write("net.core.optmem_max", "4242")
+        changed = one.scrape().all("netns_sysctl_value", sysctl="net.core.optmem_max")
+        assert 4242 in changed.values()
