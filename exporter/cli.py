@@ -209,8 +209,8 @@ def _write_at_once(path: str, body: bytes) -> None:
 def _serve(settings: Config) -> int:
     from exporter import privsep
 
+    collector = Collector(settings)
     with contextlib.closing(_listen(settings.web.listen_address)) as listener:
-        collector = Collector(settings)
         form = (settings.log.level, settings.log.format)
         pid, channel = privsep.start_server(form, listener)
         host, port = listener.getsockname()[:2]

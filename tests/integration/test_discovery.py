@@ -100,6 +100,7 @@ def test_a_namespace_that_only_another_mount_namespace_holds_is_found(
         collector.close()
 
 
+@pytest.mark.usefixtures("mounts_of_init")
 def test_new_ones_show_at_the_next_pass(collector: Collector) -> None:
     collector.parcel()
     with held() as (pod,), named("exporter-test-late") as path:

@@ -117,6 +117,7 @@ def test_hostile_names_leave_the_page_valid(running: Exporter, name: str) -> Non
         running.scrape(OPENMETRICS)
 
 
+@pytest.mark.usefixtures("mounts_of_init")
 @pytest.mark.parametrize("name", ['qu"ote', "new\nline", "back\\slash", "\udcff\udcfe"])
 def test_hostile_mount_names_leave_the_page_valid(running: Exporter, name: str) -> None:
     with named("exporter-test-hostile") as path:

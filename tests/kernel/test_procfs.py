@@ -170,6 +170,7 @@ def test_capabilities_are_those_in_effect() -> None:
 
 
 @pytest.mark.root
+@pytest.mark.usefixtures("mounts_of_init")
 def test_a_mount_is_noticed_without_reading(tmp_path: Path) -> None:
     watch = MountWatch(Procfs())
     watch.changed()
