@@ -12,7 +12,6 @@ import logging
 import os
 import queue
 import select
-import signal
 import socket
 import struct
 import sys
@@ -24,7 +23,6 @@ from exporter.kernel.procfs import effective_capabilities
 from exporter.kernel.syscalls import (
     PR_CAPBSET_DROP,
     PR_SET_NO_NEW_PRIVS,
-    PR_SET_PDEATHSIG,
     drop_capabilities,
     prctl,
 )
@@ -55,7 +53,7 @@ def start_server(
     ours, theirs = socket.socketpair()
     for inherited in (theirs, listener):
         inherited.set_inheritable(True)
-    role = ["--server-role", f"{theirs.fileno()},{listener.fileno()},{os.getpid()}"]
+    role = ["--server-role", f"{theirs.fileno()},{listener.fileno()}"]
     command = [sys.executable, "-I", "-m", "exporter", *role, *arguments]
     pid = os.posix_spawn(sys.executable, command, os.environ)
     theirs.close()
@@ -93,11 +91,15 @@ class Channel:
 
     A reply that comes after its deadline is thrown away, and nothing is asked
     for until it came. A thread takes replies at any time, so that the collector
-    never waits for the next scrape.
+    never waits for the next scrape, and calls *ended* when there is no collector
+    any more.
     """
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(
+        self, channel: socket.socket, ended: Callable[[PeerGoneError], None]
+    ) -> None:
         self._channel = channel
+        self._ended = ended
         self._replies: queue.SimpleQueue[bytes | PeerGoneError] = queue.SimpleQueue()
         self._owed = False
         threading.Thread(target=self._take, daemon=True).start()
@@ -135,7 +137,9 @@ class Channel:
             while True:
                 self._replies.put(_receive_reply(self._channel))
         except (OSError, PeerGoneError) as error:
-            self._replies.put(PeerGoneError(str(error)))
+            gone = PeerGoneError(str(error))
+            self._replies.put(gone)
+            self._ended(gone)
 
 
 def _receive_reply(channel: socket.socket) -> bytes:
@@ -161,9 +165,9 @@ def _unless_empty(reply: bytes) -> bytes:
     return reply
 
 
-def drop_privileges(parent: int) -> None:
+def drop_privileges() -> None:
     """
-    Become nobody with no capability, for good; end when *parent* does.
+    Become nobody with no capability, for good.
 
     A start that may not change its user (drop: ALL, or a user's own) keeps it,
     says so, and loses the capabilities all the same. Call it before there is a
@@ -174,9 +178,6 @@ def drop_privileges(parent: int) -> None:
     _become_nobody()
     drop_capabilities()
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after setresuid, which clears it
-    if os.getppid() != parent:
-        raise PeerGoneError("the collector process ended")
     left, threads = effective_capabilities(), len(os.listdir("/proc/self/task"))
     if left or threads != 1:
         message = f"the server has capabilities {left:x} and {threads} threads"

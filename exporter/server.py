@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -122,8 +122,7 @@ class Application:
             reason = "the collector failed to make a snapshot; its log says why\n"
             return _reply(start, HTTPStatus.SERVICE_UNAVAILABLE, reason.encode())
         except (PeerGoneError, msgspec.DecodeError) as error:
-            log.error("ending: %s", error)
-            os._exit(os.EX_PROTOCOL)
+            _end(error)
         headers = [("Vary", "Accept, Accept-Encoding")]
         if accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
             body = gzip.compress(body, compresslevel=GZIP_LEVEL, mtime=0)
@@ -167,10 +166,16 @@ def rehearse() -> None:
         )
 
 
+def _end(error: Exception) -> NoReturn:
+    """End this process from any of its threads."""
+    log.error("the server is ending: %s", error)
+    os._exit(os.EX_UNAVAILABLE)
+
+
 def serve(channel: socket.socket, listener: socket.socket) -> None:
     """Serve until the process is told to end."""
     create_server(
-        Application(Scraper(Channel(channel).snapshot)),
+        Application(Scraper(Channel(channel, _end).snapshot)),
         sockets=[listener],
         threads=4,
         ident=None,

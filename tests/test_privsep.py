@@ -27,6 +27,10 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield collector, server
 
 
+def listening(server: socket.socket) -> Channel:
+    return Channel(server, lambda _error: None)
+
+
 Ends = tuple[socket.socket, socket.socket]
 
 
@@ -38,7 +42,7 @@ def test_a_request_is_answered(ends: Ends) -> None:
     collector, server = ends
     threading.Thread(target=answer, args=(collector, lambda: b"{}")).start()
 
-    assert Channel(server).snapshot(LONG) == b"{}"
+    assert listening(server).snapshot(LONG) == b"{}"
 
 
 def test_a_large_reply_arrives_whole(ends: Ends) -> None:
@@ -46,7 +50,7 @@ def test_a_large_reply_arrives_whole(ends: Ends) -> None:
     body = bytes(range(256)) * 40_000
     threading.Thread(target=answer, args=(collector, lambda: body)).start()
 
-    assert Channel(server).snapshot(LONG) == body
+    assert listening(server).snapshot(LONG) == body
 
 
 def test_an_empty_reply_says_that_it_failed(ends: Ends) -> None:
@@ -54,12 +58,12 @@ def test_an_empty_reply_says_that_it_failed(ends: Ends) -> None:
     threading.Thread(target=answer, args=(collector, lambda: b"")).start()
 
     with pytest.raises(CollectionFailedError):
-        Channel(server).snapshot(LONG)
+        listening(server).snapshot(LONG)
 
 
 def test_a_late_reply_is_not_taken_for_the_next(ends: Ends) -> None:
     collector, server = ends
-    channel = Channel(server)
+    channel = listening(server)
     with pytest.raises(TimeoutError):
         channel.snapshot(SOON)
     collector.sendall(framed(b"late")[:6])
@@ -76,7 +80,7 @@ def test_a_reply_that_nobody_waits_for_does_not_hold_up_the_collector(
     ends: Ends,
 ) -> None:
     collector, server = ends
-    channel = Channel(server)
+    channel = listening(server)
     with pytest.raises(TimeoutError):
         channel.snapshot(SOON)
 
@@ -99,7 +103,7 @@ def test_each_side_sees_the_other_end(ends: Ends) -> None:
     collector, server = ends
     collector.close()
     with pytest.raises(PeerGoneError):
-        Channel(server).snapshot(LONG)
+        listening(server).snapshot(LONG)
 
     mine, theirs = socket.socketpair()
     with mine:
@@ -113,7 +117,7 @@ def test_a_reply_beyond_the_cap_is_refused_before_it_is_read(ends: Ends) -> None
     collector.sendall(struct.pack("!Q", MAX_REPLY + 1))
 
     with pytest.raises(PeerGoneError, match="reply of"):
-        Channel(server).snapshot(LONG)
+        listening(server).snapshot(LONG)
 
 
 @given(st.binary(max_size=64))
@@ -126,7 +130,7 @@ def test_any_bytes_from_the_collector_are_a_reply_or_a_named_error(
         collector.shutdown(socket.SHUT_WR)
 
         try:
-            reply = Channel(server).snapshot(LONG)
+            reply = listening(server).snapshot(LONG)
         except (PeerGoneError, CollectionFailedError):
             return
         assert noise.startswith(framed(reply))

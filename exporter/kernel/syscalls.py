@@ -10,8 +10,7 @@ import socket
 import struct
 
 CLONE_NEWNET = 0x40000000  # sched.h
-PR_SET_PDEATHSIG = 1  # prctl.h
-PR_CAPBSET_DROP = 24
+PR_CAPBSET_DROP = 24  # prctl.h
 PR_SET_NO_NEW_PRIVS = 38
 SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522

@@ -343,6 +343,23 @@ class TestWithoutPrivileges:
             assert "CapEff:\t0000000000000000" in server
 
 
+def test_it_ends_well_without_the_right_to_kill_its_server(tmp_path: Path) -> None:
+    """Two users and no CAP_KILL, as in a container that adds only what it needs."""
+    kept = "-all,+sys_admin,+sys_ptrace,+dac_read_search,+setuid,+setgid"
+    prefix = ("setpriv", f"--bounding-set={kept}", f"--inh-caps={kept}")
+    with exporter(tmp_path, prefix=prefix) as one:
+        server = one.server_pid
+        one.scrape()
+        status = Path(f"/proc/{server}/status").read_text()
+        assert "Uid:\t65534\t65534\t65534\t65534" in status
+
+        one.process.terminate()
+
+        assert one.process.wait(30) == 0
+        wait_until(lambda: not Path(f"/proc/{server}").exists())
+        assert "not permitted" not in one.log.read_text()
+
+
 def test_a_port_that_is_taken_is_told_with_the_remedy(
     running: Exporter, tmp_path: Path
 ) -> None:
