@@ -35,6 +35,7 @@ for _ in range(count):
     if os.fork() == 0:
         libc.prctl(1, 9, 0, 0, 0)
         if libc.unshare(flags):
+            os.write(1, b"0\\n")
             os._exit(1)
         os.write(1, b"%d\\n" % os.getpid())
         signal.pause()
@@ -88,7 +89,9 @@ def held(
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:
-            yield [Held(int(process.stdout.readline())) for _ in range(count)]
+            pids = [int(process.stdout.readline()) for _ in range(count)]
+            assert all(pids), "cannot make a network namespace: are you root?"
+            yield [Held(pid) for pid in pids]
         finally:
             process.kill()
 

@@ -98,6 +98,7 @@ def test_the_links_name_the_namespaces(fake_proc: FakeProc) -> None:
     assert fake_proc.procfs.other_threads(7) == [9]
 
 
+@pytest.mark.root
 def test_a_single_threaded_process_has_no_other_threads() -> None:
     with held() as (pod,):
         assert Procfs().other_threads(pod.pid) == []
