@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import difflib
 import logging
 import os
 import signal
@@ -31,8 +32,8 @@ EXIT_USAGE = 2
 log = logging.getLogger(__name__)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command line's grammar."""
+def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the command line's grammar, and each command's own."""
     flags = _config_flags()
     root = argparse.ArgumentParser(
         prog=PROG,
@@ -69,7 +70,19 @@ def parser() -> argparse.ArgumentParser:
     snapshot.add_argument(
         "-o", "--output", metavar="FILE", help="write FILE in one step, not stdout"
     )
-    return root
+    return root, {"serve": serve, "snapshot": snapshot}
+
+
+def _parse(words: Sequence[str]) -> dict[str, Any]:
+    root, commands = parser()
+    arguments, unknown = root.parse_known_args(words)
+    if unknown:
+        command = commands[arguments.command]
+        flags = command.format_usage().replace("[", " ").replace("]", " ").split()
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        command.error(f"unknown argument {unknown[0]}{hint}")
+    return vars(arguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _server_role(words[1:])
     if not words or (words[0].startswith("-") and words[0] not in _ROOT_FLAGS):
         words.insert(0, "serve")
-    arguments = vars(parser().parse_args(words))
+    arguments = _parse(words)
     try:
         settings = config.load(arguments["config.file"], _flags_given(arguments))
         logs.set_up(settings.log.level, settings.log.format)
@@ -193,9 +206,21 @@ def _print(body: bytes) -> None:
 
 
 def _write_at_once(path: str, body: bytes) -> None:
-    """Write *path* so that a reader sees the old file or the new one, never half."""
-    directory = os.path.dirname(path) or "."
-    fd, draft = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}.")
+    """
+    Write *path* so that a reader sees the old file or the new one, never half.
+
+    What is no regular file (/dev/stdout, a FIFO) is written to, never replaced.
+    """
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as there:
+            there.write(body)
+        return
+    directory, name = os.path.dirname(path) or ".", os.path.basename(path)
+    try:
+        fd, draft = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}") from error
     try:
         with os.fdopen(fd, "wb") as file:
             os.fchmod(fd, 0o644)
@@ -259,11 +284,10 @@ def _end(_signal: int, _frame: object) -> NoReturn:
 
 
 def _stop(pid: int) -> None:
-    try:
+    """End the server, if it is there and ours to end; our own end ends it anyway."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError, PermissionError):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    except PermissionError:  # no CAP_KILL over nobody's: our own end will end it
-        return
 
 
 def _listen(address: str) -> socket.socket:
@@ -277,11 +301,11 @@ def _listen(address: str) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        message = (
-            f"cannot listen on {address}: {error.strerror or error}; "
-            "choose another with --web.listen-address"
-        )
-        raise ConfigError(message) from error
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise ConfigError(
+            f"cannot listen on {address}: {why}; choose another with "
+            "--web.listen-address"
+        ) from error
 
 
 def _server_role(words: list[str]) -> int:

@@ -327,6 +327,14 @@ class Collector:
         held = self._capabilities >> CAP_SYS_ADMIN & 1
         return "refused_by_policy" if held else "missing_cap_sys_admin"
 
+    def _missing_capabilities(self) -> dict[str, int]:
+        """Return what is missing from the start, whether or not it hurts yet."""
+        needed = (CAP_SYS_PTRACE, "ptrace"), (CAP_SYS_ADMIN, "admin")
+        held = self._capabilities
+        return {
+            f"missing_cap_sys_{name}": 0 for bit, name in needed if not held >> bit & 1
+        }
+
     def _why_hidden(self) -> str:
         held = self._capabilities >> CAP_SYS_PTRACE & 1
         return "refused_by_policy" if held else "missing_cap_sys_ptrace"
@@ -342,6 +350,7 @@ class Collector:
         yield from self._host_problems
         known = self._known.values()
         reasons = Counter(k.reason for k in known if k.reason and k.owner)
+        reasons.update(self._missing_capabilities())
         if self._hidden:
             reasons[self._why_hidden()] += self._hidden
         if cut := self._census.cut_mountinfos:

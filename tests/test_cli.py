@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,26 @@ def test_a_file_is_written_in_one_step(tmp_path: Path) -> None:
     assert target.stat().st_ino != before
     assert target.stat().st_mode & 0o777 == 0o644
     assert os.listdir(tmp_path) == ["node.prom"]
+
+
+@pytest.mark.root
+def test_a_device_is_written_to_and_stays_a_device(tmp_path: Path) -> None:
+    device = tmp_path / "null"
+    os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+
+    assert main(["snapshot", "-o", str(device)]) == 0
+
+    assert device.is_char_device()
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "real")
+
+    assert main(["snapshot", "-o", str(link)]) == 0
+
+    assert link.is_symlink()
+    assert (tmp_path / "real").read_text().startswith("{")
 
 
 def test_a_directory_that_is_not_there_is_an_error_and_leaves_nothing(
@@ -108,12 +129,23 @@ def test_wrong_usage_exits_with_2(
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    command = f"{sys.executable} -m exporter snapshot | head -c 10"
+    command = f"{sys.executable} -m exporter snapshot --log.level error | head -c 10"
 
     out = subprocess.run(command, shell=True, check=True, capture_output=True)
 
     assert out.stdout == b'{"version"'
     assert out.stderr == b""
+
+
+def test_an_unknown_flag_is_told_with_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--web.listen-adress", ":1"])
+
+    error = capsys.readouterr().err
+    assert "--web.listen-adress" in error
+    assert "did you mean --web.listen-address?" in error
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
