@@ -148,13 +148,12 @@ class Stats(Frozen, frozen=True, kw_only=True):
     resident_bytes: int
 
 
-class Snapshot(Frozen, frozen=True, kw_only=True):
+class Node(Frozen, frozen=True, kw_only=True):
     """
-    Everything known of a node at one moment.
+    What a Snapshot and a Parcel say of a node besides its namespaces.
 
     sysctls: those read in every namespace; shared: those with one value for
     the machine, read once, in the host's; their values are shared_readings.
-    The host's namespace, where it is known, comes first.
     """
 
     version: Literal[1] = 1
@@ -164,12 +163,21 @@ class Snapshot(Frozen, frozen=True, kw_only=True):
     sysctls: tuple[Sysctl, ...]
     shared: tuple[Sysctl, ...]
     shared_readings: tuple[Reading, ...]
-    namespaces: tuple[Namespace, ...]
     problems: tuple[Problem, ...]
     stats: Stats
 
 
-class Parcel(Frozen, frozen=True, kw_only=True):
+class Snapshot(Node, frozen=True, kw_only=True):
+    """
+    Everything known of a node at one moment.
+
+    The host's namespace, where it is known, comes first.
+    """
+
+    namespaces: tuple[Namespace, ...]
+
+
+class Parcel(Node, frozen=True, kw_only=True):
     """
     A Snapshot whose namespaces are still encoded.
 
@@ -177,13 +185,4 @@ class Parcel(Frozen, frozen=True, kw_only=True):
     of the wire use that. On the wire it is the same JSON as a Snapshot.
     """
 
-    version: Literal[1] = 1
-    node: str
-    kernel: str
-    time: float
-    sysctls: tuple[Sysctl, ...]
-    shared: tuple[Sysctl, ...]
-    shared_readings: tuple[Reading, ...]
     namespaces: tuple[msgspec.Raw, ...]
-    problems: tuple[Problem, ...]
-    stats: Stats
