@@ -106,8 +106,7 @@ class Collector:
     def parcel(self) -> Parcel:
         """Make one pass and return what the node looks like now."""
         self._stages, self._visited = [], 0
-        if recheck := self._clock() >= self._next_recheck:
-            self._next_recheck = self._clock() + RECHECK_SECONDS
+        recheck = self._clock() >= self._next_recheck
         with self._stage("discovery"):
             self._discover(recheck=recheck)
         with self._stage("reading"):
@@ -162,6 +161,7 @@ class Collector:
             self._census.recheck()
             self._host, self._host_problems = host_netns(self._procfs)
             self._count_hidden()
+            self._next_recheck = self._clock() + RECHECK_SECONDS
         self._errors["failed"] += self._census.failures
         self._census.failures = 0
 
@@ -181,7 +181,7 @@ class Collector:
         """Retry what was refused, missing, or had no room, and who was unsure."""
         room = self._budget.held < self._budget.limit
         for ino, known in list(self._known.items()):
-            known.witnesses = None if known.files else known.witnesses
+            known.witnesses = None
             files = self._files(ino, known)
             if not files:
                 self._enter_again(ino, known)
@@ -230,9 +230,9 @@ class Collector:
         when it was last looked at, it is another one.
         """
         now = self._namer.witnesses(ino)
-        if known.witnesses is not None and not now.meet(known.witnesses):
+        if known.company is not None and not now.meet(known.company):
             raise NetnsGoneError(ino)
-        known.witnesses = now
+        known.company = now
 
     def _count(self, files: SysctlFiles) -> None:
         self._visited += len(files.unbound)

@@ -32,6 +32,9 @@ class Known:
         self.reason = ""
         self.owner: Owner | None = None
         self.witnesses: Witnesses | None = None
+        """Who was asked when it was last named; None: ask again."""
+        self.company: Witnesses | None = None
+        """Of one that may not be entered: who was there when last looked at."""
         self.encoded: msgspec.Raw | None = None
 
     def namespace(self) -> Namespace:

@@ -8,11 +8,13 @@ process counts only if it is still in the namespace after all was read of it.
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
+import msgspec
+
 from exporter import ownership
 from exporter.inventory import Known, Witnesses
 from exporter.kernel.census import Census
 from exporter.kernel.procfs import Procfs
-from exporter.model import Ino, NetnsId
+from exporter.model import Ino, NetnsId, Owner
 from exporter.runtimes import cgroup, podlogs
 
 _MAX_DEPTH = 64
@@ -47,6 +49,7 @@ class Namer:
         self.failures = 0
         """Questions about a process that ended in an error other than refusal."""
         self._pods: dict[str, ownership.PodName] = {}
+        self._ancestors: dict[int, tuple[cgroup.CgroupPath | None, int]] = {}
 
     def settle(self, inventory: Mapping[Ino, Known], host: Ino) -> None:
         """Name what has no name yet, or a weaker one than the facts allow now."""
@@ -55,8 +58,10 @@ class Namer:
         for ino, known in inventory.items():
             if claimed := self._better_claim(ino, known, host):
                 claims[known.id], by_id[known.id] = claimed, known
+        self._ancestors.clear()
         if not claims:
             return
+        self._make_room(inventory, claims)
         settled = [known.owner for known in inventory.values() if known.owner]
         for netns, owner in ownership.settle(claims, settled).items():
             known, claimed = by_id[netns], claims[netns]
@@ -66,6 +71,34 @@ class Namer:
             elif known.owner:
                 known.witnesses = None  # it may be better named yet: ask again
             known.encoded = None
+
+    def _make_room(
+        self, inventory: Mapping[Ino, Known], claims: Mapping[NetnsId, ownership.Claim]
+    ) -> None:
+        """
+        Take a main label from a namespace that its owner has left.
+
+        A container that restarts has a new namespace, and the old one may live
+        on: leaked, being cleaned up, or joined by somebody else.
+        """
+        wanted = {ownership.labels(one.owner) for one in claims.values() if one.main}
+        for ino, known in inventory.items():
+            if known.owner is None or known.owner.kind not in {"pod", "container"}:
+                continue
+            if ownership.labels(known.owner) in wanted and not self._lives_in(
+                known.owner, ino
+            ):
+                name = ownership.cookie_name(known.id)
+                known.owner = msgspec.structs.replace(known.owner, netns=name)
+                known.encoded = None
+
+    def _lives_in(self, owner: Owner, ino: Ino) -> bool:
+        groups = (facts.cgroup for facts in self._facts(self.witnesses(ino).pids, ino))
+        return any(
+            (owner.uid and group.pod_uid == owner.uid)
+            or group.container_id == owner.container_id
+            for group in groups
+        )
 
     def _better_claim(
         self, ino: Ino, known: Known, host: Ino
@@ -144,13 +177,19 @@ class Namer:
             return False
         first = 0
         for _ in range(_MAX_DEPTH):
-            above = self._group(parent)
+            above, grandparent = self._ancestor(parent)
             if above is None or above.container_id != group.container_id:
                 break
-            first = parent
-            stat = self._asked(self._procfs.stat, parent)
-            parent = stat.parent if stat else 0
+            first, parent = parent, grandparent
         return bool(first) and self._asked(self._procfs.netns, first) not in {ino, None}
+
+    def _ancestor(self, pid: int) -> tuple[cgroup.CgroupPath | None, int]:
+        """Return the cgroup and the parent of *pid*, read once for all its children."""
+        if pid not in self._ancestors:
+            group = self._group(pid)
+            stat = self._asked(self._procfs.stat, pid) if group else None
+            self._ancestors[pid] = (group, stat.parent if stat else 0)
+        return self._ancestors[pid]
 
     def _group(self, pid: int) -> cgroup.CgroupPath | None:
         text = self._asked(self._procfs.cgroup, pid)
@@ -168,7 +207,7 @@ class Namer:
 
     def _pod_names(self, facts: ownership.Facts) -> dict[str, ownership.PodName]:
         everyone = [*facts.processes, *(p for _, p in facts.private_mounts)]
-        uids = {p.cgroup.pod_uid for p in everyone} - {""}
+        uids = {p.cgroup.pod_uid for p in everyone if not p.cgroup.within} - {""}
         if not uids <= self._pods.keys():
             found = podlogs.read_pod_names(self._rootfs)
             self._pods = {u: ownership.PodName(*name) for u, name in found.items()}

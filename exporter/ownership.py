@@ -145,8 +145,14 @@ def settle(
 
 
 def is_final(owner: Owner) -> bool:
-    """Return whether no further fact could name *owner* better."""
-    return owner.kind in {"host", "container"} or bool(owner.pod)
+    """
+    Return whether no further fact could name *owner* better.
+
+    A name that an operator gave is one: who enters `named/blue` later is there
+    by that name. A sandbox that a runtime made waits for its container.
+    """
+    given = owner.kind == "named" and owner.evidence == "mount"
+    return given or owner.kind in {"host", "container"} or bool(owner.pod)
 
 
 def is_better(claimed: Claim, owner: Owner) -> bool:
@@ -194,8 +200,8 @@ def _contained(process: ProcessFacts) -> bool:
 def _main_claim(
     inside: list[ProcessFacts], facts: Facts, pods: Mapping[str, PodName]
 ) -> Claim | None:
-    first = next((p for p in inside if _contained(p) and not p.visitor), None)
-    if first is None:
+    first = next((p for p in inside if not p.visitor), None)
+    if first is None or not _contained(first):
         return None
     paths = [*facts.mounts, *(path for path, _ in facts.private_mounts)]
     claimed = _container_claim(first, pods, _alias(paths))
@@ -208,8 +214,8 @@ def _nested_claim(
     processes: list[ProcessFacts], pods: Mapping[str, PodName]
 ) -> Claim | None:
     """Let a namespace that a container made belong to it, never as its main one."""
-    first = next((p for p in processes if _contained(p)), None)
-    if first is None:
+    first = next(iter(processes), None)
+    if first is None or not _contained(first):
         return None
     claimed = _container_claim(first, pods, alias="")
     return msgspec.structs.replace(claimed, main=False, complete=False)
@@ -252,7 +258,8 @@ def _mount_claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim | None:
 
 def _named_claim(paths: Sequence[str]) -> Claim:
     ours = [path for path in paths if not _SANDBOX_MOUNT.fullmatch(path)]
-    owner = Owner(kind="named", netns=_alias(ours or paths), evidence="mount")
+    evidence = "mount" if ours else "sandbox_mount"
+    owner = Owner(kind="named", netns=_alias(ours or paths), evidence=evidence)
     return Claim(owner=owner, complete=bool(ours))
 
 

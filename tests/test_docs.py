@@ -22,8 +22,10 @@ A label that is empty for a series is left out of it, which is the same to
 Prometheus. `namespace`, `pod`, `uid` are those of kube-state-metrics; `container`
 is a container outside Kubernetes; `netns` is empty for the main namespace of its
 owner, else a name: `host`, `named/…` (a bind mount), `unit/…` (a systemd unit),
-`within/…` (a container that another container or a user's service manager vouches
-for), `cookie/…` (nothing better is known; unique since boot).
+`within/…` (a container that only another container, or a user's service manager,
+vouches for, a kind node's pods among them), `cookie/…` (nothing better is known; unique
+since boot), `seen/…` (the same where there is no cookie: before Linux 5.14, or not
+readable).
 
 """
 

@@ -193,14 +193,15 @@ def test_a_better_name_that_must_wait_leaves_the_old_one_to_nobody_else(
     node: Node,
 ) -> None:
     """No two namespaces with the same labels, whatever the order of things."""
-    node.fake.mount(1, SPOT, "/run/netns/blue")
-    first = node.owner()
+    node.fake.mount(1, SPOT, "/run/docker/netns/3fa9c1d2e4b5")
+    first = node.owner_after_grace()
     assert first
-    assert first.netns == "named/blue"
+    assert first.netns == "named/3fa9c1d2e4b5"
+    node.known[SPOT].born = node.clock.now
     node.fake.process(10, netns=SPOT, cgroup=POD)
     node.add(OTHER, cookie=8)
     node.fake.process(11, netns=OTHER, cgroup=SERVICE, mntns="mnt:[9]")
-    node.fake.mount(11, OTHER, "/run/netns/blue")
+    node.fake.mount(11, OTHER, "/run/netns/3fa9c1d2e4b5")
     node.census.scan()
     node.census.recheck()
 
@@ -213,3 +214,75 @@ def test_a_better_name_that_must_wait_leaves_the_old_one_to_nobody_else(
     upgraded = node.known[SPOT].owner
     assert upgraded
     assert upgraded.uid == UID
+
+
+def test_a_restarted_container_takes_its_main_label_with_it(node: Node) -> None:
+    """The old namespace lives on, joined by another container."""
+    first = node.fake.process(10, netns=SPOT, cgroup=DOCKER)
+    node.fake.process(11, netns=SPOT, cgroup=b"0::/docker/" + b"b2" * 32 + b"\n")
+    before = node.owner()
+    assert before
+    assert before.netns == ""
+    first.rename(node.fake.root / "ended")
+    node.fake.process(12, netns=OTHER, cgroup=DOCKER)
+    node.add(OTHER, cookie=8)
+
+    owner = node.owner(OTHER)
+
+    assert owner
+    assert (owner.container, owner.netns) == (CONTAINER[:12], "")
+    left = node.known[SPOT].owner
+    assert left
+    assert left.netns == "cookie/7"
+
+
+def test_a_container_in_two_namespaces_keeps_its_main_one(node: Node) -> None:
+    node.fake.process(10, netns=SPOT, cgroup=DOCKER)
+    node.owner()
+    node.fake.process(12, netns=OTHER, cgroup=DOCKER)
+    node.add(OTHER, cookie=8)
+
+    owner = node.owner_after_grace(OTHER)
+
+    assert owner
+    assert owner.netns == "cookie/8"
+    kept = node.known[SPOT].owner
+    assert kept
+    assert kept.netns == ""
+
+
+def test_a_chain_of_forks_costs_in_proportion_to_its_length(
+    node: Node, fake_proc: FakeProc
+) -> None:
+    """A container chooses how many processes it has, and how deep."""
+
+    class Counting(Procfs):
+        read = 0
+
+        def cgroup(self, pid: int) -> str | None:
+            self.read += 1
+            return super().cgroup(pid)
+
+    procfs = Counting(str(fake_proc.root))
+    node.use(procfs)
+    for pid in range(100, 300):
+        node.fake.process(pid, netns=SPOT, cgroup=DOCKER, parent=pid - 1)
+
+    node.owner()
+
+    assert procfs.read < 3 * 200
+
+
+def test_one_that_may_not_be_entered_is_named_better_all_the_same(node: Node) -> None:
+    node.known[SPOT].files = None
+    node.fake.process(10, netns=SPOT, cgroup=SERVICE)
+    weak = node.owner_after_grace()
+    assert weak
+    assert weak.kind == "unit"
+    node.cgroup(10, DOCKER)
+
+    node.known[SPOT].witnesses = None  # as each recheck does
+    owner = node.owner()
+
+    assert owner
+    assert owner.kind == "container"

@@ -107,14 +107,14 @@ class TestContainers:
         assert claim(some_facts(late, own), PODS) == claim(some_facts(own), PODS)
 
     @pytest.mark.parametrize("bystander", [NGINX, CgroupPath()])
-    def test_an_older_process_of_no_container_leaves_it_to_the_container(
+    def test_an_older_process_of_no_container_keeps_it_from_a_container(
         self, bystander: CgroupPath
     ) -> None:
         older = a_process(bystander, start_time=1)
 
         said = claim(some_facts(older, a_process(DOCKER, start_time=2)), {})
 
-        assert said.owner.container_id == CONTAINER
+        assert said.owner.container_id == ""
 
     def test_a_container_outweighs_a_mount(self) -> None:
         said = claim(some_facts(a_process(DOCKER), mounts=["/run/netns/blue"]), {})
@@ -273,6 +273,25 @@ class TestPassingThrough:
         assert not nested.complete
         assert settled([nested, main]) == ["cookie/1", ""]
         assert labels(nested.owner) == labels(main.owner)
+
+    @pytest.mark.parametrize("visitor", [True, False])
+    def test_who_comes_later_does_not_take_a_units_namespace(
+        self, *, visitor: bool
+    ) -> None:
+        """Not by nsenter, and not as an exec'd process whose parent is the shim."""
+        facts = some_facts(
+            a_process(NGINX, start_time=1),
+            a_process(POD, visitor=visitor, start_time=2),
+        )
+
+        assert claim(facts, PODS).owner.kind == "unit"
+
+    def test_who_enters_a_name_that_an_operator_gave_is_there_by_it(self) -> None:
+        given = claim(some_facts(mounts=["/run/netns/blue"]), {}).owner
+        sandbox = claim(some_facts(mounts=["/run/docker/netns/3fa9c1d2e4b5"]), {}).owner
+
+        assert is_final(given)
+        assert not is_final(sandbox)
 
 
 class TestMounts:

@@ -145,6 +145,7 @@ class Census:
         try:
             ino = self._ask(self._procfs.netns, pid)
         except PermissionError:
+            self._leave(pid)
             self.denied.add(pid)
             return
         if ino == self._netns.get(pid):
