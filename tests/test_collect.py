@@ -5,10 +5,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from exporter import collect
 from exporter.collect import Collector
 from exporter.config import Config, Paths, Sysctls
-from exporter.kernel.netns import own_netns
-from exporter.model import Reading, Snapshot
+from exporter.kernel.netns import EntryDeniedError, own_netns
+from exporter.model import Ino, Namespace, Reading, Snapshot
 from exporter.values import MISSING
 from tests.fakeproc import FakeProc
 from tests.kernel.test_census import Clock
@@ -115,3 +116,58 @@ def test_closing_gives_everything_back(node: Node) -> None:
     node.collector.close()
 
     assert node.collector._budget.held == 0
+
+
+class TestRefused:
+    """Namespaces that may be seen and not entered: who they are is still told."""
+
+    SPOT = 555
+
+    @pytest.fixture(autouse=True)
+    def refuse(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refused(_door: str, _ino: int) -> None:
+            raise EntryDeniedError("setns", PermissionError(1, "not permitted"))
+
+        monkeypatch.setattr(collect, "inside", refused)
+
+    def spot(self, node: Node) -> Namespace:
+        found = {one.id.ino: one for one in node.snapshot().namespaces}
+        return found[Ino(self.SPOT)]
+
+    def docker(self, node: Node, fake: FakeProc, pid: int, letter: str) -> Path:
+        group = f"0::/docker/{letter * 64}\n".encode()
+        home = fake.process(pid, netns=self.SPOT, cgroup=group)
+        node.snapshot()
+        return home
+
+    def test_a_refused_one_is_told_with_its_owner(
+        self, node: Node, fake_proc: FakeProc
+    ) -> None:
+        self.docker(node, fake_proc, 10, "a")
+
+        one = self.spot(node)
+
+        assert (one.state, one.owner.container) == ("unreadable", "a" * 12)
+        assert one.reason in {"refused_by_policy", "missing_cap_sys_admin"}
+
+    def test_another_that_took_over_its_inode_is_another(
+        self, node: Node, fake_proc: FakeProc
+    ) -> None:
+        home = self.docker(node, fake_proc, 10, "a")
+        first = self.spot(node)
+        home.rename(fake_proc.root / "ended")
+
+        self.docker(node, fake_proc, 11, "b")
+
+        second = self.spot(node)
+        assert second.owner.container == "b" * 12
+        assert second.id != first.id
+
+    def test_the_recheck_does_not_rename_it(
+        self, node: Node, fake_proc: FakeProc
+    ) -> None:
+        self.docker(node, fake_proc, 10, "a")
+        before = self.spot(node)
+        node.clock.now += 61
+
+        assert self.spot(node) == before
