@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import psutil
 
-from exporter import catalog
+from exporter import catalog, problems
 from exporter.config import Config
 from exporter.inventory import Known
 from exporter.kernel.census import Census
@@ -353,30 +353,12 @@ class Collector:
         reasons.update(self._missing_capabilities())
         if self._hidden:
             reasons[self._why_hidden()] += self._hidden
-        if cut := self._census.cut_mountinfos:
-            yield Problem(
-                what="mounts_not_read",
-                detail=f"{cut} mount namespaces have more mounts than are read; a "
-                "network namespace that only they hold may be missed",
-                remedy="find who made so many mounts: /proc/*/mountinfo of over 4 MiB",
-                count=cut,
-            )
         for reason, count in reasons.items():
-            yield Problem(
-                what=reason,
-                detail=f"{count} network namespaces cannot be entered",
-                remedy=_REMEDIES[reason],
-                count=count,
-            )
+            yield problems.not_entered(reason, count)
+        if cut := self._census.cut_mountinfos:
+            yield problems.mounts_not_read(cut)
         if self._visited and self._budget.held >= self._budget.limit:
-            yield Problem(
-                what="fd_budget",
-                detail=f"{self._visited} values are read by a visit each pass, since "
-                f"only {self._budget.limit} sysctl files may be held open",
-                remedy="raise RLIMIT_NOFILE (LimitNOFILE=) or sysctls.max_fds, or "
-                "read fewer sysctls",
-                count=self._visited,
-            )
+            yield problems.fd_budget(self._visited, self._budget.limit)
 
     def _stats(self) -> Stats:
         with self._process.oneshot():
@@ -393,16 +375,6 @@ class Collector:
             cpu_seconds=times.user + times.system,
             resident_bytes=resident,
         )
-
-
-_REMEDIES = {
-    "missing_cap_sys_ptrace": "run as root or add CAP_SYS_PTRACE and CAP_SYS_ADMIN",
-    "missing_cap_sys_admin": "run as root or add CAP_SYS_ADMIN and CAP_SYS_PTRACE",
-    "refused_by_policy": "a security module (AppArmor, SELinux, Yama) or a user "
-    "namespace refuses in spite of the capability: run unconfined, in the initial "
-    "user namespace",
-    "failed": "see the log; a full fd table is the usual cause: raise LimitNOFILE",
-}
 
 
 def _raise_fd_limit() -> int:

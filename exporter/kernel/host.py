@@ -3,23 +3,9 @@
 from exporter.kernel.netns import own_netns
 from exporter.kernel.procfs import Procfs
 from exporter.model import Ino, Problem
+from exporter.problems import HOST_NETNS_GUESSED, NOT_THE_HOSTS_PROCESSES
 
 _KTHREADD = 2
-
-_CONTAINED = Problem(
-    what="not_the_hosts_processes",
-    detail="this proc shows only a container's processes: its pid 1 stands in "
-    "for the host, and namespaces of other containers are not seen",
-    remedy="run with the host's pid namespace (hostPID, --pid=host), or mount "
-    "the host's /proc and name it with --path.procfs",
-)
-_GUESSED = Problem(
-    what="host_netns_guessed",
-    detail="the network namespace of pid 1 cannot be read; the exporter's own "
-    "is taken for the host's",
-    remedy="give the exporter CAP_SYS_PTRACE and the host's pid and network "
-    "namespaces, or run it as root",
-)
 
 
 def host_netns(procfs: Procfs) -> tuple[Ino, list[Problem]]:
@@ -31,7 +17,7 @@ def host_netns(procfs: Procfs) -> tuple[Ino, list[Problem]]:
     kernel thread (kthreadd), which never leaves the initial namespace.
     """
     initial = _has_kernel_threads(procfs)
-    problems = [] if initial else [_CONTAINED]
+    problems = [] if initial else [NOT_THE_HOSTS_PROCESSES]
     ours = own_netns()
     if (first := _netns(procfs, 1)) is not None:
         return first, problems
@@ -40,7 +26,7 @@ def host_netns(procfs: Procfs) -> tuple[Ino, list[Problem]]:
         return ours, problems
     if initial and (kernel := _netns(procfs, _KTHREADD)) is not None:
         return kernel, problems
-    return ours, [*problems, _GUESSED]
+    return ours, [*problems, HOST_NETNS_GUESSED]
 
 
 def _has_kernel_threads(procfs: Procfs) -> bool:

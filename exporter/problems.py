@@ -1,0 +1,61 @@
+"""The words for what keeps us from the whole truth, and the remedies. Pure."""
+
+from exporter.model import Problem
+
+NOT_THE_HOSTS_PROCESSES = Problem(
+    what="not_the_hosts_processes",
+    detail="this proc shows only a container's processes: its pid 1 stands in "
+    "for the host, and namespaces of other containers are not seen",
+    remedy="run with the host's pid namespace (hostPID, --pid=host), or mount "
+    "the host's /proc and name it with --path.procfs",
+)
+HOST_NETNS_GUESSED = Problem(
+    what="host_netns_guessed",
+    detail="the network namespace of pid 1 cannot be read; the exporter's own "
+    "is taken for the host's",
+    remedy="give the exporter CAP_SYS_PTRACE and the host's pid and network "
+    "namespaces, or run it as root",
+)
+
+_REMEDIES = {
+    "missing_cap_sys_ptrace": "run as root or add CAP_SYS_PTRACE and CAP_SYS_ADMIN",
+    "missing_cap_sys_admin": "run as root or add CAP_SYS_ADMIN and CAP_SYS_PTRACE",
+    "refused_by_policy": "a security module (AppArmor, SELinux, Yama) or a user "
+    "namespace refuses in spite of the capability: run unconfined, in the initial "
+    "user namespace",
+    "failed": "a full fd table is the usual cause: raise LimitNOFILE; "
+    "--log.level=debug tells each failure",
+}
+
+
+def not_entered(reason: str, count: int) -> Problem:
+    """Return that *count* namespaces cannot be entered, for a reason of theirs."""
+    return Problem(
+        what=reason,
+        detail=f"{count} network namespaces cannot be entered",
+        remedy=_REMEDIES[reason],
+        count=count,
+    )
+
+
+def mounts_not_read(count: int) -> Problem:
+    """Return that *count* mount namespaces have more mounts than are read."""
+    return Problem(
+        what="mounts_not_read",
+        detail=f"{count} mount namespaces have more mounts than are read; a network "
+        "namespace that only they hold may be missed",
+        remedy="find who made so many mounts: /proc/*/mountinfo of over 4 MiB",
+        count=count,
+    )
+
+
+def fd_budget(visited: int, limit: int) -> Problem:
+    """Return that *visited* values cost a visit each pass, for want of files."""
+    return Problem(
+        what="fd_budget",
+        detail=f"{visited} values are read by a visit each pass, since only {limit} "
+        "sysctl files may be held open",
+        remedy="raise RLIMIT_NOFILE (LimitNOFILE=) or sysctls.max_fds, or read "
+        "fewer sysctls",
+        count=visited,
+    )
