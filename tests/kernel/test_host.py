@@ -4,7 +4,7 @@ import os
 
 from exporter.kernel.host import host_netns
 from exporter.kernel.netns import own_netns
-from exporter.kernel.procfs import Procfs
+from exporter.kernel.procfs import Procfs, Stat
 from exporter.model import Ino
 from tests.fakeproc import FakeProc
 
@@ -92,3 +92,22 @@ def test_here_it_is_the_namespace_of_pid_1() -> None:
     identity = Procfs().net_identity(1)
     if identity == Procfs().net_identity(os.getpid()):
         assert found == own_netns()
+
+
+def test_a_proc_that_hides_everybody_is_a_guess_and_no_failure(
+    fake_proc: FakeProc,
+) -> None:
+    """As hidepid does to a start without privileges."""
+
+    class HidePid(Hidden):
+        def stat(self, pid: int) -> Stat | None:
+            raise PermissionError(1, f"not permitted: {pid}")
+
+    fake_proc.process(1, netns=INIT)
+    procfs = HidePid(str(fake_proc.root))
+    procfs.hidden = frozenset({1, 2})
+
+    found, problems = host_netns(procfs)
+
+    assert found == own_netns()
+    assert {problem.what for problem in problems} >= {"host_netns_guessed"}
