@@ -191,8 +191,7 @@ def _snapshot(settings: Config, form: str, output: str | None) -> int:
 def _prom(parcel: Parcel) -> bytes:
     from prometheus_client.exposition import generate_latest
 
-    from exporter.metrics import Renderer
-    from exporter.server import Families
+    from exporter.metrics import Families, Renderer
 
     body, rest = Renderer(__version__).render(parcel)
     return body + generate_latest(Families(rest))

@@ -304,7 +304,7 @@ class Collector:
         try:
             cookie = self._enter(ino, first_visit)
         except EntryDeniedError as error:
-            reason = self._missing_right(error)
+            reason = self._why_not(error.step)
         except OSError as error:
             reason = "failed"
             self._errors["failed"] += 1
@@ -321,23 +321,16 @@ class Collector:
             known.files = files
         return known
 
-    def _missing_right(self, error: EntryDeniedError) -> str:
-        if error.step == "open":
-            return self._why_hidden()
-        held = self._capabilities >> CAP_SYS_ADMIN & 1
-        return "refused_by_policy" if held else "missing_cap_sys_admin"
+    def _why_not(self, step: str) -> str:
+        """Return why a step of EntryDeniedError, or the link before it, fails."""
+        capability, missing = _NEEDED[step]
+        held = self._capabilities >> capability & 1
+        return "refused_by_policy" if held else missing
 
     def _missing_capabilities(self) -> dict[str, int]:
         """Return what is missing from the start, whether or not it hurts yet."""
-        needed = (CAP_SYS_PTRACE, "ptrace"), (CAP_SYS_ADMIN, "admin")
-        held = self._capabilities
-        return {
-            f"missing_cap_sys_{name}": 0 for bit, name in needed if not held >> bit & 1
-        }
-
-    def _why_hidden(self) -> str:
-        held = self._capabilities >> CAP_SYS_PTRACE & 1
-        return "refused_by_policy" if held else "missing_cap_sys_ptrace"
+        reasons = map(self._why_not, _NEEDED)
+        return dict.fromkeys((r for r in reasons if r != "refused_by_policy"), 0)
 
     def _drop(self, ino: Ino) -> None:
         known = self._known.pop(ino)
@@ -352,7 +345,7 @@ class Collector:
         reasons = Counter(k.reason for k in known if k.reason and k.owner)
         reasons.update(self._missing_capabilities())
         if self._hidden:
-            reasons[self._why_hidden()] += self._hidden
+            reasons[self._why_not("open")] += self._hidden
         for reason, count in reasons.items():
             yield problems.not_entered(reason, count)
         if cut := self._census.cut_mountinfos:
@@ -369,12 +362,18 @@ class Collector:
             fd_limit=self._budget.limit,
             bound=self._budget.held,
             visited=self._visited,
-            hidden={self._why_hidden(): self._hidden} if self._hidden else {},
+            hidden={self._why_not("open"): self._hidden} if self._hidden else {},
             read_errors=dict(self._errors),
             stages=tuple(self._stages),
             cpu_seconds=times.user + times.system,
             resident_bytes=resident,
         )
+
+
+_NEEDED = {
+    "open": (CAP_SYS_PTRACE, "missing_cap_sys_ptrace"),
+    "setns": (CAP_SYS_ADMIN, "missing_cap_sys_admin"),
+}
 
 
 def _raise_fd_limit() -> int:

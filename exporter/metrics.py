@@ -180,6 +180,17 @@ class Rendered(Frozen, frozen=True, kw_only=True):
     unreadable: tuple[tuple[str, str], ...]
 
 
+class Families:
+    """Families that are already made, in the form a registry asks for."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield them."""
+        yield from self._families
+
+
 class Renderer:
     """Renders one parcel after another, keeping what stays the same."""
 

@@ -53,12 +53,12 @@ class Namer:
 
     def settle(self, inventory: Mapping[Ino, Known], host: Ino) -> None:
         """Name what has no name yet, or a weaker one than the facts allow now."""
+        self._ancestors.clear()
         claims: dict[NetnsId, ownership.Claim] = {}
         by_id: dict[NetnsId, Known] = {}
         for ino, known in inventory.items():
             if claimed := self._better_claim(ino, known, host):
                 claims[known.id], by_id[known.id] = claimed, known
-        self._ancestors.clear()
         if not claims:
             return
         self._make_room(inventory, claims)
@@ -96,7 +96,7 @@ class Namer:
         groups = (facts.cgroup for facts in self._facts(self.witnesses(ino).pids, ino))
         return any(
             (owner.uid and group.pod_uid == owner.uid)
-            or group.container_id == owner.container_id
+            or (owner.container_id and group.container_id == owner.container_id)
             for group in groups
         )
 

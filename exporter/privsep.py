@@ -81,8 +81,9 @@ def answer(channel: socket.socket, snapshot: Callable[[], bytes]) -> None:
 
 def wait_readable(channel: socket.socket, seconds: float) -> bool:
     """Return whether a request arrived within *seconds*."""
-    ready, _, _ = select.select([channel], [], [], seconds)
-    return bool(ready)
+    poll = select.poll()  # select(2) knows no fd above 1023
+    poll.register(channel, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 class Channel:

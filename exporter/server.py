@@ -7,19 +7,18 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, NoReturn
 
 import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 from prometheus_client.exposition import generate_latest as generate_text
 from waitress.server import create_server
 
 from exporter import __version__
-from exporter.metrics import Renderer
+from exporter.metrics import Families, Renderer
 from exporter.model import Parcel, Stats
 from exporter.privsep import Channel, CollectionFailedError, PeerGoneError
 
@@ -41,17 +40,6 @@ INDEX = b"""<!DOCTYPE html>
 log = logging.getLogger(__name__)
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
-
-
-class Families:
-    """Families that are already made, in the form a registry asks for."""
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield them."""
-        yield from self._families
 
 
 class Scraper:

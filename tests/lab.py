@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -178,24 +179,21 @@ signal.pause()
 """
 
 
-@contextlib.contextmanager
-def held_by_thread() -> Iterator[tuple[int, Ino]]:
+def held_by_thread() -> AbstractContextManager[tuple[int, Ino]]:
     """Make a namespace that one thread of a process lives in, and nobody else."""
-    command = [sys.executable, "-I", "-S", "-c", _THREAD]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        try:
-            yield process.pid, Ino(int(process.stdout.readline()))
-        finally:
-            process.kill()
+    return _holder(sys.executable, "-I", "-S", "-c", _THREAD)
 
 
-@contextlib.contextmanager
-def mounted_privately(path: Path) -> Iterator[tuple[int, Ino]]:
+def mounted_privately(path: Path) -> AbstractContextManager[tuple[int, Ino]]:
     """Mount a process-less namespace where only another mount namespace sees it."""
     path.touch()
     script = f"unshare --net={path} true; stat -c %i {path}; exec sleep infinity"
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+    return _holder("unshare", "--mount", "--propagation", "private", "sh", "-c", script)
+
+
+@contextlib.contextmanager
+def _holder(*command: str) -> Iterator[tuple[int, Ino]]:
+    """Run a command that prints an inode and waits; yield its pid and the inode."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:

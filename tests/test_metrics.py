@@ -11,9 +11,8 @@ from prometheus_client.exposition import generate_latest as text_format
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
 from exporter import metrics
-from exporter.metrics import METRICS, Renderer, family
+from exporter.metrics import METRICS, Families, Renderer, family
 from exporter.model import Namespace, Owner, Parcel, Reading
-from exporter.server import Families
 from exporter.values import DENIED, MISSING
 from tests.builders import (
     OTHER_UID,

@@ -286,3 +286,23 @@ def test_one_that_may_not_be_entered_is_named_better_all_the_same(node: Node) ->
 
     assert owner
     assert owner.kind == "container"
+
+
+def test_nothing_that_was_read_of_a_parent_outlives_the_pass(node: Node) -> None:
+    """Its pid may be another's by the next."""
+    first = node.fake.process(10, netns=SPOT, cgroup=DOCKER)
+    node.owner()
+    first.rename(node.fake.root / "ended")
+    node.fake.process(21, netns=HOST_INO, cgroup=SERVICE)
+    joined = b"0::/docker/" + b"b2" * 32 + b"\n"
+    node.fake.process(11, netns=SPOT, cgroup=joined, parent=21)
+    node.fake.process(12, netns=OTHER, cgroup=DOCKER)
+    node.add(OTHER, cookie=8)
+    assert node.owner(OTHER)
+
+    third = b"0::/docker/" + b"c3" * 32 + b"\n"
+    node.cgroup(21, third)
+    node.fake.process(30, netns=999, cgroup=third, parent=21)
+    node.add(Ino(999), cookie=9)
+
+    assert node.owner(Ino(999)) is None, "a visitor was taken for the main one"
