@@ -15,8 +15,9 @@ from typing import Any, NoReturn
 import msgspec
 
 from exporter import __version__, config, logs
+from exporter.asking import Asking
 from exporter.catalog import UnknownSysctlError
-from exporter.collect import Collector
+from exporter.collect import GRACE_SECONDS, Collector
 from exporter.config import Config, ConfigError
 from exporter.model import Parcel, Problem
 
@@ -25,6 +26,9 @@ PROG = "netns-sysctl-exporter"
 IDLE_SECONDS = 15.0
 """How often to look anyway while nobody scrapes, so that a dead namespace's files
 are given back and the recheck keeps its cadence."""
+
+FIRST_ANSWER_SECONDS = 3.0
+"""How long a start waits for a runtime's first answer; no scrape ever does."""
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -90,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--server-role"]:
         return _server_role(words[1:])
+    if words[:1] == ["--asking-role"]:
+        return _asking_role(words[1:])
     if not words or (words[0].startswith("-") and words[0] not in _ROOT_FLAGS):
         words.insert(0, "serve")
     arguments = _parse(words)
@@ -116,6 +122,25 @@ _CHOICES = {
     "log.format": config.LOG_FORMATS,
 }
 
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        message = f"{text!r} is not a number from 0 up"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+_VALUES: dict[str, dict[str, Any]] = {
+    "sysctls.max_fds": {"type": _natural, "metavar": "N"},
+    "path.procfs": {"metavar": "DIR"},
+    "path.rootfs": {"metavar": "DIR"},
+    "runtimes.docker": {"metavar": "URL"},
+    "runtimes.kubelet": {"metavar": "URL"},
+    "runtimes.kubelet_token_file": {"metavar": "FILE"},
+    "runtimes.kubelet_ca_file": {"metavar": "FILE"},
+    "runtimes.stale_after": {"type": _natural, "metavar": "SECONDS"},
+}
+
 _REPEATED = {"sysctls.include", "sysctls.exclude"}
 
 _HELP = {
@@ -125,6 +150,14 @@ _HELP = {
     "sysctls.max_fds": "sysctl files to hold open at most (default 65536)",
     "path.procfs": "where the node's proc is mounted (default /proc)",
     "path.rootfs": "where the node's root is mounted (default /)",
+    "runtimes.docker": "the Docker API to ask, or '' for never (default "
+    "unix:///run/docker.sock, below --path.rootfs)",
+    "runtimes.kubelet": "the kubelet to ask, as https://127.0.0.1:10250 (default none)",
+    "runtimes.kubelet_token_file": "the token for a kubelet with https",
+    "runtimes.kubelet_ca_file": "who vouches for its certificate (default the system)",
+    "runtimes.kubelet_insecure": "take any certificate from the kubelet",
+    "runtimes.stale_after": "seconds that an answer counts while its source is silent "
+    "(default 3600)",
     "log.level": "the least severe messages to log (default info)",
     "log.format": "how to log (default logfmt)",
 }
@@ -139,19 +172,12 @@ def _config_flags() -> argparse.ArgumentParser:
             options["choices"] = _CHOICES[key]
         elif key in _REPEATED:
             options |= {"action": "append", "metavar": "GLOB"}
-        elif key == "sysctls.max_fds":
-            options |= {"type": _natural, "metavar": "N"}
+        elif key == "runtimes.kubelet_insecure":
+            options |= {"action": "store_const", "const": True}
         else:
-            options["metavar"] = "DIR"
+            options |= _VALUES[key]
         flags.add_argument(f"--{key.replace('_', '-')}", **options)
     return flags
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        message = f"{text!r} is not a number from 0 up"
-        raise argparse.ArgumentTypeError(message)
-    return int(text)
 
 
 def _flags_given(arguments: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -176,8 +202,10 @@ def _check_paths(settings: Config) -> None:
 
 
 def _snapshot(settings: Config, form: str, output: str | None) -> int:
-    collector = Collector(settings, grace=0)
+    collector, asking = _collector(settings, grace=0)
     parcel = collector.parcel()
+    if asking.wait(FIRST_ANSWER_SECONDS):
+        parcel = collector.parcel()
     collector.close()
     ProblemLog().tell(parcel)
     body = msgspec.json.encode(parcel) + b"\n" if form == "json" else _prom(parcel)
@@ -230,10 +258,19 @@ def _write_at_once(path: str, body: bytes) -> None:
         raise
 
 
+def _collector(settings: Config, grace: float) -> tuple[Collector, Asking]:
+    asking = Asking(
+        settings.runtimes,
+        rootfs=settings.path.rootfs,
+        logs=(settings.log.level, settings.log.format),
+    )
+    return Collector(settings, asker=asking, grace=grace), asking
+
+
 def _serve(settings: Config) -> int:
     from exporter import privsep
 
-    collector = Collector(settings)
+    collector, asking = _collector(settings, GRACE_SECONDS)
     with contextlib.closing(_listen(settings.web.listen_address)) as listener:
         form = (settings.log.level, settings.log.format)
         pid, channel = privsep.start_server(form, listener)
@@ -243,7 +280,7 @@ def _serve(settings: Config) -> int:
         log.info(
             "serving on [%s]:%d" if ":" in host else "serving on %s:%d", host, port
         )
-        _answer(collector, channel)
+        _answer(collector, asking, channel)
     except privsep.PeerGoneError as error:
         log.error("ending: %s; what the server said is above", error)
         return EXIT_FAILURE
@@ -252,9 +289,10 @@ def _serve(settings: Config) -> int:
         return 0
     finally:
         _stop(pid)
+        asking.close()
 
 
-def _answer(collector: Collector, channel: socket.socket) -> NoReturn:
+def _answer(collector: Collector, asking: Asking, channel: socket.socket) -> NoReturn:
     """Answer the server for ever, and look around when it does not ask."""
     from exporter import privsep
 
@@ -271,6 +309,7 @@ def _answer(collector: Collector, channel: socket.socket) -> NoReturn:
             return b""
 
     snapshot()
+    asking.wait(FIRST_ANSWER_SECONDS)
     while True:
         if privsep.wait_readable(channel, IDLE_SECONDS):
             privsep.answer(channel, snapshot)
@@ -318,6 +357,18 @@ def _server_role(words: list[str]) -> int:
     server.rehearse()
     privsep.drop_privileges()
     server.serve(socket.socket(fileno=channel), socket.socket(fileno=listener))
+    return 0
+
+
+def _asking_role(words: list[str]) -> int:
+    """Be the process that asks runtimes: *words* are its fd, whom, and logging."""
+    from exporter import asking
+
+    fd, runtimes, level, form = words
+    logs.set_up(level, form)  # type: ignore[arg-type]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the collector ends us
+    settings = msgspec.json.decode(runtimes, type=config.Runtimes)
+    asking.serve(socket.socket(fileno=int(fd)), settings)
     return 0
 
 

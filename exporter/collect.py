@@ -39,6 +39,7 @@ from exporter.model import (
     Stats,
 )
 from exporter.naming import Namer
+from exporter.sources import Asker, Sources
 from exporter.values import DENIED, FAILED, readable
 
 RECHECK_SECONDS = 60.0
@@ -59,14 +60,15 @@ class Collector:
     """
     Reads a node, again and again, and pins nothing of it.
 
-    grace: seconds a namespace may wait for a better name; clock: monotonic
-    seconds.
+    asker: asks runtimes, in another process; grace: seconds a namespace may wait
+    for a better name; clock: monotonic seconds.
     """
 
     def __init__(
         self,
         config: Config,
         *,
+        asker: Asker | None = None,
         grace: float = GRACE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -92,10 +94,17 @@ class Collector:
         self._process = psutil.Process()
         self._next_recheck = clock()
         self._errors: Counter[str] = Counter()
+        self._sources = Sources(
+            self._procfs,
+            rootfs=config.path.rootfs,
+            asker=asker or Asker(),
+            stale_after=config.runtimes.stale_after,
+            clock=clock,
+        )
         self._namer = Namer(
             self._procfs,
             self._census,
-            rootfs=config.path.rootfs,
+            self._sources,
             grace=grace,
             clock=clock,
         )
@@ -142,6 +151,7 @@ class Collector:
             self._drop(known)
         self._shared.close()
         self._census.close()
+        self._sources.close()
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -350,6 +360,7 @@ class Collector:
             yield problems.not_entered(reason, count)
         if cut := self._census.cut_mountinfos:
             yield problems.mounts_not_read(cut)
+        yield from self._sources.problems()
         if self._visited and self._budget.held >= self._budget.limit:
             yield problems.fd_budget(self._visited, self._budget.limit)
 
@@ -364,6 +375,7 @@ class Collector:
             visited=self._visited,
             hidden={self._why_not("open"): self._hidden} if self._hidden else {},
             read_errors=dict(self._errors),
+            answered=self._sources.answered,
             stages=tuple(self._stages),
             cpu_seconds=times.user + times.system,
             resident_bytes=resident,

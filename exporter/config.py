@@ -22,6 +22,7 @@ PROFILES = get_args(Profile)
 LOG_LEVELS = get_args(LogLevel)
 LOG_FORMATS = get_args(LogFormat)
 
+_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _UNKNOWN = re.compile(r"unknown field `(.*?)`")
 
 
@@ -55,6 +56,25 @@ class Paths(Frozen, frozen=True, kw_only=True):
     rootfs: str = "/"
 
 
+class Runtimes(Frozen, frozen=True, kw_only=True):
+    """
+    Whom to ask besides reading files.
+
+    docker: the Docker API, "" for never; a unix socket's path is below
+    path.rootfs; kubelet: its address, "" for never, with
+    kubelet_token_file and kubelet_ca_file ("" for the system's authorities) where
+    it is https; kubelet_insecure: take any certificate; stale_after: seconds that
+    an answer counts while its source is silent.
+    """
+
+    docker: str = "unix:///run/docker.sock"
+    kubelet: str = ""
+    kubelet_token_file: str = f"{_SERVICE_ACCOUNT}/token"
+    kubelet_ca_file: str = ""
+    kubelet_insecure: bool = False
+    stale_after: Annotated[float, msgspec.Meta(ge=0)] = 3600.0
+
+
 class Web(Frozen, frozen=True, kw_only=True):
     """listen_address: host:port, :port for every address, or [v6]:port."""
 
@@ -73,6 +93,7 @@ class Config(Frozen, frozen=True, kw_only=True):
 
     sysctls: Sysctls = Sysctls()
     path: Paths = Paths()
+    runtimes: Runtimes = Runtimes()
     web: Web = Web()
     log: Log = Log()
 

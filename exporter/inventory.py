@@ -6,7 +6,12 @@ import msgspec
 
 from exporter.kernel.census import PrivateMount
 from exporter.kernel.sysctls import SysctlFiles
-from exporter.model import Namespace, NetnsId, Owner, State
+from exporter.model import Declared, Link, Namespace, NetnsId, Owner, State
+from exporter.runtimes.bundles import Key
+from exporter.runtimes.container import Container
+
+MAX_CONTAINERS = 64
+"""Of one namespace: what more of them declare is not kept."""
 
 
 class Witnesses(NamedTuple):
@@ -35,7 +40,18 @@ class Known:
         """Who was asked when it was last named; None: ask again."""
         self.company: Witnesses | None = None
         """Of one that may not be entered: who was there when last looked at."""
+        self.containers: dict[Key, Container | None] = {}
+        """Those that are or were in it, with their bundle, if one was found."""
+        self.declared: tuple[Declared, ...] = ()
+        self.links: tuple[Link, ...] = ()
         self.encoded: msgspec.Raw | None = None
+
+    def join(self, key: Key, bundle: Container | None) -> bool:
+        """Take a container in; return whether there is room for it."""
+        if key not in self.containers and len(self.containers) >= MAX_CONTAINERS:
+            return False
+        self.containers[key] = bundle or self.containers.get(key)
+        return True
 
     def namespace(self) -> Namespace:
         """Return it as the rest of the program sees it."""
@@ -48,6 +64,8 @@ class Known:
             state=state,
             reason=self.reason if self.owner else "",
             readings=self.files.readings() if self.files and self.owner else (),
+            declared=self.declared if self.owner else (),
+            links=self.links if self.owner else (),
         )
 
     def raw(self) -> msgspec.Raw:

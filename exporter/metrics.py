@@ -27,7 +27,7 @@ from exporter.model import (
     Sysctl,
     Unreadable,
 )
-from exporter.values import numbers
+from exporter.values import numbers, reading
 
 OWNER = ("namespace", "pod", "uid", "container", "netns")
 
@@ -79,8 +79,21 @@ NETNS_INFO = _gauge(
     "sandbox",
     "cookie",
     "container_id",
+    "compose_project",
+    "compose_service",
     "evidence",
     "comm",
+)
+DECLARED_VALUE = _gauge(
+    "netns_sysctl_declared_value",
+    "Value that was asked for when a container of this network namespace was made: by "
+    "its pod, its container, or the runtime itself (source), and in the joining "
+    "container named by `by`; the last to ask.",
+    *OWNER,
+    "sysctl",
+    "field",
+    "source",
+    "by",
 )
 HOST_VALUE = _gauge(
     "netns_sysctl_host_value",
@@ -132,6 +145,12 @@ PROBLEM = _gauge(
     "What keeps the exporter from the whole truth: how many things it concerns.",
     "problem",
 )
+ANSWERED = _gauge(
+    "netns_runtime_last_answer_timestamp_seconds",
+    "When a runtime that is asked last answered, in unix seconds: time() minus this is "
+    "the age of what is known from it.",
+    "runtime",
+)
 CPU = _counter(
     "netns_collector_cpu_seconds_total", "CPU time of the collector process."
 )
@@ -147,6 +166,7 @@ METRICS = (
     TEXT_INFO,
     DRIFT,
     NETNS_INFO,
+    DECLARED_VALUE,
     HOST_VALUE,
     SYSCTL_INFO,
     UNREADABLE,
@@ -158,12 +178,13 @@ METRICS = (
     FD_LIMIT,
     VALUES,
     PROBLEM,
+    ANSWERED,
     CPU,
     RESIDENT,
     BUILD_INFO,
 )
 
-RENDERED_HERE = (VALUE, TEXT_INFO, DRIFT, NETNS_INFO)
+RENDERED_HERE = (VALUE, TEXT_INFO, DRIFT, NETNS_INFO, DECLARED_VALUE)
 
 READ_ERROR_REASONS = ("denied", "failed", "malformed", "pass")
 
@@ -235,6 +256,7 @@ def render_namespace(
         text_samples(parcel, namespace.owner, readings),
         drift_samples(parcel.sysctls, namespace.owner, host, readings),
         [(info_labels(namespace), 1.0)] if named else [],
+        declared_samples(parcel.sysctls, namespace) if named else [],
     )
     pairs = zip(RENDERED_HERE, per_spec, strict=True)
     return Rendered(
@@ -265,9 +287,9 @@ def text_samples(
     pairs = [*zip(parcel.sysctls, readings, strict=False)]
     if owner.kind == "host":
         pairs += zip(parcel.shared, parcel.shared_readings, strict=True)
-    for sysctl, reading in pairs:
-        if sysctl.kind == "text" and not isinstance(reading, Unreadable):
-            yield {**labels, "sysctl": sysctl.name, "value": reading}, 1.0
+    for sysctl, text in pairs:
+        if sysctl.kind == "text" and not isinstance(text, Unreadable):
+            yield {**labels, "sysctl": sysctl.name, "value": text}, 1.0
 
 
 def drift_samples(
@@ -276,12 +298,31 @@ def drift_samples(
     host: Sequence[Reading],
     readings: Sequence[Reading],
 ) -> Iterator[Sample]:
-    """Yield how *readings* differ from the host's; nothing for the host itself."""
-    if owner.kind == "host" or not host or not readings:
+    """
+    Yield how *readings* differ from the host's; nothing for the host itself.
+
+    Nothing either where they are not what the owner's programs see.
+    """
+    if owner.kind == "host" or owner.sandbox or not host or not readings:
         return
     labels = owner_labels(owner)
     for found in findings(sysctls, host, readings):
         yield {**labels, "sysctl": found.sysctl, "field": found.field}, found.delta
+
+
+def declared_samples(
+    sysctls: Sequence[Sysctl], namespace: Namespace
+) -> Iterator[Sample]:
+    """Yield the last value that was declared of each sysctl, of those that are read."""
+    last = {one.sysctl: one for one in namespace.declared}
+    labels = owner_labels(namespace.owner)
+    for sysctl in sysctls:
+        if said := last.get(sysctl.name):
+            by = "" if said.container == namespace.owner.container else said.container
+            more = {"source": said.source, "by": by}
+            value = reading(sysctl, said.value.encode())
+            for name, field, number in _numbers([sysctl], [value]):
+                yield {**labels, "sysctl": name, "field": field, **more}, number
 
 
 def info_labels(namespace: Namespace) -> dict[str, str]:
@@ -294,6 +335,8 @@ def info_labels(namespace: Namespace) -> dict[str, str]:
         "sandbox": owner.sandbox,
         "cookie": "" if cookie is None else str(cookie),
         "container_id": owner.container_id,
+        "compose_project": owner.project,
+        "compose_service": owner.service,
         "evidence": owner.evidence,
         "comm": owner.comm,
     }
@@ -340,6 +383,8 @@ def _self_families(stats: Stats) -> Iterator[Metric]:
     yield family(FD_LIMIT, [({}, stats.fd_limit)])
     ways = (({"way": "bound"}, stats.bound), ({"way": "visit"}, stats.visited))
     yield family(VALUES, ways)
+    answered = (({"runtime": r}, at) for r, at in sorted(stats.answered.items()))
+    yield family(ANSWERED, answered)
     yield family(CPU, [({}, stats.cpu_seconds)])
     yield family(RESIDENT, [({}, stats.resident_bytes)])
 
@@ -375,10 +420,10 @@ def _counted(
 def _numbers(
     sysctls: Sequence[Sysctl], readings: Sequence[Reading]
 ) -> Iterator[tuple[str, str, int]]:
-    for sysctl, reading in zip(sysctls, readings, strict=False):
-        if sysctl.kind == "text" or isinstance(reading, Unreadable):
+    for sysctl, text in zip(sysctls, readings, strict=False):
+        if sysctl.kind == "text" or isinstance(text, Unreadable):
             continue
-        pairs = zip(sysctl.fields or ("",), numbers(reading), strict=True)
+        pairs = zip(sysctl.fields or ("",), numbers(text), strict=True)
         for field, number in pairs:
             yield sysctl.name, field, number
 

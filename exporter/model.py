@@ -18,6 +18,7 @@ SettableBy = Literal["pod", "pod-unsafe", "node", "none"]
 OwnerKind = Literal["host", "pod", "container", "unit", "named", "process"]
 State = Literal["read", "pending", "unreadable"]
 Reason = Literal["missing", "denied", "failed", "malformed"]
+DeclaredBy = Literal["pod", "container", "runtime"]
 
 
 class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,12 +72,36 @@ class NetnsId(Frozen, frozen=True, kw_only=True):
     first_seen: float
 
 
+class Declared(Frozen, frozen=True, kw_only=True):
+    """
+    A value that somebody asked for when a container was made.
+
+    source: the pod's specification, the container's, or what the runtime adds by
+    itself; container: whose, by name ("" for the pod's sandbox).
+    """
+
+    sysctl: str
+    value: str
+    source: DeclaredBy
+    container: str = ""
+
+
+class Link(Frozen, frozen=True, kw_only=True):
+    """An interface, rtnetlink(7): addresses are with prefix, as `ip` shows them."""
+
+    name: str
+    up: bool
+    addresses: tuple[str, ...] = ()
+
+
 class Owner(Frozen, frozen=True, kw_only=True):
     """
     Whose a namespace is; the five labels namespace..netns are unique on a node.
 
-    netns: empty for the owner's main namespace; evidence: what said so;
-    comm: name of the representative process (proc_pid_comm(5)).
+    netns: empty for the owner's main namespace; sandbox: what stands between its
+    programs and this kernel (gvisor, kata); project, service: Compose's;
+    evidence: what said so; comm: name of the representative process
+    (proc_pid_comm(5)).
     """
 
     kind: OwnerKind
@@ -88,6 +113,8 @@ class Owner(Frozen, frozen=True, kw_only=True):
     runtime: str = ""
     sandbox: str = ""
     container_id: str = ""
+    project: str = ""
+    service: str = ""
     evidence: str = ""
     comm: str = ""
 
@@ -97,6 +124,8 @@ class Namespace(Frozen, frozen=True, kw_only=True):
     One network namespace: who, whether it could be read, and what it said.
 
     readings follow Snapshot.sysctls; they are empty unless state is `read`.
+    declared: in the order in which it was applied, the last of a sysctl holds.
+    links: its interfaces, where they were asked for.
     """
 
     id: NetnsId
@@ -104,6 +133,8 @@ class Namespace(Frozen, frozen=True, kw_only=True):
     state: State
     reason: str = ""
     readings: tuple[Reading, ...] = ()
+    declared: tuple[Declared, ...] = ()
+    links: tuple[Link, ...] = ()
 
 
 class Problem(Frozen, frozen=True, kw_only=True):
@@ -134,7 +165,8 @@ class Stats(Frozen, frozen=True, kw_only=True):
     fds: bound sysctl files held now; fd_limit: how many it may hold; bound and
     visited: values of the last pass by the way they came; hidden: namespaces
     that only show as an inode nobody lets us follow, by reason; read_errors:
-    totals since start by reason; cpu_seconds and resident_bytes: of its process.
+    totals since start by reason; answered: when each runtime last answered, unix
+    seconds; cpu_seconds and resident_bytes: of its process.
     """
 
     fds: int
@@ -143,6 +175,7 @@ class Stats(Frozen, frozen=True, kw_only=True):
     visited: int
     hidden: dict[str, int]
     read_errors: dict[str, int]
+    answered: dict[str, float]
     stages: tuple[Stage, ...]
     cpu_seconds: float
     resident_bytes: int

@@ -5,20 +5,26 @@ Facts are read from processes that may be gone, or elsewhere, a moment later. A
 process counts only if it is still in the namespace after all was read of it.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
 
-from exporter import ownership
+from exporter import declared, ownership
 from exporter.inventory import Known, Witnesses
 from exporter.kernel.census import Census
-from exporter.kernel.procfs import Procfs
+from exporter.kernel.procfs import Procfs, Stat
 from exporter.model import Ino, NetnsId, Owner
-from exporter.runtimes import cgroup, podlogs
+from exporter.runtimes import cgroup
+from exporter.runtimes.bundles import Key
+from exporter.runtimes.container import Container
+from exporter.sources import Keeper, Sources, as_mounted
 
 _MAX_DEPTH = 64
 """How many generations of a container's processes to climb to its first."""
+
+_PROCESS_NETNS = re.compile(r"/proc/([0-9]+)/ns/net")
 
 _A = TypeVar("_A")
 _T = TypeVar("_T")
@@ -36,24 +42,30 @@ class Namer:
         self,
         procfs: Procfs,
         census: Census,
+        sources: Sources,
         *,
-        rootfs: str,
         grace: float,
         clock: Callable[[], float],
     ) -> None:
         self._procfs = procfs
         self._census = census
-        self._rootfs = rootfs
+        self._sources = sources
         self._grace = grace
         self._clock = clock
         self.failures = 0
         """Questions about a process that ended in an error other than refusal."""
-        self._pods: dict[str, ownership.PodName] = {}
+        self._containers: dict[Key, Container | None] = {}
+        self._home = ""  # until the next line has read where pid 1 is
+        first = self._group(1)
+        self._home = first.container_id if first else ""
         self._ancestors: dict[int, tuple[cgroup.CgroupPath | None, int]] = {}
 
     def settle(self, inventory: Mapping[Ino, Known], host: Ino) -> None:
         """Name what has no name yet, or a weaker one than the facts allow now."""
         self._ancestors.clear()
+        self._containers.clear()
+        self._sources.poll()
+        self._take_in(inventory)
         claims: dict[NetnsId, ownership.Claim] = {}
         by_id: dict[NetnsId, Known] = {}
         for ino, known in inventory.items():
@@ -100,11 +112,61 @@ class Namer:
             for group in groups
         )
 
+    def _take_in(self, inventory: Mapping[Ino, Known]) -> None:
+        """Let what the runtimes newly said count for the namespaces it is about."""
+        sources = self._sources
+        for key, bundle in sources.arrived:
+            if known := self._joined(inventory, bundle):
+                known.join(key, bundle)
+        if not sources.changed and not sources.pods_changed:
+            return
+        for known in inventory.values():
+            if known.owner is None or not self._is_final(known.owner):
+                known.witnesses = None
+            elif self._is_renamed(known.owner):
+                known.owner = known.witnesses = None
+            self._declare(known)
+
+    def _joined(
+        self, inventory: Mapping[Ino, Known], bundle: Container
+    ) -> Known | None:
+        """Return the known namespace that a container was told to join."""
+        if not bundle.sysctls or not bundle.netns_path:
+            return None
+        if process := _PROCESS_NETNS.fullmatch(bundle.netns_path):
+            pid = int(process[1])
+            stat = self._asked(self._procfs.stat, pid)
+            if stat is None or not self._procfs.was_there(stat, bundle.started):
+                return None
+            ino = self._asked(self._procfs.netns, pid)
+        else:
+            ino = self._census.mounted_at(as_mounted(bundle.netns_path))
+        return None if ino is None else inventory.get(ino)
+
+    def _is_final(self, owner: Owner) -> bool:
+        return ownership.is_final(owner, self._sources.awaited)
+
+    def _is_renamed(self, owner: Owner) -> bool:
+        if owner.kind != "container" or owner.container_id not in self._sources.changed:
+            return False
+        said = self._sources.merged(Key("", owner.container_id), None)
+        return bool(said and said.name and said.name != owner.container)
+
+    def _declare(self, known: Known) -> None:
+        """Say what all containers of a namespace declared in it."""
+        for key in list(known.containers):
+            for joined in self._sources.sharing(key):
+                known.join(joined, None)
+        containers = (self._sources.merged(*item) for item in known.containers.items())
+        said = declared.declared(filter(None, containers), self._sources.pod_sysctls)
+        if said != known.declared:
+            known.declared, known.encoded = said, None
+
     def _better_claim(
         self, ino: Ino, known: Known, host: Ino
     ) -> ownership.Claim | None:
         """Return a claim to a namespace that has no owner, or a lesser one."""
-        if known.owner and ownership.is_final(known.owner):
+        if known.owner and self._is_final(known.owner):
             return None
         said = self.witnesses(ino)
         if known.owner and said == known.witnesses:
@@ -112,10 +174,25 @@ class Namer:
         known.witnesses = said
         if ino == host:
             return ownership.claim(ownership.Facts(host=True), {})
-        claimed = self._claim(ino, said)
+        facts = self._gather(ino, said)
+        self._take_containers(known, facts)
+        claimed = ownership.claim(facts, self._pod_names(facts))
         if known.owner and not ownership.is_better(claimed, known.owner):
             return None
         return claimed
+
+    def _take_containers(self, known: Known, facts: ownership.Facts) -> None:
+        inside = [process for process in facts.processes if not process.visitor]
+        found = [(p.cgroup.within, p.container) for p in inside]
+        found.append(("", facts.container))
+        for scope, container in found:
+            if container is None:
+                continue
+            for name in (container.container_id, container.network_of):
+                key = Key(scope, name)
+                if name:
+                    known.join(key, self._sources.bundle(key))
+        self._declare(known)
 
     def witnesses(self, ino: Ino) -> Witnesses:
         """Return who can say, as last seen, whose *ino* is."""
@@ -127,8 +204,8 @@ class Namer:
             private_mounts=frozenset(census.private_mounts(ino)),
         )
 
-    def _claim(self, ino: Ino, said: Witnesses) -> ownership.Claim:
-        facts = ownership.Facts(
+    def _gather(self, ino: Ino, said: Witnesses) -> ownership.Facts:
+        return ownership.Facts(
             processes=self._facts(said.pids, ino),
             threads=tuple(
                 found
@@ -144,8 +221,9 @@ class Namer:
                 and self._asked(self._procfs.mount_namespace, mount.pid)
                 == mount.mount_namespace
             ),
+            container=self._sources.at_mounts(said.mounts),
+            awaited=self._sources.awaited,
         )
-        return ownership.claim(facts, self._pod_names(facts))
 
     def _facts(
         self, pids: Iterable[int], ino: Ino
@@ -163,25 +241,47 @@ class Namer:
         group = self._group(pid)
         if stat is None or group is None:
             return None
+        first, keeper = self._lineage(stat.parent, group)
+        home = self._asked(self._procfs.netns, first) if first else None
         return ownership.ProcessFacts(
             pid=pid,
             start_time=stat.start_time,
             comm=stat.comm,
             cgroup=group,
-            visitor=self._is_visitor(stat.parent, group, ino),
+            visitor=home not in {ino, None},
+            container=self._container(pid, stat, group, keeper),
         )
 
-    def _is_visitor(self, parent: int, group: cgroup.CgroupPath, ino: Ino) -> bool:
-        """Return whether the first process of its container is not in *ino*."""
+    def _container(
+        self, pid: int, stat: Stat, group: cgroup.CgroupPath, keeper: Keeper | None
+    ) -> Container | None:
         if not group.container_id:
-            return False
+            return self._sources.of_process(pid, stat.start_time)
+        key = Key(group.within, group.container_id)
+        if key not in self._containers:
+            self._containers[key] = self._sources.container(group, keeper)
+        return self._containers[key]
+
+    def _lineage(
+        self, parent: int, group: cgroup.CgroupPath
+    ) -> tuple[int, Keeper | None]:
+        """
+        Climb to the first process of a container, from a *parent* of one in it.
+
+        Return that process, 0 if *parent* is not in the container, and who keeps
+        the container. A helper with the container's id (conmon) is its keeper.
+        """
         first = 0
+        if not group.container_id:
+            return first, None
         for _ in range(_MAX_DEPTH):
             above, grandparent = self._ancestor(parent)
-            if above is None or above.container_id != group.container_id:
-                break
+            if above is None:
+                return first, None
+            if above.container_id != group.container_id or above.monitor:
+                return first, Keeper(parent, above)
             first, parent = parent, grandparent
-        return bool(first) and self._asked(self._procfs.netns, first) not in {ino, None}
+        return first, None
 
     def _ancestor(self, pid: int) -> tuple[cgroup.CgroupPath | None, int]:
         """Return the cgroup and the parent of *pid*, read once for all its children."""
@@ -193,7 +293,7 @@ class Namer:
 
     def _group(self, pid: int) -> cgroup.CgroupPath | None:
         text = self._asked(self._procfs.cgroup, pid)
-        return None if text is None else cgroup.parse(text)
+        return None if text is None else cgroup.parse(text).below(self._home)
 
     def _asked(self, question: Callable[[_A], _T | None], about: _A) -> _T | None:
         """Return the answer, None where there is none; failures are counted."""
@@ -205,10 +305,7 @@ class Namer:
             self.failures += 1
             return None
 
-    def _pod_names(self, facts: ownership.Facts) -> dict[str, ownership.PodName]:
+    def _pod_names(self, facts: ownership.Facts) -> Mapping[str, ownership.PodName]:
         everyone = [*facts.processes, *(p for _, p in facts.private_mounts)]
         uids = {p.cgroup.pod_uid for p in everyone if not p.cgroup.within} - {""}
-        if not uids <= self._pods.keys():
-            found = podlogs.read_pod_names(self._rootfs)
-            self._pods = {u: ownership.PodName(*name) for u, name in found.items()}
-        return self._pods
+        return self._sources.pod_names(uids)

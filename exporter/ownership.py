@@ -3,8 +3,9 @@ Whose a network namespace is: a pure judgement of facts.
 
 A claim is what the facts about one namespace say; `settle` turns the claims of
 a whole node into owners whose labels are unique. The first hit wins: the host;
-the container or pod in the cgroup of the oldest process; the name of a bind
-mount; the systemd unit; the process itself.
+the container for which a runtime made the bind mount; the container or pod in the
+cgroup of the oldest process; the name of a bind mount; the systemd unit; the process
+itself.
 
 A container chooses the names of its processes, of the cgroups below its own and
 of the mounts in its mount namespace. None of them can name another owner: the
@@ -26,6 +27,7 @@ import msgspec
 
 from exporter.model import Frozen, NetnsId, Owner, OwnerKind
 from exporter.runtimes.cgroup import CgroupPath
+from exporter.runtimes.container import Container
 from exporter.values import readable
 
 _DIGEST = re.compile(r"\A([0-9a-f]{12})[0-9a-f]{52}\Z")
@@ -38,17 +40,19 @@ containerd's CNI, CRI-O, podman.
 
 
 class PodName(NamedTuple):
-    """A pod as the kubelet names it."""
+    """A pod as the kubelet names it, and where it does."""
 
     namespace: str
     pod: str
+    evidence: str = "cgroup+log_directory"
 
 
 class ProcessFacts(Frozen, frozen=True, kw_only=True):
     """
     A process of a namespace; start_time in clock ticks since boot.
 
-    visitor: the first process of its container is in another namespace.
+    visitor: the first process of its container is in another namespace;
+    container: what a runtime says of its container, None if nothing.
     """
 
     pid: int
@@ -56,6 +60,7 @@ class ProcessFacts(Frozen, frozen=True, kw_only=True):
     comm: str
     cgroup: CgroupPath
     visitor: bool = False
+    container: Container | None = None
 
 
 class Facts(Frozen, frozen=True, kw_only=True):
@@ -64,7 +69,9 @@ class Facts(Frozen, frozen=True, kw_only=True):
 
     processes: those inside it; threads: those that only have a thread in it;
     mounts: its bind mounts that pid 1 sees; private_mounts: those that only other
-    mount namespaces see, each with a process of that mount namespace.
+    mount namespaces see, each with a process of that mount namespace;
+    container: the one that a runtime made one of *mounts* for; awaited: the
+    runtimes that may yet name a container.
     """
 
     host: bool = False
@@ -72,6 +79,8 @@ class Facts(Frozen, frozen=True, kw_only=True):
     threads: tuple[ProcessFacts, ...] = ()
     mounts: tuple[str, ...] = ()
     private_mounts: tuple[tuple[str, ProcessFacts], ...] = ()
+    container: Container | None = None
+    awaited: frozenset[str] = frozenset()
 
 
 class Claim(Frozen, frozen=True, kw_only=True):
@@ -115,9 +124,10 @@ def claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim:
         return Claim(owner=owner, complete=True)
     inside, passing = _by_age(facts.processes), _by_age(facts.threads)
     return (
-        _main_claim(inside, facts, pods)
+        _made_for(facts, inside)
+        or _main_claim(inside, facts, pods)
         or _mount_claim(facts, pods)
-        or _nested_claim([*inside, *passing], pods)
+        or _nested_claim([*inside, *passing], facts, pods)
         or _process_claim([*inside, *passing])
     )
 
@@ -144,21 +154,27 @@ def settle(
     return owners
 
 
-def is_final(owner: Owner) -> bool:
+def is_final(owner: Owner, awaited: frozenset[str] = frozenset()) -> bool:
     """
     Return whether no further fact could name *owner* better.
+
+    awaited: the runtimes that may yet name a container.
 
     A name that an operator gave is one: who enters `named/blue` later is there
     by that name. A sandbox that a runtime made waits for its container.
     """
     given = owner.kind == "named" and owner.evidence == "mount"
-    return given or owner.kind in {"host", "container"} or bool(owner.pod)
+    if owner.kind == "container":
+        return not _may_be_named(owner.runtime, awaited) or not _has_id_for_name(owner)
+    return given or owner.kind == "host" or bool(owner.pod)
 
 
 def is_better(claimed: Claim, owner: Owner) -> bool:
     """Return whether a claim has stronger evidence than *owner* was named by."""
     if claimed.owner.pod and not owner.pod:
         return True
+    if claimed.owner.kind == owner.kind == "container":
+        return _has_id_for_name(owner) and not _has_id_for_name(claimed.owner)
     return _STRENGTH.index(claimed.owner.kind) > _STRENGTH.index(owner.kind)
 
 
@@ -172,6 +188,19 @@ def cookie_name(netns: NetnsId) -> str:
     if netns.cookie is None:
         return f"seen/{netns.first_seen:.3f}"
     return f"cookie/{netns.cookie}"
+
+
+def short_id(container_id: str) -> str:
+    """Return a digest as `docker ps` shows it, and a name as it is."""
+    return _DIGEST.sub(r"\1", container_id)
+
+
+def _may_be_named(runtime: str, awaited: frozenset[str]) -> bool:
+    return bool(awaited) and (not runtime or runtime in awaited)
+
+
+def _has_id_for_name(owner: Owner) -> bool:
+    return owner.container == short_id(owner.container_id)
 
 
 def _names(netns: NetnsId, claimed: Claim) -> Iterable[str]:
@@ -194,7 +223,25 @@ def _by_age(processes: Iterable[ProcessFacts]) -> list[ProcessFacts]:
 
 def _contained(process: ProcessFacts) -> bool:
     group = process.cgroup
-    return bool(group.container_id or (group.pod_uid and not group.within))
+    return bool(
+        process.container or group.container_id or (group.pod_uid and not group.within)
+    )
+
+
+def _made_for(facts: Facts, inside: list[ProcessFacts]) -> Claim | None:
+    """Let a namespace that a runtime made for a container be that container's."""
+    made = facts.container
+    if made is None or not any(_SANDBOX_MOUNT.fullmatch(p) for p in facts.mounts):
+        return None
+    oldest = next(iter(inside), None)
+    return Claim(
+        owner=msgspec.structs.replace(
+            _owner(made, CgroupPath(), {}), comm=oldest.comm if oldest else ""
+        ),
+        alias=_alias(facts.mounts),
+        complete=True,
+        since=oldest.start_time if oldest else 0,
+    )
 
 
 def _main_claim(
@@ -204,44 +251,62 @@ def _main_claim(
     if first is None or not _contained(first):
         return None
     paths = [*facts.mounts, *(path for path, _ in facts.private_mounts)]
-    claimed = _container_claim(first, pods, _alias(paths))
+    claimed = _container_claim(first, facts, pods, _alias(paths))
     if first.cgroup.monitor:  # older than the container whose id it has
         return msgspec.structs.replace(claimed, complete=False, since=_NEVER)
     return claimed
 
 
 def _nested_claim(
-    processes: list[ProcessFacts], pods: Mapping[str, PodName]
+    processes: list[ProcessFacts], facts: Facts, pods: Mapping[str, PodName]
 ) -> Claim | None:
     """Let a namespace that a container made belong to it, never as its main one."""
     first = next(iter(processes), None)
     if first is None or not _contained(first):
         return None
-    claimed = _container_claim(first, pods, alias="")
+    claimed = _container_claim(first, facts, pods, alias="")
     return msgspec.structs.replace(claimed, main=False, complete=False)
 
 
 def _container_claim(
-    process: ProcessFacts, pods: Mapping[str, PodName], alias: str
+    process: ProcessFacts, facts: Facts, pods: Mapping[str, PodName], alias: str
 ) -> Claim:
     group = process.cgroup
-    uid = "" if group.within else group.pod_uid
-    named = pods.get(uid)
-    namespace, pod = named or ("", "")
-    owner = Owner(
-        kind="pod" if uid else "container",
-        namespace=namespace,
-        pod=pod,
-        uid=uid,
-        container="" if uid else _short(group.container_id),
-        netns=f"within/{_short(group.within)}" if group.within else "",
-        runtime=group.runtime,
-        container_id=group.container_id,
-        evidence="cgroup+log_directory" if named else "cgroup",
-        comm=process.comm,
+    said = process.container or Container(
+        runtime=group.runtime, container_id=group.container_id, evidence="cgroup"
     )
-    complete = named is not None or not uid
-    return Claim(owner=owner, alias=alias, complete=complete, since=process.start_time)
+    owner = msgspec.structs.replace(_owner(said, group, pods), comm=process.comm)
+    waits = _may_be_named(owner.runtime, facts.awaited) and _has_id_for_name(owner)
+    return Claim(
+        owner=owner,
+        alias=alias,
+        complete=bool(owner.pod) if owner.uid else not waits,
+        since=process.start_time,
+    )
+
+
+def _owner(
+    container: Container, group: CgroupPath, pods: Mapping[str, PodName]
+) -> Owner:
+    """Return whom a namespace of *container* belongs to; *group* is its cgroup."""
+    uid = container.uid or ("" if group.within else group.pod_uid)
+    said = PodName(container.namespace, container.pod, container.evidence)
+    named = said if said.pod else pods.get(uid, PodName("", "", container.evidence))
+    name = container.name or short_id(container.container_id)
+    return Owner(
+        kind="pod" if uid else "container",
+        namespace=named.namespace,
+        pod=named.pod,
+        uid=uid,
+        container="" if uid else name,
+        netns=f"within/{short_id(group.within)}" if group.within else "",
+        runtime=container.runtime or group.runtime,
+        sandbox=container.sandbox,
+        container_id=container.container_id,
+        project=container.project,
+        service=container.service,
+        evidence=named.evidence,
+    )
 
 
 def _mount_claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim | None:
@@ -249,7 +314,7 @@ def _mount_claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim | None:
         return _named_claim(facts.mounts)
     for path, process in facts.private_mounts:
         if _contained(process):
-            inner = _container_claim(process, pods, _alias([path]))
+            inner = _container_claim(process, facts, pods, _alias([path]))
             return msgspec.structs.replace(inner, main=False)
     if facts.private_mounts:
         return _named_claim([path for path, _ in facts.private_mounts])
@@ -261,11 +326,6 @@ def _named_claim(paths: Sequence[str]) -> Claim:
     evidence = "mount" if ours else "sandbox_mount"
     owner = Owner(kind="named", netns=_alias(ours or paths), evidence=evidence)
     return Claim(owner=owner, complete=bool(ours))
-
-
-def _short(container_id: str) -> str:
-    """Return a digest as `docker ps` shows it, and a name as it is."""
-    return _DIGEST.sub(r"\1", container_id)
 
 
 def _process_claim(processes: list[ProcessFacts]) -> Claim:

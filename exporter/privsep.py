@@ -1,10 +1,11 @@
 """
-The process boundary: a collector with privileges, a server without.
+The process boundary: a collector with privileges, and others without.
 
 The collector binds the port, starts the server (fork and exec, so that it
 inherits no memory) and then answers one fixed request: a byte, `S`, for a
 snapshot. It never reads from the network. The server drops every capability,
-and its user where it may, checks that it did, and speaks to the network.
+and its user where it may, checks that it did, and speaks to the network. A third
+process, which asks runtimes (asking.py), is started and drops in the same way.
 """
 
 import contextlib
@@ -50,13 +51,26 @@ def start_server(
     arguments: Iterable[str], listener: socket.socket
 ) -> tuple[int, socket.socket]:
     """Start the server process; return its pid and our end of the channel."""
+    return start_role("--server-role", [listener], arguments)
+
+
+def start_role(
+    role: str, inherited: Iterable[socket.socket], arguments: Iterable[str]
+) -> tuple[int, socket.socket]:
+    """
+    Start this program in another role; return its pid and our end of a channel.
+
+    Its first argument is its own fds, comma-separated: the channel's other end and
+    those of *inherited*.
+    """
     ours, theirs = socket.socketpair()
-    for inherited in (theirs, listener):
-        inherited.set_inheritable(True)
-    role = ["--server-role", f"{theirs.fileno()},{listener.fileno()}"]
-    command = [sys.executable, "-I", "-m", "exporter", *role, *arguments]
-    pid = os.posix_spawn(sys.executable, command, os.environ)
-    theirs.close()
+    with theirs:
+        handed = [theirs, *inherited]
+        for one in handed:
+            one.set_inheritable(True)
+        words = [role, ",".join(str(one.fileno()) for one in handed), *arguments]
+        command = [sys.executable, "-I", "-m", "exporter", *words]
+        pid = os.posix_spawn(sys.executable, command, os.environ)
     return pid, ours
 
 
@@ -166,9 +180,9 @@ def _unless_empty(reply: bytes) -> bytes:
     return reply
 
 
-def drop_privileges() -> None:
+def drop_privileges(*, keep_user: bool = False) -> None:
     """
-    Become nobody with no capability, for good.
+    Become nobody with no capability, for good; the user may be kept.
 
     A start that may not change its user (drop: ALL, or a user's own) keeps it,
     says so, and loses the capabilities all the same. Call it before there is a
@@ -176,12 +190,13 @@ def drop_privileges() -> None:
     """
     for capability in range(effective_capabilities().bit_length()):
         _drop_from_bounding_set(capability)
-    _become_nobody()
+    if not keep_user:
+        _become_nobody()
     drop_capabilities()
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     left, threads = effective_capabilities(), len(os.listdir("/proc/self/task"))
     if left or threads != 1:
-        message = f"the server has capabilities {left:x} and {threads} threads"
+        message = f"this process has capabilities {left:x} and {threads} threads"
         raise PermissionError(message)
 
 

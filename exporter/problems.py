@@ -59,3 +59,37 @@ def fd_budget(visited: int, limit: int) -> Problem:
         "fewer sysctls",
         count=visited,
     )
+
+
+def no_answer(source: str, error: str, detail: str) -> Problem:
+    """Return that a runtime did not say what it knows; *error* is Answer's."""
+    return Problem(
+        what=f"{source}_{error}",
+        detail=f"{source} {_ERRORS[error]}: {detail}",
+        remedy=f"{_SOURCE_REMEDIES[error]}; until then names that only {source} knows "
+        "are missing, and what it said before is kept for runtimes.stale_after",
+    )
+
+
+def bundles_not_read(count: int) -> Problem:
+    """Return that *count* containers' files were too many, too large or malformed."""
+    return Problem(
+        what="bundles_not_read",
+        detail=f"the files that a runtime keeps of {count} containers cannot be read",
+        remedy="give the exporter CAP_DAC_READ_SEARCH; --log.level=debug tells each",
+        count=count,
+    )
+
+
+_ERRORS = {
+    "silent": "does not answer",
+    "refused": "refuses to answer",
+    "malformed": "answers what is no answer",
+    "too_large": "answers more than is read",
+}
+_SOURCE_REMEDIES = {
+    "silent": "see whether it runs and what it waits for",
+    "refused": "give the exporter the right to ask",
+    "malformed": "see whether its address in `runtimes` is the right one",
+    "too_large": "see whether its address in `runtimes` is the right one",
+}

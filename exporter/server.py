@@ -191,6 +191,7 @@ _EMPTY = msgspec.json.encode(
             visited=0,
             hidden={},
             read_errors={},
+            answered={},
             stages=(),
             cpu_seconds=0.0,
             resident_bytes=0,

@@ -12,6 +12,9 @@ DENIED = Unreadable(unreadable="denied")
 FAILED = Unreadable(unreadable="failed")
 MALFORMED = Unreadable(unreadable="malformed")
 
+_LARGEST = (1 << 64) - 1
+"""Of what a kernel shows; a declared value may be anything."""
+
 
 def reading(sysctl: Sysctl, raw: bytes) -> Reading:
     r"""
@@ -33,13 +36,15 @@ def reading(sysctl: Sysctl, raw: bytes) -> Reading:
             case "text":
                 return text
             case "ranges":
-                return str(_count_ranges(text))
+                text = str(_count_ranges(text))
             case "cpumask":
-                return str(int(text.replace(",", ""), 16).bit_count())
-        count = len([int(word) for word in text.split(" ")])
+                text = str(int(text.replace(",", ""), 16).bit_count())
+        found = numbers(text)
     except ValueError:  # UnicodeDecodeError is one
         return MALFORMED
-    return text if count == (len(sysctl.fields) or 1) else MALFORMED
+    if len(found) != (len(sysctl.fields) or 1) or max(map(abs, found)) > _LARGEST:
+        return MALFORMED
+    return text
 
 
 def numbers(text: str) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import msgspec
 
 from exporter.model import (
     Class,
+    Declared,
     Ino,
     Kind,
     Namespace,
@@ -67,6 +68,8 @@ def an_owner(
     runtime: str = "containerd",
     sandbox: str = "",
     container_id: str = CONTAINER,
+    project: str = "",
+    service: str = "",
     evidence: str = "cgroup+log_directory",
     comm: str = "pause",
 ) -> Owner:
@@ -80,6 +83,8 @@ def an_owner(
         runtime=runtime,
         sandbox=sandbox,
         container_id=container_id,
+        project=project,
+        service=service,
         evidence=evidence,
         comm=comm,
     )
@@ -96,6 +101,7 @@ def a_namespace(
     state: State = "read",
     reason: str = "",
     readings: Iterable[Reading] = ("4096",),
+    declared: Iterable[Declared] = (),
 ) -> Namespace:
     return Namespace(
         id=netns or a_netns(),
@@ -103,6 +109,7 @@ def a_namespace(
         state=state,
         reason=reason,
         readings=tuple(readings) if state == "read" else (),
+        declared=tuple(declared),
     )
 
 
@@ -129,6 +136,7 @@ def some_stats(
     visited: int = 0,
     hidden: dict[str, int] | None = None,
     read_errors: dict[str, int] | None = None,
+    answered: dict[str, float] | None = None,
     stages: Iterable[Stage] = (
         Stage(name="discovery", success=True, seconds=0.25),
         Stage(name="reading", success=True, seconds=0.5),
@@ -143,6 +151,7 @@ def some_stats(
         visited=visited,
         hidden=hidden or {},
         read_errors=read_errors or {},
+        answered=answered or {},
         stages=tuple(stages),
         cpu_seconds=cpu_seconds,
         resident_bytes=resident_bytes,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
@@ -63,8 +64,13 @@ class Exporter(NamedTuple):
 
     @property
     def server_pid(self) -> int:
-        pid = self.process.pid
-        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        return self.child("--server-role")
+
+    def child(self, role: str) -> int:
+        """Return the pid of the process that the exporter started in a role."""
+        children = psutil.Process(self.process.pid).children()
+        (found,) = [child.pid for child in children if role in child.cmdline()]
+        return found
 
     def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
         named = {name.replace("_", "-"): text for name, text in headers.items()}

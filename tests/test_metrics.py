@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 
 from exporter import metrics
 from exporter.metrics import METRICS, Families, Renderer, family
-from exporter.model import Namespace, Owner, Parcel, Reading
+from exporter.model import Declared, Namespace, Owner, Parcel, Reading
 from exporter.values import DENIED, MISSING
 from tests.builders import (
     OTHER_UID,
@@ -234,6 +234,15 @@ HOSTILE = st.text(st.characters(codec="utf-8"), max_size=12)
 NUMBERS = st.integers(-(1 << 63), (1 << 64) - 1).map(str)
 
 
+DECLARED = st.builds(
+    Declared,
+    sysctl=st.sampled_from([*(one.name for one in SEVERAL), "net.not.read"]),
+    value=NUMBERS | HOSTILE | st.just("9" * 400) | st.just("1024 65000"),
+    source=st.sampled_from(["pod", "container", "runtime"]),
+    container=HOSTILE,
+)
+
+
 @st.composite
 def parcels(draw: st.DrawFn) -> Parcel:
     namespaces = [the_hosts_namespace(readings=draw(readings()))]
@@ -248,7 +257,12 @@ def parcels(draw: st.DrawFn) -> Parcel:
         )
         netns = a_netns(cookie)
         namespaces.append(
-            a_namespace(netns=netns, owner=owner, readings=draw(readings()))
+            a_namespace(
+                netns=netns,
+                owner=owner,
+                readings=draw(readings()),
+                declared=draw(st.lists(DECLARED, max_size=4)),
+            )
         )
     return a_parcel(*namespaces, sysctls=SEVERAL)
 
@@ -274,6 +288,7 @@ def by_prometheus_client(parcel: Parcel, rest: list[Metric]) -> Families:
         lambda n: metrics.text_samples(parcel, n.owner, n.readings),
         lambda n: metrics.drift_samples(parcel.sysctls, n.owner, host, n.readings),
         lambda n: iter([(metrics.info_labels(n), 1.0)]),
+        lambda n: metrics.declared_samples(parcel.sysctls, n),
     ]
     slow = [
         family(spec, [sample for n in decoded for sample in samples(n)])

@@ -12,15 +12,33 @@ from exporter.kernel.sysctls import FdBudget, Plan, SysctlFiles
 from exporter.model import Ino, Owner
 from exporter.naming import Namer
 from exporter.ownership import labels
+from exporter.runtimes.container import Answer
+from exporter.sources import Asker, Sources
 from tests.builders import CONTAINER, UID, a_netns
 from tests.fakeproc import HOST_INO, FakeProc
 from tests.kernel.test_census import Clock, WatchedCensus
 
 SPOT, OTHER = Ino(555), Ino(777)
 GRACE = 5.0
+STALE = 60.0
 POD = f"0::/kubepods/pod{UID}/{CONTAINER}\n".encode()
 DOCKER = f"0::/docker/{CONTAINER}\n".encode()
 SERVICE = b"0::/system.slice/containerd.service\n"
+
+
+class Told(Asker):
+    """Somebody who asks, and gives the answers that the test puts in."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.wanted = 0
+
+    def want(self) -> None:
+        self.wanted += 1
+
+    def take(self) -> list[Answer]:
+        answers, self.answers = self.answers, []
+        return answers
 
 
 class Node:
@@ -28,6 +46,7 @@ class Node:
 
     def __init__(self, fake: FakeProc, rootfs: Path) -> None:
         self.fake, self.rootfs, self.clock = fake, rootfs, Clock()
+        self.asker = Told()
         fake.process(1)
         self.use(fake.procfs)
         self.known: dict[Ino, Known] = {}
@@ -35,12 +54,15 @@ class Node:
 
     def use(self, procfs: Procfs) -> None:
         self.census: Census = WatchedCensus(procfs, "/")
-        self.namer = Namer(
+        self.sources = Sources(
             procfs,
-            self.census,
             rootfs=str(self.rootfs),
-            grace=GRACE,
+            asker=self.asker,
+            stale_after=STALE,
             clock=self.clock,
+        )
+        self.namer = Namer(
+            procfs, self.census, self.sources, grace=GRACE, clock=self.clock
         )
 
     def add(self, ino: Ino, cookie: int) -> None:

@@ -117,6 +117,13 @@ class Census:
         """Return where pid 1 sees *ino* mounted."""
         return self._init_mounts.get(ino, [])
 
+    def mounted_at(self, path: str) -> Ino | None:
+        """Return the namespace that pid 1 sees mounted at *path*."""
+        for ino, paths in self._init_mounts.items():
+            if path in paths:
+                return ino
+        return None
+
     def private_mounts(self, ino: Ino) -> list[PrivateMount]:
         """Return where *ino* is mounted that pid 1 does not see."""
         return self._other_mounts.get(ino, [])

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import select
+import time
 from typing import NewType
 
 import msgspec
@@ -109,10 +110,48 @@ class Procfs:
         text = self._read(f"{pid}/stat")
         return None if text is None else parse_stat(text)
 
+    def was_there(self, stat: Stat, moment: float) -> bool:
+        """Return whether a process had started by *moment*, in unix seconds."""
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        age = now - stat.start_time / os.sysconf("SC_CLK_TCK")
+        return time.time() - age < moment + 1  # both clocks are coarse
+
     def cgroup(self, pid: int) -> str | None:
         """Return the text of /proc/PID/cgroup, cgroups(7)."""
         text = self._read(f"{pid}/cgroup")
         return None if text is None else text.decode("utf-8", "backslashreplace")
+
+    def identity(self, pid: int) -> int | None:
+        """Return what tells a process from the next one with its pid; see processes."""
+        try:
+            return os.stat(f"{self.root}/{pid}").st_ino
+        except _GONE:
+            return None
+
+    def user(self, pid: int) -> int | None:
+        """Return the effective uid of *pid*, root's if it may not be dumped."""
+        try:
+            return os.stat(f"{self.root}/{pid}").st_uid
+        except _GONE:
+            return None
+
+    def directory(self, pid: int) -> str | None:
+        """Return the working directory of *pid*, as its own root shows it."""
+        return self._readlink(f"{pid}/cwd")
+
+    def command(self, pid: int) -> list[str]:
+        """Return the command line of *pid*, nothing if it is gone."""
+        text = self._read(f"{pid}/cmdline") or b""
+        return text.decode("utf-8", "backslashreplace").split("\0")[:-1]
+
+    def user_namespace(self, pid: int) -> str | None:
+        """Return the link text of /proc/PID/ns/user."""
+        return self._readlink(f"{pid}/ns/user")
+
+    def capabilities(self, pid: int) -> int | None:
+        """Return the effective capabilities of *pid*, in its user namespace."""
+        text = self._read(f"{pid}/status")
+        return None if text is None else parse_capabilities(text)
 
     def netns_mounts(self, pid: int, limit: int) -> tuple[list[NsMount], int]:
         """

@@ -16,6 +16,9 @@ SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 CAP_SYS_PTRACE = 19  # capability.h
 CAP_SYS_ADMIN = 21
+SYS_OPENAT2 = 437  # asm-generic/unistd.h: the same on every architecture
+RESOLVE_NO_MAGICLINKS = 0x02  # openat2.h
+RESOLVE_IN_ROOT = 0x10
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -37,6 +40,21 @@ def drop_capabilities() -> None:
     header = struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0)
     if _libc.capset(header, bytes(24)) < 0:
         _raise("capset")
+
+
+def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
+    """Return an fd of *path* below *directory*; openat2, section 2, Linux 5.6."""
+    how = struct.pack("=QQQ", flags, 0, resolve)
+    fd = _libc.syscall(
+        ctypes.c_long(SYS_OPENAT2),
+        ctypes.c_long(directory),
+        os.fsencode(path),
+        how,
+        ctypes.c_size_t(len(how)),
+    )
+    if fd < 0:
+        _raise("openat2")
+    return int(fd)
 
 
 def netns_cookie() -> int | None:

@@ -34,6 +34,20 @@ class CgroupPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     monitor: bool = False
     within: str = ""
 
+    def below(self, home: str) -> "CgroupPath":
+        """
+        Return the same as seen from within the container *home*, "" for none.
+
+        On a node that is a container itself (kind), it vouches for its pods.
+        """
+        if not home:
+            return self
+        if self.within == home:
+            return msgspec.structs.replace(self, within="")
+        if self.container_id == home and not self.within:
+            return CgroupPath()
+        return self
+
 
 def parse(text: str) -> CgroupPath:
     """

@@ -1,0 +1,118 @@
+"""
+Reading files below a root directory that somebody else may have arranged.
+
+A container runtime's files are found below the node's root, or below the root of
+a process. Symbolic links there are followed as that root's own programs would,
+and never out of it: openat2(2) with RESOLVE_IN_ROOT.
+"""
+
+import errno
+import os
+import stat
+from typing import NamedTuple
+
+from exporter.kernel.syscalls import (
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    openat2,
+)
+
+
+class Stamp(NamedTuple):
+    """What tells that a file or directory is still the one that was read."""
+
+    ino: int
+    mtime_ns: int
+    size: int
+
+
+class File(NamedTuple):
+    """A regular file's bytes, and when they were written, in unix seconds."""
+
+    body: bytes
+    written: float
+
+
+class Root:
+    """
+    A root directory: the node's, or /proc/PID/root.
+
+    owner: the only user whose files count, None for anybody's: what a user's
+    own runtime names must be the user's own.
+    Nothing is kept open between two calls: an open root would pin its mounts.
+    """
+
+    def __init__(self, path: str = "/", *, owner: int | None = None) -> None:
+        self.path = path
+        self._owner = owner
+
+    def stamp(self, path: str) -> Stamp | None:
+        """Return the stamp of *path*, None if it is not there."""
+        fd = self._open(path, os.O_PATH)
+        if fd is None:
+            return None
+        try:
+            return _stamp(os.fstat(fd))
+        finally:
+            os.close(fd)
+
+    def entries(self, path: str) -> set[tuple[str, int]]:
+        """Return (name, inode) of what is in a directory, nothing if it is not one."""
+        fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+        if fd is None:
+            return set()
+        try:
+            with os.scandir(fd) as found:
+                return {(entry.name, entry.inode()) for entry in found}
+        finally:
+            os.close(fd)
+
+    def read(self, path: str, limit: int) -> File | None:
+        """
+        Return a regular file of at most *limit* bytes, None if it is not there.
+
+        Else OSError: EFBIG; EINVAL for what is no regular file (a FIFO would make
+        us wait); EPERM for somebody else's.
+        """
+        fd = self._open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        if fd is None:
+            return None
+        try:
+            return _read(fd, limit, self._owner)
+        finally:
+            os.close(fd)
+
+    def _open(self, path: str, flags: int) -> int | None:
+        try:
+            return self._open_below(path, flags | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+            return None
+
+    def _open_below(self, path: str, flags: int) -> int:
+        if self.path == "/":  # nothing to get out of, and kernels before 5.6 can
+            return os.open(path, flags)
+        top = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+            return openat2(top, path, flags, resolve)
+        finally:
+            os.close(top)
+
+
+def _read(fd: int, limit: int, owner: int | None) -> File:
+    status = os.fstat(fd)
+    if owner not in {None, status.st_uid}:
+        raise OSError(errno.EPERM, f"of user {status.st_uid}, not {owner}")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    parts, left = [], limit + 1
+    while left and (part := os.read(fd, left)):
+        parts.append(part)
+        left -= len(part)
+    if not left:
+        raise OSError(errno.EFBIG, f"longer than {limit} bytes")
+    return File(b"".join(parts), status.st_mtime)
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return Stamp(status.st_ino, status.st_mtime_ns, status.st_size)

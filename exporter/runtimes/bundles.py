@@ -1,0 +1,221 @@
+"""
+The containers of a node by the files that their runtimes keep: no socket needed.
+
+A place is a directory with an entry for each container. Well-known ones are looked
+for; others are learned from the process that watches over a container. A place
+is listed again when it changed, and only what is new in it is read.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from exporter.kernel.rootfs import Root, Stamp
+from exporter.runtimes import containerd, libpod, runc
+from exporter.runtimes.container import Container
+from exporter.runtimes.oci import MalformedError
+
+Reader = Callable[[Root, str, str, int], Container | None]
+
+READERS: dict[str, Reader] = {
+    "containerd": containerd.read,
+    "libpod": libpod.read,
+    "runc": runc.read_runc,
+    "crun": runc.read_crun,
+}
+"""Every form of place, and what reads one container of it."""
+
+WELL_KNOWN = (
+    *(("libpod", storage) for storage in libpod.STORAGES),
+    ("runc", runc.RUNC_ROOT),
+    ("crun", runc.CRUN_ROOT),
+)
+
+
+class Limits(NamedTuple):
+    """How much of a place is read: entries, and bytes of one file."""
+
+    entries: int
+    file_bytes: int
+
+
+NODE_LIMITS = Limits(entries=8192, file_bytes=1 << 20)
+"""A real config.json has some 10 kB."""
+
+SCOPED_LIMITS = Limits(entries=256, file_bytes=1 << 16)
+"""Of a place that a container or a user arranges, and may change before each pass."""
+
+_SETTLED_NS = 1_000_000_000
+"""A directory that changed less long ago may change again with the same mtime."""
+
+log = logging.getLogger(__name__)
+
+
+class Key(NamedTuple):
+    """A container: scope is what its place is within, "" for the node itself."""
+
+    scope: str
+    container_id: str
+
+
+class Place(NamedTuple):
+    """
+    A directory of containers.
+
+    scope: what it is within, "" for the node itself; form: one of READERS.
+    """
+
+    scope: str
+    form: str
+    path: str
+
+
+class _Watched:
+    """A place, and what was read of it."""
+
+    def __init__(self, place: Place, root: Root, alive: Callable[[], bool]) -> None:
+        self.place = place
+        self.alive = alive
+        self.containers: dict[str, Container] = {}
+        self.failed: set[str] = set()
+        """Entries that could not be read, or were too many."""
+        self._limits = SCOPED_LIMITS if place.scope else NODE_LIMITS
+        self._root = root
+        self._stamp: Stamp | None = None
+        self._entries: set[tuple[str, int]] = set()
+
+    def poll(self) -> list[Container]:
+        """Take in what came and went; return what is new."""
+        stamp = self._root.stamp(self.place.path)
+        if stamp == self._stamp and (stamp or not self._entries):
+            return []
+        entries = self._root.entries(self.place.path) if stamp else set()
+        self._stamp = _if_settled(stamp)
+        for name, _ in self._entries - entries:
+            self.containers.pop(name, None)
+        self._entries = entries
+        new = sorted({name for name, _ in entries} - self.containers.keys())
+        room = max(0, self._limits.entries - len(self.containers))
+        self.failed = set(new[room:])
+        return [found for name in new[:room] if (found := self.read(name))]
+
+    def read(self, name: str) -> Container | None:
+        """Read one container, known or not."""
+        reader = READERS[self.place.form]
+        try:
+            limit = self._limits.file_bytes
+            found = reader(self._root, self.place.path, name, limit)
+        except (OSError, MalformedError) as error:
+            self.failed.add(name)
+            log.debug("%s/%s: %s", self.place.path, name, error)
+            return None
+        if found:
+            self.containers[name] = found
+        return found
+
+
+class Bundles:
+    """The containers of every place, as of the last poll."""
+
+    def __init__(self, rootfs: str) -> None:
+        self._root = Root(rootfs)
+        self._watched: dict[Place, _Watched] = {}
+        self._states: dict[str, Stamp | None] = {}
+        self._new: list[tuple[Key, Container]] = []
+        for form, path in WELL_KNOWN:
+            self._watch(Place("", form, path), self._root, _always)
+
+    def poll(self) -> list[tuple[Key, Container]]:
+        """Look what changed; return the containers that are new."""
+        self._find_containerd()
+        for place, watched in list(self._watched.items()):
+            self._poll(place, watched)
+        new, self._new = self._new, []
+        return new
+
+    def learn(self, place: Place, root: Root, alive: Callable[[], bool]) -> None:
+        """
+        Watch a place that a container's keeper shows, below *root*.
+
+        alive: whether *root*, which may be a process's, is still the same. The
+        node's own root is taken where it shows the same directory.
+        """
+        if not place.scope:
+            there = root.stamp(place.path)
+            if there and there == self._root.stamp(place.path):
+                root, alive = self._root, _always
+        self._watch(place, root, alive)
+        self._poll(place, self._watched[place])
+
+    def container(self, key: Key) -> Container | None:
+        """Return a container by its scope and id."""
+        for place, watched in self._watched.items():
+            if place.scope != key.scope:
+                continue
+            found = watched.containers.get(key.container_id)
+            if place.form == "libpod":  # rewritten at each start
+                found = watched.read(key.container_id)
+            if found:
+                return found
+        return None
+
+    def of_process(self, pid: int, start_time: int) -> Container | None:
+        """Return the node's container whose first process this is."""
+        for place, watched in self._watched.items():
+            if place.scope or place.form not in {"runc", "crun"}:
+                continue
+            for found in watched.containers.values():
+                if (found.pid, found.pid_start) == (pid, start_time):
+                    return found
+        return None
+
+    def all(self) -> Iterator[tuple[str, Container]]:
+        """Yield every container with its scope."""
+        for place, watched in self._watched.items():
+            for found in watched.containers.values():
+                yield place.scope, found
+
+    @property
+    def failures(self) -> int:
+        """Entries that could not be read when last looked at."""
+        return sum(len(watched.failed) for watched in self._watched.values())
+
+    def _watch(self, place: Place, root: Root, alive: Callable[[], bool]) -> None:
+        self._watched.setdefault(place, _Watched(place, root, alive))
+
+    def _poll(self, place: Place, watched: _Watched) -> None:
+        try:
+            new = watched.poll()
+        except OSError as error:
+            watched.failed.add("")
+            log.debug("%s: %s", place.path, error)
+            return
+        if not watched.alive():  # another process has its pid
+            del self._watched[place]
+            return
+        self._new += [(Key(place.scope, found.container_id), found) for found in new]
+
+    def _find_containerd(self) -> None:
+        for state in containerd.STATES:
+            tasks = f"{state}{containerd.TASKS}"
+            try:
+                stamp = self._root.stamp(tasks)
+                if stamp == self._states.get(state):
+                    continue
+                self._states[state] = _if_settled(stamp)
+                for namespace, _ in self._root.entries(tasks):
+                    place = Place("", "containerd", f"{tasks}{namespace}")
+                    self._watch(place, self._root, _always)
+            except OSError as error:
+                log.debug("%s: %s", tasks, error)
+
+
+def _if_settled(stamp: Stamp | None) -> Stamp | None:
+    if stamp is None or time.time_ns() - stamp.mtime_ns < _SETTLED_NS:
+        return None
+    return stamp
+
+
+def _always() -> bool:
+    return True

@@ -1,0 +1,508 @@
+"""
+What Docker says of its containers: one list an ask, one inspect a container's life.
+
+Engine API: https://docs.docker.com/reference/api/engine/. Paths carry no version,
+so that the engine answers in its own: an old one lacks the new versions, a new one
+has dropped the old. The SDK lends its unix socket transport only: its client
+would read ~/.docker/config.json and hold the registry passwords in it.
+
+The libraries are imported when asked for: who never asks does not pay for them.
+"""
+
+import contextlib
+import json
+import os
+import re
+import ssl
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from exporter.runtimes.container import Answer, Container, Sandbox, dotted
+
+if TYPE_CHECKING:
+    from requests.adapters import HTTPAdapter
+    from requests.models import PreparedRequest
+
+T = TypeVar("T")
+
+SECONDS = 2.0
+"""How long a socket may keep silent. An ask as a whole has its caller's deadline."""
+
+_LIST_CAP = 32 << 20
+_INSPECT_CAP = 1 << 20
+_PIECE = 1 << 16
+_WORDS = 300
+_OK = 200
+_FORBIDDEN = (401, 403)
+
+_EVENTS = quote(
+    json.dumps({"type": ["container"], "event": ["start", "die", "rename", "destroy"]})
+)
+
+Word = Literal["absent", "silent", "refused", "malformed", "too_large"]
+
+_REMEDY: dict[Word, str] = {
+    "absent": "start Docker, or leave it out of --runtimes",
+    "silent": "see the engine's log: journalctl -u docker",
+    "refused": "give the exporter's user that socket (group docker), or let the proxy"
+    " before it pass GET /containers",
+    "malformed": "see that a Docker Engine answers there, and its log",
+    "too_large": "see who labels containers at such length",
+}
+
+
+class SourceError(Exception):
+    """A source gave no answer: a stable word, and what happened, for people."""
+
+    def __init__(self, word: Word, what: str) -> None:
+        super().__init__(what)
+        self.word = word
+
+
+class DockerGoneError(Exception):
+    """Nobody hands out Docker's events, or nobody answers at all."""
+
+
+class _Lenient(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """The part of an answer that we read. Go writes null for an empty map."""
+
+
+class _Endpoint(_Lenient, frozen=True, kw_only=True):
+    endpoint_id: str = msgspec.field(default="", name="EndpointID")
+
+
+class _Networks(_Lenient, frozen=True, kw_only=True):
+    networks: dict[str, _Endpoint | None] | None = None
+
+
+class Listed(_Lenient, frozen=True, kw_only=True):
+    """One container of GET /containers/json: what may change in its life."""
+
+    id: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    names: list[str] | None = None
+    labels: dict[str, str] | None = None
+    network_settings: _Networks | None = None
+
+
+class _State(_Lenient, frozen=True, kw_only=True):
+    started_at: str = ""
+
+
+class _HostConfig(_Lenient, frozen=True, kw_only=True):
+    network_mode: str = ""
+    runtime: str = ""
+    sysctls: dict[str, str] | None = None
+
+
+class _NetworkSettings(_Lenient, frozen=True, kw_only=True):
+    sandbox_key: str = ""
+
+
+class Inspected(_Lenient, frozen=True, kw_only=True):
+    """GET /containers/<id>/json: what stays as it is from start to stop."""
+
+    state: _State
+    host_config: _HostConfig
+    network_settings: _NetworkSettings
+
+
+_Life = tuple[str, ...]
+
+
+class Docker:
+    """
+    The containers that run on one engine, unix:///run/docker.sock or tcp://host:port.
+
+    Not for several threads at once.
+    """
+
+    def __init__(self, base_url: str, *, timeout: float = SECONDS) -> None:
+        self._base_url = _checked(base_url)
+        self._timeout = timeout
+        self._inspected: dict[_Life, Inspected] = {}
+
+    def ask(self) -> Answer:
+        """Return the running containers. A caller's TimeoutError passes through."""
+        try:
+            with _adapter(self._base_url, self._timeout) as adapter:
+                listed = parse_list(self._read(adapter, "/containers/json", _LIST_CAP))
+                left_out = self._inspect(adapter, listed)
+        except SourceError as failed:
+            detail = f"Docker at {self._base_url}: {failed}; {_REMEDY[failed.word]}"
+            return Answer(source="docker", error=failed.word, detail=detail)
+        found = (
+            parse_container(item, self._inspected[_life(item)])
+            for item in listed
+            if _life(item) in self._inspected
+        )
+        detail = _left_out(left_out, len(listed))
+        return Answer(source="docker", detail=detail, containers=tuple(found))
+
+    def _inspect(self, adapter: "HTTPAdapter", listed: list[Listed]) -> list[str]:
+        """Inspect who is new, forget who is gone, return what failed for one alone."""
+        lives = dict.fromkeys(_life(item) for item in listed)
+        self._inspected = {k: v for k, v in self._inspected.items() if k in lives}
+        left_out = []
+        for life in [it for it in lives if it not in self._inspected]:
+            path = f"/containers/{life[0]}/json"
+            try:
+                body = self._read(adapter, path, _INSPECT_CAP)
+                self._inspected[life] = parse_inspect(body)
+            except SourceError as failed:
+                if failed.word not in {"malformed", "too_large"}:
+                    raise  # it is the engine that does not answer
+                left_out.append(f"{path}: {failed}")
+        return left_out
+
+    def _read(self, adapter: "HTTPAdapter", path: str, cap: int) -> bytearray:
+        request = prepared(_http(self._base_url) + path)
+        return fetch(adapter, request, cap=cap, timeout=self._timeout)
+
+
+def parse_list(body: bytes | bytearray) -> list[Listed]:
+    """Return the containers of a list; SourceError if it is none."""
+    return decoded(body, list[Listed])
+
+
+def parse_inspect(body: bytes | bytearray) -> Inspected:
+    """Return what an inspect says; SourceError if it is none."""
+    return decoded(body, Inspected)
+
+
+def parse_container(listed: Listed, inspected: Inspected) -> Container:
+    """Return what the two answers say together."""
+    labels = listed.labels or {}
+    name = own_name(listed.names or [])
+    pod = _pod(name, labels)
+    host = inspected.host_config
+    sysctls = {dotted(key): value for key, value in (host.sysctls or {}).items()}
+    return Container(
+        runtime="docker",
+        container_id=listed.id,
+        evidence="docker_api",
+        name=pod.container if pod else name,
+        namespace=pod.namespace if pod else "",
+        pod=pod.pod if pod else "",
+        uid=pod.uid if pod else "",
+        is_sandbox=bool(pod and pod.is_sandbox),
+        network_of=_network_of(host.network_mode, labels, pod),
+        sandbox=_sandbox(host.runtime),
+        netns_path=inspected.network_settings.sandbox_key,
+        project=labels.get("com.docker.compose.project", ""),
+        service=labels.get("com.docker.compose.service", ""),
+        sysctls=sysctls,
+        asked=sysctls,
+        started=unix_seconds(inspected.state.started_at),
+    )
+
+
+def own_name(names: list[str]) -> str:
+    """
+    Return a container's own name: the others are what links call it.
+
+    >>> own_name(["/web/db", "/postgres"])
+    'postgres'
+    """
+    own = (name[1:] for name in names if name.startswith("/") and name.count("/") == 1)
+    return next(own, "")
+
+
+_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+def unix_seconds(stamp: str) -> float:
+    """
+    Return an RFC 3339 time with nanoseconds as unix seconds, 0.0 for none.
+
+    >>> unix_seconds("2026-11-22T15:38:22.28223907Z")
+    1795361902.282239
+    >>> unix_seconds("0001-01-01T00:00:00Z")  # Go's zero: it never started
+    0.0
+    """
+    try:
+        when: datetime = msgspec.convert(stamp, _Instant)
+    except msgspec.ValidationError:
+        return 0.0
+    return max(when.timestamp(), 0.0)
+
+
+class _Pod(NamedTuple):
+    """Whose a container is, by the labels of cri-dockerd and dockershim."""
+
+    namespace: str
+    pod: str
+    uid: str
+    container: str
+    is_sandbox: bool
+
+
+_POD_LABELS = tuple(f"io.kubernetes.pod.{it}" for it in ("namespace", "name", "uid"))
+_UID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}"
+_POD_NAME = re.compile(rf"k8s_([^_]+)_([^_]+)_([^_]+)_({_UID})_[0-9]+")
+_PAUSE = "POD"  # what both call the container of a pod's sandbox
+_ID = re.compile("[0-9a-f]{64}")
+
+
+def _pod(name: str, labels: dict[str, str]) -> _Pod | None:
+    namespace, pod, uid = (labels.get(label, "") for label in _POD_LABELS)
+    container = labels.get("io.kubernetes.container.name", "")
+    if not (namespace or pod or uid) and (match := _POD_NAME.fullmatch(name)):
+        container, pod, namespace, uid = match.groups()
+    if not (namespace and pod and uid):
+        return None
+    kind = labels.get("io.kubernetes.docker.type")
+    if kind == "podsandbox" or container == _PAUSE:
+        return _Pod(namespace, pod, uid, "", is_sandbox=True)
+    return _Pod(namespace, pod, uid, container, is_sandbox=False)
+
+
+def _network_of(mode: str, labels: dict[str, str], pod: _Pod | None) -> str:
+    """Return the id it joined: the engine's word, a pod's label if it has none."""
+    _, joined, target = mode.partition("container:")
+    if not joined and pod and not pod.is_sandbox:
+        target = labels.get("io.kubernetes.sandbox.id", "")
+    return target if _ID.fullmatch(target) else ""
+
+
+def _sandbox(runtime: str) -> Sandbox:
+    if "runsc" in runtime:
+        return "gvisor"
+    return "kata" if "kata" in runtime else ""
+
+
+def _life(listed: Listed) -> _Life:
+    """
+    Return what changes when a container is started anew, as its netns does.
+
+    The list has no start time, but each start makes new endpoints: on a network,
+    on `none` and on `host`. Who joined another's network has no netns to go stale.
+    """
+    found = listed.network_settings or _Networks()
+    endpoints = (end.endpoint_id for end in (found.networks or {}).values() if end)
+    return (listed.id, *sorted(endpoints))
+
+
+def _left_out(failures: list[str], count: int) -> str:
+    if not failures:
+        return ""
+    return (
+        f"{len(failures)} of {count} containers left out, {failures[0]};"
+        " see docker inspect of it and the engine's log"
+    )
+
+
+def events(
+    base_url: str, changed: Callable[[], None], *, timeout: float = SECONDS
+) -> None:
+    """
+    Call *changed* whenever a container may have: a hint, the next ask has the truth.
+
+    Return when the stream ends; DockerGoneError when it cannot begin. An idle
+    stream may last for days: *timeout* is for the connection only.
+    """
+    url = f"{_http(_checked(base_url))}/events?filters={_EVENTS}"
+    with contextlib.ExitStack() as stack:
+        try:
+            adapter = stack.enter_context(_adapter(base_url, timeout))
+            answering = _answering(adapter, prepared(url), timeout=(timeout, None))
+            pieces = stack.enter_context(answering)
+        except SourceError as failed:
+            raise DockerGoneError(
+                f"no events from Docker at {base_url}: {failed}; {_REMEDY[failed.word]}"
+            ) from failed
+        with contextlib.suppress(SourceError):  # a stream that breaks has ended
+            for _ in pieces:
+                changed()
+
+
+def _checked(base_url: str) -> str:
+    """Return *base_url*; ValueError when it is no address of an engine."""
+    try:
+        parts = urlsplit(base_url)
+        tcp = parts.scheme == "tcp" and parts.hostname and parts.port
+    except ValueError:  # a port that is no number, a bracket that never closes
+        tcp = None
+    if tcp and not (parts.path.strip("/") or parts.query or parts.username):
+        return base_url.rstrip("/")
+    if base_url.startswith("unix:///"):
+        return base_url
+    raise ValueError(
+        f"{base_url!r} is not where a Docker Engine can be:"
+        " write unix:///run/docker.sock or tcp://host:port"
+    )
+
+
+def _http(base_url: str) -> str:
+    """Return the address for requests, which knows unix sockets by another scheme."""
+    if base_url.startswith("unix:"):
+        return "http+docker://localhost"
+    return base_url.replace("tcp:", "http:", 1)
+
+
+@contextlib.contextmanager
+def _adapter(base_url: str, timeout: float) -> Iterator["HTTPAdapter"]:
+    """Give requests' way to *base_url*, and close its connections in the end."""
+    path = base_url.removeprefix("unix://")
+    if path == base_url:
+        adapter = _tcp_adapter()
+    elif _exists(path):
+        adapter = _unix_adapter(path, timeout)
+    else:
+        raise SourceError("absent", "no such socket")
+    with contextlib.closing(adapter):
+        yield adapter
+
+
+def _tcp_adapter() -> "HTTPAdapter":
+    from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+    return HTTPAdapter()
+
+
+def _unix_adapter(path: str, timeout: float) -> "HTTPAdapter":
+    from docker.transport import UnixHTTPAdapter  # noqa: PLC0415
+
+    # The type says int; a socket takes any number of seconds.
+    return UnixHTTPAdapter(f"http+unix://{path}", timeout)  # type: ignore[arg-type]
+
+
+def _exists(path: str) -> bool:
+    """Tell before the libraries load: most nodes have no Docker."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    except PermissionError:  # connecting will say so
+        return True
+    return True
+
+
+# What every source over HTTP needs. An adapter, not a Session: it follows no
+# redirect (a Session reads a redirect's body whole even when told not to), keeps no
+# cookie, and asks neither the environment nor ~/.netrc for proxies and passwords.
+
+
+def prepared(url: str, headers: dict[str, str] | None = None) -> "PreparedRequest":
+    """Return a GET that wants no compression: a small body could unpack to a huge."""
+    import requests  # noqa: PLC0415
+
+    known = {"User-Agent": "netns-sysctl-exporter", "Accept-Encoding": "identity"}
+    with _explained():
+        return requests.Request("GET", url, headers=known | (headers or {})).prepare()
+
+
+def fetch(
+    adapter: "HTTPAdapter",
+    request: "PreparedRequest",
+    *,
+    cap: int,
+    timeout: float,
+    verify: bool | str = True,
+) -> bytearray:
+    """Return the body of a 200, at most *cap* bytes; SourceError for all else."""
+    body = bytearray()
+    with _answering(adapter, request, timeout=timeout, verify=verify) as pieces:
+        for piece in pieces:
+            body += piece
+            if len(body) > cap:
+                raise SourceError("too_large", f"more than {cap >> 20} MiB")
+    return body
+
+
+def decoded(body: bytes | bytearray, kind: type[T]) -> T:
+    """
+    Return the JSON of *body* as *kind*; SourceError if it is not that.
+
+    msgspec refuses half a surrogate pair, so the text can always be encoded.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SourceError("malformed", str(error)) from error
+    except RecursionError as error:
+        raise SourceError("malformed", "JSON nested too deeply") from error
+
+
+@contextlib.contextmanager
+def _answering(
+    adapter: "HTTPAdapter",
+    request: "PreparedRequest",
+    *,
+    timeout: float | tuple[float, None],
+    verify: bool | str = True,
+) -> Iterator[Iterator[bytes]]:
+    """Give the body of a 200 in the pieces it comes in; SourceError for all else."""
+    with _explained():
+        response = adapter.send(request, stream=True, timeout=timeout, verify=verify)
+    with contextlib.closing(response):
+        if response.status_code != _OK:
+            word: Word = (
+                "refused" if response.status_code in _FORBIDDEN else "malformed"
+            )
+            raise SourceError(word, f"HTTP {response.status_code}")
+        yield _pieces(response.raw.read1)
+
+
+def _pieces(read1: Callable[[int], bytes]) -> Iterator[bytes]:
+    # Not Response.iter_content: it waits for a whole piece, and urllib3 reads a
+    # chunk's header line of any length.
+    while True:
+        with _explained():
+            piece = read1(_PIECE)
+        if not piece:
+            return
+        yield piece
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what the libraries raise into SourceError."""
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    outer = sys.exception()  # what our caller is just handling explains nothing
+    try:
+        yield
+    except (OSError, HTTPError) as error:  # requests' errors are OSErrors
+        chain = list(_chain(error, outer))
+        for cause in chain:
+            if isinstance(cause, TimeoutError) and not _is_sockets(cause):
+                raise cause from None
+        what = f"{type(chain[-1]).__name__}: {chain[-1]}"
+        raise SourceError(_word(chain), what[:_WORDS]) from error
+
+
+def _chain(
+    error: BaseException, outer: BaseException | None
+) -> Iterator[BaseException]:
+    seen = [outer]  # an error that is raised again may be its own context
+    link: BaseException | None = error
+    while link is not None and link not in seen:
+        seen.append(link)
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _is_sockets(error: TimeoutError) -> bool:
+    """
+    Tell a socket's timeout from one that a signal handler raises, the deadline.
+
+    To the libraries they are the same, and they wrap both. Taking one for the other
+    is harmless: the caller is told `silent` by one of us either way.
+    """
+    return type(error) is TimeoutError and (
+        error.errno is not None or "timed out" in str(error)
+    )
+
+
+def _word(chain: list[BaseException]) -> Word:
+    if any(isinstance(cause, PermissionError | ssl.SSLError) for cause in chain):
+        return "refused"
+    if any(isinstance(cause, FileNotFoundError) for cause in chain):
+        return "absent"
+    # What the kernel reports is an OSError; the rest is what a parser thought of it.
+    return "silent" if isinstance(chain[-1], OSError) else "malformed"

@@ -1,0 +1,194 @@
+"""
+What the kubelet says of its pods: GET /pods, on its port 10250 or read-only 10255.
+
+The only source of the sysctls that a pod's author asked for, and of pods before
+their sandbox is up. The API server's rights apply: nodes/proxy, or nodes/pods where
+KubeletFineGrainedAuthz is on.
+"""
+
+import contextlib
+import os
+import re
+import ssl
+
+import msgspec
+
+from exporter.runtimes.container import Answer, Pod, dotted
+from exporter.runtimes.docker import (
+    SECONDS,
+    SourceError,
+    Word,
+    decoded,
+    fetch,
+    prepared,
+)
+
+_CAP = 64 << 20
+_TOKEN_CAP = 1 << 16
+_TOKEN = re.compile(rb"[!-~]+")
+_HASH = re.compile("[0-9a-f]{32}")
+
+
+class _Metadata(msgspec.Struct, frozen=True, kw_only=True):
+    uid: str
+    name: str
+    namespace: str
+    annotations: dict[str, str] | None = None
+
+
+class _Sysctl(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    value: str
+
+
+class _SecurityContext(msgspec.Struct, frozen=True, kw_only=True):
+    sysctls: list[_Sysctl] | None = None
+
+
+class _Spec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    host_network: bool | None = None
+    security_context: _SecurityContext | None = None
+
+
+class _Item(msgspec.Struct, frozen=True, kw_only=True):
+    metadata: _Metadata
+    spec: _Spec
+
+
+class _PodList(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[_Item] | None  # null for none
+
+
+class Kubelet:
+    """
+    One kubelet, by its URL: https://127.0.0.1:10250 or http://127.0.0.1:10255.
+
+    token_file: a service account's, read at each ask since it rotates, sent over
+    https only; ca_file: who signed the kubelet's certificate, "" for the system's
+    authorities; insecure: whoever has the address may be the kubelet.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token_file: str = "",
+        ca_file: str = "",
+        *,
+        insecure: bool = False,
+        timeout: float = SECONDS,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._https = self._url.startswith("https://")
+        if not (self._https or self._url.startswith("http://")):
+            raise ValueError(
+                f"{url!r} is no kubelet's address: write https://127.0.0.1:10250"
+            )
+        self._token_file = token_file
+        self._ca_file = ca_file
+        self._insecure = insecure
+        self._timeout = timeout
+
+    def ask(self) -> Answer:
+        """Return the node's pods. A caller's TimeoutError passes through."""
+        try:
+            return Answer(source="kubelet", pods=parse_pods(self._read()))
+        except SourceError as failed:
+            # Who configured a kubelet expects one: its absence is not normal.
+            word = "silent" if failed.word == "absent" else failed.word
+            detail = f"kubelet at {self._url}: {failed}; {self._remedy(word)}"
+            return Answer(source="kubelet", error=word, detail=detail)
+
+    def _read(self) -> bytearray:
+        from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+        headers = {}
+        if self._https and self._token_file:
+            token = parse_token(_read_token(self._token_file), self._token_file)
+            headers["Authorization"] = f"Bearer {token}"
+        request = prepared(f"{self._url}/pods", headers)
+        verify = self._verify()
+        # A new adapter each time: the authority's file may have been renewed.
+        with contextlib.closing(HTTPAdapter()) as adapter:
+            return fetch(
+                adapter, request, cap=_CAP, timeout=self._timeout, verify=verify
+            )
+
+    def _verify(self) -> bool | str:
+        """Return requests' `verify`: a file or directory of authorities, or False."""
+        if not self._https:
+            return True
+        if self._insecure:
+            import urllib3  # noqa: PLC0415
+
+            # Who wrote `insecure` knows; a warning at each ask would be noise.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+            return False
+        system = ssl.get_default_verify_paths()  # requests would ask certifi
+        path = self._ca_file or system.cafile or system.capath or ""
+        if not os.path.exists(path):
+            raise SourceError("refused", f"no certificate authorities at {path!r}")
+        return path
+
+    def _remedy(self, word: Word) -> str:
+        if word == "refused":
+            return (
+                f"the token in {self._token_file or '(no token_file)'!r} needs get on"
+                " nodes/proxy, and"
+                f" {self._ca_file or 'the system (no ca_file)'!r} must hold the"
+                " authority of the kubelet's certificate: see token_file, ca_file and"
+                " insecure in --runtimes"
+            )
+        if word == "silent":
+            return "see that the kubelet runs and that the address in --runtimes is its"
+        return "see that the address in --runtimes is a kubelet's, https or http"
+
+
+def _read_token(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_TOKEN_CAP)
+    except TimeoutError:  # the caller's deadline is an OSError too
+        raise
+    except OSError as error:
+        raise SourceError("refused", f"token_file {path}: {error.strerror}") from error
+
+
+def parse_token(text: bytes, path: str) -> str:
+    r"""
+    Return the token of a token file; SourceError, naming *path*, if there is none.
+
+    >>> parse_token(b"eyJh.eyJp.c2ln\n", "/token")
+    'eyJh.eyJp.c2ln'
+    """
+    token = text.strip()
+    if not _TOKEN.fullmatch(token):
+        raise SourceError("refused", f"token_file {path} holds no token")
+    return token.decode("ascii")
+
+
+def parse_pods(body: bytes | bytearray) -> tuple[Pod, ...]:
+    """
+    Return the pods of a PodList; SourceError if it is none.
+
+    A static pod is there under both names: its cgroups carry the hash of its
+    manifest, its mirror's uid is the API server's. Anybody may write that
+    annotation, so it never takes a uid that a pod has.
+    """
+    items = decoded(body, _PodList).items or []
+    pods = {item.metadata.uid: _pod(item, item.metadata.uid) for item in items}
+    for item in items:
+        static = (item.metadata.annotations or {}).get("kubernetes.io/config.hash", "")
+        if _HASH.fullmatch(static):
+            pods.setdefault(static, _pod(item, static))
+    return tuple(pods.values())
+
+
+def _pod(item: _Item, uid: str) -> Pod:
+    context = item.spec.security_context or _SecurityContext()
+    return Pod(
+        uid=uid,
+        namespace=item.metadata.namespace,
+        name=item.metadata.name,
+        host_network=bool(item.spec.host_network),
+        sysctls={dotted(entry.name): entry.value for entry in context.sysctls or []},
+    )

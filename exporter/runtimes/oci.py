@@ -1,0 +1,142 @@
+"""
+What an OCI bundle's config.json says of its container: a pure parser.
+
+The form is the OCI runtime specification's (config.md, config-linux.md). The
+annotations are each runtime's own: containerd's CRI plug-in, CRI-O, podman and
+nerdctl write who the container is; Docker writes nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from exporter.model import Frozen
+from exporter.runtimes.container import Container, Sandbox, dotted
+
+
+class MalformedError(ValueError):
+    """A file that a runtime wrote is not what its specification says."""
+
+
+class _Namespace(msgspec.Struct):
+    type: str = ""
+    path: str | None = None
+
+
+class _Linux(msgspec.Struct):
+    namespaces: list[_Namespace] | None = None
+    sysctl: dict[str, str] | None = None
+
+
+class _Spec(msgspec.Struct):
+    hostname: str | None = None
+    annotations: dict[str, str] | None = None
+    linux: _Linux | None = None
+
+
+class Spec(Frozen, frozen=True, kw_only=True):
+    """
+    The part of config.json that tells whose a container is.
+
+    network: None without a network namespace (the host's), "" for a new one,
+    else the path of the one to join.
+    """
+
+    hostname: str
+    annotations: dict[str, str]
+    sysctls: dict[str, str]
+    network: str | None
+
+
+_CRI = "io.kubernetes.cri."
+_CRIO = "io.kubernetes.cri-o."
+_POD = "io.kubernetes.pod."
+_COMPOSE = "com.docker.compose."
+_HANDLERS = ("io.containerd.cri.runtime-handler", f"{_CRIO}RuntimeHandler")
+
+
+def parse(text: bytes) -> Spec:
+    """Return what config.json says; MalformedError if it is none."""
+    try:
+        found = msgspec.json.decode(text, type=_Spec)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedError(f"config.json: {error}") from error
+    linux = found.linux or _Linux()
+    networks = [n.path or "" for n in linux.namespaces or () if n.type == "network"]
+    return Spec(
+        hostname=found.hostname or "",
+        annotations=found.annotations or {},
+        sysctls={dotted(name): value for name, value in (linux.sysctl or {}).items()},
+        network=networks[0] if networks else None,
+    )
+
+
+def container(
+    spec: Spec, container_id: str, *, runtime: str, shim: Iterable[str] = ()
+) -> Container:
+    """
+    Return the container of *spec*.
+
+    runtime: who made it, where the annotations do not say; shim: the names of
+    the programs that run it, which tell a sandboxed runtime.
+    """
+    said = {} if runtime == "docker" else spec.annotations  # there they are anybody's
+    manager = {"cri-o": "crio", "libpod": "podman"}.get(
+        said.get("io.container.manager", "")
+    )
+    plain = Container(
+        runtime=manager or runtime,
+        container_id=container_id,
+        evidence="oci_bundle",
+        netns_path=spec.network or "",
+        sandbox=sandbox([*shim, *(said.get(key, "") for key in _HANDLERS)]),
+        sysctls=spec.sysctls,
+    )
+    changes = {**_own_names(said), **_pod_names(said, container_id)}
+    return msgspec.structs.replace(plain, **changes)
+
+
+def sandbox(words: Iterable[str]) -> Sandbox:
+    """
+    Return the sandbox that runtime handlers or programs of these names make.
+
+    >>> sandbox(["/usr/bin/containerd-shim-kata-v2"])
+    'kata'
+    """
+    text = " ".join(word.rpartition("/")[2] for word in words).lower()
+    if "runsc" in text or "gvisor" in text:
+        return "gvisor"
+    return "kata" if "kata" in text else ""
+
+
+def _own_names(said: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "name": said.get("nerdctl/name", ""),
+        "project": said.get(f"{_COMPOSE}project", ""),
+        "service": said.get(f"{_COMPOSE}service", ""),
+    }
+
+
+def _pod_names(said: Mapping[str, str], container_id: str) -> dict[str, object]:
+    """Return the fields that make a container part of a Kubernetes pod, if it is."""
+    kind = said.get(f"{_CRI}container-type") or said.get(f"{_CRIO}ContainerType", "")
+    first = said.get(f"{_CRI}sandbox-id") or said.get(f"{_CRIO}SandboxID", "")
+    if not kind:
+        return {}
+    is_sandbox = kind == "sandbox"
+    network = {"network_of": "" if first == container_id else first}
+    if said.get("io.container.manager") == "libpod":  # a pod, but not Kubernetes's
+        return {**network, "is_sandbox": is_sandbox}
+    name = said.get(f"{_CRI}container-name") or said.get("io.kubernetes.container.name")
+    return {
+        **network,
+        "is_sandbox": is_sandbox,
+        "name": "" if is_sandbox else name or "",
+        "namespace": _first(said, f"{_CRI}sandbox-namespace", f"{_POD}namespace"),
+        "pod": _first(said, f"{_CRI}sandbox-name", f"{_POD}name"),
+        "uid": _first(said, f"{_CRI}sandbox-uid", f"{_POD}uid"),
+    }
+
+
+def _first(said: Mapping[str, str], *keys: str) -> str:
+    return next((said[key] for key in keys if said.get(key)), "")

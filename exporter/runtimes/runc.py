@@ -1,0 +1,118 @@
+"""
+What runc and crun write of the containers they run, whoever asked them to.
+
+runc: <root>/<id>/state.json (libcontainer's BaseState), crun: <root>/<id>/status; the
+root is /run/runc and /run/crun, below /run/user/UID for a user's own. Both name the
+first process, when it started, and the bundle.
+"""
+
+from typing import TypeVar
+
+import msgspec
+
+from exporter.kernel.rootfs import Root
+from exporter.runtimes import libpod, oci
+from exporter.runtimes.container import Container
+
+RUNC_ROOT = "/run/runc"
+CRUN_ROOT = "/run/crun"
+
+_T = TypeVar("_T")
+
+
+class _Config(msgspec.Struct):
+    labels: list[str] | None = None
+
+
+class _RuncState(msgspec.Struct):
+    init_process_pid: int = 0
+    init_process_start: int = 0
+    config: _Config = msgspec.field(default_factory=_Config)
+
+
+class _CrunStatus(msgspec.Struct, rename="kebab"):
+    pid: int = 0
+    process_start_time: int = 0
+    bundle: str = ""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """The first process of a container, when it started, and its bundle."""
+
+    pid: int
+    start_time: int
+    bundle: str
+
+
+def read_runc(root: Root, states: str, name: str, limit: int) -> Container | None:
+    """Return the container that runc runs by *name*, None if there is none."""
+    file = root.read(f"{states}/{name}/state.json", limit)
+    return (
+        _container(root, name, "runc", parse_runc(file.body), limit) if file else None
+    )
+
+
+def read_crun(root: Root, states: str, name: str, limit: int) -> Container | None:
+    """Return the container that crun runs by *name*, None if there is none."""
+    file = root.read(f"{states}/{name}/status", limit)
+    return (
+        _container(root, name, "crun", parse_crun(file.body), limit) if file else None
+    )
+
+
+def parse_runc(text: bytes) -> State:
+    """
+    Return what runc's state.json says.
+
+    >>> parse_runc(b'{"init_process_pid": 7, "config": {"labels": ["bundle=/b"]}}')
+    State(pid=7, start_time=0, bundle='/b')
+    """
+    found = _decoded(text, _RuncState)
+    labels = found.config.labels or []
+    bundles = [label[7:] for label in labels if label.startswith("bundle=")]
+    return State(
+        pid=found.init_process_pid,
+        start_time=found.init_process_start,
+        bundle=bundles[0] if bundles else "",
+    )
+
+
+def parse_crun(text: bytes) -> State:
+    """
+    Return what crun's status file says.
+
+    >>> parse_crun(b'{"pid": 7, "process-start-time": 9, "bundle": "/b"}')
+    State(pid=7, start_time=9, bundle='/b')
+    """
+    found = _decoded(text, _CrunStatus)
+    return State(
+        pid=found.pid, start_time=found.process_start_time, bundle=found.bundle
+    )
+
+
+def _container(
+    root: Root, name: str, runtime: str, state: State, limit: int
+) -> Container:
+    storage = libpod.storage_of_bundle(state.bundle)
+    found = libpod.read(root, storage, name, limit) if storage else None
+    found = found or _bare(root, name, runtime, state.bundle, limit)
+    return msgspec.structs.replace(found, pid=state.pid, pid_start=state.start_time)
+
+
+def _bare(root: Root, name: str, runtime: str, bundle: str, limit: int) -> Container:
+    """Return a container that nobody but runc or crun knows: its id is its name."""
+    config = root.read(f"{bundle}/config.json", limit) if bundle else None
+    spec = oci.parse(config.body if config else b"{}")
+    found = oci.container(spec, name, runtime=runtime)
+    return msgspec.structs.replace(
+        found,
+        name=found.name if found.uid else found.name or name,
+        started=config.written if config else 0.0,
+    )
+
+
+def _decoded(text: bytes, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise oci.MalformedError(str(error)) from error

@@ -1,0 +1,454 @@
+"""What the kubelet says of its pods, and what it takes to be told."""
+
+import contextlib
+import json
+import os
+import ssl
+import subprocess
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+
+from exporter.runtimes.container import Answer, Pod
+from exporter.runtimes.docker import SourceError
+from exporter.runtimes.kubelet import Kubelet, parse_pods, parse_token
+from tests.runtimes.test_docker import (
+    BODIES,
+    NOBODY,
+    QUICK,
+    Script,
+    Web,
+    alarm,
+    dribbling_body,
+    dribbling_head,
+    endless,
+    endless_redirect,
+    ok,
+    served,
+    silent,
+)
+
+UID = "0d137909-8596-495c-92b3-048a901457b2"
+MIRROR = "7260904b-bd08-e72e-4dff-95d9fccd2ee8"
+STATIC = "b53dfa9e2dc9b890f7fadb2770857b03"
+
+
+def item(
+    uid: str = UID,
+    name: str = "web-0",
+    namespace: str = "shop",
+    annotations: dict[str, str] | None = None,
+    **spec: object,
+) -> dict[str, Any]:
+    metadata: dict[str, object] = {"uid": uid, "name": name, "namespace": namespace}
+    metadata["creationTimestamp"] = None
+    if annotations is not None:
+        metadata["annotations"] = annotations
+    return {"metadata": metadata, "spec": {"containers": []} | spec, "status": {}}
+
+
+def pod_list(*items: dict[str, Any]) -> bytes:
+    known = {"kind": "PodList", "apiVersion": "v1", "metadata": {}}
+    return json.dumps(known | {"items": list(items)}).encode()
+
+
+def saying(*items: dict[str, Any]) -> Script:
+    return lambda *_: ok(pod_list(*items))
+
+
+def http(web: Web) -> str:
+    return web.url.replace("tcp:", "http:")
+
+
+def https(web: Web) -> str:
+    return web.url.replace("tcp:", "https:")
+
+
+# What it says of pods
+
+
+def test_a_pod_without_anything_special() -> None:
+    assert parse_pods(pod_list(item())) == (
+        Pod(uid=UID, namespace="shop", name="web-0"),
+    )
+
+
+def test_the_sysctls_a_pod_asked_for_in_either_spelling() -> None:
+    asked = [
+        {"name": "net.core.somaxconn", "value": "77"},
+        {"name": "net/ipv4/conf/eth0.1/rp_filter", "value": "2"},
+    ]
+
+    (pod,) = parse_pods(pod_list(item(securityContext={"sysctls": asked})))
+
+    assert pod.sysctls == {
+        "net.core.somaxconn": "77",
+        "net.ipv4.conf.eth0/1.rp_filter": "2",
+    }
+
+
+@pytest.mark.parametrize("context", [None, {}, {"sysctls": None}, {"sysctls": []}])
+def test_a_pod_that_asked_for_none(context: object) -> None:
+    (pod,) = parse_pods(pod_list(item(securityContext=context)))
+
+    assert pod.sysctls == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [(True, True), (False, False), (None, False)]
+)
+def test_a_pod_on_the_nodes_network(*, said: bool | None, meant: bool) -> None:
+    (pod,) = parse_pods(pod_list(item(hostNetwork=said)))
+
+    assert pod.host_network is meant
+
+
+def test_a_static_pod_is_known_by_its_manifests_hash() -> None:
+    etcd = item(STATIC, "etcd-1", "kube-system", {"kubernetes.io/config.hash": STATIC})
+
+    assert parse_pods(pod_list(etcd)) == (
+        Pod(uid=STATIC, namespace="kube-system", name="etcd-1"),
+    )
+
+
+def test_a_mirror_pod_is_known_by_both_its_names() -> None:
+    etcd = item(
+        MIRROR,
+        "etcd-1",
+        "kube-system",
+        {"kubernetes.io/config.hash": STATIC},
+        hostNetwork=True,
+    )
+
+    assert parse_pods(pod_list(etcd)) == tuple(
+        Pod(uid=uid, namespace="kube-system", name="etcd-1", host_network=True)
+        for uid in (MIRROR, STATIC)
+    )
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_annotation_takes_no_other_pods_uid(*, first: bool) -> None:
+    etcd = item(STATIC, "etcd-1", "kube-system")
+    liar = item(UID, "liar", "shop", {"kubernetes.io/config.hash": STATIC})
+
+    pods = parse_pods(pod_list(*((liar, etcd) if first else (etcd, liar))))
+
+    assert {pod.uid: pod.name for pod in pods} == {UID: "liar", STATIC: "etcd-1"}
+
+
+@pytest.mark.parametrize("said", ["", UID, STATIC.upper(), f"{STATIC}\n", "../x"])
+def test_a_hash_of_another_shape_is_none(said: str) -> None:
+    pods = parse_pods(pod_list(item(annotations={"kubernetes.io/config.hash": said})))
+
+    assert [pod.uid for pod in pods] == [UID]
+
+
+@pytest.mark.parametrize("body", [b'{"items": null}', b'{"items": []}'])
+def test_a_node_without_pods(body: bytes) -> None:
+    assert parse_pods(body) == ()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"kind": "Status", "status": "Failure"}',
+        b'{"items": {}}',
+        b'{"items": [{}]}',
+        b'{"items": [{"metadata": {"uid": 1}}]}',
+        pod_list(item(securityContext={"sysctls": {"net.core.somaxconn": "77"}})),
+        pod_list(item())[:-1],
+        pod_list(item(name="\ud800")),
+        b'{"items": ' + b"[" * 100_000,
+        b'{"x": ' + b"[" * 9999 + b"]" * 9999 + b"}",
+        b"\xff",
+    ],
+)
+def test_a_body_that_is_no_list_of_pods_is_malformed(body: bytes) -> None:
+    with served(lambda *_: ok(body)) as web:
+        answer = Kubelet(http(web)).ask()
+
+    assert answer.error == "malformed"
+    assert http(web) in answer.detail
+    msgspec.json.encode(answer)
+
+
+@given(BODIES)
+def test_any_body_is_parsed_or_refused(body: bytes) -> None:
+    with contextlib.suppress(SourceError):
+        parse_pods(body)
+    with contextlib.suppress(SourceError):
+        parse_pods(b'{"items": [{"metadata": %s, "spec": {}}]}' % body)
+
+
+# How it is asked
+
+
+def test_the_read_only_port_wants_no_token(token: Path) -> None:
+    with served(saying(item())) as web:
+        answer = Kubelet(f"{http(web)}/", str(token)).ask()
+
+    assert answer == Answer(
+        source="kubelet", pods=(Pod(uid=UID, namespace="shop", name="web-0"),)
+    )
+    assert web.paths == ["/pods"]
+    assert "Authorization" not in web.heads[0], "not for everybody to read"
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text("first\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return certified(tmp_path_factory.mktemp("tls") / "kubelet.pem")
+
+
+def certified(path: Path) -> Path:
+    """Make a certificate for 127.0.0.1 that signs itself, and its key, in one file."""
+    key, crt = path.with_suffix(".key"), path.with_suffix(".crt")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
+    names = "-nodes -days 2 -subj /CN=kubelet -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(
+        [*command.split(), *names.split(), "-keyout", key, "-out", crt],
+        check=True,
+        capture_output=True,
+    )
+    path.write_text(key.read_text() + crt.read_text())
+    return path
+
+
+@contextlib.contextmanager
+def tls_served(script: Script, certificate: Path) -> Iterator[Web]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with served(script, tls=context) as web:
+        yield web
+
+
+def test_the_token_is_sent_and_read_anew(certificate: Path, token: Path) -> None:
+    with tls_served(saying(item()), certificate) as web:
+        kubelet = Kubelet(https(web), str(token), str(certificate))
+        assert kubelet.ask().error == ""
+        token.write_text("second")
+        assert kubelet.ask().pods[0].name == "web-0"
+
+    assert "Authorization: Bearer first\r\n" in web.heads[0]
+    assert "Authorization: Bearer second\r\n" in web.heads[1]
+
+
+def test_without_a_token_file_there_is_no_token(certificate: Path) -> None:
+    with tls_served(saying(item()), certificate) as web:
+        assert Kubelet(https(web), ca_file=str(certificate)).ask().error == ""
+
+    assert "Authorization" not in web.heads[0]
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["another's", "the system's"])
+def test_a_kubelet_that_nobody_vouches_for_gets_no_token(
+    certificate: Path, token: Path, tmp_path: Path, *, own: bool
+) -> None:
+    other = certified(tmp_path / "other.pem")
+    with tls_served(saying(item()), certificate) as web:
+        answer = Kubelet(https(web), str(token), str(other) if own else "").ask()
+
+    assert answer.error == "refused"
+    assert "ca_file" in answer.detail
+    assert str(other) in answer.detail or not own
+    assert web.heads == []
+
+
+def test_insecure_asks_whoever_is_there_and_does_not_warn(
+    certificate: Path, token: Path
+) -> None:
+    with tls_served(saying(item()), certificate) as web, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answer = Kubelet(https(web), str(token), insecure=True).ask()
+
+    assert answer.error == ""
+    assert "Bearer first" in web.heads[0]
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_an_authority_that_is_none_is_refused(
+    tmp_path: Path, content: str | None
+) -> None:
+    ca_file = tmp_path / "ca.crt"
+    if content is not None:
+        ca_file.write_text(content)
+    with served(silent) as web:
+        answer = Kubelet(https(web), ca_file=str(ca_file), timeout=QUICK).ask()
+
+    assert answer.error == "refused"
+    assert str(ca_file) in answer.detail
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"two\nlines", b"\xff", b"a b"])
+def test_a_token_file_without_a_token_is_refused(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_bytes(content)
+
+    answer = Kubelet("https://127.0.0.1:1", str(path)).ask()
+
+    assert answer.error == "refused"
+    assert str(path) in answer.detail
+
+
+@pytest.mark.root
+def test_a_token_file_without_the_right_to_it_is_refused(token: Path) -> None:
+    os.seteuid(NOBODY)
+    try:
+        answer = Kubelet("https://127.0.0.1:1", str(token)).ask()
+    finally:
+        os.seteuid(0)
+
+    assert answer.error == "refused"
+    assert f"{token}: Permission denied" in answer.detail
+
+
+def test_a_token_is_not_told() -> None:
+    with pytest.raises(SourceError) as raised:
+        parse_token(b"secret secret", "/token")
+
+    assert "secret" not in str(raised.value)
+
+
+def test_the_environment_has_no_say(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with served(saying(item())) as web:
+        assert Kubelet(http(web)).ask().error == ""
+
+    assert "Authorization" not in web.heads[0]
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:10250", "ftp://node", "http://"])
+def test_an_address_of_another_kind_is_told_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="write https://127"):
+        Kubelet(url)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://node:99999", "https://*"])
+def test_an_address_of_nobody_is_told_when_asked(url: str) -> None:
+    answer = Kubelet(url).ask()
+
+    assert answer.error == "malformed"
+    assert "the address in --runtimes" in answer.detail
+
+
+# When there is no answer
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
+def test_a_token_without_the_right_is_refused(
+    certificate: Path, token: Path, status: str
+) -> None:
+    with tls_served(lambda *_: ok(b"", status), certificate) as web:
+        answer = Kubelet(https(web), str(token), str(certificate)).ask()
+
+    assert answer.error == "refused"
+    for named in (status[:3], str(token), "nodes/proxy"):
+        assert named in answer.detail
+
+
+def test_a_kubelet_that_is_not_there_is_silent() -> None:
+    with served(silent) as web:
+        pass
+
+    answer = Kubelet(http(web)).ask()
+
+    assert answer.error == "silent"
+    assert "Connection refused" in answer.detail
+
+
+@pytest.mark.parametrize("scheme", [http, https])
+def test_silence_ends_with_the_sockets_timeout(
+    scheme: Any,  # noqa: ANN401
+    certificate: Path,
+) -> None:
+    begin = time.monotonic()
+    with served(silent) as web:  # which does not even greet over TLS
+        answer = Kubelet(scheme(web), "", str(certificate), timeout=QUICK).ask()
+
+    assert answer.error == "silent"
+    assert QUICK <= time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("status", ["302 Found", "404 Not Found", "500 No"])
+def test_a_status_that_is_no_answer_is_told(status: str) -> None:
+    with served(lambda *_: ok(pod_list(), status)) as web:
+        answer = Kubelet(http(web)).ask()
+
+    assert answer.error == "malformed"
+    assert f"HTTP {status[:3]}" in answer.detail
+
+
+@pytest.mark.parametrize(
+    ("script", "error"), [(endless, "too_large"), (endless_redirect, "malformed")]
+)
+def test_a_gigabyte_is_not_taken_in(script: Script, error: str) -> None:
+    with served(script) as web:
+        answer = Kubelet(http(web)).ask()
+
+    assert answer.error == error
+    assert web.sent < (64 + 16) << 20
+    assert web.paths == ["/pods"], "a redirect is not followed"
+
+
+@pytest.mark.parametrize("error", [TimeoutError("deadline"), MemoryError()])
+@pytest.mark.parametrize("script", [silent, dribbling_head, dribbling_body])
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_the_callers_deadline_passes_through(
+    certificate: Path, script: Script, error: Exception, *, tls: bool
+) -> None:
+    with tls_served(script, certificate) if tls else served(script) as web:
+        url = https(web) if tls else http(web)
+        kubelet = Kubelet(url, "", str(certificate), timeout=30)
+        begin = time.monotonic()
+        with pytest.raises(type(error)) as raised, alarm(QUICK, error):
+            kubelet.ask()
+
+    assert raised.value is error
+    assert time.monotonic() - begin < 5
+
+
+def test_the_callers_deadline_passes_through_a_greeting(certificate: Path) -> None:
+    with served(silent) as web:
+        kubelet = Kubelet(https(web), "", str(certificate), timeout=30)
+        with pytest.raises(TimeoutError), alarm(QUICK, TimeoutError("deadline")):
+            kubelet.ask()
+
+
+def test_the_callers_deadline_passes_through_a_token_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token")
+    kubelet = Kubelet("https://127.0.0.1:1", str(tmp_path / "token"))
+    with pytest.raises(TimeoutError), alarm(QUICK, TimeoutError("deadline")):
+        kubelet.ask()
+
+
+@pytest.mark.usefixtures("no_leaked_files")
+def test_nothing_stays_open(certificate: Path) -> None:
+    def say(path: str, web: Web) -> Iterable[bytes]:
+        return ok(pod_list()) if len(web.heads) == 1 else silent(path, web)
+
+    with tls_served(say, certificate) as web:
+        kubelet = Kubelet(https(web), "", str(certificate), timeout=QUICK)
+        assert [kubelet.ask().error, kubelet.ask().error] == ["", "silent"]
