@@ -119,7 +119,7 @@ class Asking(Asker):
                 return
             self._next_start = self._clock() + RESTART_SECONDS
             self._pid, self._channel = privsep.start_role(ROLE, [], self._arguments)
-            self._channel.setblocking(False)
+            self._channel.settimeout(0)  # never wait
         else:
             with contextlib.suppress(OSError):  # full: it has enough to do
                 self._channel.send(privsep.REQUEST)

@@ -249,3 +249,25 @@ def a_claim(
         complete=complete,
         since=since,
     )
+
+
+def a_config(
+    *,
+    annotations: dict[str, str] | None = None,
+    sysctls: dict[str, str] | None = None,
+    network: str | None = "",
+    hostname: str = "",
+) -> bytes:
+    """Return a config.json; network None joins the host's, "" makes a new one."""
+    own = {"type": "network", "path": network} if network else {"type": "network"}
+    return msgspec.json.encode(
+        {
+            "ociVersion": "1.1.0",
+            "hostname": hostname,
+            "annotations": annotations,
+            "linux": {
+                "namespaces": [{"type": "pid"}, *([] if network is None else [own])],
+                "sysctl": sysctls,
+            },
+        }
+    )

@@ -93,10 +93,8 @@ class Kubelet:
         try:
             return Answer(source="kubelet", pods=parse_pods(self._read()))
         except SourceError as failed:
-            # Who configured a kubelet expects one: its absence is not normal.
-            word = "silent" if failed.word == "absent" else failed.word
-            detail = f"kubelet at {self._url}: {failed}; {self._remedy(word)}"
-            return Answer(source="kubelet", error=word, detail=detail)
+            detail = f"kubelet at {self._url}: {failed}; {self._remedy(failed.word)}"
+            return Answer(source="kubelet", error=failed.word, detail=detail)
 
     def _read(self) -> bytearray:
         from requests.adapters import HTTPAdapter  # noqa: PLC0415

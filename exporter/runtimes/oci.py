@@ -52,7 +52,8 @@ _CRI = "io.kubernetes.cri."
 _CRIO = "io.kubernetes.cri-o."
 _POD = "io.kubernetes.pod."
 _COMPOSE = "com.docker.compose."
-_HANDLERS = ("io.containerd.cri.runtime-handler", f"{_CRIO}RuntimeHandler")
+_HANDLER = f"{_CRIO}RuntimeHandler"
+"""CRI-O's own word; a pod's owner may write other annotations of that meaning."""
 
 
 def parse(text: bytes) -> Spec:
@@ -89,7 +90,7 @@ def container(
         container_id=container_id,
         evidence="oci_bundle",
         netns_path=spec.network or "",
-        sandbox=sandbox([*shim, *(said.get(key, "") for key in _HANDLERS)]),
+        sandbox=sandbox([*shim, said.get(_HANDLER, "")]),
         sysctls=spec.sysctls,
     )
     changes = {**_own_names(said), **_pod_names(said, container_id)}

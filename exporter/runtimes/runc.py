@@ -100,15 +100,11 @@ def _container(
 
 
 def _bare(root: Root, name: str, runtime: str, bundle: str, limit: int) -> Container:
-    """Return a container that nobody but runc or crun knows: its id is its name."""
+    """Return a container that nobody but runc or crun knows."""
     config = root.read(f"{bundle}/config.json", limit) if bundle else None
     spec = oci.parse(config.body if config else b"{}")
     found = oci.container(spec, name, runtime=runtime)
-    return msgspec.structs.replace(
-        found,
-        name=found.name if found.uid else found.name or name,
-        started=config.written if config else 0.0,
-    )
+    return msgspec.structs.replace(found, started=config.written if config else 0.0)
 
 
 def _decoded(text: bytes, kind: type[_T]) -> _T:

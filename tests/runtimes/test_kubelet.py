@@ -346,7 +346,7 @@ def test_an_address_of_another_kind_is_told_at_once(url: str) -> None:
         Kubelet(url)
 
 
-@pytest.mark.parametrize("url", ["http://[::1", "http://node:99999", "https://*"])
+@pytest.mark.parametrize("url", ["http://[::1", "http://node:99999"])
 def test_an_address_of_nobody_is_told_when_asked(url: str) -> None:
     answer = Kubelet(url).ask()
 

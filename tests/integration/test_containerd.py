@@ -1,0 +1,199 @@
+"""Pods of a real containerd, made through its CRI as a kubelet makes them."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import daemons
+from tests.daemons import Containerd
+from tests.lab import wait_until
+from tests.running import Exporter, exporter
+
+pytestmark = pytest.mark.root
+
+SOMAXCONN = "net.core.somaxconn"
+HOST = int(Path("/proc/sys/net/core/somaxconn").read_text())
+UID = "1f7d8a3c-0000-4000-8000-0000000000d1"
+OTHER_UID = "1f7d8a3c-0000-4000-8000-0000000000d2"
+STATIC_UID = "b53dfa9e2dc9b890f7fadb2770857b03"
+POD = {"namespace": "shop", "pod": "web-0", "uid": UID}
+OTHER = {"namespace": "shop", "pod": "web-1", "uid": OTHER_UID}
+
+
+@pytest.fixture(scope="module")
+def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    with daemons.containerd(tmp_path_factory.mktemp("containerd")) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def running(
+    containerd: Containerd, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Exporter]:
+    assert containerd.pid
+    with exporter(tmp_path_factory.mktemp("exporter")) as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def cleared(containerd: Containerd) -> Iterator[None]:
+    yield
+    containerd.clear()
+
+
+def test_pods_are_named_at_the_first_scrape_without_a_kubelets_logs(
+    containerd: Containerd, running: Exporter
+) -> None:
+    containerd.pod(*POD.values(), sysctls={SOMAXCONN: "2048"})
+    containerd.pod(*OTHER.values())
+
+    page = running.scrape()
+
+    info = {"kind": "pod", "runtime": "containerd", "evidence": "oci_bundle"}
+    assert page.value("netns_info", **POD, **info) == 1
+    assert page.value("netns_info", **OTHER, **info) == 1
+    said = {"sysctl": SOMAXCONN, **POD}
+    assert page.value("netns_sysctl_value", **said) == 2048
+    assert page.value("netns_sysctl_drift", **said) == 2048 - HOST
+    assert page.value("netns_sysctl_declared_value", source="pod", **said) == 2048
+    assert not page.all("netns_sysctl_declared_value", uid=OTHER_UID)
+
+
+def test_a_static_pod_has_its_uid(containerd: Containerd, running: Exporter) -> None:
+    containerd.pod("kube-system", "etcd-node1", STATIC_UID)
+
+    page = running.scrape()
+
+    assert page.value("netns_info", pod="etcd-node1", uid=STATIC_UID) == 1
+
+
+def test_a_pod_on_the_hosts_network_is_the_host(
+    containerd: Containerd, running: Exporter
+) -> None:
+    sandbox = containerd.pod("shop", "hosted", UID, host_network=True)
+    containerd.container(sandbox, "app")
+    containerd.pod(*OTHER.values())
+
+    page = running.scrape()
+
+    assert not page.all("netns_info", uid=UID)
+    assert page.value("netns_info", uid=OTHER_UID) == 1
+    assert page.value("netns_info", kind="host") == 1
+
+
+def test_all_containers_of_a_pod_are_one_entry(
+    containerd: Containerd, running: Exporter
+) -> None:
+    sandbox = containerd.pod(*POD.values())
+    running.scrape()
+    containerd.container(sandbox, "app")
+    containerd.container(sandbox, "sidecar")
+
+    page = running.scrape()
+
+    assert page.value("netns_info", container_id=sandbox, **POD) == 1
+
+
+def test_a_pod_whose_pause_process_died_keeps_its_name(
+    containerd: Containerd, running: Exporter, tmp_path: Path
+) -> None:
+    sandbox = containerd.pod(*POD.values(), sysctls={SOMAXCONN: "2048"})
+    containerd.container(sandbox, "app")
+    before = running.scrape().value("netns_info", **POD)
+
+    pause = containerd.pid_of(sandbox)
+    os.kill(pause, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{pause}/ns/net").exists())
+
+    assert before == running.scrape().value("netns_info", **POD) == 1
+    with exporter(tmp_path) as started_later:
+        page = started_later.scrape()
+    assert page.value("netns_info", **POD) == 1
+
+
+def test_a_pod_made_again_is_one_entry_under_its_name(
+    containerd: Containerd, running: Exporter
+) -> None:
+    """The kubelet makes a new sandbox while the old one is still listed."""
+    old = containerd.pod(*POD.values())
+    running.scrape()
+    containerd.stop_pod(old)
+
+    new = containerd.pod(*POD.values(), attempt=1)
+
+    wait_until(lambda: running.scrape().value("netns_info", container_id=new, **POD))
+    assert not running.scrape().all("netns_info", container_id=old)
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        f"/kubepods/burstable/pod{UID}",
+        f"/kubepods/pod{UID}",
+        f"/kubepods-burstable-pod{UID.replace('-', '_')}.slice",
+    ],
+)
+def test_a_pod_is_named_whatever_its_cgroup_looks_like(
+    containerd: Containerd, running: Exporter, parent: str
+) -> None:
+    containerd.pod(*POD.values(), cgroup_parent=parent)
+
+    assert running.scrape().value("netns_info", **POD) == 1
+
+
+def test_pods_keep_their_names_when_containerd_is_killed(
+    containerd: Containerd, running: Exporter, tmp_path: Path
+) -> None:
+    containerd.pod(*POD.values(), sysctls={SOMAXCONN: "2048"})
+    running.scrape()
+    said = {"sysctl": SOMAXCONN, **POD}
+
+    containerd.kill()
+    try:
+        page = running.scrape()
+        with exporter(tmp_path) as started_later:
+            later = started_later.scrape()
+    finally:
+        containerd.start()
+
+    for one in (page, later):
+        assert one.value("netns_info", **POD) == 1
+        assert one.value("netns_sysctl_declared_value", **said) == 2048
+
+
+def test_a_pod_of_crun_is_named_too(containerd: Containerd, running: Exporter) -> None:
+    containerd.pod(*POD.values(), runtime_handler="crun")
+
+    assert running.scrape().value("netns_info", **POD) == 1
+
+
+def test_the_drift_of_a_pod_in_a_virtual_machine_is_not_judged(
+    containerd: Containerd, running: Exporter
+) -> None:
+    """Its programs see another kernel's sysctls than its network namespace has."""
+    containerd.pod(*POD.values(), runtime_handler="kata")
+    containerd.pod(*OTHER.values())
+
+    page = running.scrape()
+
+    assert page.value("netns_info", sandbox="kata", **POD) == 1
+    assert page.value("netns_sysctl_value", sysctl=SOMAXCONN, **POD)
+    assert not page.all("netns_sysctl_drift", uid=UID)
+    assert page.all("netns_sysctl_drift", uid=OTHER_UID)
+
+
+def test_a_pod_that_ended_leaves_nothing(
+    containerd: Containerd, running: Exporter
+) -> None:
+    wait_until(lambda: not running.scrape().all("netns_info", kind="pod"))
+    before = running.fds()
+    sandbox = containerd.pod(*POD.values())
+    running.scrape()
+
+    containerd.remove(sandbox)
+
+    wait_until(lambda: not running.scrape().all("netns_info", uid=UID))
+    assert running.fds() == before

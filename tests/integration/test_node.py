@@ -1,0 +1,164 @@
+"""Whole nodes: several runtimes at once, nodes in containers, nobody at home."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import daemons
+from tests.lab import CLONE_NEWNET, Held, cgroup, held, named, wait_until
+from tests.running import COMMAND, Page, exporter
+
+pytestmark = pytest.mark.root
+
+SOMAXCONN = "net.core.somaxconn"
+UID = "1f7d8a3c-0000-4000-8000-0000000000f1"
+OUTER = "0a" * 32
+INNER = "0b" * 32
+SANDBOX_MOUNT = "4f0a8a3c-0000-4000-8000-0000000000f1"
+
+
+def test_each_namespace_of_a_mixed_node_is_there_once_with_its_own_owner(
+    tmp_path: Path,
+) -> None:
+    others = cookies_now()
+    with (
+        daemons.docker(tmp_path) as docker,
+        daemons.containerd(tmp_path) as containerd,
+        daemons.podman(tmp_path) as podman,
+        named("by-hand"),
+        held(comm=b"a-process"),
+        exporter(tmp_path, "--runtimes.docker", f"unix://{docker.socket}") as running,
+    ):
+        one = docker.run("--name", "of-docker")
+        docker.run("--network", "container:of-docker")
+        docker.run("--network", "host")
+        sandbox = containerd.pod("shop", "of-containerd", UID)
+        containerd.container(sandbox, "app")
+        podman.command("pod", "create", "--name", "of-podman")
+        podman.run("--pod", "of-podman")
+        wait_until(lambda: running.scrape().all("netns_info", container_id=one))
+        wait_until(lambda: running.scrape().all("netns_info", comm="a-process"))
+
+        infos = [dict(labels) for labels in running.scrape().all("netns_info")]
+
+    infos = [info for info in infos if info["cookie"] not in others]
+
+    owners = Counter(
+        info.get("pod") or info.get("container") or info.get("netns") for info in infos
+    )
+    process = next(info["netns"] for info in infos if info.get("comm") == "a-process")
+    expected = ["of-docker", "of-containerd", "of-podman", "named/by-hand"]
+    assert owners == Counter([*expected, process])
+    assert len({info["cookie"] for info in infos}) == len(infos)
+
+
+def cookies_now() -> set[str]:
+    """Return the namespaces of this machine before a test makes its own."""
+    command = (*COMMAND, "snapshot", "--format", "prom")
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {dict(labels)["cookie"] for labels in Page(text).all("netns_info")}
+
+
+@contextlib.contextmanager
+def keeper(bundle: Path, *, privileged: bool) -> Iterator[tuple[int, Held]]:
+    """Run a process as a shim is, in *bundle*, with a child in a new namespace."""
+    bundle.mkdir(parents=True, exist_ok=True)
+    script = f"""
+import ctypes, os, signal, struct
+os.chdir({str(bundle)!r})
+read, write = os.pipe()
+child = os.fork()
+if child == 0:
+    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+    ctypes.CDLL(None).unshare({CLONE_NEWNET})
+    os.write(write, b"!")
+    signal.pause()
+os.read(read, 1)
+if not {privileged}:
+    ctypes.CDLL(None).capset(struct.pack("=Ii", 0x20080522, 0), bytes(24))
+print(child, flush=True)
+signal.pause()
+"""
+    command = [sys.executable, "-I", "-S", "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            yield process.pid, Held(int(process.stdout.readline()))
+        finally:
+            process.kill()
+
+
+def a_pods_bundle() -> bytes:
+    cri = "io.kubernetes.cri."
+    said = {
+        f"{cri}container-type": "sandbox",
+        f"{cri}sandbox-id": INNER,
+        f"{cri}sandbox-name": "inner",
+        f"{cri}sandbox-namespace": "shop",
+        f"{cri}sandbox-uid": UID,
+    }
+    linux = {"sysctl": {SOMAXCONN: "2048"}, "namespaces": [{"type": "network"}]}
+    return json.dumps({"annotations": said, "linux": linux}).encode()
+
+
+@pytest.mark.parametrize("rights", ["privileged", "none"])
+def test_a_pod_of_a_node_in_a_container_is_believed_if_that_could_be_the_node(
+    tmp_path: Path, rights: str
+) -> None:
+    """As on a kind node: the runtime and its files are inside a container."""
+    privileged = rights == "privileged"
+    tasks = tmp_path / "state/io.containerd.runtime.v2.task/k8s.io"
+    bundle = tasks / INNER
+    inner = f"docker/{OUTER}/kubelet/kubepods/pod{UID}/{INNER}"
+    with (
+        keeper(bundle, privileged=privileged) as (pid, pod),
+        cgroup(f"docker/{OUTER}", pid),
+        cgroup(inner, pod.pid),
+    ):
+        (bundle / "config.json").write_bytes(a_pods_bundle())
+        with exporter(tmp_path) as running:
+            page = running.scrape()
+        pod.kill()
+
+    within = {"netns": f"within/{OUTER[:12]}", "container_id": INNER}
+    owner = {"namespace": "shop", "pod": "inner", "uid": UID}
+    assert page.value("netns_info", **within) == 1
+    assert page.value("netns_info", **within, **owner) == (1 if privileged else None)
+    said = {"sysctl": SOMAXCONN, "netns": within["netns"]}
+    assert page.value("netns_sysctl_declared_value", **said) == 2048
+
+
+def test_a_sandbox_that_nobody_lives_in_is_its_pods(tmp_path: Path) -> None:
+    """CRI-O keeps a pod's namespace by a mount alone, until its first container."""
+    root = tmp_path / "root"
+    storage = root / "run/containers/storage/overlay-containers" / INNER / "userdata"
+    storage.mkdir(parents=True)
+    said = {
+        "io.container.manager": "cri-o",
+        "io.kubernetes.cri-o.ContainerType": "sandbox",
+        "io.kubernetes.cri-o.SandboxID": INNER,
+        "io.kubernetes.pod.name": "web-0",
+        "io.kubernetes.pod.namespace": "shop",
+        "io.kubernetes.pod.uid": UID,
+    }
+    network = {"type": "network", "path": f"/var/run/netns/{SANDBOX_MOUNT}"}
+    linux = {"sysctl": {SOMAXCONN: "4321"}, "namespaces": [network]}
+    (storage / "config.json").write_text(
+        json.dumps({"annotations": said, "linux": linux})
+    )
+
+    with named(SANDBOX_MOUNT), exporter(tmp_path, "--path.rootfs", str(root)) as one:
+        page = one.scrape()
+        shutil.rmtree(storage.parent)
+
+    owner = {"namespace": "shop", "pod": "web-0", "uid": UID}
+    assert page.value("netns_info", runtime="crio", kind="pod", **owner) == 1
+    said = {**owner, "sysctl": SOMAXCONN, "source": "pod"}
+    assert page.value("netns_sysctl_declared_value", **said) == 4321

@@ -1,0 +1,173 @@
+"""podman's containers and pods, and those that only runc or crun know of."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import daemons
+from tests.daemons import Podman
+from tests.lab import wait_until
+from tests.running import Exporter, exporter
+
+pytestmark = pytest.mark.root
+
+SOMAXCONN = "net.core.somaxconn"
+UID = "1f7d8a3c-0000-4000-8000-0000000000e1"
+ID = "5eed" * 16
+
+
+@pytest.fixture(scope="module")
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+    with daemons.podman(tmp_path_factory.mktemp("podman")) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    with exporter(tmp_path_factory.mktemp("exporter")) as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def cleared(podman: Podman) -> Iterator[None]:
+    yield
+    podman.clear()
+
+
+@pytest.mark.parametrize("network", ["podman", "none"])
+def test_a_container_has_its_name_and_what_it_declared(
+    podman: Podman, running: Exporter, network: str
+) -> None:
+    setting = ("--sysctl", f"{SOMAXCONN}=555")
+    one = podman.run("--name", "web", "--network", network, *setting)
+
+    page = running.scrape()
+
+    info = {"container": "web", "runtime": "podman", "evidence": "oci_bundle"}
+    assert page.value("netns_info", container_id=one, kind="container", **info) == 1
+    said = {"container": "web", "sysctl": SOMAXCONN}
+    assert page.value("netns_sysctl_value", **said) == 555
+    assert page.value("netns_sysctl_declared_value", source="container", **said) == 555
+
+
+def test_a_container_on_the_hosts_network_is_the_host(
+    podman: Podman, running: Exporter
+) -> None:
+    podman.run("--name", "hosted", "--network", "host")
+
+    page = running.scrape()
+
+    assert not page.all("netns_info", runtime="podman")
+    assert page.value("netns_info", kind="host") == 1
+
+
+def test_a_pod_is_one_entry_by_its_name(podman: Podman, running: Exporter) -> None:
+    podman.command("pod", "create", "--name", "front", "--sysctl", f"{SOMAXCONN}=66")
+    podman.run("--pod", "front", "--name", "one")
+    podman.run("--pod", "front", "--name", "two")
+
+    page = running.scrape()
+
+    assert page.value("netns_info", runtime="podman") == 1
+    said = {"container": "front", "sysctl": SOMAXCONN}
+    assert page.value("netns_sysctl_declared_value", source="pod", **said) == 66
+
+
+def test_a_container_that_joined_later_and_rewrote_a_value_is_named(
+    podman: Podman, running: Exporter
+) -> None:
+    podman.run("--name", "first", "--sysctl", f"{SOMAXCONN}=555")
+    running.scrape()
+    joining = ("--network", "container:first", "--sysctl", f"{SOMAXCONN}=556")
+
+    podman.run("--name", "second", *joining)
+    page = running.scrape()
+
+    said = {"container": "first", "sysctl": SOMAXCONN}
+    assert page.value("netns_sysctl_value", **said) == 556
+    assert page.value("netns_sysctl_declared_value", by="second", **said) == 556
+    assert page.value("netns_info", runtime="podman") == 1
+
+
+def test_a_container_started_again_keeps_its_name(
+    podman: Podman, running: Exporter
+) -> None:
+    podman.run("--name", "again")
+    running.scrape()
+
+    podman.command("stop", "--time", "1", "again")
+    podman.command("start", "again")
+
+    wait_until(lambda: running.scrape().value("netns_info", container="again") == 1)
+    assert running.scrape().value("netns_info", runtime="podman") == 1
+
+
+def test_a_container_of_bare_runc_or_crun_has_its_id_for_name(
+    running: Exporter, tmp_path: Path, podman: Podman
+) -> None:
+    assert podman.root.exists()
+    for runtime in ("runc", "crun"):
+        with daemons.oci(
+            runtime,
+            tmp_path,
+            f"plain-{runtime}",
+            cgroups_path=f"/somewhere/{runtime}",
+            sysctls={SOMAXCONN: "333"},
+            default_root=True,
+        ):
+            page = running.scrape()
+
+        said = {"container": f"plain-{runtime}", "sysctl": SOMAXCONN}
+        assert page.value("netns_info", runtime=runtime, kind="container") == 1
+        assert page.value("netns_sysctl_declared_value", **said) == 333
+        assert page.value("netns_sysctl_value", **said) == 333
+
+
+SLICE = f"kubepods-besteffort-pod{UID.replace('-', '_')}.slice"
+
+
+@pytest.mark.parametrize(
+    ("cgroups_path", "runtime"),
+    [
+        (
+            f"/kubepods.slice/kubepods-besteffort.slice/{SLICE}/cri-containerd-{ID}.scope",
+            "containerd",
+        ),
+        (f"/kubepods.slice/kubepods-besteffort.slice/{SLICE}/crio-{ID}.scope", "crio"),
+        (f"/kubepods/besteffort/pod{UID}/{ID}", ""),
+    ],
+)
+def test_a_pod_in_systemds_cgroups_is_a_pod(
+    tmp_path: Path, cgroups_path: str, runtime: str
+) -> None:
+    """No bundle is found: the cgroup and the kubelet's log directory tell."""
+    (tmp_path / f"root/var/log/pods/shop_web-0_{UID}").mkdir(parents=True)
+    logs = ("--path.rootfs", str(tmp_path / "root"))
+    with (
+        daemons.oci("runc", tmp_path, ID, cgroups_path=cgroups_path),
+        exporter(tmp_path, *logs) as running,
+    ):
+        page = running.scrape()
+
+    info = {"namespace": "shop", "pod": "web-0", "uid": UID}
+    assert page.value("netns_info", kind="pod", **info) == 1
+    assert page.value("netns_info", runtime=runtime, **info) == (1 if runtime else None)
+
+
+def test_a_container_in_a_user_namespace_is_read_and_named(
+    running: Exporter, tmp_path: Path
+) -> None:
+    with daemons.oci(
+        "runc",
+        tmp_path,
+        ID,
+        cgroups_path=f"/docker/{ID}",
+        userns=True,
+        default_root=True,
+    ):
+        page = running.scrape()
+
+    assert page.value("netns_info", container_id=ID) == 1
+    said = {"container": ID[:12], "sysctl": "net.ipv4.ip_local_port_range"}
+    assert page.value("netns_sysctl_value", field="low", **said)
