@@ -17,13 +17,13 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn, Protocol
 
 import msgspec
 
 from exporter import privsep
-from exporter.config import Runtimes
+from exporter.config import ConfigError, Runtimes
 from exporter.runtimes.container import Answer
 from exporter.sources import Asker
 
@@ -47,6 +47,10 @@ RESTART_SECONDS = 60.0
 MEMORY_BYTES = 256 << 20
 MAX_ANSWER = 64 << 20
 
+Starter = Callable[
+    [str, Iterable[socket.socket], Iterable[str]], tuple[int, socket.socket]
+]
+
 _LENGTH = struct.Struct("!Q")
 _PART_BYTES = 1 << 20
 
@@ -58,7 +62,7 @@ class Asking(Asker):
     The collector's end: starts the process when an answer would be of use.
 
     rootfs: where the node's root is mounted; logs: how that process logs, level
-    and format; clock: monotonic seconds.
+    and format; start: starts it; clock: monotonic seconds.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Asking(Asker):
         *,
         rootfs: str,
         logs: tuple[str, str],
+        start: Starter = privsep.start_role,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         named = {"docker": runtimes.docker, "kubelet": runtimes.kubelet}
@@ -74,12 +79,15 @@ class Asking(Asker):
         docker = below(runtimes.docker, rootfs)
         settings = msgspec.structs.replace(runtimes, docker=docker)
         self._arguments = [msgspec.json.encode(settings).decode(), *logs]
+        self._start = start
         self._clock = clock
         self._wanted = bool(runtimes.kubelet)
         self._next_start = clock()
         self._pid = 0
         self._channel: socket.socket | None = None
         self._received = bytearray()
+        self._there = set(self.asks)
+        """Those of which the running process has not said that nobody is there."""
 
     def want(self) -> None:
         """Say that an answer would be of use."""
@@ -118,8 +126,9 @@ class Asking(Asker):
             if self._clock() < self._next_start:
                 return
             self._next_start = self._clock() + RESTART_SECONDS
-            self._pid, self._channel = privsep.start_role(ROLE, [], self._arguments)
+            self._pid, self._channel = self._start(ROLE, [], self._arguments)
             self._channel.settimeout(0)  # never wait
+            self._there = set(self.asks)
         else:
             with contextlib.suppress(OSError):  # full: it has enough to do
                 self._channel.send(privsep.REQUEST)
@@ -147,7 +156,10 @@ class Asking(Asker):
                 return
             body = bytes(self._received[head : head + length])
             del self._received[: head + length]
-            yield msgspec.json.decode(body, type=Answer)
+            answer = msgspec.json.decode(body, type=Answer)
+            if answer.error == "absent":
+                self._there.discard(answer.source)
+            yield answer
 
     def _end(self, detail: str) -> list[Answer]:
         if self._channel is None:
@@ -158,10 +170,23 @@ class Asking(Asker):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(self._pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
-            _, status = os.waitpid(self._pid, 0)
-            if os.WIFEXITED(status) and not os.WEXITSTATUS(status):
-                return []  # it said that there is nobody to ask
+            os.waitpid(self._pid, 0)
+        if not self._there:  # it ended since there is nobody to ask
+            return []
         return [Answer(source=n, error="silent", detail=detail) for n in self.asks]
+
+
+def check(runtimes: Runtimes) -> None:
+    """Raise ConfigError for an address that nobody can be at."""
+    from exporter.runtimes import docker, kubelet
+
+    try:
+        if runtimes.docker:
+            docker.checked_address(runtimes.docker)
+        if runtimes.kubelet:
+            kubelet.Kubelet(runtimes.kubelet)
+    except ValueError as error:
+        raise ConfigError(f"runtimes: {error}") from error
 
 
 def below(address: str, rootfs: str) -> str:
@@ -292,7 +317,8 @@ def _deadline(seconds: float) -> Iterator[None]:
         raise TimeoutError
 
     signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again and again: a library may take the first for an error of its own.
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds / 4)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from exporter import __version__, config, logs
+from exporter import __version__, asking, config, logs
 from exporter.asking import Asking
 from exporter.catalog import UnknownSysctlError
 from exporter.collect import GRACE_SECONDS, Collector
@@ -103,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = config.load(arguments["config.file"], _flags_given(arguments))
         logs.set_up(settings.log.level, settings.log.format)
         _check_paths(settings)
+        asking.check(settings.runtimes)
         if arguments["command"] == "snapshot":
             return _snapshot(settings, arguments["format"], arguments["output"])
         return _serve(settings)
@@ -202,10 +203,12 @@ def _check_paths(settings: Config) -> None:
 
 
 def _snapshot(settings: Config, form: str, output: str | None) -> int:
-    collector, asking = _collector(settings, grace=0)
+    collector, asker = _collector(settings, grace=0)
+    collector.parcel()
+    asker.wait(FIRST_ANSWER_SECONDS)
+    if form == "json":
+        collector.read_links()
     parcel = collector.parcel()
-    if asking.wait(FIRST_ANSWER_SECONDS):
-        parcel = collector.parcel()
     collector.close()
     ProblemLog().tell(parcel)
     body = msgspec.json.encode(parcel) + b"\n" if form == "json" else _prom(parcel)
@@ -259,18 +262,18 @@ def _write_at_once(path: str, body: bytes) -> None:
 
 
 def _collector(settings: Config, grace: float) -> tuple[Collector, Asking]:
-    asking = Asking(
+    asker = Asking(
         settings.runtimes,
         rootfs=settings.path.rootfs,
         logs=(settings.log.level, settings.log.format),
     )
-    return Collector(settings, asker=asking, grace=grace), asking
+    return Collector(settings, asker=asker, grace=grace), asker
 
 
 def _serve(settings: Config) -> int:
     from exporter import privsep
 
-    collector, asking = _collector(settings, GRACE_SECONDS)
+    collector, asker = _collector(settings, GRACE_SECONDS)
     with contextlib.closing(_listen(settings.web.listen_address)) as listener:
         form = (settings.log.level, settings.log.format)
         pid, channel = privsep.start_server(form, listener)
@@ -280,7 +283,7 @@ def _serve(settings: Config) -> int:
         log.info(
             "serving on [%s]:%d" if ":" in host else "serving on %s:%d", host, port
         )
-        _answer(collector, asking, channel)
+        _answer(collector, asker, channel)
     except privsep.PeerGoneError as error:
         log.error("ending: %s; what the server said is above", error)
         return EXIT_FAILURE
@@ -289,10 +292,10 @@ def _serve(settings: Config) -> int:
         return 0
     finally:
         _stop(pid)
-        asking.close()
+        asker.close()
 
 
-def _answer(collector: Collector, asking: Asking, channel: socket.socket) -> NoReturn:
+def _answer(collector: Collector, asker: Asking, channel: socket.socket) -> NoReturn:
     """Answer the server for ever, and look around when it does not ask."""
     from exporter import privsep
 
@@ -309,7 +312,7 @@ def _answer(collector: Collector, asking: Asking, channel: socket.socket) -> NoR
             return b""
 
     snapshot()
-    asking.wait(FIRST_ANSWER_SECONDS)
+    asker.wait(FIRST_ANSWER_SECONDS)
     while True:
         if privsep.wait_readable(channel, IDLE_SECONDS):
             privsep.answer(channel, snapshot)
@@ -362,8 +365,6 @@ def _server_role(words: list[str]) -> int:
 
 def _asking_role(words: list[str]) -> int:
     """Be the process that asks runtimes: *words* are its fd, whom, and logging."""
-    from exporter import asking
-
     fd, runtimes, level, form = words
     logs.set_up(level, form)  # type: ignore[arg-type]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the collector ends us

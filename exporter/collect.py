@@ -10,8 +10,9 @@ import os
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TypeVar
 
 import psutil
@@ -141,6 +142,20 @@ class Collector:
             stats=self._stats(),
         )
 
+    def read_links(self) -> None:
+        """Enter every namespace once more for its interfaces and their addresses."""
+        from exporter.kernel.links import read_links_inside
+
+        for ino, known in list(self._known.items()):
+            if not known.files:
+                continue
+
+            def work(known: Known = known) -> None:
+                known.links = read_links_inside()
+
+            with suppress(NetnsGoneError):  # the next read drops it
+                self._visit(ino, known, work)
+
     def count_failure(self) -> None:
         """Count a pass that brought nothing."""
         self._errors["pass"] += 1
@@ -197,7 +212,9 @@ class Collector:
                 self._enter_again(ino, known)
             elif any(one.absent or (one.unbound and room) for one in files):
                 with suppress(NetnsGoneError):  # the next read drops it
-                    self._visit(ino, known, lambda one: one.bind_inside())
+                    self._visit(
+                        ino, known, partial(_each, files, SysctlFiles.bind_inside)
+                    )
 
     def _enter_again(self, ino: Ino, known: Known) -> None:
         with suppress(NetnsGoneError):
@@ -228,7 +245,7 @@ class Collector:
             if one.read_bound():
                 known.encoded = None
         if any(one.unbound for one in files) or not files[0].bound:
-            self._visit(ino, known, lambda one: one.visit_inside())
+            self._visit(ino, known, partial(_each, files, SysctlFiles.visit_inside))
         for one in files:
             self._count(one)
 
@@ -249,9 +266,7 @@ class Collector:
         self._errors.update(files.errors)
         files.errors.clear()
 
-    def _visit(
-        self, ino: Ino, known: Known, work: Callable[[SysctlFiles], object]
-    ) -> None:
+    def _visit(self, ino: Ino, known: Known, work: Callable[[], object]) -> None:
         """Do *work* inside a known namespace; it is gone if another one took over."""
         files = self._files(ino, known)
 
@@ -260,8 +275,7 @@ class Collector:
                 raise NetnsGoneError(ino)
             if known.id.cookie is None:  # the old files tell instead: ENOENT
                 files[0].read_bound()
-            for one in files:
-                work(one)
+            work()
 
         known.encoded = None
         try:
@@ -380,6 +394,11 @@ class Collector:
             cpu_seconds=times.user + times.system,
             resident_bytes=resident,
         )
+
+
+def _each(files: Iterable[SysctlFiles], work: Callable[[SysctlFiles], object]) -> None:
+    for one in files:
+        work(one)
 
 
 _NEEDED = {

@@ -87,7 +87,7 @@ class Declared(Frozen, frozen=True, kw_only=True):
 
 
 class Link(Frozen, frozen=True, kw_only=True):
-    """An interface, rtnetlink(7): addresses are with prefix, as `ip` shows them."""
+    """An interface, rtnetlink(7): addresses with their prefix, as ip(8) shows them."""
 
     name: str
     up: bool

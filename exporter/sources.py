@@ -163,7 +163,7 @@ class Sources:
     def problems(self) -> Iterator[Problem]:
         """Yield what keeps the sources from telling everything."""
         for name, answer in sorted(self._errors.items()):
-            if answer.error != "absent":
+            if answer.error and answer.error != "absent":
                 yield problems.no_answer(name, answer.error, answer.detail)
         if count := self._bundles.failures:
             yield problems.bundles_not_read(count)

@@ -1,20 +1,23 @@
 """Whose a namespace is, while processes die, move, arrive late and pass through."""
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from exporter.inventory import Known
+from exporter.inventory import MAX_CONTAINERS, Known
 from exporter.kernel.census import Census
 from exporter.kernel.procfs import Procfs
 from exporter.kernel.sysctls import FdBudget, Plan, SysctlFiles
 from exporter.model import Ino, Owner
 from exporter.naming import Namer
 from exporter.ownership import labels
-from exporter.runtimes.container import Answer
+from exporter.runtimes.container import Answer, Container, Failure, Pod
 from exporter.sources import Asker, Sources
-from tests.builders import CONTAINER, UID, a_netns
+from tests.builders import CONTAINER, OTHER_CONTAINER, UID, a_netns
 from tests.fakeproc import HOST_INO, FakeProc
 from tests.kernel.test_census import Clock, WatchedCensus
 
@@ -44,10 +47,13 @@ class Told(Asker):
 class Node:
     """A fake node: what the census saw, and the namespaces to be named."""
 
-    def __init__(self, fake: FakeProc, rootfs: Path) -> None:
+    def __init__(
+        self, fake: FakeProc, rootfs: Path, home: bytes = b"0::/init.scope\n"
+    ) -> None:
         self.fake, self.rootfs, self.clock = fake, rootfs, Clock()
         self.asker = Told()
-        fake.process(1)
+        fake.process(1, cgroup=home)
+        rootfs.mkdir()
         self.use(fake.procfs)
         self.known: dict[Ino, Known] = {}
         self.add(SPOT, cookie=7)
@@ -82,6 +88,33 @@ class Node:
 
     def cgroup(self, pid: int, text: bytes) -> None:
         (self.fake.root / str(pid) / "cgroup").write_bytes(text)
+
+    def bundle(
+        self,
+        container_id: str,
+        *,
+        sandbox_of: str = "",
+        sysctls: dict[str, str] | None = None,
+        network: str = "",
+    ) -> None:
+        """Write what containerd would, of the sandbox of shop/web-0 or of nobody."""
+        cri = "io.kubernetes.cri."
+        pod = {
+            f"{cri}container-type": "sandbox",
+            f"{cri}sandbox-id": container_id,
+            f"{cri}sandbox-name": "web-0",
+            f"{cri}sandbox-namespace": "shop",
+            f"{cri}sandbox-uid": sandbox_of,
+        }
+        namespaces = [{"type": "network", "path": network}]
+        spec = {
+            "annotations": pod if sandbox_of else {},
+            "linux": {"sysctl": sysctls or {}, "namespaces": namespaces},
+        }
+        tasks = self.rootfs / "run/containerd/io.containerd.runtime.v2.task/k8s.io"
+        home = tasks / container_id
+        home.mkdir(parents=True)
+        (home / "config.json").write_bytes(msgspec.json.encode(spec))
 
     def pod_log(self) -> None:
         (self.rootfs / f"var/log/pods/shop_web-0_{UID}").mkdir(parents=True)
@@ -328,3 +361,269 @@ def test_nothing_that_was_read_of_a_parent_outlives_the_pass(node: Node) -> None
     node.add(Ino(999), cookie=9)
 
     assert node.owner(Ino(999)) is None, "a visitor was taken for the main one"
+
+
+def answered(*containers: Container, error: Failure | None = None) -> Answer:
+    return Answer(source="docker", error=error, containers=containers)
+
+
+def of_docker(
+    name: str,
+    container_id: str = CONTAINER,
+    *,
+    project: str = "",
+    network_of: str = "",
+    sysctls: dict[str, str] | None = None,
+) -> Container:
+    return Container(
+        runtime="docker",
+        container_id=container_id,
+        evidence="docker_api",
+        name=name,
+        project=project,
+        network_of=network_of,
+        sysctls=sysctls or {},
+        asked=sysctls or {},
+    )
+
+
+class TestWhatRuntimesSay:
+    """An identity that comes late appears once it is complete."""
+
+    def test_a_container_waits_for_its_name_while_somebody_may_say_it(
+        self, node: Node
+    ) -> None:
+        node.asker.asks = frozenset({"docker"})
+        node.fake.process(10, netns=SPOT, cgroup=DOCKER)
+        assert node.owner() is None
+        assert node.asker.wanted
+
+        node.asker.answers = [answered(of_docker("web", project="shop"))]
+        owner = node.owner()
+
+        assert owner
+        assert (owner.container, owner.project) == ("web", "shop")
+        assert owner.evidence == "docker_api"
+
+    def test_it_waits_no_longer_than_the_grace(self, node: Node) -> None:
+        node.asker.asks = frozenset({"docker"})
+        node.asker.answers = [answered(error="silent")]
+        node.fake.process(10, netns=SPOT, cgroup=DOCKER)
+
+        owner = node.owner_after_grace()
+
+        assert owner
+        assert owner.container == CONTAINER[:12]
+        node.asker.answers = [answered(of_docker("web"))]
+        named = node.owner()
+        assert named
+        assert named.container == "web"
+
+    @pytest.mark.parametrize("error", ["absent", "refused"])
+    def test_it_does_not_wait_for_nobody(self, node: Node, error: Failure) -> None:
+        node.asker.asks = frozenset({"docker"})
+        node.asker.answers = [answered(error=error)]
+        node.fake.process(10, netns=SPOT, cgroup=DOCKER)
+
+        assert node.owner()
+
+    def test_other_runtimes_containers_do_not_wait_for_docker(self, node: Node) -> None:
+        node.asker.asks = frozenset({"docker"})
+        crio = f"0::/crio-{CONTAINER}.scope\n".encode()
+        node.fake.process(10, netns=SPOT, cgroup=crio)
+
+        owner = node.owner()
+
+        assert owner
+        assert owner.container == CONTAINER[:12]
+
+    def test_a_rename_shows(self, node: Node) -> None:
+        node.asker.answers = [answered(of_docker("old"))]
+        node.fake.process(10, netns=SPOT, cgroup=DOCKER)
+        assert node.owner()
+        node.asker.answers = [answered(of_docker("new"))]
+
+        owner = node.owner()
+
+        assert owner
+        assert owner.container == "new"
+
+    def test_a_name_outlives_who_said_it(self, node: Node) -> None:
+        sysctls = {"net.core.somaxconn": "7"}
+        said = of_docker("web", sysctls=sysctls)
+        node.asker.answers = [answered(said)]
+        node.fake.process(10, netns=SPOT, cgroup=DOCKER)
+        node.owner()
+        node.asker.answers = [answered(error="silent")]
+        node.clock.now += STALE - 1
+
+        owner = node.owner()
+
+        assert owner
+        assert owner.container == "web"
+        assert node.known[SPOT].declared
+        assert node.sources.answered
+
+    def test_what_was_said_too_long_ago_counts_no_more(self, node: Node) -> None:
+        """The identity stays: it cannot have changed while the container lives."""
+        sysctls = {"net.core.somaxconn": "7"}
+        said = of_docker("web", sysctls=sysctls)
+        node.asker.answers = [answered(said)]
+        node.fake.process(10, netns=SPOT, cgroup=DOCKER)
+        node.owner()
+
+        node.clock.now += STALE
+        owner = node.owner()
+
+        assert owner
+        assert owner.container == "web"
+        assert node.known[SPOT].declared == ()
+        assert not node.sources.answered
+
+    def test_a_failure_is_a_problem_and_an_answer_ends_it(self, node: Node) -> None:
+        node.asker.answers = [answered(error="silent")]
+        node.owner()
+        (problem,) = node.sources.problems()
+        assert problem.what == "docker_silent"
+        assert problem.remedy
+
+        node.asker.answers = [answered()]
+        node.owner()
+
+        assert not list(node.sources.problems())
+
+    def test_that_nobody_is_there_is_no_problem(self, node: Node) -> None:
+        node.asker.answers = [answered(error="absent")]
+        node.owner()
+
+        assert not list(node.sources.problems())
+
+    def test_who_joined_and_set_a_value_is_told_though_no_file_says_it(
+        self, node: Node
+    ) -> None:
+        sysctls = {"net.core.somaxconn": "9"}
+        joined = of_docker(
+            "second",
+            OTHER_CONTAINER,
+            network_of=CONTAINER,
+            sysctls=sysctls,
+        )
+        node.asker.answers = [answered(of_docker("first"))]
+        node.fake.process(10, netns=SPOT, cgroup=DOCKER)
+        node.owner()
+
+        node.asker.answers = [answered(of_docker("first"), joined)]
+        node.owner()
+
+        (said,) = node.known[SPOT].declared
+        assert (said.container, said.value) == ("second", "9")
+
+    def test_the_kubelet_names_a_pod_and_what_it_asked_for(self, node: Node) -> None:
+        node.bundle(CONTAINER, sandbox_of=UID, sysctls={"net.a": "1", "net.b": "2"})
+        pod = Pod(uid=UID, namespace="shop", name="web-0", sysctls={"net.a": "1"})
+        node.asker.answers = [Answer(source="kubelet", pods=(pod,))]
+        node.fake.process(10, netns=SPOT, cgroup=POD)
+
+        owner = node.owner()
+
+        assert owner
+        assert (owner.namespace, owner.pod) == ("shop", "web-0")
+        sources = {d.sysctl: d.source for d in node.known[SPOT].declared}
+        assert sources == {"net.a": "pod", "net.b": "runtime"}
+
+
+class TestBundles:
+    """The files that a runtime keeps, below the node's root."""
+
+    def test_a_container_that_joins_by_a_process_is_placed(self, node: Node) -> None:
+        node.fake.process(10, netns=SPOT, cgroup=POD, start_time=0)
+        node.pod_log()
+        node.owner()
+
+        joined = "/proc/10/ns/net"
+        node.bundle(OTHER_CONTAINER, sysctls={"net.a": "9"}, network=joined)
+        node.owner()
+
+        (said,) = node.known[SPOT].declared
+        assert (said.container, said.value) == (OTHER_CONTAINER[:12], "9")
+
+    def test_a_process_younger_than_the_bundle_is_not_the_one_it_means(
+        self, node: Node
+    ) -> None:
+        """The pid was reused."""
+        ticks = os.sysconf("SC_CLK_TCK")
+        later = int((time.clock_gettime(time.CLOCK_BOOTTIME) + 60) * ticks)
+        node.fake.process(10, netns=SPOT, cgroup=POD, start_time=later)
+        node.pod_log()
+        node.owner()
+
+        joined = "/proc/10/ns/net"
+        node.bundle(OTHER_CONTAINER, sysctls={"net.a": "9"}, network=joined)
+        node.owner()
+
+        assert node.known[SPOT].declared == ()
+
+    def test_a_sandbox_without_processes_is_its_pods(self, node: Node) -> None:
+        path = "/run/netns/cni-0d137909-8596-495c-92b3-048a901457b2"
+        node.fake.mount(1, SPOT, path)
+        node.bundle(CONTAINER, sandbox_of=UID, network=f"/var{path}")
+
+        owner = node.owner()
+
+        assert owner
+        assert (owner.kind, owner.pod, owner.netns) == ("pod", "web-0", "")
+
+    def test_a_namespace_with_a_name_of_its_own_is_not_taken_by_who_joins_it(
+        self, node: Node
+    ) -> None:
+        node.fake.mount(1, SPOT, "/run/netns/blue")
+        node.bundle(CONTAINER, sandbox_of=UID, network="/run/netns/blue")
+
+        owner = node.owner()
+
+        assert owner
+        assert owner.netns == "named/blue"
+
+    def test_only_so_many_containers_of_one_namespace_are_kept(
+        self, node: Node
+    ) -> None:
+        node.fake.process(10, netns=SPOT, cgroup=POD, start_time=0)
+        node.pod_log()
+        node.owner()
+        for number in range(MAX_CONTAINERS + 9):
+            sysctls = {"net.a": str(number)}
+            joined = "/proc/10/ns/net"
+            node.bundle(f"{number:064x}", sysctls=sysctls, network=joined)
+
+        node.owner()
+
+        assert len(node.known[SPOT].declared) == MAX_CONTAINERS
+
+
+def test_a_helper_with_its_containers_id_is_not_its_first_process(node: Node) -> None:
+    """CRI-O's conmon, the container's parent, lives in the host's namespace."""
+    conmon = f"0::/crio-conmon-{CONTAINER}.scope\n".encode()
+    node.fake.process(9, netns=HOST_INO, cgroup=conmon)
+    inside = f"0::/crio-{CONTAINER}.scope\n".encode()
+    node.fake.process(10, netns=SPOT, cgroup=inside, parent=9)
+
+    owner = node.owner()
+
+    assert owner
+    assert owner.container_id == CONTAINER
+
+
+def test_on_a_node_that_is_a_container_its_pods_are_pods(
+    fake_proc: FakeProc, tmp_path: Path
+) -> None:
+    """The exporter in a kind node, beside its pods."""
+    outer = b"0::/docker/" + OTHER_CONTAINER.encode()
+    node = Node(fake_proc, tmp_path / "root", home=outer + b"/init.scope\n")
+    node.pod_log()
+    inner = outer + f"/kubelet/kubepods/pod{UID}/{CONTAINER}\n".encode()
+    node.fake.process(10, netns=SPOT, cgroup=inner)
+
+    owner = node.owner()
+
+    assert owner
+    assert (owner.pod, owner.uid, owner.netns) == ("web-0", UID, "")

@@ -14,6 +14,13 @@ Sandbox = Literal["", "gvisor", "kata"]
 """What stands between a container's programs and this kernel, "" for nothing."""
 
 
+Failure = Literal["absent", "silent", "refused", "malformed", "too_large"]
+"""
+Why a source gave no answer: nobody there, a normal state; no answer in time; no
+right to ask; not what its specification says; more than is read.
+"""
+
+
 class Container(Frozen, frozen=True, kw_only=True):
     """
     One container, as far as one source knows it. Fields it does not know are empty.
@@ -69,13 +76,11 @@ class Answer(Frozen, frozen=True, kw_only=True):
     """
     What one source said, all of it, or why it said nothing.
 
-    source: docker or kubelet; error: a stable word, "" for an answer: `absent`
-    (nobody there, a normal state), `silent` (no answer in time), `refused` (no
-    right to ask), `malformed`, `too_large`; detail: for people.
+    source: docker or kubelet; error: None for an answer; detail: for people.
     """
 
     source: str
-    error: str = ""
+    error: Failure | None = None
     detail: str = ""
     containers: tuple[Container, ...] = ()
     pods: tuple[Pod, ...] = ()

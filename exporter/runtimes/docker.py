@@ -13,40 +13,35 @@ import contextlib
 import json
 import os
 import re
-import ssl
-import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from exporter.runtimes.container import Answer, Container, Sandbox, dotted
+from exporter.runtimes import oci
+from exporter.runtimes.container import Answer, Container, Failure, dotted
+from exporter.runtimes.fetch import (
+    SECONDS,
+    SourceError,
+    answering,
+    decoded,
+    fetch,
+    prepared,
+)
 
 if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
-    from requests.models import PreparedRequest
-
-T = TypeVar("T")
-
-SECONDS = 2.0
-"""How long a socket may keep silent. An ask as a whole has its caller's deadline."""
 
 _LIST_CAP = 32 << 20
 _INSPECT_CAP = 1 << 20
-_PIECE = 1 << 16
-_WORDS = 300
-_OK = 200
-_FORBIDDEN = (401, 403)
 
 _EVENTS = quote(
     json.dumps({"type": ["container"], "event": ["start", "die", "rename", "destroy"]})
 )
 
-Word = Literal["absent", "silent", "refused", "malformed", "too_large"]
-
-_REMEDY: dict[Word, str] = {
+_REMEDY: dict[Failure, str] = {
     "absent": "start Docker, or leave it out of --runtimes",
     "silent": "see the engine's log: journalctl -u docker",
     "refused": "give the exporter's user that socket (group docker), or let the proxy"
@@ -54,14 +49,6 @@ _REMEDY: dict[Word, str] = {
     "malformed": "see that a Docker Engine answers there, and its log",
     "too_large": "see who labels containers at such length",
 }
-
-
-class SourceError(Exception):
-    """A source gave no answer: a stable word, and what happened, for people."""
-
-    def __init__(self, word: Word, what: str) -> None:
-        super().__init__(what)
-        self.word = word
 
 
 class DockerGoneError(Exception):
@@ -122,7 +109,7 @@ class Docker:
     """
 
     def __init__(self, base_url: str, *, timeout: float = SECONDS) -> None:
-        self._base_url = _checked(base_url)
+        self._base_url = checked_address(base_url)
         self._timeout = timeout
         self._inspected: dict[_Life, Inspected] = {}
 
@@ -191,7 +178,7 @@ def parse_container(listed: Listed, inspected: Inspected) -> Container:
         uid=pod.uid if pod else "",
         is_sandbox=bool(pod and pod.is_sandbox),
         network_of=_network_of(host.network_mode, labels, pod),
-        sandbox=_sandbox(host.runtime),
+        sandbox=oci.sandbox([host.runtime]),
         netns_path=inspected.network_settings.sandbox_key,
         project=labels.get("com.docker.compose.project", ""),
         service=labels.get("com.docker.compose.service", ""),
@@ -269,12 +256,6 @@ def _network_of(mode: str, labels: dict[str, str], pod: _Pod | None) -> str:
     return target if _ID.fullmatch(target) else ""
 
 
-def _sandbox(runtime: str) -> Sandbox:
-    if "runsc" in runtime:
-        return "gvisor"
-    return "kata" if "kata" in runtime else ""
-
-
 def _life(listed: Listed) -> _Life:
     """
     Return what changes when a container is started anew, as its netns does.
@@ -305,12 +286,12 @@ def events(
     Return when the stream ends; DockerGoneError when it cannot begin. An idle
     stream may last for days: *timeout* is for the connection only.
     """
-    url = f"{_http(_checked(base_url))}/events?filters={_EVENTS}"
+    url = f"{_http(checked_address(base_url))}/events?filters={_EVENTS}"
     with contextlib.ExitStack() as stack:
         try:
             adapter = stack.enter_context(_adapter(base_url, timeout))
-            answering = _answering(adapter, prepared(url), timeout=(timeout, None))
-            pieces = stack.enter_context(answering)
+            stream = answering(adapter, prepared(url), timeout=(timeout, None))
+            pieces = stack.enter_context(stream)
         except SourceError as failed:
             raise DockerGoneError(
                 f"no events from Docker at {base_url}: {failed}; {_REMEDY[failed.word]}"
@@ -320,7 +301,7 @@ def events(
                 changed()
 
 
-def _checked(base_url: str) -> str:
+def checked_address(base_url: str) -> str:
     """Return *base_url*; ValueError when it is no address of an engine."""
     try:
         parts = urlsplit(base_url)
@@ -380,129 +361,3 @@ def _exists(path: str) -> bool:
     except PermissionError:  # connecting will say so
         return True
     return True
-
-
-# What every source over HTTP needs. An adapter, not a Session: it follows no
-# redirect (a Session reads a redirect's body whole even when told not to), keeps no
-# cookie, and asks neither the environment nor ~/.netrc for proxies and passwords.
-
-
-def prepared(url: str, headers: dict[str, str] | None = None) -> "PreparedRequest":
-    """Return a GET that wants no compression: a small body could unpack to a huge."""
-    import requests  # noqa: PLC0415
-
-    known = {"User-Agent": "netns-sysctl-exporter", "Accept-Encoding": "identity"}
-    with _explained():
-        return requests.Request("GET", url, headers=known | (headers or {})).prepare()
-
-
-def fetch(
-    adapter: "HTTPAdapter",
-    request: "PreparedRequest",
-    *,
-    cap: int,
-    timeout: float,
-    verify: bool | str = True,
-) -> bytearray:
-    """Return the body of a 200, at most *cap* bytes; SourceError for all else."""
-    body = bytearray()
-    with _answering(adapter, request, timeout=timeout, verify=verify) as pieces:
-        for piece in pieces:
-            body += piece
-            if len(body) > cap:
-                raise SourceError("too_large", f"more than {cap >> 20} MiB")
-    return body
-
-
-def decoded(body: bytes | bytearray, kind: type[T]) -> T:
-    """
-    Return the JSON of *body* as *kind*; SourceError if it is not that.
-
-    msgspec refuses half a surrogate pair, so the text can always be encoded.
-    """
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SourceError("malformed", str(error)) from error
-    except RecursionError as error:
-        raise SourceError("malformed", "JSON nested too deeply") from error
-
-
-@contextlib.contextmanager
-def _answering(
-    adapter: "HTTPAdapter",
-    request: "PreparedRequest",
-    *,
-    timeout: float | tuple[float, None],
-    verify: bool | str = True,
-) -> Iterator[Iterator[bytes]]:
-    """Give the body of a 200 in the pieces it comes in; SourceError for all else."""
-    with _explained():
-        response = adapter.send(request, stream=True, timeout=timeout, verify=verify)
-    with contextlib.closing(response):
-        if response.status_code != _OK:
-            word: Word = (
-                "refused" if response.status_code in _FORBIDDEN else "malformed"
-            )
-            raise SourceError(word, f"HTTP {response.status_code}")
-        yield _pieces(response.raw.read1)
-
-
-def _pieces(read1: Callable[[int], bytes]) -> Iterator[bytes]:
-    # Not Response.iter_content: it waits for a whole piece, and urllib3 reads a
-    # chunk's header line of any length.
-    while True:
-        with _explained():
-            piece = read1(_PIECE)
-        if not piece:
-            return
-        yield piece
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Turn what the libraries raise into SourceError."""
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
-
-    outer = sys.exception()  # what our caller is just handling explains nothing
-    try:
-        yield
-    except (OSError, HTTPError) as error:  # requests' errors are OSErrors
-        chain = list(_chain(error, outer))
-        for cause in chain:
-            if isinstance(cause, TimeoutError) and not _is_sockets(cause):
-                raise cause from None
-        what = f"{type(chain[-1]).__name__}: {chain[-1]}"
-        raise SourceError(_word(chain), what[:_WORDS]) from error
-
-
-def _chain(
-    error: BaseException, outer: BaseException | None
-) -> Iterator[BaseException]:
-    seen = [outer]  # an error that is raised again may be its own context
-    link: BaseException | None = error
-    while link is not None and link not in seen:
-        seen.append(link)
-        yield link
-        link = link.__cause__ or link.__context__
-
-
-def _is_sockets(error: TimeoutError) -> bool:
-    """
-    Tell a socket's timeout from one that a signal handler raises, the deadline.
-
-    To the libraries they are the same, and they wrap both. Taking one for the other
-    is harmless: the caller is told `silent` by one of us either way.
-    """
-    return type(error) is TimeoutError and (
-        error.errno is not None or "timed out" in str(error)
-    )
-
-
-def _word(chain: list[BaseException]) -> Word:
-    if any(isinstance(cause, PermissionError | ssl.SSLError) for cause in chain):
-        return "refused"
-    if any(isinstance(cause, FileNotFoundError) for cause in chain):
-        return "absent"
-    # What the kernel reports is an OSError; the rest is what a parser thought of it.
-    return "silent" if isinstance(chain[-1], OSError) else "malformed"

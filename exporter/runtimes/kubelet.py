@@ -13,11 +13,10 @@ import ssl
 
 import msgspec
 
-from exporter.runtimes.container import Answer, Pod, dotted
-from exporter.runtimes.docker import (
+from exporter.runtimes.container import Answer, Failure, Pod, dotted
+from exporter.runtimes.fetch import (
     SECONDS,
     SourceError,
-    Word,
     decoded,
     fetch,
     prepared,
@@ -127,7 +126,7 @@ class Kubelet:
             raise SourceError("refused", f"no certificate authorities at {path!r}")
         return path
 
-    def _remedy(self, word: Word) -> str:
+    def _remedy(self, word: Failure) -> str:
         if word == "refused":
             return (
                 f"the token in {self._token_file or '(no token_file)'!r} needs get on"

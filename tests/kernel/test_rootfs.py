@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -235,23 +234,16 @@ class TestFiles:
         """Opening a device may act: of a watchdog, it starts the clock."""
         fifo = tmp_path / "log"
         os.mkfifo(fifo)
-        noticed = threading.Event()
-
-        def write() -> None:
-            os.close(os.open(fifo, os.O_WRONLY))
-            noticed.set()
-
-        writer = threading.Thread(target=write)
-        writer.start()
-        task = Path(f"/proc/self/task/{writer.native_id}/stat")
-        wait_until(lambda: ") S " in task.read_text(), "the writer waits")
-        with contextlib.suppress(OSError):
-            root.read(str(fifo), 100)
-        early = noticed.wait(0.2)
-        os.close(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))
-        writer.join()
-
-        assert not early
+        with subprocess.Popen(["sh", "-c", f": > {fifo}"]) as writer:
+            stat = Path(f"/proc/{writer.pid}/stat")
+            wait_until(lambda: ") S " in stat.read_text())
+            with contextlib.suppress(OSError):
+                root.read(str(fifo), 100)
+            try:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    writer.wait(0.2)
+            finally:
+                writer.kill()
 
     @pytest.mark.parametrize("path", ["/", "/dev/null", "/proc"])
     def test_a_directory_or_a_device_is_no_file(self, root: Root, path: str) -> None:

@@ -16,12 +16,9 @@ import pytest
 from hypothesis import given
 
 from exporter.runtimes.container import Answer, Pod
-from exporter.runtimes.docker import SourceError
+from exporter.runtimes.fetch import SourceError
 from exporter.runtimes.kubelet import Kubelet, parse_pods, parse_token
-from tests.runtimes.test_docker import (
-    BODIES,
-    NOBODY,
-    QUICK,
+from tests.httpserver import (
     Script,
     Web,
     alarm,
@@ -33,6 +30,7 @@ from tests.runtimes.test_docker import (
     served,
     silent,
 )
+from tests.runtimes.test_docker import BODIES, NOBODY, QUICK
 
 UID = "0d137909-8596-495c-92b3-048a901457b2"
 MIRROR = "7260904b-bd08-e72e-4dff-95d9fccd2ee8"
@@ -241,7 +239,7 @@ def tls_served(script: Script, certificate: Path) -> Iterator[Web]:
 def test_the_token_is_sent_and_read_anew(certificate: Path, token: Path) -> None:
     with tls_served(saying(item()), certificate) as web:
         kubelet = Kubelet(https(web), str(token), str(certificate))
-        assert kubelet.ask().error == ""
+        assert kubelet.ask().error is None
         token.write_text("second")
         assert kubelet.ask().pods[0].name == "web-0"
 
@@ -251,7 +249,7 @@ def test_the_token_is_sent_and_read_anew(certificate: Path, token: Path) -> None
 
 def test_without_a_token_file_there_is_no_token(certificate: Path) -> None:
     with tls_served(saying(item()), certificate) as web:
-        assert Kubelet(https(web), ca_file=str(certificate)).ask().error == ""
+        assert Kubelet(https(web), ca_file=str(certificate)).ask().error is None
 
     assert "Authorization" not in web.heads[0]
 
@@ -277,7 +275,7 @@ def test_insecure_asks_whoever_is_there_and_does_not_warn(
         warnings.simplefilter("error")
         answer = Kubelet(https(web), str(token), insecure=True).ask()
 
-    assert answer.error == ""
+    assert answer.error is None
     assert "Bearer first" in web.heads[0]
 
 
@@ -335,7 +333,7 @@ def test_the_environment_has_no_say(
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with served(saying(item())) as web:
-        assert Kubelet(http(web)).ask().error == ""
+        assert Kubelet(http(web)).ask().error is None
 
     assert "Authorization" not in web.heads[0]
 
@@ -451,4 +449,4 @@ def test_nothing_stays_open(certificate: Path) -> None:
 
     with tls_served(say, certificate) as web:
         kubelet = Kubelet(https(web), "", str(certificate), timeout=QUICK)
-        assert [kubelet.ask().error, kubelet.ask().error] == ["", "silent"]
+        assert [kubelet.ask().error, kubelet.ask().error] == [None, "silent"]

@@ -1,0 +1,147 @@
+"""A real HTTP server that answers as badly as a test wants."""
+
+import contextlib
+import signal
+import socketserver
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import FrameType
+
+Script = Callable[[str, "Web"], Iterable[bytes]]
+"""What a server sends for a path, piece by piece; then it hangs up."""
+
+
+class Web:
+    """A real HTTP server of a few lines, that counts what it hears and says."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.url = ""
+        self.paths: list[str] = []
+        self.heads: list[str] = []
+        self.sent = 0
+        self.over = threading.Event()
+
+    def hear(self, stream: socketserver.StreamRequestHandler) -> None:
+        head = list(iter(stream.rfile.readline, b"\r\n"))
+        self.heads.append(b"".join(head).decode())
+        self.paths.append(self.heads[-1].split(" ")[1])
+        with contextlib.suppress(ConnectionError):
+            for piece in self.script(self.paths[-1], self):
+                stream.wfile.write(piece)
+                self.sent += len(piece)
+
+
+class _Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    pass
+
+
+@contextlib.contextmanager
+def served(
+    script: Script, path: Path | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[Web]:
+    """Run a server at *path*, or at a TCP port, with or without *tls*."""
+    web = Web(script)
+
+    class Handler(socketserver.StreamRequestHandler):
+        def setup(self) -> None:
+            if tls:
+                self.request = tls.wrap_socket(self.request, server_side=True)
+            super().setup()
+
+        def handle(self) -> None:
+            web.hear(self)
+
+        def finish(self) -> None:
+            super().finish()
+            self.request.close()  # the server knows the socket below TLS only
+
+    class Quiet(_Unix if path else socketserver.ThreadingTCPServer):  # type: ignore[misc]
+        daemon_threads = True
+        block_on_close = False
+
+        def handle_error(self, *_: object) -> None:
+            """Whoever hangs up on a bad certificate is no news."""
+
+    with Quiet(str(path) if path else ("127.0.0.1", 0), Handler) as server:
+        where = f"127.0.0.1:{server.server_address[1]}"
+        web.url = f"unix://{path}" if path else f"tcp://{where}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield web
+        finally:
+            web.over.set()
+            server.shutdown()
+            thread.join()
+
+
+def ok(body: bytes, status: str = "200 OK") -> Iterator[bytes]:
+    yield f"HTTP/1.1 {status}\r\nConnection: close\r\n".encode()
+    yield f"Content-Length: {len(body)}\r\n\r\n".encode()
+    yield body
+
+
+def silent(_path: str, web: Web) -> Iterator[bytes]:
+    web.over.wait(60)
+    yield b""
+
+
+def dribbling_head(_path: str, web: Web) -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\n"
+    while not web.over.wait(0.02):
+        yield b"X-More: \r\n"[:5]
+
+
+def dribbling_body(_path: str, web: Web) -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\n\r\n["
+    while not web.over.wait(0.02):
+        yield b" "
+
+
+def dribbling_chunks(_path: str, web: Web) -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    while not web.over.wait(0.02):
+        yield b"1\r\n \r\n"
+
+
+def endless(_path: str, web: Web) -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\n\r\n["
+    while not web.over.is_set():
+        yield b" " * 65536
+
+
+def endless_chunk(_path: str, web: Web) -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffff\r\n"
+    while not web.over.is_set():
+        yield b" " * 65536
+
+
+def endless_chunk_header(_path: str, web: Web) -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    while not web.over.is_set():
+        yield b"0" * 65536
+
+
+def endless_redirect(_path: str, web: Web) -> Iterator[bytes]:
+    yield b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\r\n"
+    while not web.over.is_set():
+        yield b" " * 65536
+
+
+@contextlib.contextmanager
+def alarm(seconds: float, error: BaseException) -> Iterator[None]:
+    """Raise *error* in this thread after *seconds*, whatever it is doing."""
+
+    def ring(_signal: int, _frame: FrameType | None) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

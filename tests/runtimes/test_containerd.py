@@ -1,0 +1,170 @@
+"""containerd's bundles: who runs a container, and since when."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.kernel.rootfs import Root
+from exporter.runtimes.container import Container, Sandbox
+from exporter.runtimes.containerd import bundles_of_shim, parse_options, read
+from exporter.runtimes.oci import MalformedError
+from tests.builders import CONTAINER, NOW, a_config
+
+TASKS = "/run/containerd/io.containerd.runtime.v2.task"
+K8S = f"{TASKS}/k8s.io"
+LIMIT = 1 << 16
+
+
+def a_bundle(root: Path, bundles: str = K8S, **files: bytes) -> Path:
+    """Write a bundle's files, `_` for the dots and dashes of their names."""
+    home = root / f"{bundles}/{CONTAINER}".lstrip("/")
+    home.mkdir(parents=True)
+    named = {"config_json": a_config(), **files}
+    real = {"config_json": "config.json", "options_json": "options.json"}
+    for name, body in named.items():
+        (home / real.get(name, name.replace("_", "-"))).write_bytes(body)
+    return home
+
+
+def test_a_bundle_is_a_container(tmp_path: Path) -> None:
+    home = a_bundle(
+        tmp_path,
+        config_json=a_config(sysctls={"net.core.somaxconn": "9"}, network="/n"),
+        runtime=b"",
+        init_pid=b"812",
+        shim_binary_path=b"/usr/bin/containerd-shim-runc-v2",
+        options_json=b'{"binary_name":"runc","root":"/run/containerd/runc"}',
+    )
+    os.mkfifo(home / "log")
+    os.utime(home / "config.json", (NOW, NOW))
+
+    assert read(Root(str(tmp_path)), K8S, CONTAINER, LIMIT) == Container(
+        runtime="containerd",
+        container_id=CONTAINER,
+        evidence="oci_bundle",
+        netns_path="/n",
+        sysctls={"net.core.somaxconn": "9"},
+        started=NOW,
+    )
+
+
+@pytest.mark.parametrize(
+    ("bundles", "runtime"),
+    [
+        ("/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby", "docker"),
+        (f"{TASKS}/moby", "docker"),
+        (f"{TASKS}/k8s.io", "containerd"),
+        (f"{TASKS}/notmoby", "containerd"),
+    ],
+)
+def test_the_namespace_moby_is_dockers(
+    tmp_path: Path, bundles: str, runtime: str
+) -> None:
+    a_bundle(tmp_path, bundles)
+
+    found = read(Root(str(tmp_path)), bundles, CONTAINER, LIMIT)
+
+    assert found is not None
+    assert found.runtime == runtime
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, ""),
+        ({"runtime": b"runc"}, ""),
+        ({"runtime": b"runsc\n"}, "gvisor"),
+        ({"shim_binary_path": b"/usr/bin/containerd-shim-runsc-v1\n"}, "gvisor"),
+        ({"shim_binary_path": b"/opt/kata/bin/containerd-shim-kata-v2"}, "kata"),
+        ({"options_json": b'{"binary_name":"runsc"}'}, "gvisor"),
+        ({"options_json": b'{"binary_name":"/usr/bin/crun"}'}, ""),
+        ({"options_json": b"{"}, ""),
+        ({"runtime": b"\xff", "shim_binary_path": b"\xff"}, ""),
+    ],
+)
+def test_any_of_the_shims_files_tells_a_sandbox(
+    tmp_path: Path, files: dict[str, bytes], expected: Sandbox
+) -> None:
+    a_bundle(tmp_path, **files)
+
+    found = read(Root(str(tmp_path)), K8S, CONTAINER, LIMIT)
+
+    assert found is not None
+    assert found.sandbox == expected
+
+
+def test_a_bundle_without_a_config_is_none_yet(tmp_path: Path) -> None:
+    (a_bundle(tmp_path) / "config.json").unlink()
+
+    assert read(Root(str(tmp_path)), K8S, CONTAINER, LIMIT) is None
+    assert read(Root(str(tmp_path)), K8S, "missing", LIMIT) is None
+
+
+def test_the_limit_is_the_configs(tmp_path: Path) -> None:
+    config = a_config()
+    a_bundle(tmp_path, config_json=config, shim_binary_path=b"x" * len(config) * 2)
+    root = Root(str(tmp_path))
+
+    assert read(root, K8S, CONTAINER, len(config))
+    with pytest.raises(OSError, match="longer than"):
+        read(root, K8S, CONTAINER, len(config) - 1)
+
+
+@pytest.mark.xfail(reason="its own limit is 4096 bytes, and all is lost past it")
+def test_options_that_are_too_long_say_nothing(tmp_path: Path) -> None:
+    """A runtime's configuration may be in them, as config_body."""
+    a_bundle(tmp_path, options_json=b'{"config_body":"%s"}' % (b"x" * 5000))
+
+    assert read(Root(str(tmp_path)), K8S, CONTAINER, LIMIT)
+
+
+@pytest.mark.xfail(reason="RecursionError is no DecodeError", raises=RecursionError)
+def test_options_that_are_nested_deeply_say_nothing() -> None:
+    assert parse_options('{"x":' + "[" * 4000) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"binary_name": 1}', '{"binary_name": null}', "\ufffd"]
+)
+def test_options_of_another_shape_say_nothing(text: str) -> None:
+    assert parse_options(text) == ""
+
+
+@given(st.binary(max_size=200), st.binary(max_size=5000), st.binary(max_size=200))
+def test_any_files_give_a_container_or_an_error(
+    config: bytes, options: bytes, runtime: bytes
+) -> None:
+    with tempfile.TemporaryDirectory() as top:
+        a_bundle(Path(top), config_json=b"{}", options_json=options, runtime=runtime)
+        a_bundle(Path(top), "/other", config_json=config)
+        for bundles in (K8S, "/other"):
+            try:
+                found = read(Root(top), bundles, CONTAINER, LIMIT)
+            except (MalformedError, OSError):
+                continue
+            assert msgspec.json.decode(msgspec.json.encode(found), type=Container)
+
+
+@pytest.mark.parametrize(
+    ("directory", "bundles"),
+    [
+        (f"{K8S}/{CONTAINER}", K8S),
+        (f"/x/y/io.containerd.runtime.v2.task/moby/{CONTAINER}", None),
+        ("/", None),
+        ("", None),
+        ("/root", None),
+        (f"/run/containerd/io.containerd.runtime.v1.linux/k8s.io/{CONTAINER}", None),
+        (TASKS, None),
+        (K8S, None),
+    ],
+)
+def test_a_shim_works_below_its_tasks(directory: str, bundles: str | None) -> None:
+    if directory.startswith("/x/"):
+        bundles = "/x/y/io.containerd.runtime.v2.task/moby"
+
+    assert bundles_of_shim(directory) == bundles

@@ -1,0 +1,378 @@
+"""Whose a container is by its config.json, as each runtime writes it."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from exporter.runtimes.container import Container, Sandbox, dotted
+from exporter.runtimes.oci import MalformedError, container, parse, sandbox
+from tests.builders import CONTAINER, OTHER_CONTAINER, UID, a_config
+
+CRI = "io.kubernetes.cri."
+CRIO = "io.kubernetes.cri-o."
+CNI = "/var/run/netns/cni-5d1f4a3e-7c1b-4f6e-9a55-0c8c1a2b3d4e"
+OF_POD = {
+    f"{CRI}sandbox-id": OTHER_CONTAINER,
+    f"{CRI}sandbox-name": "web-0",
+    f"{CRI}sandbox-namespace": "shop",
+    f"{CRI}sandbox-uid": UID,
+}
+OF_CRIO_POD = {
+    "io.container.manager": "cri-o",
+    f"{CRIO}SandboxID": OTHER_CONTAINER,
+    f"{CRIO}KubeName": "web-0",
+    f"{CRIO}Namespace": "shop",
+    "io.kubernetes.pod.name": "web-0",
+    "io.kubernetes.pod.namespace": "shop",
+    "io.kubernetes.pod.uid": UID,
+}
+IN_POD = {f"{CRIO}ContainerType": "container", f"{CRIO}SandboxID": OTHER_CONTAINER}
+
+KEYS = st.text() | st.sampled_from(
+    [
+        "hostname",
+        "annotations",
+        "linux",
+        "namespaces",
+        "sysctl",
+        "type",
+        "path",
+        "io.container.manager",
+        f"{CRI}container-type",
+        f"{CRI}sandbox-id",
+    ]
+)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()))
+    | st.sampled_from(["network", "sandbox", "container", "libpod", "cri-o", "a/b.c"]),
+    lambda value: st.lists(value, max_size=3) | st.dictionaries(KEYS, value),
+)
+STRINGS = st.dictionaries(KEYS, st.text(), max_size=5)
+CONFIGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "hostname": st.text(),
+        "annotations": STRINGS | st.none(),
+        "linux": st.fixed_dictionaries({}, optional={"sysctl": STRINGS}) | JSON,
+    },
+)
+
+
+def said(
+    annotations: dict[str, str],
+    container_id: str = CONTAINER,
+    *,
+    runtime: str = "containerd",
+) -> Container:
+    config = a_config(annotations=annotations)
+    return container(parse(config), container_id, runtime=runtime)
+
+
+class TestTheSpecification:
+    """The parts that every runtime writes alike."""
+
+    def test_says_hostname_annotations_and_sysctls(self) -> None:
+        spec = parse(
+            a_config(
+                hostname="web",
+                annotations={"a": "b"},
+                sysctls={"net.core.somaxconn": "1024"},
+            )
+        )
+
+        assert spec.hostname == "web"
+        assert spec.annotations == {"a": "b"}
+        assert spec.sysctls == {"net.core.somaxconn": "1024"}
+
+    @pytest.mark.parametrize("network", [None, "", CNI, "/proc/812/ns/net"])
+    def test_says_which_network_it_joins(self, network: str | None) -> None:
+        assert parse(a_config(network=network)).network == network
+
+    def test_only_the_network_namespace_counts(self) -> None:
+        text = b'{"linux": {"namespaces": [{"type": "ipc", "path": "/proc/1/ns/ipc"}]}}'
+
+        assert parse(text).network is None
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b"{}",
+            b'{"hostname": null, "annotations": null, "linux": null}',
+            b'{"linux": {"namespaces": null, "sysctl": null}}',
+            b'{"linux": {"resources": {"devices": [{"allow": false}]}}, "x": [1]}',
+        ],
+    )
+    def test_what_it_does_not_say_is_empty(self, text: bytes) -> None:
+        spec = parse(text)
+
+        assert (spec.hostname, spec.annotations, spec.sysctls) == ("", {}, {})
+        assert spec.network is None
+
+    def test_sysctls_are_known_by_their_dotted_names(self) -> None:
+        spec = parse(a_config(sysctls={"net/ipv4/conf/eth0.100/forwarding": "1"}))
+
+        assert spec.sysctls == {"net.ipv4.conf.eth0/100.forwarding": "1"}
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b"{} {}",
+            b"\xff",
+            b'{"hostname": "\xff"}',
+            b'{"hostname": "\\ud800"}',
+            b'{"hostname": 1}',
+            b'{"annotations": {"a": null}}',
+            b'{"annotations": {"a": 1}}',
+            b'{"linux": {"sysctl": {"net.core.somaxconn": 1024}}}',
+            b'{"linux": {"namespaces": ["network"]}}',
+        ],
+    )
+    def test_what_is_none_is_malformed(self, text: bytes) -> None:
+        with pytest.raises(MalformedError, match=r"config\.json"):
+            parse(text)
+
+    @pytest.mark.xfail(reason="RecursionError is no DecodeError", raises=RecursionError)
+    @pytest.mark.parametrize("known", ["x", "hostname", "linux"])
+    def test_what_is_nested_deeply_is_malformed(self, known: str) -> None:
+        text = b'{"%s": %s' % (known.encode(), b"[" * 30_000)
+
+        with pytest.raises(MalformedError):
+            parse(text)
+
+    @given(st.binary() | (CONFIGS | JSON).map(lambda v: json.dumps(v).encode()))
+    @example(b'{"linux": {"sysctl": {"": ""}}}')
+    def test_any_text_gives_a_container_or_is_malformed(self, text: bytes) -> None:
+        try:
+            spec = parse(text)
+        except MalformedError:
+            return
+        found = container(spec, CONTAINER, runtime="containerd")
+
+        encoded = msgspec.json.encode(found)
+
+        assert msgspec.json.decode(encoded, type=Container) == found
+
+
+class TestSysctlNames:
+    """Either spelling of sysctl(8)."""
+
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("net.core.somaxconn", "net.core.somaxconn"),
+            ("net/core/somaxconn", "net.core.somaxconn"),
+            ("net.ipv4.conf.eth0/1.forwarding", "net.ipv4.conf.eth0/1.forwarding"),
+            ("net/ipv4/conf/eth0.1/forwarding", "net.ipv4.conf.eth0/1.forwarding"),
+            ("hostname", "hostname"),
+            ("", ""),
+        ],
+    )
+    def test_the_first_separator_tells_the_spelling(
+        self, name: str, expected: str
+    ) -> None:
+        assert dotted(name) == expected
+
+    @given(st.text("./a"))
+    def test_a_dotted_name_stays_as_it_is(self, name: str) -> None:
+        once = dotted(name)
+
+        assert "/" not in once.split(".")[0]
+        assert dotted(once) == once
+
+
+class TestContainerd:
+    """Its CRI plug-in says whose a container is, nerdctl what it is called."""
+
+    def test_a_sandbox_is_its_pod(self) -> None:
+        annotations = {**OF_POD, f"{CRI}container-type": "sandbox"}
+        config = a_config(
+            annotations=annotations, network=CNI, sysctls={"net.core.somaxconn": "9"}
+        )
+
+        found = container(parse(config), OTHER_CONTAINER, runtime="containerd")
+
+        assert found == Container(
+            runtime="containerd",
+            container_id=OTHER_CONTAINER,
+            evidence="oci_bundle",
+            namespace="shop",
+            pod="web-0",
+            uid=UID,
+            is_sandbox=True,
+            netns_path=CNI,
+            sysctls={"net.core.somaxconn": "9"},
+        )
+
+    def test_a_container_of_a_pod_joined_its_sandboxs_network(self) -> None:
+        annotations = {
+            **OF_POD,
+            f"{CRI}container-type": "container",
+            f"{CRI}container-name": "app",
+        }
+
+        found = said(annotations)
+
+        assert (found.namespace, found.pod, found.uid) == ("shop", "web-0", UID)
+        assert (found.name, found.is_sandbox) == ("app", False)
+        assert found.network_of == OTHER_CONTAINER
+
+    def test_a_sandbox_has_no_name_of_its_own(self) -> None:
+        annotations = {
+            **OF_POD,
+            f"{CRI}container-type": "sandbox",
+            f"{CRI}container-name": "POD",
+        }
+
+        assert said(annotations, OTHER_CONTAINER).name == ""
+
+    def test_what_nerdctl_runs_has_its_name(self) -> None:
+        annotations = {
+            "nerdctl/name": "web",
+            "com.docker.compose.project": "shop",
+            "com.docker.compose.service": "front",
+        }
+
+        found = said(annotations)
+
+        assert (found.name, found.project, found.service) == ("web", "shop", "front")
+        assert (found.uid, found.network_of) == ("", "")
+
+    def test_a_pods_sandbox_id_alone_makes_no_pod(self) -> None:
+        assert said(OF_POD) == said({})
+
+
+class TestDocker:
+    """It writes no annotations: those that are there are the user's."""
+
+    @pytest.mark.parametrize(
+        "annotations",
+        [
+            {**OF_POD, f"{CRI}container-type": "sandbox"},
+            {**OF_CRIO_POD, f"{CRIO}ContainerType": "container"},
+            {"nerdctl/name": "web", "com.docker.compose.project": "shop"},
+            {"io.containerd.cri.runtime-handler": "kata"},
+            {"io.container.manager": "libpod"},
+        ],
+        ids=["cri", "crio", "nerdctl", "handler", "podman"],
+    )
+    def test_a_user_makes_no_pod(self, annotations: dict[str, str]) -> None:
+        found = said(annotations, runtime="docker")
+
+        assert found == said({}, runtime="docker")
+        assert found.runtime == "docker"
+
+
+class TestCrio:
+    """Its annotations say that it is it, whoever reads them."""
+
+    @pytest.mark.parametrize("reader", ["podman", "runc", "containerd"])
+    def test_a_sandbox_is_its_pod(self, reader: str) -> None:
+        annotations = {
+            **OF_CRIO_POD,
+            f"{CRIO}ContainerType": "sandbox",
+            "io.kubernetes.container.name": "POD",
+        }
+
+        assert said(annotations, OTHER_CONTAINER, runtime=reader) == Container(
+            runtime="crio",
+            container_id=OTHER_CONTAINER,
+            evidence="oci_bundle",
+            namespace="shop",
+            pod="web-0",
+            uid=UID,
+            is_sandbox=True,
+        )
+
+    def test_a_container_has_its_name_within_the_pod(self) -> None:
+        annotations = {
+            **OF_CRIO_POD,
+            f"{CRIO}ContainerType": "container",
+            "io.kubernetes.container.name": "app",
+        }
+
+        found = said(annotations, runtime="podman")
+
+        assert (found.namespace, found.pod, found.uid) == ("shop", "web-0", UID)
+        assert (found.name, found.network_of) == ("app", OTHER_CONTAINER)
+        assert not found.is_sandbox
+
+    def test_its_handler_tells_a_sandboxed_runtime(self) -> None:
+        annotations = {**OF_CRIO_POD, f"{CRIO}RuntimeHandler": "kata-qemu"}
+
+        assert said(annotations, runtime="podman").sandbox == "kata"
+
+
+class TestPodman:
+    """It has pods that are not Kubernetes's."""
+
+    def test_a_member_of_a_pod_joined_its_network(self) -> None:
+        found = said({"io.container.manager": "libpod", **IN_POD}, runtime="runc")
+
+        assert found.runtime == "podman"
+        assert found.network_of == OTHER_CONTAINER
+        assert not found.is_sandbox
+
+    def test_its_pods_are_not_kubernetess(self) -> None:
+        """`podman kube play` gives it all of a pod's annotations."""
+        annotations = {
+            **OF_POD,
+            **OF_CRIO_POD,
+            **IN_POD,
+            "io.container.manager": "libpod",
+        }
+
+        found = said(annotations, runtime="podman")
+
+        assert (found.namespace, found.pod, found.uid) == ("", "", "")
+
+    def test_another_manager_is_the_readers_own(self) -> None:
+        assert said({"io.container.manager": "lxd"}, runtime="runc").runtime == "runc"
+
+
+class TestSandboxes:
+    """What stands between a container and this kernel, by who runs it."""
+
+    @pytest.mark.parametrize(
+        ("words", "expected"),
+        [
+            ([], ""),
+            (["runc", "/usr/bin/containerd-shim-runc-v2", "crun"], ""),
+            (["/usr/bin/containerd-shim-runsc-v1"], "gvisor"),
+            (["", "runsc"], "gvisor"),
+            (["gVisor"], "gvisor"),
+            (["/usr/bin/containerd-shim-kata-v2"], "kata"),
+            (["kata-qemu"], "kata"),
+            (["/opt/kata/bin/runc"], ""),
+            (["/home/runsc/bin/runc"], ""),
+        ],
+    )
+    def test_a_program_tells_by_its_own_name(
+        self, words: list[str], expected: Sandbox
+    ) -> None:
+        assert sandbox(words) == expected
+
+    def test_containerds_handler_tells(self) -> None:
+        annotations = {"io.containerd.cri.runtime-handler": "gvisor"}
+
+        assert said(annotations).sandbox == "gvisor"
+
+    def test_the_shim_tells_what_the_annotations_do_not(self) -> None:
+        spec: Any = parse(a_config())
+
+        found = container(
+            spec, CONTAINER, runtime="docker", shim=["", "/x/containerd-shim-kata-v2"]
+        )
+
+        assert found.sandbox == "kata"
