@@ -33,7 +33,7 @@ DEADLINE_SECONDS = 2.0
 """For one source to say all it knows."""
 
 AGAIN_SECONDS = 15.0
-"""How often to ask though nothing seems to have happened, or nobody was there."""
+"""How often to ask though nothing seems to have happened."""
 
 RETRY_SECONDS = 5.0
 """How soon to ask again after something went wrong."""
@@ -41,7 +41,7 @@ RETRY_SECONDS = 5.0
 PAUSE_SECONDS = 0.2
 """Between two rounds, however much happens."""
 
-RESTART_SECONDS = 60.0
+RESTART_SECONDS = 10.0
 """Between two starts of the process that asks."""
 
 MEMORY_BYTES = 256 << 20
@@ -141,6 +141,8 @@ class Asking(Asker):
                 part = channel.recv(_PART_BYTES)
             except BlockingIOError:
                 return False
+            except ConnectionResetError:  # it left before it took our last wish;
+                continue  # what it had said before is still to be read
             if not part:
                 return True
             self._received += part
@@ -214,7 +216,7 @@ class _Asked:
         self.name = name
         self._source = source
         self.next = 0.0
-        self.absent = False
+        self.was_there = False
 
     def answer(self) -> Answer:
         try:
@@ -226,9 +228,9 @@ class _Asked:
         except MemoryError:
             detail = f"takes more than {MEMORY_BYTES >> 20} MiB"
             answer = Answer(source=self.name, error="too_large", detail=detail)
-        self.absent = answer.error == "absent"
-        failed = answer.error and not self.absent
-        self.next = time.monotonic() + (RETRY_SECONDS if failed else AGAIN_SECONDS)
+        self.was_there |= answer.error != "absent"
+        pause = RETRY_SECONDS if answer.error else AGAIN_SECONDS
+        self.next = time.monotonic() + pause
         return answer
 
 
@@ -242,7 +244,7 @@ def serve(channel: socket.socket, runtimes: Runtimes) -> None:
         for one in asked:
             if one.next <= now:
                 _send(channel, one.answer())
-        if all(one.absent for one in asked):
+        if not any(one.was_there for one in asked):
             return
         soonest = min(one.next for one in asked)
         told, hinted = _wait(channel, hint, max(PAUSE_SECONDS, soonest - now))

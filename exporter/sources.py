@@ -102,6 +102,7 @@ class Sources:
         """Ids of containers of which the last poll learned something else."""
         self.pods_changed = False
         """Whether the last poll learned something else of pods."""
+        self._awaited = asker.asks
 
     def poll(self) -> None:
         """Take in what is new, without waiting for anybody."""
@@ -116,6 +117,12 @@ class Sources:
         self.pods_changed = False
         if answers or stale:
             self._combine()
+            self._await()
+
+    def _await(self) -> None:
+        errors = self._errors
+        gone = {n for n in errors if errors[n].error in _NOBODY_THERE}
+        self._awaited = self._asker.asks - (gone - self._said.keys())
 
     def _take(self, answer: Answer) -> None:
         if answer.error:
@@ -148,12 +155,12 @@ class Sources:
 
     @property
     def awaited(self) -> frozenset[str]:
-        """Return which runtimes may yet say more of a container."""
-        return frozenset(
-            name
-            for name in self._asker.asks
-            if name not in self._errors or self._errors[name].error not in _NOBODY_THERE
-        )
+        """
+        Return which runtimes may yet say more of a container.
+
+        One that has answered may be starting again when it is absent.
+        """
+        return self._awaited
 
     @property
     def answered(self) -> dict[str, float]:
@@ -180,7 +187,9 @@ class Sources:
             self._learn(group.within, keeper)
             found = self._bundles.container(key)
         found = self.merged(key, found)
-        if not group.within and not (found and (found.name or found.uid)):
+        named = found and (found.name or found.uid)
+        runtime = found.runtime if found else group.runtime
+        if not group.within and not named and runtime in {"docker", ""}:
             self._asker.want()
         return found
 

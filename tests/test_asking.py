@@ -158,6 +158,19 @@ class TestTheCollectorsEnd:
 
         assert started.times == 2
 
+    def test_who_leaves_before_it_took_a_wish_has_said_what_it_said(
+        self, one: Asking, started: Started
+    ) -> None:
+        one.take()
+        one.want()
+        started.theirs.sendall(frame(Answer(source="docker", error="absent")))
+        one._request()
+        started.theirs.close()
+
+        (said,) = one.take()
+
+        assert said.error == "absent"
+
     def test_a_wish_is_sent_once(self, one: Asking, started: Started) -> None:
         one.take()
         one.want()

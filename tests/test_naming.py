@@ -71,6 +71,10 @@ class Node:
             procfs, self.census, self.sources, grace=GRACE, clock=self.clock
         )
 
+    def may_ask_docker(self) -> None:
+        self.asker.asks = frozenset({"docker"})
+        self.use(self.fake.procfs)
+
     def add(self, ino: Ino, cookie: int) -> None:
         known = Known(a_netns(cookie, ino=ino), self.clock())
         known.files = SysctlFiles(Plan([], "/proc"), FdBudget(0))
@@ -393,7 +397,7 @@ class TestWhatRuntimesSay:
     def test_a_container_waits_for_its_name_while_somebody_may_say_it(
         self, node: Node
     ) -> None:
-        node.asker.asks = frozenset({"docker"})
+        node.may_ask_docker()
         node.fake.process(10, netns=SPOT, cgroup=DOCKER)
         assert node.owner() is None
         assert node.asker.wanted
@@ -406,7 +410,7 @@ class TestWhatRuntimesSay:
         assert owner.evidence == "docker_api"
 
     def test_it_waits_no_longer_than_the_grace(self, node: Node) -> None:
-        node.asker.asks = frozenset({"docker"})
+        node.may_ask_docker()
         node.asker.answers = [answered(error="silent")]
         node.fake.process(10, netns=SPOT, cgroup=DOCKER)
 
@@ -421,14 +425,25 @@ class TestWhatRuntimesSay:
 
     @pytest.mark.parametrize("error", ["absent", "refused"])
     def test_it_does_not_wait_for_nobody(self, node: Node, error: Failure) -> None:
-        node.asker.asks = frozenset({"docker"})
+        node.may_ask_docker()
         node.asker.answers = [answered(error=error)]
         node.fake.process(10, netns=SPOT, cgroup=DOCKER)
 
         assert node.owner()
 
+    def test_it_waits_for_one_that_answered_before_and_may_be_starting_again(
+        self, node: Node
+    ) -> None:
+        node.may_ask_docker()
+        node.asker.answers = [answered()]
+        node.owner()
+        node.asker.answers = [answered(error="absent")]
+        node.fake.process(10, netns=SPOT, cgroup=DOCKER)
+
+        assert node.owner() is None
+
     def test_other_runtimes_containers_do_not_wait_for_docker(self, node: Node) -> None:
-        node.asker.asks = frozenset({"docker"})
+        node.may_ask_docker()
         crio = f"0::/crio-{CONTAINER}.scope\n".encode()
         node.fake.process(10, netns=SPOT, cgroup=crio)
 

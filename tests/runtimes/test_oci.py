@@ -144,9 +144,9 @@ class TestTheSpecification:
             parse(text)
 
     @pytest.mark.xfail(reason="RecursionError is no DecodeError", raises=RecursionError)
-    @pytest.mark.parametrize("known", ["x", "hostname", "linux"])
-    def test_what_is_nested_deeply_is_malformed(self, known: str) -> None:
-        text = b'{"%s": %s' % (known.encode(), b"[" * 30_000)
+    @pytest.mark.parametrize("brackets", ["[", '{"a":'])
+    def test_what_is_nested_deeply_is_malformed(self, brackets: str) -> None:
+        text = b'{"x": %s' % (brackets.encode() * 10_000)
 
         with pytest.raises(MalformedError):
             parse(text)
@@ -363,10 +363,10 @@ class TestSandboxes:
     ) -> None:
         assert sandbox(words) == expected
 
-    def test_containerds_handler_tells(self) -> None:
+    def test_a_handler_that_a_pods_owner_may_name_tells_nothing(self) -> None:
         annotations = {"io.containerd.cri.runtime-handler": "gvisor"}
 
-        assert said(annotations).sandbox == "gvisor"
+        assert said(annotations).sandbox == ""
 
     def test_the_shim_tells_what_the_annotations_do_not(self) -> None:
         spec: Any = parse(a_config())

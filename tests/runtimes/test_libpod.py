@@ -1,0 +1,268 @@
+"""The bundles that podman and CRI-O keep in containers/storage."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.kernel.rootfs import Root
+from exporter.runtimes.container import Container
+from exporter.runtimes.libpod import (
+    bundle_of_conmon,
+    parse_names,
+    read,
+    storage_of_bundle,
+)
+from exporter.runtimes.oci import MalformedError
+from tests.builders import CONTAINER, NOW, OTHER_CONTAINER, UID, a_config
+
+STORAGE = "/var/lib/containers/storage/overlay-containers"
+LIMIT = 1 << 16
+PODMAN = {"io.container.manager": "libpod"}
+CRIO = {
+    "io.container.manager": "cri-o",
+    "io.kubernetes.cri-o.ContainerType": "sandbox",
+    "io.kubernetes.cri-o.SandboxID": CONTAINER,
+    "io.kubernetes.pod.name": "web-0",
+    "io.kubernetes.pod.namespace": "shop",
+    "io.kubernetes.pod.uid": UID,
+}
+
+
+def a_bundle(root: Path, config: bytes, names: bytes | None = None) -> Path:
+    """Write a container, and the storage's names."""
+    storage = root / STORAGE.lstrip("/")
+    home = storage / CONTAINER / "userdata"
+    home.mkdir(parents=True)
+    (home / "config.json").write_bytes(config)
+    if names is not None:
+        (storage / "containers.json").write_bytes(names)
+    return home
+
+
+def named(*names: str) -> bytes:
+    stored = [
+        {"id": OTHER_CONTAINER, "names": ["db"], "image": "x"},
+        {"id": CONTAINER, "names": list(names), "created": "2024-01-01T00:00:00Z"},
+    ]
+    return json.dumps(stored).encode()
+
+
+def found_in(root: Path) -> Container:
+    found = read(Root(str(root)), STORAGE, CONTAINER, LIMIT)
+    assert found is not None
+    return found
+
+
+class TestPodman:
+    """What is called what stands in the storage's containers.json."""
+
+    def test_a_container_has_its_name(self, tmp_path: Path) -> None:
+        config = a_config(
+            annotations=PODMAN,
+            network="/run/netns/netns-1",
+            hostname="a1a1a1a1a1a1",
+            sysctls={"net.core.somaxconn": "9"},
+        )
+        home = a_bundle(tmp_path, config, named("web", "alias"))
+        os.utime(home / "config.json", (NOW, NOW))
+
+        assert found_in(tmp_path) == Container(
+            runtime="podman",
+            container_id=CONTAINER,
+            evidence="oci_bundle",
+            name="web",
+            netns_path="/run/netns/netns-1",
+            sysctls={"net.core.somaxconn": "9"},
+            started=NOW,
+        )
+
+    @pytest.mark.parametrize("names", [None, b"[]", named(), b'[{"names": ["x"]}]'])
+    def test_a_container_may_have_no_name(
+        self, tmp_path: Path, names: bytes | None
+    ) -> None:
+        a_bundle(tmp_path, a_config(annotations=PODMAN), names)
+
+        assert found_in(tmp_path).name == ""
+
+    def test_the_infra_holds_the_network_of_its_pod(self, tmp_path: Path) -> None:
+        config = a_config(annotations=PODMAN, hostname="shop")
+        a_bundle(tmp_path, config, named("0123456789ab-infra"))
+
+        found = found_in(tmp_path)
+
+        assert (found.name, found.is_sandbox, found.uid) == ("shop", True, "")
+
+    @pytest.mark.parametrize(
+        "name",
+        ["infra", "my-infra", "0123456789ab-infra-2", "0123456789xy-infra", "web"],
+    )
+    def test_another_name_makes_no_infra(self, tmp_path: Path, name: str) -> None:
+        config = a_config(annotations=PODMAN, hostname="shop")
+        a_bundle(tmp_path, config, named(name))
+
+        found = found_in(tmp_path)
+
+        assert (found.name, found.is_sandbox) == (name, False)
+
+    def test_an_infra_of_the_hosts_name_keeps_its_own(self, tmp_path: Path) -> None:
+        config = a_config(annotations=PODMAN)
+        a_bundle(tmp_path, config, named("0123456789ab-infra"))
+
+        found = found_in(tmp_path)
+
+        assert (found.name, found.is_sandbox) == ("0123456789ab-infra", False)
+
+    def test_a_member_of_a_pod_has_its_name(self, tmp_path: Path) -> None:
+        annotations = {
+            **PODMAN,
+            "io.kubernetes.cri-o.ContainerType": "container",
+            "io.kubernetes.cri-o.SandboxID": OTHER_CONTAINER,
+        }
+        a_bundle(tmp_path, a_config(annotations=annotations), named("web"))
+
+        found = found_in(tmp_path)
+
+        assert (found.name, found.network_of) == ("web", OTHER_CONTAINER)
+
+    @pytest.mark.xfail(reason="one file costs every container", raises=MalformedError)
+    def test_names_that_are_malformed_cost_only_the_name(self, tmp_path: Path) -> None:
+        a_bundle(tmp_path, a_config(annotations=PODMAN), b"{")
+
+        assert found_in(tmp_path).runtime == "podman"
+
+
+class TestCrio:
+    """Its annotations say more than the storage's names."""
+
+    def test_a_sandbox_is_its_pod(self, tmp_path: Path) -> None:
+        config = a_config(annotations=CRIO, hostname="web-0")
+        name = "k8s_POD_web-0_shop_0d137909_0"
+        a_bundle(tmp_path, config, named(name))
+
+        found = found_in(tmp_path)
+
+        assert (found.runtime, found.name, found.pod) == ("crio", "", "web-0")
+        assert (found.is_sandbox, found.network_of) == (True, "")
+        assert found.started > 0
+
+    def test_it_needs_no_names(self, tmp_path: Path) -> None:
+        a_bundle(tmp_path, a_config(annotations=CRIO), b"{")
+
+        assert found_in(tmp_path).uid == UID
+
+
+class TestFiles:
+    """What is there, and what a user may have made of it."""
+
+    def test_a_container_that_never_started_has_no_bundle(self, tmp_path: Path) -> None:
+        (a_bundle(tmp_path, a_config()) / "config.json").unlink()
+
+        assert read(Root(str(tmp_path)), STORAGE, CONTAINER, LIMIT) is None
+
+    @pytest.mark.parametrize("name", ["containers.json", "containers.lock", "missing"])
+    def test_what_else_is_in_the_storage_is_none(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        home = a_bundle(tmp_path, a_config(), named("web"))
+        (home.parent.parent / "containers.lock").touch()
+
+        assert read(Root(str(tmp_path)), STORAGE, name, LIMIT) is None
+
+    def test_the_limit_is_the_configs(self, tmp_path: Path) -> None:
+        config = a_config(annotations=PODMAN)
+        names = named("x" * 2 * len(config))
+        a_bundle(tmp_path, config, names)
+        root = Root(str(tmp_path))
+
+        assert read(root, STORAGE, CONTAINER, len(config))
+        with pytest.raises(OSError, match="longer than"):
+            read(root, STORAGE, CONTAINER, len(config) - 1)
+
+    def test_many_names_are_read(self, tmp_path: Path) -> None:
+        """A node with a thousand containers has some hundred kB of them."""
+        stored = [{"id": f"{n:064x}", "names": [f"c{n}"]} for n in range(1000)]
+        stored.append({"id": CONTAINER, "names": ["web"]})
+        a_bundle(tmp_path, a_config(annotations=PODMAN), json.dumps(stored).encode())
+
+        assert found_in(tmp_path).name == "web"
+
+    @pytest.mark.parametrize("names", [b"", b"{}", b"null", b"[1]", b'[{"id": 1}]'])
+    def test_names_of_another_shape_are_malformed(self, names: bytes) -> None:
+        with pytest.raises(MalformedError, match=r"containers\.json"):
+            parse_names(names)
+
+    @pytest.mark.xfail(reason="RecursionError is no DecodeError", raises=RecursionError)
+    def test_names_that_are_nested_deeply_are_malformed(self) -> None:
+        with pytest.raises(MalformedError):
+            parse_names(b'[{"x":' + b"[" * 10_000)
+
+    @given(
+        st.sampled_from([a_config(annotations=PODMAN), a_config()]) | st.binary(),
+        st.lists(
+            st.dictionaries(
+                st.sampled_from(["id", "names", "x"]),
+                st.text()
+                | st.just(CONTAINER)
+                | st.lists(st.text(st.characters(exclude_categories=()))),
+            )
+        ).map(lambda names: json.dumps(names).encode())
+        | st.binary(),
+    )
+    def test_any_files_give_a_container_or_are_malformed(
+        self, config: bytes, names: bytes
+    ) -> None:
+        with tempfile.TemporaryDirectory() as top:
+            a_bundle(Path(top), config, names)
+            try:
+                found = found_in(Path(top))
+            except MalformedError:
+                return
+            assert msgspec.json.decode(msgspec.json.encode(found), type=Container)
+
+
+class TestConmon:
+    """The parent of a container's first process names its bundle."""
+
+    BUNDLE = f"{STORAGE}/{CONTAINER}/userdata"
+
+    @pytest.mark.parametrize("program", ["/usr/bin/conmon", "conmon"])
+    @pytest.mark.parametrize("flag", ["-b", "--bundle"])
+    def test_names_a_bundle(self, program: str, flag: str) -> None:
+        command = [program, "--api-version", "1", "-c", CONTAINER, flag, self.BUNDLE]
+
+        assert bundle_of_conmon([*command, "-r", "/usr/bin/crun"]) == self.BUNDLE
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            [],
+            [""],
+            ["/usr/bin/conmon"],
+            ["/usr/bin/conmon", "-b"],
+            ["/usr/bin/bash", "-b", BUNDLE],
+            ["/usr/bin/conmon-rs", "-b", BUNDLE],
+            ["/conmon/sh", "-b", BUNDLE],
+        ],
+    )
+    def test_another_program_names_none(self, command: list[str]) -> None:
+        assert bundle_of_conmon(command) == ""
+
+    @pytest.mark.parametrize(
+        ("bundle", "storage"),
+        [
+            (BUNDLE, STORAGE),
+            ("", None),
+            ("/", None),
+            (f"{STORAGE}/{CONTAINER}", None),
+            (f"{BUNDLE}/x", None),
+            (f"{BUNDLE}/", None),
+        ],
+    )
+    def test_a_bundle_lies_in_a_storage(self, bundle: str, storage: str | None) -> None:
+        assert storage_of_bundle(bundle) == storage

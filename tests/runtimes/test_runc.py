@@ -1,0 +1,268 @@
+"""What runc and crun say of the containers they run: pid, since when, and bundle."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.kernel.rootfs import Root
+from exporter.runtimes import runc
+from exporter.runtimes.container import Container
+from exporter.runtimes.oci import MalformedError
+from exporter.runtimes.runc import State, parse_crun, parse_runc
+from tests.builders import CONTAINER, NOW, OTHER_CONTAINER, UID, a_config
+
+LIMIT = 1 << 16
+STORAGE = "/var/lib/containers/storage/overlay-containers"
+FORMS = ["runc", "crun"]
+
+
+def put(path: Path, body: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(body)
+    return path
+
+
+def state_of_runc(bundle: str, pid: int = 812, start: int = 4711) -> bytes:
+    return json.dumps(
+        {
+            "id": "web",
+            "init_process_pid": pid,
+            "init_process_start": start,
+            "created": "2024-01-01T00:00:00Z",
+            "config": {
+                "rootfs": "/x",
+                "labels": ["a=b", "bundle2=/no", "", f"bundle={bundle}", "bundle=/no"],
+            },
+        }
+    ).encode()
+
+
+def status_of_crun(bundle: str, pid: int = 812, start: int = 4711) -> bytes:
+    return json.dumps(
+        {
+            "pid": pid,
+            "process-start-time": start,
+            "cgroup-path": "/x",
+            "bundle": bundle,
+            "rootless": False,
+        }
+    ).encode()
+
+
+def put_state(root: Path, form: str, name: str, bundle: str) -> Path:
+    """Write what *form* keeps of a container that it runs."""
+    if form == "runc":
+        return put(root / f"run/runc/{name}/state.json", state_of_runc(bundle))
+    return put(root / f"run/crun/{name}/status", status_of_crun(bundle))
+
+
+def read(root: Path, form: str, name: str, limit: int = LIMIT) -> Container | None:
+    reader = {"runc": runc.read_runc, "crun": runc.read_crun}[form]
+    return reader(Root(str(root)), f"/run/{form}", name, limit)
+
+
+@pytest.mark.parametrize("form", FORMS)
+class TestContainers:
+    """A container that one of the two runs, whoever asked for it."""
+
+    def test_that_nobody_else_knows_has_only_an_id(
+        self, tmp_path: Path, form: str
+    ) -> None:
+        config = a_config(sysctls={"net.core.somaxconn": "9"})
+        os.utime(put(tmp_path / "srv/web/config.json", config), (NOW, NOW))
+        put_state(tmp_path, form, "web", "/srv/web")
+
+        assert read(tmp_path, form, "web") == Container(
+            runtime=form,
+            container_id="web",
+            evidence="oci_bundle",
+            pid=812,
+            pid_start=4711,
+            sysctls={"net.core.somaxconn": "9"},
+            started=NOW,
+        )
+
+    @pytest.mark.parametrize("bundle", ["", "/gone", "/gone/x/userdata"])
+    def test_whose_bundle_is_gone_is_known_by_its_process(
+        self, tmp_path: Path, form: str, bundle: str
+    ) -> None:
+        put_state(tmp_path, form, "web", bundle)
+
+        found = read(tmp_path, form, "web")
+
+        assert found == Container(
+            runtime=form,
+            container_id="web",
+            evidence="oci_bundle",
+            pid=812,
+            pid_start=4711,
+        )
+
+    def test_that_podman_made_is_podmans(self, tmp_path: Path, form: str) -> None:
+        config = a_config(annotations={"io.container.manager": "libpod"})
+        put(tmp_path / f"{STORAGE}/{CONTAINER}/userdata/config.json"[1:], config)
+        bundle = f"{STORAGE}/{CONTAINER}/userdata"
+        put(tmp_path / f"{bundle}/config.json"[1:], config)
+        names = [{"id": CONTAINER, "names": ["web"]}]
+        put(tmp_path / f"{STORAGE}/containers.json"[1:], json.dumps(names).encode())
+        put_state(tmp_path, form, CONTAINER, bundle)
+
+        found = read(tmp_path, form, CONTAINER)
+
+        assert found is not None
+        assert (found.runtime, found.name, found.pid) == ("podman", "web", 812)
+        assert found.pid_start == 4711
+
+    def test_of_a_pod_keeps_the_pods_name(self, tmp_path: Path, form: str) -> None:
+        annotations = {
+            "io.kubernetes.cri.container-type": "sandbox",
+            "io.kubernetes.cri.sandbox-id": CONTAINER,
+            "io.kubernetes.cri.sandbox-name": "web-0",
+            "io.kubernetes.cri.sandbox-namespace": "shop",
+            "io.kubernetes.cri.sandbox-uid": UID,
+        }
+        put(tmp_path / "b/config.json", a_config(annotations=annotations))
+        put_state(tmp_path, form, CONTAINER, "/b")
+
+        found = read(tmp_path, form, CONTAINER)
+
+        assert found is not None
+        assert (found.pod, found.name, found.runtime) == ("web-0", "", form)
+
+    def test_that_its_maker_named_keeps_that(self, tmp_path: Path, form: str) -> None:
+        config = a_config(annotations={"nerdctl/name": "front"})
+        put(tmp_path / "b/config.json", config)
+        put_state(tmp_path, form, CONTAINER, "/b")
+
+        found = read(tmp_path, form, CONTAINER)
+
+        assert found is not None
+        assert found.name == "front"
+
+    def test_without_a_state_is_none(self, tmp_path: Path, form: str) -> None:
+        put_state(tmp_path, form, "web", "/b").unlink()
+
+        assert read(tmp_path, form, "web") is None
+        assert read(tmp_path, form, "missing") is None
+
+    @pytest.mark.parametrize("bundle", ["/b", f"/s/{OTHER_CONTAINER}/userdata"])
+    def test_is_bounded_in_every_file(
+        self, tmp_path: Path, form: str, bundle: str
+    ) -> None:
+        put_state(tmp_path, form, OTHER_CONTAINER, bundle)
+        config = a_config(hostname="x" * 1000)
+        put(tmp_path / f"{bundle}/config.json"[1:], config)
+
+        assert read(tmp_path, form, OTHER_CONTAINER, len(config))
+        for limit in (len(config) - 1, 100):
+            with pytest.raises(OSError, match="longer than"):
+                read(tmp_path, form, OTHER_CONTAINER, limit)
+
+    @pytest.mark.parametrize("bundle", ["/b", f"/s/{OTHER_CONTAINER}/userdata"])
+    def test_with_a_malformed_bundle_is_malformed(
+        self, tmp_path: Path, form: str, bundle: str
+    ) -> None:
+        put_state(tmp_path, form, OTHER_CONTAINER, bundle)
+        put(tmp_path / f"{bundle}/config.json"[1:], b"{")
+
+        with pytest.raises(MalformedError):
+            read(tmp_path, form, OTHER_CONTAINER)
+
+    @pytest.mark.xfail(reason="ValueError is no OSError", raises=ValueError)
+    def test_whose_bundle_has_a_null_byte_is_an_error(
+        self, tmp_path: Path, form: str
+    ) -> None:
+        """The node's own root is read with open(2)."""
+        state = put_state(tmp_path, form, "web", "/b\0")
+        states = str(state.parent.parent)
+        reader = {"runc": runc.read_runc, "crun": runc.read_crun}[form]
+
+        with pytest.raises((OSError, MalformedError)):
+            reader(Root("/"), states, "web", LIMIT)
+
+
+class TestStates:
+    """The files themselves."""
+
+    def test_runcs_bundle_is_a_label(self) -> None:
+        assert parse_runc(state_of_runc("/b")) == State(
+            pid=812, start_time=4711, bundle="/b"
+        )
+
+    def test_crun_says_it_outright(self) -> None:
+        assert parse_crun(status_of_crun("/b")) == State(
+            pid=812, start_time=4711, bundle="/b"
+        )
+
+    @pytest.mark.parametrize("parse", [parse_runc, parse_crun])
+    def test_what_they_do_not_say_is_empty(
+        self, parse: Callable[[bytes], State]
+    ) -> None:
+        assert parse(b"{}") == State(pid=0, start_time=0, bundle="")
+
+    def test_runc_may_have_no_labels(self) -> None:
+        assert parse_runc(b'{"config": {"labels": null}}').bundle == ""
+
+    @pytest.mark.parametrize("parse", [parse_runc, parse_crun])
+    @pytest.mark.parametrize("text", [b"", b"[]", b"null", b"\xff", b"{", b'{"": 1} x'])
+    def test_what_is_none_is_malformed(
+        self, parse: Callable[[bytes], State], text: bytes
+    ) -> None:
+        with pytest.raises(MalformedError):
+            parse(text)
+
+    @pytest.mark.parametrize(
+        ("parse", "text"),
+        [
+            (parse_runc, b'{"init_process_pid": "7"}'),
+            (parse_runc, b'{"config": {"labels": [1]}}'),
+            (parse_crun, b'{"pid": null}'),
+            (parse_crun, b'{"bundle": "\xff"}'),
+        ],
+    )
+    def test_another_shape_is_malformed(
+        self, parse: Callable[[bytes], State], text: bytes
+    ) -> None:
+        with pytest.raises(MalformedError):
+            parse(text)
+
+    @pytest.mark.xfail(reason="RecursionError is no DecodeError", raises=RecursionError)
+    @pytest.mark.parametrize("parse", [parse_runc, parse_crun])
+    def test_what_is_nested_deeply_is_malformed(
+        self, parse: Callable[[bytes], State]
+    ) -> None:
+        with pytest.raises(MalformedError):
+            parse(b'{"x":' + b"[" * 10_000)
+
+    @pytest.mark.parametrize("form", FORMS)
+    @given(state=st.data())
+    def test_any_file_gives_a_container_or_is_malformed(
+        self, form: str, state: st.DataObject
+    ) -> None:
+        keys = {
+            "runc": ["init_process_pid", "init_process_start", "config"],
+            "crun": ["pid", "process-start-time", "bundle"],
+        }[form]
+        scalars = st.none() | st.integers() | st.floats() | st.text(NO_NULL)
+        labels = st.lists(st.text(NO_NULL).map("bundle={}".format))
+        configs = st.fixed_dictionaries({"labels": labels | scalars})
+        found = st.dictionaries(st.sampled_from(keys), scalars | configs)
+        text = state.draw(st.binary() | found.map(lambda v: json.dumps(v).encode()))
+        with tempfile.TemporaryDirectory() as top:
+            put_state(Path(top), form, "web", "").write_bytes(text)
+            try:
+                container = read(Path(top), form, "web")
+            except (MalformedError, OSError):
+                return
+            decoded = msgspec.json.decode(msgspec.json.encode(container))
+        assert msgspec.convert(decoded, Container) == container
+
+
+NO_NULL = st.characters(exclude_characters="\0")
