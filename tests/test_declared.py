@@ -213,7 +213,12 @@ class TestTheHome:
     """On a node that is itself a container, what lies in that is the node's."""
 
     def test_a_node_that_is_no_container_is_nobodys_home(self) -> None:
-        for group in (a_group(), a_group(within=OTHER_CONTAINER), CgroupPath()):
+        for group in (
+            a_group(),
+            a_group(within=OTHER_CONTAINER),
+            CgroupPath(unit="nginx.service"),
+            CgroupPath(pod_uid=UID),
+        ):
             assert group.below("") == group
 
     def test_a_container_of_the_home_is_the_nodes(self) -> None:

@@ -7,6 +7,7 @@ and never out of it: openat2(2) with RESOLVE_IN_ROOT.
 """
 
 import errno
+import itertools
 import os
 import stat
 from typing import NamedTuple
@@ -24,6 +25,14 @@ class Stamp(NamedTuple):
     ino: int
     mtime_ns: int
     size: int
+
+
+class Entry(NamedTuple):
+    """A name in a directory, and what tells that it is still the same thing."""
+
+    name: str
+    ino: int
+    ctime_ns: int
 
 
 class File(NamedTuple):
@@ -56,14 +65,14 @@ class Root:
         finally:
             os.close(fd)
 
-    def entries(self, path: str) -> set[tuple[str, int]]:
-        """Return (name, inode) of what is in a directory, nothing if it is not one."""
+    def entries(self, path: str, limit: int) -> set[Entry]:
+        """Return at most *limit* entries of a directory, none if it is not one."""
         fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
         if fd is None:
             return set()
         try:
             with os.scandir(fd) as found:
-                return {(entry.name, entry.inode()) for entry in found}
+                return set(filter(None, map(_entry, itertools.islice(found, limit))))
         finally:
             os.close(fd)
 
@@ -71,18 +80,27 @@ class Root:
         """
         Return a regular file of at most *limit* bytes, None if it is not there.
 
-        Else OSError: EFBIG; EINVAL for what is no regular file (a FIFO would make
-        us wait); EPERM for somebody else's.
+        Else OSError: EFBIG; EINVAL for what is no regular file; EPERM for somebody
+        else's. Such a file is never opened: a FIFO or a device would notice.
         """
-        fd = self._open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        fd = self._open(path, os.O_PATH)
         if fd is None:
             return None
         try:
-            return _read(fd, limit, self._owner)
+            self._check(os.fstat(fd))
+            return _read(fd, limit)
         finally:
             os.close(fd)
 
+    def _check(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if self._owner not in {None, status.st_uid}:
+            raise OSError(errno.EPERM, f"of user {status.st_uid}, not {self._owner}")
+
     def _open(self, path: str, flags: int) -> int | None:
+        if "\0" in path:  # no file can have such a name
+            return None
         try:
             return self._open_below(path, flags | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
@@ -99,19 +117,23 @@ class Root:
             os.close(top)
 
 
-def _read(fd: int, limit: int, owner: int | None) -> File:
-    status = os.fstat(fd)
-    if owner not in {None, status.st_uid}:
-        raise OSError(errno.EPERM, f"of user {status.st_uid}, not {owner}")
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
-    parts, left = [], limit + 1
-    while left and (part := os.read(fd, left)):
-        parts.append(part)
-        left -= len(part)
-    if not left:
-        raise OSError(errno.EFBIG, f"longer than {limit} bytes")
-    return File(b"".join(parts), status.st_mtime)
+def _entry(found: os.DirEntry[str]) -> Entry | None:
+    try:
+        status = found.stat(follow_symlinks=False)
+    except FileNotFoundError:  # it has just gone
+        return None
+    return Entry(found.name, status.st_ino, status.st_ctime_ns)
+
+
+def _read(path_fd: int, limit: int) -> File:
+    with open(f"/proc/self/fd/{path_fd}", "rb", buffering=0) as file:
+        parts, left = [], limit + 1
+        while left and (part := file.read(left)):
+            parts.append(part)
+            left -= len(part)
+        if not left:
+            raise OSError(errno.EFBIG, f"longer than {limit} bytes")
+        return File(b"".join(parts), os.fstat(file.fileno()).st_mtime)
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -6,25 +6,28 @@ for; others are learned from the process that watches over a container. A place
 is listed again when it changed, and only what is new in it is read.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
-from exporter.kernel.rootfs import Root, Stamp
+from exporter.kernel.rootfs import Entry, Root, Stamp
 from exporter.runtimes import containerd, libpod, runc
 from exporter.runtimes.container import Container
 from exporter.runtimes.oci import MalformedError
 
-Reader = Callable[[Root, str, str, int], Container | None]
+Read = Callable[[str, int], Container | None]
+"""Reads a container by its name, from files of at most so many bytes."""
 
-READERS: dict[str, Reader] = {
-    "containerd": containerd.read,
-    "libpod": libpod.read,
-    "runc": runc.read_runc,
-    "crun": runc.read_crun,
+READERS: dict[str, Callable[[Root, str], Read]] = {
+    "containerd": lambda root, path: partial(containerd.read, root, path),
+    "libpod": lambda root, path: libpod.Storage(root, path).read,
+    "runc": lambda root, path: partial(runc.read_runc, root, path),
+    "crun": lambda root, path: partial(runc.read_crun, root, path),
 }
-"""Every form of place, and what reads one container of it."""
+"""Every form of place, and what reads the containers of one."""
 
 WELL_KNOWN = (
     *(("libpod", storage) for storage in libpod.STORAGES),
@@ -83,33 +86,39 @@ class _Watched:
         self._limits = SCOPED_LIMITS if place.scope else NODE_LIMITS
         self._root = root
         self._stamp: Stamp | None = None
-        self._entries: set[tuple[str, int]] = set()
+        self._entries: set[Entry] = set()
+        self._read = READERS[place.form](root, place.path)
 
     def poll(self) -> list[Container]:
         """Take in what came and went; return what is new."""
         stamp = self._root.stamp(self.place.path)
         if stamp == self._stamp and (stamp or not self._entries):
             return []
-        entries = self._root.entries(self.place.path) if stamp else set()
+        limit = self._limits.entries
+        entries = self._root.entries(self.place.path, limit + 1) if stamp else set()
         self._stamp = _if_settled(stamp)
-        for name, _ in self._entries - entries:
-            self.containers.pop(name, None)
+        for entry in self._entries - entries:
+            self.containers.pop(entry.name, None)
         self._entries = entries
-        new = sorted({name for name, _ in entries} - self.containers.keys())
-        room = max(0, self._limits.entries - len(self.containers))
+        new = sorted({entry.name for entry in entries} - self.containers.keys())
+        room = max(0, limit - len(self.containers))
         self.failed = set(new[room:])
         return [found for name in new[:room] if (found := self.read(name))]
 
+    def lists(self, name: str) -> bool:
+        """Return whether there was something of that name."""
+        return any(entry.name == name for entry in self._entries)
+
     def read(self, name: str) -> Container | None:
         """Read one container, known or not."""
-        reader = READERS[self.place.form]
         try:
-            limit = self._limits.file_bytes
-            found = reader(self._root, self.place.path, name, limit)
-        except (OSError, MalformedError) as error:
+            name.encode()  # what is no text can be no id of a container
+            found = self._read(name, self._limits.file_bytes)
+        except (OSError, MalformedError, UnicodeEncodeError) as error:
             self.failed.add(name)
             log.debug("%s/%s: %s", self.place.path, name, error)
             return None
+        self.failed.discard(name)
         if found:
             self.containers[name] = found
         return found
@@ -122,6 +131,7 @@ class Bundles:
         self._root = Root(rootfs)
         self._watched: dict[Place, _Watched] = {}
         self._states: dict[str, Stamp | None] = {}
+        self._failed_states: set[str] = set()
         self._new: list[tuple[Key, Container]] = []
         for form, path in WELL_KNOWN:
             self._watch(Place("", form, path), self._root, _always)
@@ -141,8 +151,8 @@ class Bundles:
         alive: whether *root*, which may be a process's, is still the same. The
         node's own root is taken where it shows the same directory.
         """
-        if not place.scope:
-            there = root.stamp(place.path)
+        with contextlib.suppress(OSError):  # polling it says the same, and counts it
+            there = None if place.scope else root.stamp(place.path)
             if there and there == self._root.stamp(place.path):
                 root, alive = self._root, _always
         self._watch(place, root, alive)
@@ -154,7 +164,10 @@ class Bundles:
             if place.scope != key.scope:
                 continue
             found = watched.containers.get(key.container_id)
-            if place.form == "libpod":  # rewritten at each start
+            # podman writes a bundle anew at each start, and some come late.
+            if place.form == "libpod" or (
+                found is None and watched.lists(key.container_id)
+            ):
                 found = watched.read(key.container_id)
             if found:
                 return found
@@ -179,18 +192,19 @@ class Bundles:
     @property
     def failures(self) -> int:
         """Entries that could not be read when last looked at."""
-        return sum(len(watched.failed) for watched in self._watched.values())
+        failed = sum(len(watched.failed) for watched in self._watched.values())
+        return failed + len(self._failed_states)
 
     def _watch(self, place: Place, root: Root, alive: Callable[[], bool]) -> None:
         self._watched.setdefault(place, _Watched(place, root, alive))
 
     def _poll(self, place: Place, watched: _Watched) -> None:
+        new: list[Container] = []
         try:
             new = watched.poll()
         except OSError as error:
             watched.failed.add("")
             log.debug("%s: %s", place.path, error)
-            return
         if not watched.alive():  # another process has its pid
             del self._watched[place]
             return
@@ -204,10 +218,12 @@ class Bundles:
                 if stamp == self._states.get(state):
                     continue
                 self._states[state] = _if_settled(stamp)
-                for namespace, _ in self._root.entries(tasks):
-                    place = Place("", "containerd", f"{tasks}{namespace}")
+                for namespace in self._root.entries(tasks, NODE_LIMITS.entries):
+                    place = Place("", "containerd", f"{tasks}{namespace.name}")
                     self._watch(place, self._root, _always)
+                self._failed_states.discard(state)
             except OSError as error:
+                self._failed_states.add(state)
                 log.debug("%s: %s", tasks, error)
 
 

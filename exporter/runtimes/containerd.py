@@ -15,8 +15,6 @@ from exporter.kernel.rootfs import Root
 from exporter.runtimes import oci
 from exporter.runtimes.container import Container
 
-_SMALL = 4096
-
 TASKS = "/io.containerd.runtime.v2.task/"
 """What the path of a directory of bundles holds, before the namespace."""
 
@@ -41,9 +39,9 @@ def read(root: Root, bundles: str, name: str, limit: int) -> Container | None:
         return None
     runtime = "docker" if bundles.endswith("/moby") else "containerd"
     shim = [
-        _text(root, f"{bundle}/runtime"),
-        _text(root, f"{bundle}/shim-binary-path"),
-        parse_options(_text(root, f"{bundle}/options.json")),
+        _text(root, f"{bundle}/runtime", limit),
+        _text(root, f"{bundle}/shim-binary-path", limit),
+        parse_options(_text(root, f"{bundle}/options.json", limit)),
     ]
     found = oci.container(oci.parse(config.body), name, runtime=runtime, shim=shim)
     return msgspec.structs.replace(found, started=config.written)
@@ -57,8 +55,8 @@ def parse_options(text: str) -> str:
     'runsc'
     """
     try:
-        return msgspec.json.decode(text, type=_Options).binary_name
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return oci.decoded(text.encode(), _Options).binary_name
+    except oci.MalformedError:  # empty, or of another runtime's form
         return ""
 
 
@@ -73,6 +71,6 @@ def bundles_of_shim(directory: str) -> str | None:
     return bundles if TASKS in bundles else None
 
 
-def _text(root: Root, path: str) -> str:
-    found = root.read(path, _SMALL)
+def _text(root: Root, path: str, limit: int) -> str:
+    found = root.read(path, limit)
     return found.body.decode("ascii", "replace").strip() if found else ""

@@ -13,8 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
-
+from exporter.runtimes import oci
 from exporter.runtimes.container import Failure
 
 if TYPE_CHECKING:
@@ -67,17 +66,11 @@ def fetch(
 
 
 def decoded(body: bytes | bytearray, kind: type[_T]) -> _T:
-    """
-    Return the JSON of *body* as *kind*; SourceError if it is not that.
-
-    msgspec refuses half a surrogate pair, so the text can always be encoded.
-    """
+    """Return the JSON of *body* as *kind*; SourceError if it is not that."""
     try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return oci.decoded(body, kind)
+    except oci.MalformedError as error:
         raise SourceError("malformed", str(error)) from error
-    except RecursionError as error:
-        raise SourceError("malformed", "JSON nested too deeply") from error
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from exporter.kernel.rootfs import Root
+from exporter.kernel.rootfs import Root, Stamp
 from exporter.runtimes import oci
 from exporter.runtimes.container import Container
 
@@ -25,7 +25,8 @@ STORAGES = (
 
 USERDATA = "/userdata"
 
-_NAMES_BYTES = 16 << 20
+_NAMES = 16
+"""The list of all names may be so many times as long as one config.json."""
 _INFRA = re.compile(r"[0-9a-f]{12}-infra")
 
 
@@ -34,34 +35,49 @@ class _Stored(msgspec.Struct):
     names: list[str] | None = None
 
 
-def read(root: Root, storage: str, name: str, limit: int) -> Container | None:
-    """Return the container storage/name, None if it has no bundle."""
-    config = root.read(f"{storage}/{name}{USERDATA}/config.json", limit)
-    if config is None:
-        return None
-    spec = oci.parse(config.body)
-    found = oci.container(spec, name, runtime="podman")
-    found = msgspec.structs.replace(found, started=config.written)
-    if found.runtime != "podman":
-        return found
-    stored = root.read(f"{storage}/containers.json", _NAMES_BYTES)
-    own = parse_names(stored.body).get(name, "") if stored else ""
-    if _INFRA.fullmatch(own) and spec.hostname:  # it has its pod's name for hostname
-        return msgspec.structs.replace(found, name=spec.hostname, is_sandbox=True)
-    return msgspec.structs.replace(found, name=own)
+class Storage:
+    """One storage; its list of names is read again only when it changed."""
+
+    def __init__(self, root: Root, path: str) -> None:
+        self._root = root
+        self._path = path
+        self._names: dict[str, str] = {}
+        self._stamp: Stamp | None = None
+
+    def read(self, name: str, limit: int) -> Container | None:
+        """Return a container, None if it has no bundle."""
+        path = f"{self._path}/{name}{USERDATA}/config.json"
+        config = self._root.read(path, limit)
+        if config is None:
+            return None
+        spec = oci.parse(config.body)
+        found = oci.container(spec, name, runtime="podman")
+        found = msgspec.structs.replace(found, started=config.written)
+        if found.runtime != "podman":
+            return found
+        own = self._name(name, limit * _NAMES)
+        if _INFRA.fullmatch(own) and spec.hostname:  # it has its pod's name
+            return msgspec.structs.replace(found, name=spec.hostname, is_sandbox=True)
+        return msgspec.structs.replace(found, name=own)
+
+    def _name(self, name: str, limit: int) -> str:
+        path = f"{self._path}/containers.json"
+        stamp = self._root.stamp(path)
+        if stamp != self._stamp:
+            stored = self._root.read(path, limit) if stamp else None
+            self._names = parse_names(stored.body) if stored else {}
+            self._stamp = stamp
+        return self._names.get(name, "")
 
 
 def parse_names(text: bytes) -> dict[str, str]:
     """
-    Return container id -> name of a containers.json.
+    Return container id -> name of a containers.json; MalformedError if it is none.
 
     >>> parse_names(b'[{"id": "a1", "names": ["web"]}, {"id": "b2", "names": null}]')
     {'a1': 'web'}
     """
-    try:
-        stored = msgspec.json.decode(text, type=list[_Stored])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise oci.MalformedError(f"containers.json: {error}") from error
+    stored = oci.decoded(text, list[_Stored])
     return {one.id: one.names[0] for one in stored if one.names}
 
 

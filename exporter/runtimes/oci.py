@@ -7,6 +7,7 @@ nerdctl write who the container is; Docker writes nothing.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -48,6 +49,8 @@ class Spec(Frozen, frozen=True, kw_only=True):
     network: str | None
 
 
+_T = TypeVar("_T")
+
 _CRI = "io.kubernetes.cri."
 _CRIO = "io.kubernetes.cri-o."
 _POD = "io.kubernetes.pod."
@@ -58,10 +61,7 @@ _HANDLER = f"{_CRIO}RuntimeHandler"
 
 def parse(text: bytes) -> Spec:
     """Return what config.json says; MalformedError if it is none."""
-    try:
-        found = msgspec.json.decode(text, type=_Spec)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedError(f"config.json: {error}") from error
+    found = decoded(text, _Spec)
     linux = found.linux or _Linux()
     networks = [n.path or "" for n in linux.namespaces or () if n.type == "network"]
     return Spec(
@@ -70,6 +70,20 @@ def parse(text: bytes) -> Spec:
         sysctls={dotted(name): value for name, value in (linux.sysctl or {}).items()},
         network=networks[0] if networks else None,
     )
+
+
+def decoded(text: bytes | bytearray, kind: type[_T]) -> _T:
+    """
+    Return the JSON of *text* as *kind*; MalformedError if it is not that.
+
+    msgspec refuses half a surrogate pair, so the text can always be encoded.
+    """
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedError(str(error)) from error
+    except RecursionError as error:
+        raise MalformedError("nested too deeply") from error
 
 
 def container(

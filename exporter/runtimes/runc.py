@@ -1,12 +1,10 @@
 """
-What runc and crun write of the containers they run, whoever asked them to.
+What runc and crun write of the containers that they run for nobody else.
 
 runc: <root>/<id>/state.json (libcontainer's BaseState), crun: <root>/<id>/status; the
 root is /run/runc and /run/crun, below /run/user/UID for a user's own. Both name the
 first process, when it started, and the bundle.
 """
-
-from typing import TypeVar
 
 import msgspec
 
@@ -16,8 +14,6 @@ from exporter.runtimes.container import Container
 
 RUNC_ROOT = "/run/runc"
 CRUN_ROOT = "/run/crun"
-
-_T = TypeVar("_T")
 
 
 class _Config(msgspec.Struct):
@@ -67,7 +63,7 @@ def parse_runc(text: bytes) -> State:
     >>> parse_runc(b'{"init_process_pid": 7, "config": {"labels": ["bundle=/b"]}}')
     State(pid=7, start_time=0, bundle='/b')
     """
-    found = _decoded(text, _RuncState)
+    found = oci.decoded(text, _RuncState)
     labels = found.config.labels or []
     bundles = [label[7:] for label in labels if label.startswith("bundle=")]
     return State(
@@ -84,7 +80,7 @@ def parse_crun(text: bytes) -> State:
     >>> parse_crun(b'{"pid": 7, "process-start-time": 9, "bundle": "/b"}')
     State(pid=7, start_time=9, bundle='/b')
     """
-    found = _decoded(text, _CrunStatus)
+    found = oci.decoded(text, _CrunStatus)
     return State(
         pid=found.pid, start_time=found.process_start_time, bundle=found.bundle
     )
@@ -92,23 +88,16 @@ def parse_crun(text: bytes) -> State:
 
 def _container(
     root: Root, name: str, runtime: str, state: State, limit: int
-) -> Container:
-    storage = libpod.storage_of_bundle(state.bundle)
-    found = libpod.read(root, storage, name, limit) if storage else None
-    found = found or _bare(root, name, runtime, state.bundle, limit)
-    return msgspec.structs.replace(found, pid=state.pid, pid_start=state.start_time)
-
-
-def _bare(root: Root, name: str, runtime: str, bundle: str, limit: int) -> Container:
+) -> Container | None:
     """Return a container that nobody but runc or crun knows."""
-    config = root.read(f"{bundle}/config.json", limit) if bundle else None
+    if libpod.storage_of_bundle(state.bundle):  # podman's and CRI-O's files say more
+        return None
+    path = f"{state.bundle}/config.json"
+    config = root.read(path, limit) if state.bundle else None
     spec = oci.parse(config.body if config else b"{}")
-    found = oci.container(spec, name, runtime=runtime)
-    return msgspec.structs.replace(found, started=config.written if config else 0.0)
-
-
-def _decoded(text: bytes, kind: type[_T]) -> _T:
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise oci.MalformedError(str(error)) from error
+    return msgspec.structs.replace(
+        oci.container(spec, name, runtime=runtime),
+        started=config.written if config else 0.0,
+        pid=state.pid,
+        pid_start=state.start_time,
+    )

@@ -67,7 +67,7 @@ class TestConfinement:
         root = Root(str(top))
 
         assert root.read("/link/key", 100) is None
-        assert root.entries("/link") == set()
+        assert root.entries("/link", 9) == set()
         assert root.stamp("/link") is None
 
     def test_a_relative_link_never_leads_out(self, top: Path) -> None:
@@ -83,7 +83,7 @@ class TestConfinement:
         root = Root(str(top))
 
         assert root.read(f"{path}/key", 100) is None
-        assert root.entries(path) == set()
+        assert root.entries(path, 9) == set()
         assert root.stamp(path) is None
 
     def test_an_absolute_link_starts_at_the_root(self, top: Path) -> None:
@@ -96,7 +96,7 @@ class TestConfinement:
 
         assert found is not None
         assert found.body == b"own"
-        assert root.entries("/link") == root.entries("/data") != set()
+        assert root.entries("/link", 9) == root.entries("/data", 9) != set()
         assert root.stamp("/link") == root.stamp("/data")
 
     def test_dots_stop_at_the_root(self, top: Path) -> None:
@@ -134,12 +134,10 @@ class TestConfinement:
 
         assert code(refused) == errno.ELOOP
 
-    @pytest.mark.xfail(reason="the path ends for openat2 where C's strings do")
     def test_a_path_with_a_null_byte_is_no_other_path(self, top: Path) -> None:
         (top / "key").write_bytes(b"own")
 
-        with pytest.raises(OSError, match="Invalid argument"):
-            Root(str(top)).read("/key\0.json", 100)
+        assert Root(str(top)).read("/key\0.json", 100) is None
 
 
 class TestFiles:
@@ -204,7 +202,7 @@ class TestFiles:
 
         assert root.read(f"{tmp_path}/{path}", 100) is None
         assert root.stamp(f"{tmp_path}/{path}") is None
-        assert root.entries(f"{tmp_path}/{path}") == set()
+        assert root.entries(f"{tmp_path}/{path}", 9) == set()
 
     def test_a_fifo_is_refused_without_waiting(
         self, root: Root, tmp_path: Path
@@ -227,7 +225,6 @@ class TestFiles:
         finally:
             os.close(writer)
 
-    @pytest.mark.xfail(reason="opened before it is known to be a regular file")
     def test_what_is_no_regular_file_does_not_notice(
         self, root: Root, tmp_path: Path
     ) -> None:
@@ -319,7 +316,7 @@ class TestProcesses:
             root = Root(f"/proc/{process.pid}/root")
 
             assert root.read("/proc/version", 1000) is None
-            assert root.entries("/") == set()
+            assert root.entries("/", 9) == set()
             assert root.stamp("/") is None
 
 
@@ -333,22 +330,30 @@ class TestDirectories:
         (tmp_path / "b").touch()
         expected = {(p.name, p.stat().st_ino) for p in tmp_path.iterdir()}
 
-        assert root.entries(str(tmp_path)) == expected
+        found = root.entries(str(tmp_path), 9)
+
+        assert {(entry.name, entry.ino) for entry in found} == expected
         assert {name for name, _ in expected} == {"a", "b"}
+
+    def test_only_so_many_are_listed(self, root: Root, tmp_path: Path) -> None:
+        for number in range(9):
+            (tmp_path / str(number)).touch()
+
+        assert len(root.entries(str(tmp_path), 5)) == 5
 
     def test_a_name_that_is_not_text_is_an_entry(
         self, root: Root, tmp_path: Path
     ) -> None:
         (tmp_path / "\udcff").touch()
 
-        assert [name for name, _ in root.entries(str(tmp_path))] == ["\udcff"]
+        assert [e.name for e in root.entries(str(tmp_path), 9)] == ["\udcff"]
 
     def test_a_directory_left_alone_keeps_its_stamp(
         self, root: Root, tmp_path: Path
     ) -> None:
         before = root.stamp(str(tmp_path))
 
-        assert root.entries(str(tmp_path)) == set()
+        assert root.entries(str(tmp_path), 9) == set()
         assert root.stamp(str(tmp_path)) == before != None  # noqa: E711
 
     def test_a_new_entry_changes_the_stamp(self, root: Root, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from exporter.kernel.rootfs import Root
 from exporter.runtimes.container import Container
 from exporter.runtimes.libpod import (
+    Storage,
     bundle_of_conmon,
     parse_names,
-    read,
     storage_of_bundle,
 )
 from exporter.runtimes.oci import MalformedError
@@ -54,7 +54,7 @@ def named(*names: str) -> bytes:
 
 
 def found_in(root: Path) -> Container:
-    found = read(Root(str(root)), STORAGE, CONTAINER, LIMIT)
+    found = Storage(Root(str(root)), STORAGE).read(CONTAINER, LIMIT)
     assert found is not None
     return found
 
@@ -130,11 +130,23 @@ class TestPodman:
 
         assert (found.name, found.network_of) == ("web", OTHER_CONTAINER)
 
-    @pytest.mark.xfail(reason="one file costs every container", raises=MalformedError)
-    def test_names_that_are_malformed_cost_only_the_name(self, tmp_path: Path) -> None:
-        a_bundle(tmp_path, a_config(annotations=PODMAN), b"{")
+    def test_names_are_read_again_only_when_they_changed(self, tmp_path: Path) -> None:
+        home = a_bundle(tmp_path, a_config(annotations=PODMAN), named("web"))
+        storage = Storage(Root(str(tmp_path)), STORAGE)
+        names = home.parent.parent / "containers.json"
+        before = names.stat()
 
-        assert found_in(tmp_path).runtime == "podman"
+        first = storage.read(CONTAINER, LIMIT)
+        names.write_bytes(named("abc"))
+        os.utime(names, ns=(before.st_atime_ns, before.st_mtime_ns))
+        same = storage.read(CONTAINER, LIMIT)
+        os.utime(names, ns=(1, 1))
+        changed = storage.read(CONTAINER, LIMIT)
+
+        assert first
+        assert same
+        assert changed
+        assert (first.name, same.name, changed.name) == ("web", "web", "abc")
 
 
 class TestCrio:
@@ -163,7 +175,7 @@ class TestFiles:
     def test_a_container_that_never_started_has_no_bundle(self, tmp_path: Path) -> None:
         (a_bundle(tmp_path, a_config()) / "config.json").unlink()
 
-        assert read(Root(str(tmp_path)), STORAGE, CONTAINER, LIMIT) is None
+        assert Storage(Root(str(tmp_path)), STORAGE).read(CONTAINER, LIMIT) is None
 
     @pytest.mark.parametrize("name", ["containers.json", "containers.lock", "missing"])
     def test_what_else_is_in_the_storage_is_none(
@@ -172,7 +184,7 @@ class TestFiles:
         home = a_bundle(tmp_path, a_config(), named("web"))
         (home.parent.parent / "containers.lock").touch()
 
-        assert read(Root(str(tmp_path)), STORAGE, name, LIMIT) is None
+        assert Storage(Root(str(tmp_path)), STORAGE).read(name, LIMIT) is None
 
     def test_the_limit_is_the_configs(self, tmp_path: Path) -> None:
         config = a_config(annotations=PODMAN)
@@ -180,9 +192,9 @@ class TestFiles:
         a_bundle(tmp_path, config, names)
         root = Root(str(tmp_path))
 
-        assert read(root, STORAGE, CONTAINER, len(config))
+        assert Storage(root, STORAGE).read(CONTAINER, len(config))
         with pytest.raises(OSError, match="longer than"):
-            read(root, STORAGE, CONTAINER, len(config) - 1)
+            Storage(root, STORAGE).read(CONTAINER, len(config) - 1)
 
     def test_many_names_are_read(self, tmp_path: Path) -> None:
         """A node with a thousand containers has some hundred kB of them."""
@@ -194,10 +206,9 @@ class TestFiles:
 
     @pytest.mark.parametrize("names", [b"", b"{}", b"null", b"[1]", b'[{"id": 1}]'])
     def test_names_of_another_shape_are_malformed(self, names: bytes) -> None:
-        with pytest.raises(MalformedError, match=r"containers\.json"):
+        with pytest.raises(MalformedError):
             parse_names(names)
 
-    @pytest.mark.xfail(reason="RecursionError is no DecodeError", raises=RecursionError)
     def test_names_that_are_nested_deeply_are_malformed(self) -> None:
         with pytest.raises(MalformedError):
             parse_names(b'[{"x":' + b"[" * 10_000)

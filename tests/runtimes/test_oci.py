@@ -140,10 +140,9 @@ class TestTheSpecification:
         ],
     )
     def test_what_is_none_is_malformed(self, text: bytes) -> None:
-        with pytest.raises(MalformedError, match=r"config\.json"):
+        with pytest.raises(MalformedError):
             parse(text)
 
-    @pytest.mark.xfail(reason="RecursionError is no DecodeError", raises=RecursionError)
     @pytest.mark.parametrize("brackets", ["[", '{"a":'])
     def test_what_is_nested_deeply_is_malformed(self, brackets: str) -> None:
         text = b'{"x": %s' % (brackets.encode() * 10_000)
