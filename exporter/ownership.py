@@ -324,7 +324,13 @@ def _mount_claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim | None:
 def _named_claim(paths: Sequence[str]) -> Claim:
     ours = [path for path in paths if not _SANDBOX_MOUNT.fullmatch(path)]
     evidence = "mount" if ours else "sandbox_mount"
-    owner = Owner(kind="named", netns=_alias(ours or paths), evidence=evidence)
+    docker = not ours and any("/docker/netns/" in path for path in paths)
+    owner = Owner(
+        kind="named",
+        netns=_alias(ours or paths),
+        runtime="docker" if docker else "",
+        evidence=evidence,
+    )
     return Claim(owner=owner, complete=bool(ours))
 
 

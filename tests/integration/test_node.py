@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ SOMAXCONN = "net.core.somaxconn"
 UID = "1f7d8a3c-0000-4000-8000-0000000000f1"
 OUTER = "0a" * 32
 INNER = "0b" * 32
+USER = 4711
 SANDBOX_MOUNT = "4f0a8a3c-0000-4000-8000-0000000000f1"
 
 
@@ -67,8 +69,14 @@ def cookies_now() -> set[str]:
 
 
 @contextlib.contextmanager
-def keeper(bundle: Path, *, privileged: bool) -> Iterator[tuple[int, Held]]:
-    """Run a process as a shim is, in *bundle*, with a child in a new namespace."""
+def keeper(
+    bundle: Path, *words: str, privileged: bool = True
+) -> Iterator[tuple[int, Held]]:
+    """
+    Run a process as a shim is, in *bundle*, with a child in a new namespace.
+
+    The first of *words* is its name, the others are more of its command line.
+    """
     bundle.mkdir(parents=True, exist_ok=True)
     script = f"""
 import ctypes, os, signal, struct
@@ -86,8 +94,14 @@ if not {privileged}:
 print(child, flush=True)
 signal.pause()
 """
-    command = [sys.executable, "-I", "-S", "-c", script]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    name, *more = words or ("shim",)
+    with subprocess.Popen(
+        [name, "-S", "-c", script, *more],
+        executable=os.path.realpath(sys.executable),
+        env={"PYTHONHOME": sys.base_prefix},  # the name says nothing of where it is
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout
         try:
             yield process.pid, Held(int(process.stdout.readline()))
@@ -133,6 +147,30 @@ def test_a_pod_of_a_node_in_a_container_is_believed_if_that_could_be_the_node(
     assert page.value("netns_info", **within, **owner) == (1 if privileged else None)
     said = {"sysctl": SOMAXCONN, "netns": within["netns"]}
     assert page.value("netns_sysctl_declared_value", **said) == 2048
+
+
+def test_a_users_own_podman_names_its_containers_within_the_user(
+    tmp_path: Path,
+) -> None:
+    storage = tmp_path / "storage/overlay-containers"
+    bundle = storage / INNER / "userdata"
+    manager = f"user.slice/user-{USER}.slice/user@{USER}.service"
+    with (
+        keeper(tmp_path / "anywhere", "conmon", "-b", str(bundle)) as (pid, one),
+        cgroup(f"{manager}/user.slice/libpod-conmon-{INNER}.scope", pid),
+        cgroup(f"{manager}/user.slice/libpod-{INNER}.scope", one.pid),
+    ):
+        bundle.mkdir(parents=True)
+        said = {"annotations": {"io.container.manager": "libpod"}}
+        (bundle / "config.json").write_text(json.dumps(said))
+        names = [{"id": INNER, "names": ["web"]}]
+        (storage / "containers.json").write_text(json.dumps(names))
+        with exporter(tmp_path) as running:
+            page = running.scrape()
+        one.kill()
+
+    within = {"container": "web", "netns": f"within/user@{USER}.service"}
+    assert page.value("netns_info", runtime="podman", **within) == 1
 
 
 def test_a_sandbox_that_nobody_lives_in_is_its_pods(tmp_path: Path) -> None:
