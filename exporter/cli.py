@@ -220,11 +220,11 @@ def _snapshot(settings: Config, form: str, output: str | None) -> int:
 
 
 def _prom(parcel: Parcel) -> bytes:
-    from prometheus_client.exposition import generate_latest
+    from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
     from exporter.metrics import Families, Renderer
 
-    body, rest = Renderer(__version__).render(parcel)
+    body, rest = Renderer(__version__).render(parcel, CONTENT_TYPE_LATEST)
     return body + generate_latest(Families(rest))
 
 

@@ -19,6 +19,7 @@ import psutil
 
 from exporter import catalog, problems
 from exporter.config import Config
+from exporter.fresh import Fresh
 from exporter.inventory import Known
 from exporter.kernel.census import Census
 from exporter.kernel.host import host_netns
@@ -88,6 +89,7 @@ class Collector:
         self._census = Census(self._procfs, config.path.rootfs, clock)
         self._budget = FdBudget(min(config.sysctls.max_fds, _raise_fd_limit()))
         self._shared = SysctlFiles(self._shared_plan, self._budget)
+        self._fresh = Fresh(self._plan, self._shared_plan, clock)
         self._own = own_netns()
         self._host, self._host_problems = self._own, list[Problem]()
         self._known: dict[Ino, Known] = {}
@@ -128,6 +130,8 @@ class Collector:
             self._errors["failed"] += self._namer.failures
             self._namer.failures = 0
         host = [k for ino, k in self._known.items() if ino == self._host]
+        with self._stage("references"):
+            self._follow_host()
         others = [k for ino, k in self._known.items() if ino != self._host]
         name = os.uname()
         return Parcel(
@@ -137,6 +141,8 @@ class Collector:
             sysctls=self._plan.sysctls,
             shared=self._shared_plan.sysctls,
             shared_readings=self._shared.readings(),
+            fresh=self._fresh.readings,
+            earlier=self._fresh.earlier,
             namespaces=tuple(known.raw() for known in [*host, *others]),
             problems=tuple(self._problems()),
             stats=self._stats(),
@@ -179,6 +185,11 @@ class Collector:
             log.error("%s failed: %s", name, error)
         seconds = time.perf_counter() - start
         self._stages.append(Stage(name=name, success=success, seconds=seconds))
+
+    def _follow_host(self) -> None:
+        host = self._known.get(self._host)
+        if host and host.files:
+            self._fresh.follow(host.files.readings(), self._shared.readings())
 
     def _discover(self, *, recheck: bool) -> None:
         self._census.scan()
@@ -375,6 +386,8 @@ class Collector:
         if cut := self._census.cut_mountinfos:
             yield problems.mounts_not_read(cut)
         yield from self._sources.problems()
+        if odd := self._fresh.disagreements:
+            yield problems.class_disagrees(odd)
         if self._visited and self._budget.held >= self._budget.limit:
             yield problems.fd_budget(self._visited, self._budget.limit)
 

@@ -65,6 +65,7 @@ class Known:
             reason=self.reason if self.owner else "",
             readings=self.files.readings() if self.files and self.owner else (),
             declared=self.declared if self.owner else (),
+            changes=self.files.changed() if self.files and self.owner else (),
             links=self.links if self.owner else (),
         )
 

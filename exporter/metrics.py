@@ -16,7 +16,7 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.utils import floatToGoString
 
-from exporter.drift import findings
+from exporter.drift import References, findings, references
 from exporter.model import (
     Frozen,
     Namespace,
@@ -65,10 +65,12 @@ TEXT_INFO = _gauge(
 )
 DRIFT = _gauge(
     "netns_sysctl_drift",
-    "Value in this network namespace minus the host's; text: 0 equal, 1 different.",
+    "Value in this network namespace minus the host's; text: 0 equal, 1 different. "
+    "origin says why it is what it is.",
     *OWNER,
     "sysctl",
     "field",
+    "origin",
 )
 NETNS_INFO = _gauge(
     "netns_info",
@@ -95,11 +97,31 @@ DECLARED_VALUE = _gauge(
     "source",
     "by",
 )
+CHANGES = _counter(
+    "netns_sysctl_changes_total",
+    "Values that something wrote in this network namespace since it was first seen.",
+    *OWNER,
+)
+LAST_CHANGE = _gauge(
+    "netns_sysctl_last_change_timestamp_seconds",
+    "When a value that was written since was last seen to have changed.",
+    *OWNER,
+    "sysctl",
+)
 HOST_VALUE = _gauge(
     "netns_sysctl_host_value",
     "Value of a sysctl in the host's network namespace.",
     "sysctl",
     "field",
+)
+FRESH_VALUE = _gauge(
+    "netns_sysctl_fresh_value",
+    "Value of a sysctl in a network namespace that is made on this node now.",
+    "sysctl",
+    "field",
+)
+KERNEL_INFO = _gauge(
+    "netns_kernel_info", "Release of the node's kernel; always 1.", "release"
 )
 SYSCTL_INFO = _gauge(
     "netns_sysctl_info",
@@ -167,7 +189,11 @@ METRICS = (
     DRIFT,
     NETNS_INFO,
     DECLARED_VALUE,
+    CHANGES,
+    LAST_CHANGE,
     HOST_VALUE,
+    FRESH_VALUE,
+    KERNEL_INFO,
     SYSCTL_INFO,
     UNREADABLE,
     NAMESPACES,
@@ -184,9 +210,19 @@ METRICS = (
     BUILD_INFO,
 )
 
-RENDERED_HERE = (VALUE, TEXT_INFO, DRIFT, NETNS_INFO, DECLARED_VALUE)
+RENDERED_HERE = (
+    VALUE,
+    TEXT_INFO,
+    DRIFT,
+    NETNS_INFO,
+    DECLARED_VALUE,
+    CHANGES,
+    LAST_CHANGE,
+)
 
 READ_ERROR_REASONS = ("denied", "failed", "malformed", "pass")
+
+OPENMETRICS = "application/openmetrics-text"
 
 Sample = tuple[Mapping[str, str], float]
 
@@ -220,21 +256,26 @@ class Renderer:
         self._basis: object = None
         self._kept: dict[bytes, Rendered] = {}
 
-    def render(self, parcel: Parcel) -> tuple[bytes, list[Metric]]:
-        """Return the namespaces' lines, and the families that are left to encode."""
+    def render(self, parcel: Parcel, content_type: str) -> tuple[bytes, list[Metric]]:
+        """
+        Return the namespaces' lines, and the families that are left to encode.
+
+        content_type: of the page; OpenMetrics names a counter's family otherwise.
+        """
         raws = [bytes(raw) for raw in parcel.namespaces]
         host = _host_readings(raws)
-        if self._basis != (parcel.sysctls, parcel.shared_readings, host):
-            self._basis = (parcel.sysctls, parcel.shared_readings, host)
+        against = references(parcel, host)
+        if self._basis != (against, parcel.shared_readings):
+            self._basis = (against, parcel.shared_readings)
             self._kept = {}
         old = self._kept
         self._kept = {
-            raw: old.get(raw) or render_namespace(parcel, host, decode(raw))
+            raw: old.get(raw) or render_namespace(parcel, against, decode(raw))
             for raw in raws
         }
         rendered = list(self._kept.values())
         body = b"".join(
-            _header(spec) + b"".join(one.lines[at] for one in rendered)
+            _header(spec, content_type) + b"".join(one.lines[at] for one in rendered)
             for at, spec in enumerate(RENDERED_HERE)
         )
         return body, list(families(parcel, host, rendered, self._version))
@@ -246,7 +287,7 @@ def decode(raw: bytes) -> Namespace:
 
 
 def render_namespace(
-    parcel: Parcel, host: Sequence[Reading], namespace: Namespace
+    parcel: Parcel, against: References, namespace: Namespace
 ) -> Rendered:
     """Return everything of one namespace that lasts as long as it is unchanged."""
     named = namespace.state != "pending"
@@ -254,9 +295,11 @@ def render_namespace(
     per_spec = (
         value_samples(parcel.sysctls, namespace.owner, readings),
         text_samples(parcel, namespace.owner, readings),
-        drift_samples(parcel.sysctls, namespace.owner, host, readings),
+        drift_samples(against, namespace) if named else [],
         [(info_labels(namespace), 1.0)] if named else [],
         declared_samples(parcel.sysctls, namespace) if named else [],
+        change_samples(namespace) if named else [],
+        last_change_samples(namespace) if named else [],
     )
     pairs = zip(RENDERED_HERE, per_spec, strict=True)
     return Rendered(
@@ -292,22 +335,19 @@ def text_samples(
             yield {**labels, "sysctl": sysctl.name, "value": text}, 1.0
 
 
-def drift_samples(
-    sysctls: Sequence[Sysctl],
-    owner: Owner,
-    host: Sequence[Reading],
-    readings: Sequence[Reading],
-) -> Iterator[Sample]:
+def drift_samples(against: References, namespace: Namespace) -> Iterator[Sample]:
     """
     Yield how *readings* differ from the host's; nothing for the host itself.
 
     Nothing either where they are not what the owner's programs see.
     """
-    if owner.kind == "host" or owner.sandbox or not host or not readings:
+    owner = namespace.owner
+    if owner.kind == "host" or owner.sandbox or not namespace.readings:
         return
     labels = owner_labels(owner)
-    for found in findings(sysctls, host, readings):
-        yield {**labels, "sysctl": found.sysctl, "field": found.field}, found.delta
+    for found in findings(against, namespace.readings, namespace.declared):
+        more = {"field": found.field, "origin": found.origin or ""}
+        yield {**labels, "sysctl": found.sysctl, **more}, found.delta
 
 
 def declared_samples(
@@ -323,6 +363,20 @@ def declared_samples(
             value = reading(sysctl, said.value.encode())
             for name, field, number in _numbers([sysctl], [value]):
                 yield {**labels, "sysctl": name, "field": field, **more}, number
+
+
+def change_samples(namespace: Namespace) -> Iterator[Sample]:
+    """Yield how many values were written, 0 too, of what could be read."""
+    if namespace.state == "read":
+        count = sum(change.times for change in namespace.changes)
+        yield owner_labels(namespace.owner), count
+
+
+def last_change_samples(namespace: Namespace) -> Iterator[Sample]:
+    """Yield when each value that was written changed last."""
+    labels = owner_labels(namespace.owner)
+    for change in namespace.changes:
+        yield {**labels, "sysctl": change.sysctl}, change.last
 
 
 def info_labels(namespace: Namespace) -> dict[str, str]:
@@ -354,11 +408,11 @@ def families(
     version: str,
 ) -> Iterator[Metric]:
     """Yield every metric of METRICS that is not rendered here."""
-    numbered = [
-        *_numbers(parcel.sysctls, host),
-        *_numbers(parcel.shared, parcel.shared_readings),
-    ]
-    yield family(HOST_VALUE, [({"sysctl": s, "field": f}, n) for s, f, n in numbered])
+    own = _numbers(parcel.sysctls, host)
+    everyones = _numbers(parcel.shared, parcel.shared_readings)
+    yield family(HOST_VALUE, _plain([*own, *everyones]))
+    yield family(FRESH_VALUE, _plain(_numbers(parcel.sysctls, parcel.fresh)))
+    yield family(KERNEL_INFO, [({"release": parcel.kernel}, 1)])
     yield family(SYSCTL_INFO, map(_catalog_sample, [*parcel.sysctls, *parcel.shared]))
     lacking = Counter(pair for one in rendered for pair in one.unreadable)
     yield family(UNREADABLE, _counted(lacking, ("sysctl", "reason")))
@@ -428,13 +482,21 @@ def _numbers(
             yield sysctl.name, field, number
 
 
+def _plain(numbered: Iterable[tuple[str, str, int]]) -> Iterator[Sample]:
+    for sysctl, field, number in numbered:
+        yield {"sysctl": sysctl, "field": field}, number
+
+
 def _host_readings(raws: Sequence[bytes]) -> tuple[Reading, ...]:
     first = decode(raws[0]) if raws else None
     return first.readings if first and first.owner.kind == "host" else ()
 
 
-def _header(spec: Spec) -> bytes:
-    return f"# HELP {spec.name} {spec.help}\n# TYPE {spec.name} {spec.type}\n".encode()
+def _header(spec: Spec, content_type: str) -> bytes:
+    name = spec.name
+    if spec.type == "counter" and content_type.startswith(OPENMETRICS):
+        name = name.removesuffix("_total")
+    return f"# HELP {name} {spec.help}\n# TYPE {name} {spec.type}\n".encode()
 
 
 def _lines(name: str, samples: Iterable[Sample]) -> bytes:

@@ -72,6 +72,41 @@ class NetnsId(Frozen, frozen=True, kw_only=True):
     first_seen: float
 
 
+Origin = Literal[
+    "shared",
+    "fresh_default",
+    "inherited",
+    "inherited_stale",
+    "declared",
+    "overridden",
+    "modified",
+]
+"""
+Why a value is what it is.
+
+shared: one variable for the machine; fresh_default: what the kernel gives a new
+namespace; inherited: copied from the host, and a new one would get the same;
+inherited_stale: copied from the host before the host changed; declared: asked for;
+overridden: asked for otherwise; modified: none of these, something wrote it.
+"""
+
+
+class HostValue(Frozen, frozen=True, kw_only=True):
+    """A value that the host had, and until when, in unix seconds."""
+
+    sysctl: str
+    value: str
+    until: float
+
+
+class Change(Frozen, frozen=True, kw_only=True):
+    """How often a value changed in a live namespace, and when last, unix seconds."""
+
+    sysctl: str
+    times: int
+    last: float
+
+
 class Declared(Frozen, frozen=True, kw_only=True):
     """
     A value that somebody asked for when a container was made.
@@ -125,7 +160,8 @@ class Namespace(Frozen, frozen=True, kw_only=True):
 
     readings follow Snapshot.sysctls; they are empty unless state is `read`.
     declared: in the order in which it was applied, the last of a sysctl holds.
-    links: its interfaces, where they were asked for.
+    changes: what was written since it was first seen; links: its interfaces, where
+    they were asked for.
     """
 
     id: NetnsId
@@ -134,6 +170,7 @@ class Namespace(Frozen, frozen=True, kw_only=True):
     reason: str = ""
     readings: tuple[Reading, ...] = ()
     declared: tuple[Declared, ...] = ()
+    changes: tuple[Change, ...] = ()
     links: tuple[Link, ...] = ()
 
 
@@ -187,6 +224,8 @@ class Node(Frozen, frozen=True, kw_only=True):
 
     sysctls: those read in every namespace; shared: those with one value for
     the machine, read once, in the host's; their values are shared_readings.
+    fresh: what a new namespace gets, following sysctls, () where none could be made;
+    earlier: what the host had before, of what namespaces copy from it.
     """
 
     version: Literal[1] = 1
@@ -196,6 +235,8 @@ class Node(Frozen, frozen=True, kw_only=True):
     sysctls: tuple[Sysctl, ...]
     shared: tuple[Sysctl, ...]
     shared_readings: tuple[Reading, ...]
+    fresh: tuple[Reading, ...] = ()
+    earlier: tuple[HostValue, ...] = ()
     problems: tuple[Problem, ...]
     stats: Stats
 

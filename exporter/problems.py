@@ -1,6 +1,11 @@
 """The words for what keeps us from the whole truth, and the remedies. Pure."""
 
+from collections.abc import Sequence
+
 from exporter.model import Problem
+
+_NAMED = 5
+"""How many of many a detail names."""
 
 NOT_THE_HOSTS_PROCESSES = Problem(
     what="not_the_hosts_processes",
@@ -58,6 +63,19 @@ def fd_budget(visited: int, limit: int) -> Problem:
         remedy="raise RLIMIT_NOFILE (LimitNOFILE=) or sysctls.max_fds, or read "
         "fewer sysctls",
         count=visited,
+    )
+
+
+def class_disagrees(sysctls: Sequence[str]) -> Problem:
+    """Return that this kernel treats *sysctls* otherwise than the catalog says."""
+    return Problem(
+        what="class_disagrees",
+        detail=f"a new network namespace shows that {', '.join(sysctls[:_NAMED])}"
+        f"{' and others' if len(sysctls) > _NAMED else ''} are not what the catalog "
+        "says of them: shared, a namespace's own, or a copy of the host's",
+        remedy="report it with the kernel's release; what is said of their origin is "
+        "not to be relied on",
+        count=len(sysctls),
     )
 
 

@@ -62,7 +62,7 @@ class Scraper:
         try:
             left = max(0.0, deadline - time.monotonic())
             parcel = self._decoder.decode(self._snapshot(left))
-            body, rest = self._renderer.render(parcel)
+            body, rest = self._renderer.render(parcel, content_type)
         finally:
             self._lock.release()
         rest += self._own.collect()

@@ -5,8 +5,10 @@ from collections.abc import Iterable
 import msgspec
 
 from exporter.model import (
+    Change,
     Class,
     Declared,
+    HostValue,
     Ino,
     Kind,
     Namespace,
@@ -102,6 +104,7 @@ def a_namespace(
     reason: str = "",
     readings: Iterable[Reading] = ("4096",),
     declared: Iterable[Declared] = (),
+    changes: Iterable[Change] = (),
 ) -> Namespace:
     return Namespace(
         id=netns or a_netns(),
@@ -110,6 +113,7 @@ def a_namespace(
         reason=reason,
         readings=tuple(readings) if state == "read" else (),
         declared=tuple(declared),
+        changes=tuple(changes),
     )
 
 
@@ -166,6 +170,8 @@ def a_parcel(
     sysctls: Iterable[Sysctl] | None = None,
     shared: Iterable[Sysctl] = (),
     shared_readings: Iterable[Reading] = (),
+    fresh: Iterable[Reading] = (),
+    earlier: Iterable[HostValue] = (),
     problems: Iterable[Problem] = (),
     stats: Stats | None = None,
 ) -> Parcel:
@@ -177,6 +183,8 @@ def a_parcel(
         sysctls=(a_sysctl(),) if sysctls is None else tuple(sysctls),
         shared=tuple(shared),
         shared_readings=tuple(shared_readings),
+        fresh=tuple(fresh),
+        earlier=tuple(earlier),
         namespaces=tuple(msgspec.Raw(msgspec.json.encode(n)) for n in namespaces),
         problems=tuple(problems),
         stats=stats or some_stats(),

@@ -104,7 +104,7 @@ def test_a_proc_that_cannot_be_listed_is_a_failed_stage_and_no_end(
     now = node.snapshot()
 
     stages = {stage.name: stage.success for stage in now.stats.stages}
-    assert stages == {"discovery": False, "reading": True}
+    assert stages == {"discovery": False, "reading": True, "references": True}
     assert now.stats.read_errors["pass"] == 1
     assert now.namespaces[0].readings[0] == "4096"
 

@@ -1,8 +1,10 @@
 """Which differences from the host count, and as what."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from exporter.drift import Finding, findings
+from exporter.drift import Finding, References, findings
 from exporter.model import Reading, Sysctl
 from exporter.values import DENIED, FAILED, MALFORMED, MISSING
 from tests.builders import a_sysctl
@@ -14,14 +16,24 @@ PORTS = a_sysctl("net.ipv4.ip_local_reserved_ports", kind="ranges")
 HASH = a_sysctl("net.ipv4.tcp_ehash_entries", comparable=False)
 
 
+def against(
+    sysctls: Sequence[Sysctl], host: Sequence[Reading], fresh: Sequence[Reading] = ()
+) -> References:
+    return References(
+        sysctls=tuple(sysctls), host=tuple(host), fresh=tuple(fresh), earlier={}
+    )
+
+
 def held(sysctl: Sysctl, *, host: Reading, here: Reading) -> list[Finding]:
-    return list(findings([sysctl], [host], [here]))
+    return list(findings(against([sysctl], [host]), [here], []))
 
 
 def test_a_pod_that_kept_the_kernel_default_has_drifted_from_a_tuned_host() -> None:
     (finding,) = held(SOMAXCONN, host="65535", here="4096")
 
-    assert finding == Finding(sysctl="net.core.somaxconn", field="", delta=-61439)
+    assert finding == Finding(
+        sysctl="net.core.somaxconn", field="", delta=-61439, origin=None
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +65,7 @@ def test_a_vector_drifts_field_by_field() -> None:
 def test_text_is_equal_or_different(here: str, delta: int) -> None:
     (finding,) = held(CONTROL, host="cubic", here=here)
 
-    assert finding == Finding(sysctl=CONTROL.name, field="", delta=delta)
+    assert finding == Finding(sysctl=CONTROL.name, field="", delta=delta, origin=None)
 
 
 def test_a_bitmap_drifts_by_how_many_it_names() -> None:
@@ -79,11 +91,13 @@ def test_a_sysctl_whose_difference_means_nothing_is_left_out() -> None:
 def test_what_is_left_out_costs_its_neighbours_nothing() -> None:
     sysctls = [HASH, SOMAXCONN, CONTROL]
 
-    found = findings(sysctls, ["1", MISSING, "cubic"], ["2", "4096", "bbr"])
+    found = findings(
+        against(sysctls, ["1", MISSING, "cubic"]), ["2", "4096", "bbr"], []
+    )
 
-    assert list(found) == [Finding(sysctl=CONTROL.name, field="", delta=1)]
+    assert list(found) == [Finding(sysctl=CONTROL.name, field="", delta=1, origin=None)]
 
 
 def test_readings_of_another_catalog_are_refused_not_misaligned() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        list(findings([SOMAXCONN, CONTROL], ["4096"], ["4096"]))
+        list(findings(against([SOMAXCONN, CONTROL], ["4096"]), ["4096"], []))

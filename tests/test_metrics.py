@@ -1,6 +1,7 @@
 """The exposition: a contract in names, and byte for byte prometheus_client's."""
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 
 import msgspec
 import pytest
@@ -11,8 +12,9 @@ from prometheus_client.exposition import generate_latest as text_format
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
 from exporter import metrics
+from exporter.drift import references
 from exporter.metrics import METRICS, Families, Renderer, family
-from exporter.model import Declared, Namespace, Owner, Parcel, Reading
+from exporter.model import Change, Declared, Namespace, Owner, Parcel, Reading
 from exporter.values import DENIED, MISSING
 from tests.builders import (
     OTHER_UID,
@@ -31,11 +33,12 @@ from tests.running import Page
 RANGE = a_sysctl("net.ipv4.ip_local_port_range", kind="ints", fields=("low", "high"))
 CONGESTION = a_sysctl("net.ipv4.tcp_congestion_control", kind="text")
 SEVERAL = (a_sysctl(), RANGE, CONGESTION)
+TEXT = "text/plain; version=0.0.4"
 HOST = ("65535", "1024 65535", "bbr")
 
 
 def page(parcel: Parcel) -> Page:
-    body, rest = Renderer("1.2.3").render(parcel)
+    body, rest = Renderer("1.2.3").render(parcel, TEXT)
     return Page((body + text_format(Families(rest))).decode())
 
 
@@ -195,7 +198,7 @@ class TestReuse:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         renderer, parcel = Renderer("1"), node("1", "2 3", "cubic")
-        first, _ = renderer.render(parcel)
+        first, _ = renderer.render(parcel, TEXT)
         rendered = []
         real = metrics.render_namespace
 
@@ -205,26 +208,27 @@ class TestReuse:
 
         monkeypatch.setattr(metrics, "render_namespace", counted)
 
-        assert renderer.render(parcel)[0] == first
+        assert renderer.render(parcel, TEXT)[0] == first
         assert not rendered
-        renderer.render(node("9", "2 3", "cubic"))
+        renderer.render(node("9", "2 3", "cubic"), TEXT)
         assert len(rendered) == 1
 
     def test_a_change_of_the_host_changes_every_drift(self) -> None:
         renderer = Renderer("1")
-        renderer.render(node("1", "2 3", "cubic"))
+        renderer.render(node("1", "2 3", "cubic"), TEXT)
         changed = node("1", "2 3", "cubic", host=("100", "1024 65535", "bbr"))
 
-        body, rest = renderer.render(changed)
+        body, rest = renderer.render(changed, TEXT)
 
         again = Page((body + text_format(Families(rest))).decode())
         assert again.value("netns_sysctl_drift", uid=UID, sysctl=SEVERAL[0].name) == -99
 
     def test_what_ended_is_forgotten(self) -> None:
         renderer = Renderer("1")
-        renderer.render(node("1", "2 3", "cubic"))
+        renderer.render(node("1", "2 3", "cubic"), TEXT)
 
-        body, _ = renderer.render(a_parcel(the_hosts_namespace(), sysctls=SEVERAL[:1]))
+        only_the_host = a_parcel(the_hosts_namespace(), sysctls=SEVERAL[:1])
+        body, _ = renderer.render(only_the_host, TEXT)
 
         assert UID.encode() not in body
         assert len(renderer._kept) == 1
@@ -241,6 +245,15 @@ DECLARED = st.builds(
     source=st.sampled_from(["pod", "container", "runtime"]),
     container=HOSTILE,
 )
+
+
+CHANGES = st.builds(
+    Change,
+    sysctl=st.sampled_from([one.name for one in SEVERAL]),
+    times=st.integers(1, 1 << 40),
+    last=st.floats(0, 4e9),
+)
+NAME_OF = attrgetter("sysctl")
 
 
 @st.composite
@@ -262,9 +275,11 @@ def parcels(draw: st.DrawFn) -> Parcel:
                 owner=owner,
                 readings=draw(readings()),
                 declared=draw(st.lists(DECLARED, max_size=4)),
+                changes=draw(st.lists(CHANGES, max_size=2, unique_by=NAME_OF)),
             )
         )
-    return a_parcel(*namespaces, sysctls=SEVERAL)
+    fresh = draw(st.just(()) | readings())
+    return a_parcel(*namespaces, sysctls=SEVERAL, fresh=fresh)
 
 
 @st.composite
@@ -282,13 +297,15 @@ def readings(draw: st.DrawFn) -> tuple[Reading, ...]:
 def by_prometheus_client(parcel: Parcel, rest: list[Metric]) -> Families:
     """Build the families of RENDERED_HERE the slow way."""
     decoded = [metrics.decode(bytes(raw)) for raw in parcel.namespaces]
-    host = decoded[0].readings
+    against = references(parcel, decoded[0].readings)
     one_by_one: list[Callable[[Namespace], Iterator[metrics.Sample]]] = [
         lambda n: metrics.value_samples(parcel.sysctls, n.owner, n.readings),
         lambda n: metrics.text_samples(parcel, n.owner, n.readings),
-        lambda n: metrics.drift_samples(parcel.sysctls, n.owner, host, n.readings),
+        lambda n: metrics.drift_samples(against, n),
         lambda n: iter([(metrics.info_labels(n), 1.0)]),
         lambda n: metrics.declared_samples(parcel.sysctls, n),
+        metrics.change_samples,
+        metrics.last_change_samples,
     ]
     slow = [
         family(spec, [sample for n in decoded for sample in samples(n)])
@@ -298,10 +315,14 @@ def by_prometheus_client(parcel: Parcel, rest: list[Metric]) -> Families:
 
 
 @given(parcels())
-@pytest.mark.parametrize("encode", [text_format, openmetrics], ids=["text", "om"])
+@pytest.mark.parametrize(
+    ("encode", "content_type"),
+    [(text_format, TEXT), (openmetrics, f"{metrics.OPENMETRICS}; version=1.0.0")],
+    ids=["text", "om"],
+)
 def test_the_page_is_prometheus_clients_byte_for_byte(
-    encode: Callable[[Families], bytes], parcel: Parcel
+    encode: Callable[[Families], bytes], content_type: str, parcel: Parcel
 ) -> None:
-    body, rest = Renderer("1").render(parcel)
+    body, rest = Renderer("1").render(parcel, content_type)
 
     assert body + encode(Families(rest)) == encode(by_prometheus_client(parcel, rest))

@@ -29,6 +29,12 @@ def setns(fd: int, nstype: int) -> None:
         _raise("setns")
 
 
+def unshare(flags: int) -> None:
+    """Move this thread into new namespaces (unshare, section 2)."""
+    if _libc.unshare(flags) < 0:
+        _raise("unshare")
+
+
 def prctl(option: int, argument: int) -> None:
     """Set one attribute of this process (prctl, section 2)."""
     if _libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0) < 0:

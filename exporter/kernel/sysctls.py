@@ -9,10 +9,11 @@ the same dentry chain.
 """
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from exporter.kernel.netns import NetnsGoneError
-from exporter.model import Reading, Reason, Sysctl, Unreadable
+from exporter.model import Change, Reading, Reason, Sysctl, Unreadable
 from exporter.values import DENIED, FAILED, MISSING, reading
 
 NUMBER_BYTES = 128
@@ -87,6 +88,7 @@ class SysctlFiles:
         self._loop: tuple[list[int], list[int], list[int]] = ([], [], [])
         self._open_ended: list[int] = []
         self._last: list[bytes] = []
+        self._changes: dict[int, tuple[int, float]] = {}
         self.unbound: list[int] = []
         """Which sysctls the budget had no file for: they cost a visit each pass."""
         self.errors: list[Reason] = []
@@ -105,6 +107,13 @@ class SysctlFiles:
     def readings(self) -> tuple[Reading, ...]:
         """Return what the last reads said, in the plan's order."""
         return tuple(self._readings)
+
+    def changed(self) -> tuple[Change, ...]:
+        """Return which values changed since they were first read, as model has it."""
+        return tuple(
+            Change(sysctl=self._plan.sysctls[index].name, times=times, last=last)
+            for index, (times, last) in sorted(self._changes.items())
+        )
 
     def bind_inside(self) -> None:
         """
@@ -222,7 +231,10 @@ class SysctlFiles:
 
     def _judge(self, index: int, raw: bytes) -> None:
         value = reading(self._plan.sysctls[index], raw)
-        self._readings[index] = value
+        before, self._readings[index] = self._readings[index], value
+        if isinstance(before, str) and isinstance(value, str) and value != before:
+            times, _ = self._changes.get(index, (0, 0.0))
+            self._changes[index] = (times + 1, time.time())
         if isinstance(value, Unreadable):
             self.errors.append(value.unreadable)
 
