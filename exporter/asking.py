@@ -44,6 +44,12 @@ PAUSE_SECONDS = 0.2
 RESTART_SECONDS = 10.0
 """Between two starts of the process that asks."""
 
+PROMPT_SECONDS = 10.0
+"""How long an answer may take that was wished for: some deadlines, and a pause."""
+
+PATIENCE_SECONDS = 60.0
+"""How long the process that asks may say nothing at all before it is ended."""
+
 MEMORY_BYTES = 256 << 20
 MAX_ANSWER = 64 << 20
 
@@ -85,6 +91,8 @@ class Asking(Asker):
         self._next_start = clock()
         self._pid = 0
         self._channel: socket.socket | None = None
+        self._patience_ends = clock()
+        self._ended: list[int] = []
         self._received = bytearray()
         self._there = set(self.asks)
         """Those of which the running process has not said that nobody is there."""
@@ -95,18 +103,22 @@ class Asking(Asker):
 
     def take(self) -> list[Answer]:
         """Return the answers that came since the last call; never wait."""
-        if self._wanted and self.asks:
-            self._request()
+        self._reap()
+        failed = self._request() if self._wanted and self.asks else []
         if self._channel is None:
-            return []
+            return failed
         try:
             ended = self._receive(self._channel)
             answers = list(self._answers())
         except (OSError, msgspec.DecodeError) as error:
             log.error("the process that asks runtimes broke the protocol: %s", error)
             ended, answers = True, []
+        if answers:
+            self._patience_ends = self._clock() + PATIENCE_SECONDS
         if ended:
             answers += self._end("the process that asks ended; its log says why")
+        elif self._clock() >= self._patience_ends:
+            answers += self._end("the process that asks does not answer")
         return answers
 
     def wait(self, seconds: float) -> bool:
@@ -121,18 +133,25 @@ class Asking(Asker):
         """End the process that asks."""
         self._end("")
 
-    def _request(self) -> None:
+    def _request(self) -> list[Answer]:
         if self._channel is None:
             if self._clock() < self._next_start:
-                return
+                return []
             self._next_start = self._clock() + RESTART_SECONDS
-            self._pid, self._channel = self._start(ROLE, [], self._arguments)
+            try:
+                self._pid, self._channel = self._start(ROLE, [], self._arguments)
+            except OSError as error:
+                return self._silent(f"nothing can be started to ask it: {error}")
             self._channel.settimeout(0)  # never wait
             self._there = set(self.asks)
+            self._patience_ends = self._clock() + PATIENCE_SECONDS
         else:
             with contextlib.suppress(OSError):  # full: it has enough to do
                 self._channel.send(privsep.REQUEST)
+            soon = self._clock() + PROMPT_SECONDS
+            self._patience_ends = min(self._patience_ends, soon)
         self._wanted = False
+        return []
 
     def _receive(self, channel: socket.socket) -> bool:
         """Take what has come; return whether that was the end."""
@@ -171,11 +190,25 @@ class Asking(Asker):
         self._received.clear()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(self._pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
+        self._ended.append(self._pid)
+        self._reap()
         if not self._there:  # it ended since there is nobody to ask
             return []
+        self._wanted = True
+        return self._silent(detail)
+
+    def _silent(self, detail: str) -> list[Answer]:
         return [Answer(source=n, error="silent", detail=detail) for n in self.asks]
+
+    def _reap(self) -> None:
+        """Take leave of those that ended, without waiting for one that cannot yet."""
+        for pid in list(self._ended):
+            try:
+                gone, _ = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                gone = pid
+            if gone:
+                self._ended.remove(pid)
 
 
 def check(runtimes: Runtimes) -> None:
@@ -293,11 +326,18 @@ def _wait(channel: socket.socket, hint: int, seconds: float) -> tuple[bool, bool
     poll.register(channel, select.POLLIN)
     poll.register(hint, select.POLLIN)
     ready = {fd for fd, _ in poll.poll(max(0.0, seconds - PAUSE_SECONDS) * 1000)}
-    if channel.fileno() in ready and not channel.recv(_PART_BYTES):
+    if channel.fileno() in ready and not _heard(channel):
         raise SystemExit(0)
     if hint in ready:
         os.read(hint, _PART_BYTES)
     return channel.fileno() in ready, hint in ready
+
+
+def _heard(channel: socket.socket) -> bool:
+    try:
+        return bool(channel.recv(_PART_BYTES))
+    except ConnectionResetError:  # it ended without reading what we had sent
+        return False
 
 
 def _send(channel: socket.socket, answer: Answer) -> None:

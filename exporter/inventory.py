@@ -1,5 +1,6 @@
 """What the collector keeps of each live namespace."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -52,6 +53,11 @@ class Known:
             return False
         self.containers[key] = bundle or self.containers.get(key)
         return True
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Let containers go."""
+        for key in list(keys):
+            del self.containers[key]
 
     def namespace(self) -> Namespace:
         """Return it as the rest of the program sees it."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from exporter import declared, ownership
-from exporter.inventory import Known, Witnesses
+from exporter.inventory import MAX_CONTAINERS, Known, Witnesses
 from exporter.kernel.census import Census
 from exporter.kernel.procfs import Procfs, Stat
 from exporter.model import Ino, NetnsId, Owner
@@ -116,7 +116,8 @@ class Namer:
         """Let what the runtimes newly said count for the namespaces it is about."""
         sources = self._sources
         for key, bundle in sources.arrived:
-            if known := self._joined(inventory, bundle):
+            # What a container or a user says of others' namespaces is nothing.
+            if not key.scope and (known := self._joined(inventory, bundle)):
                 known.join(key, bundle)
         if not sources.changed and not sources.pods_changed:
             return
@@ -149,11 +150,18 @@ class Namer:
     def _is_renamed(self, owner: Owner) -> bool:
         if owner.kind != "container" or owner.container_id not in self._sources.changed:
             return False
-        said = self._sources.merged(Key("", owner.container_id), None)
+        key = Key("", owner.container_id)
+        said = self._sources.merged(key, self._sources.bundle(key))
+        if owner.netns.startswith("within/"):
+            return False
         return bool(said and said.name and said.name != owner.container)
 
     def _declare(self, known: Known) -> None:
         """Say what all containers of a namespace declared in it."""
+        if len(known.containers) >= MAX_CONTAINERS:
+            known.forget(
+                key for key in known.containers if not self._sources.knows(key)
+            )
         for key in list(known.containers):
             for joined in self._sources.sharing(key):
                 known.join(joined, None)

@@ -289,6 +289,8 @@ def _owner(
     container: Container, group: CgroupPath, pods: Mapping[str, PodName]
 ) -> Owner:
     """Return whom a namespace of *container* belongs to; *group* is its cgroup."""
+    if group.container_id and container.uid != group.pod_uid:  # the kernel knows
+        container = msgspec.structs.replace(container, namespace="", pod="", uid="")
     uid = container.uid or ("" if group.within else group.pod_uid)
     said = PodName(container.namespace, container.pod, container.evidence)
     named = said if said.pod else pods.get(uid, PodName("", "", container.evidence))

@@ -89,6 +89,15 @@ def no_answer(source: str, error: str, detail: str) -> Problem:
     )
 
 
+def left_out(source: str, detail: str) -> Problem:
+    """Return that a runtime's answer has less than it should."""
+    return Problem(
+        what=f"{source}_incomplete",
+        detail=f"{source} answers, but not of every container: {detail}",
+        remedy="these are shown by their id",
+    )
+
+
 def bundles_not_read(count: int) -> Problem:
     """Return that *count* containers' files were too many, too large or malformed."""
     return Problem(

@@ -27,6 +27,11 @@ from exporter.runtimes.container import Answer, Container
 
 _USER_SCOPE = re.compile(r"user@([0-9]+)\.service")
 
+_ID = re.compile("[0-9a-f]{64}")
+
+_LONGEST = 253
+"""A name in Kubernetes; Docker's and podman's have no limit of their own."""
+
 _NOBODY_THERE = ("absent", "refused")
 """Errors after which waiting for an answer is in vain."""
 
@@ -91,7 +96,6 @@ class Sources:
         self._errors: dict[str, Answer] = {}
         self._told: dict[str, Container] = {}
         self._sharing: dict[str, list[Key]] = {}
-        self._trusted: set[str] = set()
         self._logged: dict[str, PodName] = {}
         self.pod_sysctls: dict[str, Mapping[str, str]] = {}
         """By pod uid, where the kubelet said."""
@@ -172,6 +176,9 @@ class Sources:
         for name, answer in sorted(self._errors.items()):
             if answer.error and answer.error != "absent":
                 yield problems.no_answer(name, answer.error, answer.detail)
+        for name, said in sorted(self._said.items()):
+            if said.answer.detail:
+                yield problems.left_out(name, said.answer.detail)
         if count := self._bundles.failures:
             yield problems.bundles_not_read(count)
 
@@ -195,13 +202,11 @@ class Sources:
 
     def merged(self, key: Key, bundle: Container | None) -> Container | None:
         """Return what its bundle and its runtime together say of a container."""
-        if key.scope:
-            return bundle and self._confined(key.scope, bundle)
-        told = self._told.get(key.container_id)
+        told = None if key.scope else self._told.get(key.container_id)
         if told is None or bundle is None:
-            return told or bundle
+            return _bounded(told or bundle)
         named = told if told.name or told.uid else bundle
-        return msgspec.structs.replace(
+        both = msgspec.structs.replace(
             bundle,
             evidence=named.evidence,
             name=named.name,
@@ -215,14 +220,7 @@ class Sources:
             service=told.service,
             asked=told.asked,
         )
-
-    def _confined(self, scope: str, bundle: Container) -> Container:
-        """Leave out a pod that only somebody without privileges vouches for."""
-        if scope in self._trusted:
-            return bundle
-        return msgspec.structs.replace(
-            bundle, namespace="", pod="", uid="", is_sandbox=False
-        )
+        return _bounded(both)
 
     def bundle(self, key: Key) -> Container | None:
         """Return what the files of a container say."""
@@ -231,6 +229,11 @@ class Sources:
     def of_process(self, pid: int, start_time: int) -> Container | None:
         """Return the container whose first process this is: runc and crun tell."""
         return self._bundles.of_process(pid, start_time)
+
+    def knows(self, key: Key) -> bool:
+        """Return whether anything still says that there is such a container."""
+        told = not key.scope and key.container_id in self._told
+        return told or self._bundles.container(key) is not None
 
     def sharing(self, key: Key) -> Iterable[Key]:
         """Return the containers that a runtime says joined that one's network."""
@@ -241,8 +244,8 @@ class Sources:
         wanted = {as_mounted(path) for path in paths}
         found = [
             container
-            for scope, container in self._bundles.all()
-            if not scope and as_mounted(container.netns_path) in wanted
+            for container in self._bundles.all()
+            if as_mounted(container.netns_path) in wanted
         ]
         found.sort(key=lambda c: (not c.is_sandbox, c.started))
         if not found:
@@ -259,15 +262,16 @@ class Sources:
     def _learn(self, scope: str, keeper: Keeper) -> None:
         """Find the place of a container's bundle by the process that keeps it."""
         try:
-            found = self._place(scope, keeper.pid)
             uid = self._procfs.user(keeper.pid)
             identity = self._procfs.identity(keeper.pid)
-            if scope and self._is_the_nodes_equal(keeper.pid):
-                self._trusted.add(scope)
+            if not self._may_keep(scope, keeper, uid):
+                return
+            trusted = bool(_ID.fullmatch(scope)) and self._is_the_nodes_equal(keeper)
+            found = self._place(scope, keeper.pid, trusted=trusted)
         except OSError as error:
             log.debug("the keeper of a container says nothing: %s", error)
             return
-        if found is None or uid is None or identity is None:
+        if found is None or identity is None:
             return
         root = Root(f"{self._procfs.root}/{keeper.pid}/root", owner=uid)
 
@@ -278,17 +282,34 @@ class Sources:
         if user := _USER_SCOPE.fullmatch(scope):
             for form, path in (("runc", runc.RUNC_ROOT), ("crun", runc.CRUN_ROOT)):
                 own = path.replace("/run/", f"/run/user/{user[1]}/")
-                self._bundles.learn(Place(scope, form, own), root, alive)
+                place = Place(scope, form, own)
+                self._bundles.learn(place, root, alive)
 
-    def _place(self, scope: str, pid: int) -> Place | None:
+    def _may_keep(self, scope: str, keeper: Keeper, uid: int | None) -> bool:
+        """
+        Return whether *keeper*, the parent of a container's process, is its runtime's.
+
+        Anybody may become a parent (an orphan's is its subreaper) and look like a
+        shim. The node's runtime is root's, and in no container; a container's is in
+        that container; a user's is the user's.
+        """
+        group = keeper.cgroup
+        if user := _USER_SCOPE.fullmatch(scope):
+            return uid == int(user[1])
+        if scope:
+            return group.container_id == scope and not group.within
+        outside = group.monitor or not (group.container_id or group.pod_uid)
+        return outside and not group.within and self._is_the_nodes_equal(keeper)
+
+    def _place(self, scope: str, pid: int, *, trusted: bool) -> Place | None:
         shim = containerd.bundles_of_shim(self._procfs.directory(pid) or "")
         if shim:
-            return Place(scope, "containerd", shim)
+            return Place(scope, "containerd", shim, trusted)
         bundle = libpod.bundle_of_conmon(self._procfs.command(pid))
         storage = libpod.storage_of_bundle(bundle)
-        return Place(scope, "libpod", storage) if storage else None
+        return Place(scope, "libpod", storage, trusted) if storage else None
 
-    def _is_the_nodes_equal(self, pid: int) -> bool:
+    def _is_the_nodes_equal(self, keeper: Keeper) -> bool:
         """
         Return whether a process could do to the node what its root can.
 
@@ -296,9 +317,24 @@ class Sources:
         it could as well make a cgroup, or a mount, that says the same.
         """
         ours = self._procfs.user_namespace(os.getpid())
-        theirs = self._procfs.user_namespace(pid)
-        held = self._procfs.capabilities(pid) or 0
+        theirs = self._procfs.user_namespace(keeper.pid)
+        held = self._procfs.capabilities(keeper.pid) or 0
         return ours is not None and ours == theirs and bool(held >> CAP_SYS_ADMIN & 1)
+
+
+def _bounded(container: Container | None) -> Container | None:
+    """Cut the names that somebody may have made as long as a page."""
+    if container is None or len("".join(_names(container))) <= _LONGEST:
+        return container
+    names = (name[:_LONGEST] for name in _names(container))
+    return msgspec.structs.replace(container, **dict(zip(_NAMES, names, strict=True)))
+
+
+_NAMES = ("name", "namespace", "pod", "uid", "project", "service")
+
+
+def _names(container: Container) -> list[str]:
+    return [getattr(container, field) for field in _NAMES]
 
 
 def as_mounted(path: str) -> str:

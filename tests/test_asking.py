@@ -140,7 +140,8 @@ class TestTheCollectorsEnd:
         (said,) = one.take()
 
         assert said.error == "silent"
-        assert not psutil.pid_exists(started.processes[0].pid)
+        pid = started.processes[0].pid
+        wait_until(lambda: one.take() == [] and not psutil.pid_exists(pid))
 
     def test_its_end_is_told_and_it_starts_again_later(
         self, one: Asking, started: Started, clock: Clock
@@ -150,7 +151,6 @@ class TestTheCollectorsEnd:
         (said,) = one.take()
         assert said.error == "silent"
 
-        one.want()
         one.take()
         assert started.times == 1
         clock.now += asking.RESTART_SECONDS
@@ -170,6 +170,56 @@ class TestTheCollectorsEnd:
         (said,) = one.take()
 
         assert said.error == "absent"
+
+    @pytest.mark.parametrize(
+        ("wished", "seconds"),
+        [(True, asking.PROMPT_SECONDS), (False, asking.PATIENCE_SECONDS)],
+    )
+    def test_one_that_says_nothing_is_ended(
+        self,
+        one: Asking,
+        started: Started,
+        clock: Clock,
+        *,
+        wished: bool,
+        seconds: float,
+    ) -> None:
+        one.take()
+        if wished:
+            one.want()
+            one.take()
+        clock.now += seconds - 1
+        assert one.take() == []
+        clock.now += 1
+
+        (said,) = one.take()
+
+        assert said.error == "silent"
+        assert started.times == 1
+
+    def test_one_that_talks_may_go_on(
+        self, one: Asking, started: Started, clock: Clock
+    ) -> None:
+        one.take()
+        for _ in range(3):
+            clock.now += asking.PATIENCE_SECONDS - 1
+            started.theirs.sendall(frame(ANSWER))
+
+            assert one.take() == [ANSWER]
+
+    def test_a_node_without_room_for_another_process_is_no_end(
+        self, started: Started
+    ) -> None:
+        def refuse(*_: object) -> tuple[int, socket.socket]:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+
+        crowded = Asking(Runtimes(), rootfs="/", logs=("error", "logfmt"), start=refuse)
+        crowded.want()
+
+        (said,) = crowded.take()
+
+        assert said.error == "silent"
+        assert not started.times
 
     def test_a_wish_is_sent_once(self, one: Asking, started: Started) -> None:
         one.take()

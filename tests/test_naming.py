@@ -113,7 +113,11 @@ class Node:
         namespaces = [{"type": "network", "path": network}]
         spec = {
             "annotations": pod if sandbox_of else {},
-            "linux": {"sysctl": sysctls or {}, "namespaces": namespaces},
+            "linux": {
+                "sysctl": sysctls or {},
+                "namespaces": namespaces,
+                "cgroupsPath": f"/kubepods/pod{sandbox_of}/{container_id}",
+            },
         }
         tasks = self.rootfs / "run/containerd/io.containerd.runtime.v2.task/k8s.io"
         home = tasks / container_id

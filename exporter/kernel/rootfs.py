@@ -22,6 +22,7 @@ from exporter.kernel.syscalls import (
 class Stamp(NamedTuple):
     """What tells that a file or directory is still the one that was read."""
 
+    device: int
     ino: int
     mtime_ns: int
     size: int
@@ -87,7 +88,11 @@ class Root:
         if fd is None:
             return None
         try:
-            self._check(os.fstat(fd))
+            status = os.fstat(fd)
+            self._check(status)
+            # Empty, or a file of proc or sysfs, whose reading may wait or act.
+            if not status.st_size:
+                return File(b"", status.st_mtime)
             return _read(fd, limit)
         finally:
             os.close(fd)
@@ -126,15 +131,19 @@ def _entry(found: os.DirEntry[str]) -> Entry | None:
 
 
 def _read(path_fd: int, limit: int) -> File:
-    with open(f"/proc/self/fd/{path_fd}", "rb", buffering=0) as file:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(f"/proc/self/fd/{path_fd}", flags)
+    try:
         parts, left = [], limit + 1
-        while left and (part := file.read(left)):
+        while left and (part := os.read(fd, left)):
             parts.append(part)
             left -= len(part)
         if not left:
             raise OSError(errno.EFBIG, f"longer than {limit} bytes")
-        return File(b"".join(parts), os.fstat(file.fileno()).st_mtime)
+        return File(b"".join(parts), os.fstat(fd).st_mtime)
+    finally:
+        os.close(fd)
 
 
 def _stamp(status: os.stat_result) -> Stamp:
-    return Stamp(status.st_ino, status.st_mtime_ns, status.st_size)
+    return Stamp(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
+import msgspec
+
 from exporter.kernel.rootfs import Entry, Root, Stamp
 from exporter.runtimes import containerd, libpod, runc
 from exporter.runtimes.container import Container
@@ -49,6 +51,9 @@ NODE_LIMITS = Limits(entries=8192, file_bytes=1 << 20)
 SCOPED_LIMITS = Limits(entries=256, file_bytes=1 << 16)
 """Of a place that a container or a user arranges, and may change before each pass."""
 
+SCOPED_PLACES = 32
+"""Of all of them, at once: each may cost some milliseconds a pass."""
+
 _SETTLED_NS = 1_000_000_000
 """A directory that changed less long ago may change again with the same mtime."""
 
@@ -66,12 +71,14 @@ class Place(NamedTuple):
     """
     A directory of containers.
 
-    scope: what it is within, "" for the node itself; form: one of READERS.
+    scope: what it is within, "" for the node itself; form: one of READERS;
+    trusted: whether the word of who is within is as good as the node's.
     """
 
     scope: str
     form: str
     path: str
+    trusted: bool = False
 
 
 class _Watched:
@@ -97,13 +104,28 @@ class _Watched:
         limit = self._limits.entries
         entries = self._root.entries(self.place.path, limit + 1) if stamp else set()
         self._stamp = _if_settled(stamp)
-        for entry in self._entries - entries:
-            self.containers.pop(entry.name, None)
+        known_first = sorted(entries, key=lambda e: (e not in self._entries, e.name))
+        too_many = {entry.name for entry in known_first[limit:]}
+        entries = set(known_first[:limit])
+        again = self._changed(entries)
+        kept = {entry.name for entry in entries} - again
+        before = self.containers
+        self.containers = {name: before[name] for name in kept & before.keys()}
+        self.failed = (self.failed & kept) | too_many
         self._entries = entries
-        new = sorted({entry.name for entry in entries} - self.containers.keys())
-        room = max(0, limit - len(self.containers))
-        self.failed = set(new[room:])
-        return [found for name in new[:room] if (found := self.read(name))]
+        found = [self.read(name) for name in sorted(again)]
+        return [one for one in found if one and before.get(one.container_id) != one]
+
+    def _changed(self, entries: set[Entry]) -> set[str]:
+        """Return what to read: new or young entries; podman's names change too."""
+        young = time.time_ns() - _SETTLED_NS
+        return {
+            entry.name
+            for entry in entries
+            if entry not in self._entries
+            or entry.ctime_ns > young
+            or self.place.form == "libpod"
+        }
 
     def lists(self, name: str) -> bool:
         """Return whether there was something of that name."""
@@ -132,12 +154,14 @@ class Bundles:
         self._watched: dict[Place, _Watched] = {}
         self._states: dict[str, Stamp | None] = {}
         self._failed_states: set[str] = set()
+        self._refused = 0
         self._new: list[tuple[Key, Container]] = []
         for form, path in WELL_KNOWN:
             self._watch(Place("", form, path), self._root, _always)
 
     def poll(self) -> list[tuple[Key, Container]]:
         """Look what changed; return the containers that are new."""
+        self._refused = 0
         self._find_containerd()
         for place, watched in list(self._watched.items()):
             self._poll(place, watched)
@@ -151,6 +175,10 @@ class Bundles:
         alive: whether *root*, which may be a process's, is still the same. The
         node's own root is taken where it shows the same directory.
         """
+        of_scopes = [one for one in self._watched if one.scope]
+        if place.scope and len(of_scopes) >= SCOPED_PLACES:
+            self._refused += place not in self._watched
+            return
         with contextlib.suppress(OSError):  # polling it says the same, and counts it
             there = None if place.scope else root.stamp(place.path)
             if there and there == self._root.stamp(place.path):
@@ -159,7 +187,12 @@ class Bundles:
         self._poll(place, self._watched[place])
 
     def container(self, key: Key) -> Container | None:
-        """Return a container by its scope and id."""
+        """
+        Return a container by its scope and id.
+
+        It has no pod and no sandbox where only somebody without the node's
+        privileges vouches for it.
+        """
         for place, watched in self._watched.items():
             if place.scope != key.scope:
                 continue
@@ -170,7 +203,7 @@ class Bundles:
             ):
                 found = watched.read(key.container_id)
             if found:
-                return found
+                return found if place.trusted or not place.scope else _confined(found)
         return None
 
     def of_process(self, pid: int, start_time: int) -> Container | None:
@@ -183,17 +216,17 @@ class Bundles:
                     return found
         return None
 
-    def all(self) -> Iterator[tuple[str, Container]]:
-        """Yield every container with its scope."""
+    def all(self) -> Iterator[Container]:
+        """Yield every container of the node itself."""
         for place, watched in self._watched.items():
-            for found in watched.containers.values():
-                yield place.scope, found
+            if not place.scope:
+                yield from watched.containers.values()
 
     @property
     def failures(self) -> int:
         """Entries that could not be read when last looked at."""
         failed = sum(len(watched.failed) for watched in self._watched.values())
-        return failed + len(self._failed_states)
+        return failed + len(self._failed_states) + self._refused
 
     def _watch(self, place: Place, root: Root, alive: Callable[[], bool]) -> None:
         self._watched.setdefault(place, _Watched(place, root, alive))
@@ -231,6 +264,19 @@ def _if_settled(stamp: Stamp | None) -> Stamp | None:
     if stamp is None or time.time_ns() - stamp.mtime_ns < _SETTLED_NS:
         return None
     return stamp
+
+
+def _confined(found: Container) -> Container:
+    return msgspec.structs.replace(
+        found,
+        namespace="",
+        pod="",
+        uid="",
+        is_sandbox=False,
+        sandbox="",
+        project="",
+        service="",
+    )
 
 
 def _always() -> bool:

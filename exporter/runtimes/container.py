@@ -62,13 +62,12 @@ class Pod(Frozen, frozen=True, kw_only=True):
     """
     One pod as the kubelet knows it; uid is 32 hex for a static pod.
 
-    sysctls: its securityContext's; host_network: it has no namespace of its own.
+    sysctls: its securityContext's.
     """
 
     uid: str
     namespace: str
     name: str
-    host_network: bool = False
     sysctls: dict[str, str] = msgspec.field(default_factory=dict)
 
 

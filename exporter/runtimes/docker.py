@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from exporter.runtimes import oci
+from exporter.runtimes import cgroup, oci
 from exporter.runtimes.container import Answer, Container, Failure, dotted
 from exporter.runtimes.fetch import (
     SECONDS,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
 
 _LIST_CAP = 32 << 20
-_INSPECT_CAP = 1 << 20
+_INSPECT_CAP = 8 << 20
 
 _EVENTS = quote(
     json.dumps({"type": ["container"], "event": ["start", "die", "rename", "destroy"]})
@@ -82,6 +82,7 @@ class _State(_Lenient, frozen=True, kw_only=True):
 
 class _HostConfig(_Lenient, frozen=True, kw_only=True):
     network_mode: str = ""
+    cgroup_parent: str = ""
     runtime: str = ""
     sysctls: dict[str, str] | None = None
 
@@ -165,8 +166,8 @@ def parse_container(listed: Listed, inspected: Inspected) -> Container:
     """Return what the two answers say together."""
     labels = listed.labels or {}
     name = own_name(listed.names or [])
-    pod = _pod(name, labels)
     host = inspected.host_config
+    pod = _pod(name, labels, host.cgroup_parent)
     sysctls = {dotted(key): value for key, value in (host.sysctls or {}).items()}
     return Container(
         runtime="docker",
@@ -235,12 +236,14 @@ _PAUSE = "POD"  # what both call the container of a pod's sandbox
 _ID = re.compile("[0-9a-f]{64}")
 
 
-def _pod(name: str, labels: dict[str, str]) -> _Pod | None:
+def _pod(name: str, labels: dict[str, str], cgroup_parent: str) -> _Pod | None:
+    """Return the pod, if the cgroup is its; an image may bring such labels too."""
     namespace, pod, uid = (labels.get(label, "") for label in _POD_LABELS)
     container = labels.get("io.kubernetes.container.name", "")
     if not (namespace or pod or uid) and (match := _POD_NAME.fullmatch(name)):
         container, pod, namespace, uid = match.groups()
-    if not (namespace and pod and uid):
+    parent = cgroup.parse(f"0::/{cgroup_parent.lstrip('/')}")
+    if not (namespace and pod and uid and uid == parent.pod_uid):
         return None
     kind = labels.get("io.kubernetes.docker.type")
     if kind == "podsandbox" or container == _PAUSE:

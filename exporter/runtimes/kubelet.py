@@ -45,7 +45,6 @@ class _SecurityContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Spec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    host_network: bool | None = None
     security_context: _SecurityContext | None = None
 
 
@@ -186,6 +185,5 @@ def _pod(item: _Item, uid: str) -> Pod:
         uid=uid,
         namespace=item.metadata.namespace,
         name=item.metadata.name,
-        host_network=bool(item.spec.host_network),
         sysctls={dotted(entry.name): entry.value for entry in context.sysctls or []},
     )

@@ -2,8 +2,8 @@
 What an OCI bundle's config.json says of its container: a pure parser.
 
 The form is the OCI runtime specification's (config.md, config-linux.md). The
-annotations are each runtime's own: containerd's CRI plug-in, CRI-O, podman and
-nerdctl write who the container is; Docker writes nothing.
+annotations are each runtime's own: containerd's CRI plug-in, CRI-O and nerdctl write
+who the container is; Docker and podman write what the image says.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +12,8 @@ from typing import TypeVar
 import msgspec
 
 from exporter.model import Frozen
+from exporter.runtimes import cgroup
+from exporter.runtimes.cgroup import CgroupPath
 from exporter.runtimes.container import Container, Sandbox, dotted
 
 
@@ -24,9 +26,10 @@ class _Namespace(msgspec.Struct):
     path: str | None = None
 
 
-class _Linux(msgspec.Struct):
+class _Linux(msgspec.Struct, rename="camel"):
     namespaces: list[_Namespace] | None = None
     sysctl: dict[str, str] | None = None
+    cgroups_path: str | None = None
 
 
 class _Spec(msgspec.Struct):
@@ -40,13 +43,15 @@ class Spec(Frozen, frozen=True, kw_only=True):
     The part of config.json that tells whose a container is.
 
     network: None without a network namespace (the host's), "" for a new one,
-    else the path of the one to join.
+    else the path of the one to join; cgroup: what its cgroup's path says, the one
+    thing here that no image and no pod's owner can write.
     """
 
     hostname: str
     annotations: dict[str, str]
     sysctls: dict[str, str]
     network: str | None
+    cgroup: CgroupPath
 
 
 _T = TypeVar("_T")
@@ -56,7 +61,7 @@ _CRIO = "io.kubernetes.cri-o."
 _POD = "io.kubernetes.pod."
 _COMPOSE = "com.docker.compose."
 _HANDLER = f"{_CRIO}RuntimeHandler"
-"""CRI-O's own word; a pod's owner may write other annotations of that meaning."""
+"""CRI-O's own word in a pod of its own; others may write what they like there."""
 
 
 def parse(text: bytes) -> Spec:
@@ -69,6 +74,7 @@ def parse(text: bytes) -> Spec:
         annotations=found.annotations or {},
         sysctls={dotted(name): value for name, value in (linux.sysctl or {}).items()},
         network=networks[0] if networks else None,
+        cgroup=cgroup.parse(f"0::/{(linux.cgroups_path or '').lstrip('/')}"),
     )
 
 
@@ -92,23 +98,33 @@ def container(
     """
     Return the container of *spec*.
 
-    runtime: who made it, where the annotations do not say; shim: the names of
-    the programs that run it, which tell a sandboxed runtime.
+    runtime: who made it, where its cgroup does not say; shim: the names of the
+    programs that run it, which tell a sandboxed runtime.
+
+    An image's author may write any annotation where Docker or podman makes the
+    container, so a pod is believed only if the cgroup is that pod's.
     """
-    said = {} if runtime == "docker" else spec.annotations  # there they are anybody's
-    manager = {"cri-o": "crio", "libpod": "podman"}.get(
-        said.get("io.container.manager", "")
-    )
+    maker = runtime if runtime == "docker" else spec.cgroup.runtime or runtime
+    pod = _pod_names(spec.annotations, container_id)
+    uid = "" if maker == "docker" else spec.cgroup.pod_uid
+    believed = uid and pod.get("uid") == uid
+    handler = spec.annotations.get(_HANDLER, "") if believed else ""
     plain = Container(
-        runtime=manager or runtime,
+        runtime=maker,
         container_id=container_id,
         evidence="oci_bundle",
         netns_path=spec.network or "",
-        sandbox=sandbox([*shim, said.get(_HANDLER, "")]),
+        sandbox=sandbox([*shim, handler]),
         sysctls=spec.sysctls,
     )
-    changes = {**_own_names(said), **_pod_names(said, container_id)}
-    return msgspec.structs.replace(plain, **changes)
+    if believed:
+        return msgspec.structs.replace(plain, **pod)
+    if maker == "podman":
+        joined = spec.annotations.get(f"{_CRIO}SandboxID", "") if spec.network else ""
+        return msgspec.structs.replace(plain, network_of=joined)
+    if maker == "containerd":
+        return msgspec.structs.replace(plain, **_nerdctl_names(spec.annotations))
+    return plain
 
 
 def sandbox(words: Iterable[str]) -> Sandbox:
@@ -124,7 +140,7 @@ def sandbox(words: Iterable[str]) -> Sandbox:
     return "kata" if "kata" in text else ""
 
 
-def _own_names(said: Mapping[str, str]) -> dict[str, str]:
+def _nerdctl_names(said: Mapping[str, str]) -> dict[str, str]:
     return {
         "name": said.get("nerdctl/name", ""),
         "project": said.get(f"{_COMPOSE}project", ""),
@@ -133,18 +149,15 @@ def _own_names(said: Mapping[str, str]) -> dict[str, str]:
 
 
 def _pod_names(said: Mapping[str, str], container_id: str) -> dict[str, object]:
-    """Return the fields that make a container part of a Kubernetes pod, if it is."""
+    """Return the fields that make a container part of a Kubernetes pod."""
     kind = said.get(f"{_CRI}container-type") or said.get(f"{_CRIO}ContainerType", "")
     first = said.get(f"{_CRI}sandbox-id") or said.get(f"{_CRIO}SandboxID", "")
     if not kind:
         return {}
     is_sandbox = kind == "sandbox"
-    network = {"network_of": "" if first == container_id else first}
-    if said.get("io.container.manager") == "libpod":  # a pod, but not Kubernetes's
-        return {**network, "is_sandbox": is_sandbox}
     name = said.get(f"{_CRI}container-name") or said.get("io.kubernetes.container.name")
     return {
-        **network,
+        "network_of": "" if first == container_id else first,
         "is_sandbox": is_sandbox,
         "name": "" if is_sandbox else name or "",
         "namespace": _first(said, f"{_CRI}sandbox-namespace", f"{_POD}namespace"),

@@ -202,9 +202,10 @@ def test_cri_dockerds_containers_are_their_pod(docker: Docker, watch: Watch) -> 
     app = [*pod, "io.kubernetes.docker.type=container"]
     flags = [word for label in sandbox for word in ("--label", label)]
     name = f"k8s_POD_web-0_shop_{uid}_0"
-    one = docker.run("--name", name, "--sysctl", SETTING, *flags)
+    below = f"--cgroup-parent=/kubepods/besteffort/pod{uid}"
+    one = docker.run("--name", name, "--sysctl", SETTING, below, *flags)
     flags = [word for label in app for word in ("--label", label)]
-    docker.run("--network", f"container:{one}", *flags)
+    docker.run("--network", f"container:{one}", below, *flags)
 
     page = watch.until_shown(one)
 
@@ -213,6 +214,21 @@ def test_cri_dockerds_containers_are_their_pod(docker: Docker, watch: Watch) -> 
     assert not page.all("netns_info", uid=uid, container=name)
     said = {**owner, "sysctl": SOMAXCONN}
     assert page.value("netns_sysctl_declared_value", source="pod", **said) == 777
+
+
+def test_labels_cannot_name_a_pod(docker: Docker, watch: Watch) -> None:
+    """Whoever builds an image chooses its labels."""
+    uid = "5f1c9d9e-0000-4000-8000-00000000c1d1"
+    pod = {"name": "coredns", "namespace": "kube-system", "uid": uid}
+    labels = [f"io.kubernetes.pod.{key}={value}" for key, value in pod.items()]
+    flags = [word for label in labels for word in ("--label", label)]
+    one = docker.run("--name", "harmless", *flags)
+
+    page = watch.until_shown(one)
+
+    info = {"container": "harmless", "kind": "container"}
+    assert page.value("netns_info", container_id=one, **info) == 1
+    assert not page.all("netns_info", pod="coredns")
 
 
 def test_a_storm_of_short_containers_leaves_nothing_behind(

@@ -22,6 +22,7 @@ SOMAXCONN = "net.core.somaxconn"
 UID = "1f7d8a3c-0000-4000-8000-0000000000f1"
 OUTER = "0a" * 32
 INNER = "0b" * 32
+VICTIM = "0c" * 32
 USER = 4711
 SANDBOX_MOUNT = "4f0a8a3c-0000-4000-8000-0000000000f1"
 
@@ -70,7 +71,7 @@ def cookies_now() -> set[str]:
 
 @contextlib.contextmanager
 def keeper(
-    bundle: Path, *words: str, privileged: bool = True
+    bundle: Path, *words: str, privileged: bool = True, user: int = 0
 ) -> Iterator[tuple[int, Held]]:
     """
     Run a process as a shim is, in *bundle*, with a child in a new namespace.
@@ -91,6 +92,9 @@ if child == 0:
 os.read(read, 1)
 if not {privileged}:
     ctypes.CDLL(None).capset(struct.pack("=Ii", 0x20080522, 0), bytes(24))
+if {user}:
+    os.setresuid({user}, {user}, {user})
+    ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
 print(child, flush=True)
 signal.pause()
 """
@@ -118,7 +122,11 @@ def a_pods_bundle() -> bytes:
         f"{cri}sandbox-namespace": "shop",
         f"{cri}sandbox-uid": UID,
     }
-    linux = {"sysctl": {SOMAXCONN: "2048"}, "namespaces": [{"type": "network"}]}
+    linux = {
+        "sysctl": {SOMAXCONN: "2048"},
+        "namespaces": [{"type": "network"}],
+        "cgroupsPath": f"/kubelet/kubepods/pod{UID}/{INNER}",
+    }
     return json.dumps({"annotations": said, "linux": linux}).encode()
 
 
@@ -149,6 +157,101 @@ def test_a_pod_of_a_node_in_a_container_is_believed_if_that_could_be_the_node(
     assert page.value("netns_sysctl_declared_value", **said) == 2048
 
 
+def shown_by_a_false_keeper(
+    tmp_path: Path, keepers: str, inner: str, *, privileged: bool = True
+) -> Page:
+    """Scrape a container whose parent looks like a shim, in a cgroup of its own."""
+    bundle = tmp_path / "state/io.containerd.runtime.v2.task/k8s.io" / INNER
+    page = Page("")
+    with contextlib.ExitStack() as stack:
+        pid, one = stack.enter_context(keeper(bundle, privileged=privileged))
+        (bundle / "config.json").write_bytes(a_pods_bundle())
+        if keepers:
+            stack.enter_context(cgroup(keepers, pid))
+        stack.enter_context(cgroup(inner, one.pid))
+        running = stack.enter_context(exporter(tmp_path))
+
+        def shown() -> bool:
+            nonlocal page
+            page = running.scrape()
+            return bool(page.all("netns_info", container_id=INNER))
+
+        wait_until(shown)
+        one.kill()
+    return page
+
+
+@pytest.mark.parametrize("rights", ["privileged", "none"])
+def test_a_containers_process_is_not_taken_for_the_nodes_runtime(
+    tmp_path: Path, rights: str
+) -> None:
+    """A shared pid namespace makes one container's init the parent of others."""
+    inner = f"kubepods/pod{UID}/{INNER}"
+    page = shown_by_a_false_keeper(
+        tmp_path, f"docker/{OUTER}", inner, privileged=rights == "privileged"
+    )
+
+    assert page.value("netns_info", container_id=INNER, evidence="cgroup") == 1
+    assert not page.all("netns_info", pod="inner")
+    assert not page.all("netns_sysctl_declared_value", uid=UID)
+
+
+def test_a_process_without_rights_is_not_taken_for_the_nodes_runtime(
+    tmp_path: Path,
+) -> None:
+    inner = f"kubepods/pod{UID}/{INNER}"
+
+    page = shown_by_a_false_keeper(tmp_path, "", inner, privileged=False)
+
+    assert page.value("netns_info", container_id=INNER, evidence="cgroup") == 1
+    assert not page.all("netns_info", pod="inner")
+
+
+def test_the_nodes_runtime_does_not_vouch_for_what_is_made_within_a_container(
+    tmp_path: Path,
+) -> None:
+    """A container that may make cgroups moves its own first process into one."""
+    inner = f"docker/{OUTER}/kubelet/kubepods/pod{UID}/{INNER}"
+
+    page = shown_by_a_false_keeper(tmp_path, "", inner)
+
+    within = {"netns": f"within/{OUTER[:12]}", "container_id": INNER}
+    assert page.value("netns_info", evidence="cgroup", **within) == 1
+    assert not page.all("netns_info", pod="inner")
+
+
+def test_a_node_in_a_container_says_nothing_of_others_namespaces(
+    tmp_path: Path,
+) -> None:
+    tasks = tmp_path / "state/io.containerd.runtime.v2.task/k8s.io"
+    inner = f"docker/{OUTER}/kubelet/kubepods/pod{UID}/{INNER}"
+    with (
+        named("a-victim"),
+        held() as (victim,),
+        keeper(tasks / INNER) as (pid, pod),
+        cgroup(f"docker/{OUTER}", pid),
+        cgroup(inner, pod.pid),
+        cgroup(f"docker/{VICTIM}", victim.pid),
+    ):
+        (tasks / INNER / "config.json").write_bytes(a_pods_bundle())
+        for number, path in enumerate(
+            [victim.door, "/run/netns/a-victim", "/var/run/netns/a-victim"]
+        ):
+            network = {"type": "network", "path": path}
+            linux = {"sysctl": {SOMAXCONN: "666"}, "namespaces": [network]}
+            false = tasks / f"{number:064x}"
+            false.mkdir()
+            (false / "config.json").write_text(json.dumps({"linux": linux}))
+        with exporter(tmp_path) as running:
+            running.scrape()
+            page = running.scrape()
+        pod.kill()
+
+    assert page.value("netns_info", pod="inner", uid=UID) == 1
+    assert not page.all("netns_sysctl_declared_value", container=VICTIM[:12])
+    assert not page.all("netns_sysctl_declared_value", netns="named/a-victim")
+
+
 def test_a_users_own_podman_names_its_containers_within_the_user(
     tmp_path: Path,
 ) -> None:
@@ -156,15 +259,18 @@ def test_a_users_own_podman_names_its_containers_within_the_user(
     bundle = storage / INNER / "userdata"
     manager = f"user.slice/user-{USER}.slice/user@{USER}.service"
     with (
-        keeper(tmp_path / "anywhere", "conmon", "-b", str(bundle)) as (pid, one),
+        keeper(tmp_path / "any", "conmon", "-b", str(bundle), user=USER) as (pid, one),
         cgroup(f"{manager}/user.slice/libpod-conmon-{INNER}.scope", pid),
         cgroup(f"{manager}/user.slice/libpod-{INNER}.scope", one.pid),
     ):
+        os.setresuid  # noqa: B018
         bundle.mkdir(parents=True)
         said = {"annotations": {"io.container.manager": "libpod"}}
         (bundle / "config.json").write_text(json.dumps(said))
         names = [{"id": INNER, "names": ["web"]}]
         (storage / "containers.json").write_text(json.dumps(names))
+        os.chown(bundle / "config.json", USER, USER)
+        os.chown(storage / "containers.json", USER, USER)
         with exporter(tmp_path) as running:
             page = running.scrape()
         one.kill()
@@ -187,7 +293,11 @@ def test_a_sandbox_that_nobody_lives_in_is_its_pods(tmp_path: Path) -> None:
         "io.kubernetes.pod.uid": UID,
     }
     network = {"type": "network", "path": f"/var/run/netns/{SANDBOX_MOUNT}"}
-    linux = {"sysctl": {SOMAXCONN: "4321"}, "namespaces": [network]}
+    linux = {
+        "sysctl": {SOMAXCONN: "4321"},
+        "namespaces": [network],
+        "cgroupsPath": f"kubepods-pod{UID.replace('-', '_')}.slice:crio:{INNER}",
+    }
     (storage / "config.json").write_text(
         json.dumps({"annotations": said, "linux": linux})
     )

@@ -90,6 +90,41 @@ def test_a_container_that_joined_later_and_rewrote_a_value_is_named(
     assert page.value("netns_info", runtime="podman") == 1
 
 
+def test_a_renamed_container_has_its_new_name_and_the_old_one_is_free(
+    podman: Podman, running: Exporter
+) -> None:
+    one = podman.run("--name", "first")
+    assert running.scrape().value("netns_info", container="first", container_id=one)
+
+    podman.command("rename", "first", "second")
+    other = podman.run("--name", "first")
+    page = running.scrape()
+
+    assert page.value("netns_info", container="second", container_id=one) == 1
+    assert page.value("netns_info", container="first", container_id=other) == 1
+    assert len(page.all("netns_info", runtime="podman")) == 2
+
+
+def test_an_image_cannot_name_a_pod(podman: Podman, running: Exporter) -> None:
+    said = {
+        "io.container.manager": "cri-o",
+        "io.kubernetes.cri-o.ContainerType": "sandbox",
+        "io.kubernetes.cri-o.RuntimeHandler": "runsc",
+        "io.kubernetes.pod.name": "coredns",
+        "io.kubernetes.pod.namespace": "kube-system",
+        "io.kubernetes.pod.uid": UID,
+    }
+    flags = [w for k, v in said.items() for w in ("--annotation", f"{k}={v}")]
+    one = podman.run("--name", "harmless", *flags)
+
+    page = running.scrape()
+
+    info = {"container": "harmless", "runtime": "podman", "kind": "container"}
+    assert page.value("netns_info", container_id=one, **info) == 1
+    assert not page.all("netns_info", pod="coredns")
+    assert page.all("netns_sysctl_drift", container="harmless")
+
+
 def test_a_container_started_again_keeps_its_name(
     podman: Podman, running: Exporter
 ) -> None:
@@ -162,7 +197,7 @@ def test_a_container_in_a_user_namespace_is_read_and_named(
         "runc",
         tmp_path,
         ID,
-        cgroups_path=f"/docker/{ID}",
+        cgroups_path=f"/{ID}",
         userns=True,
         default_root=True,
     ):

@@ -49,6 +49,7 @@ from tests.lab import wait_until
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 UID = "0d137909-8596-495c-92b3-048a901457b2"
+OTHER_UID = "7260904b-bd08-e72e-4dff-95d9fccd2ee8"
 STATIC = "b53dfa9e2dc9b890f7fadb2770857b03"
 QUICK = 0.2
 NOBODY = 65534
@@ -72,6 +73,7 @@ class Engine:
         sysctls: dict[str, str] | None = None,
         runtime: str = "runc",
         life: str = "1",
+        parent: str = "",
     ) -> None:
         """Start a container; again with another *life* for a restart."""
         shares = mode.startswith("container:")
@@ -84,7 +86,14 @@ class Engine:
             "HostConfig": {"NetworkMode": mode},
             "NetworkSettings": {"Networks": networks},
         }
-        host = {"NetworkMode": mode, "Runtime": runtime, "ShmSize": 67108864}
+        uid = (labels or {}).get("io.kubernetes.pod.uid") or parent
+        below = f"/kubepods/besteffort/pod{uid}" if uid else ""
+        host: dict[str, Any] = {
+            "CgroupParent": below,
+            "NetworkMode": mode,
+            "Runtime": runtime,
+            "ShmSize": 67108864,
+        }
         self.inspected[container_id] = {
             "Id": container_id,
             "State": {"StartedAt": "2026-11-22T15:38:22.28223907Z", "Pid": 817},
@@ -282,6 +291,21 @@ def test_a_sandbox_label_means_nothing_outside_a_pod(engine: Engine, web: Web) -
     assert only(Docker(web.url).ask()).network_of == ""
 
 
+@pytest.mark.parametrize("parent", ["", OTHER_UID])
+def test_a_pod_is_not_believed_in_another_cgroup(
+    engine: Engine, web: Web, parent: str
+) -> None:
+    """Whoever builds an image chooses its labels."""
+    engine.run(A, "harmless", labels=kubernetes("POD", "podsandbox"))
+    host = engine.inspected[A]["HostConfig"]
+    host["CgroupParent"] = f"/kubepods/pod{parent}" if parent else ""
+
+    found = only(Docker(web.url).ask())
+
+    assert (found.namespace, found.pod, found.uid) == ("", "", "")
+    assert (found.name, found.is_sandbox) == ("harmless", False)
+
+
 @pytest.mark.parametrize("uid", [UID, STATIC])
 @pytest.mark.parametrize(
     ("container", "name", "is_sandbox"), [("POD", "", True), ("app", "app", False)]
@@ -289,7 +313,7 @@ def test_a_sandbox_label_means_nothing_outside_a_pod(engine: Engine, web: Web) -
 def test_a_name_of_dockershim_tells_what_labels_do_not(
     engine: Engine, web: Web, uid: str, container: str, name: str, *, is_sandbox: bool
 ) -> None:
-    engine.run(A, f"k8s_{container}_web-0_shop_{uid}_0")
+    engine.run(A, f"k8s_{container}_web-0_shop_{uid}_0", parent=uid)
 
     found = only(Docker(web.url).ask())
 

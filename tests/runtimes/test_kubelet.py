@@ -98,15 +98,6 @@ def test_a_pod_that_asked_for_none(context: object) -> None:
     assert pod.sysctls == {}
 
 
-@pytest.mark.parametrize(
-    ("said", "meant"), [(True, True), (False, False), (None, False)]
-)
-def test_a_pod_on_the_nodes_network(*, said: bool | None, meant: bool) -> None:
-    (pod,) = parse_pods(pod_list(item(hostNetwork=said)))
-
-    assert pod.host_network is meant
-
-
 def test_a_static_pod_is_known_by_its_manifests_hash() -> None:
     etcd = item(STATIC, "etcd-1", "kube-system", {"kubernetes.io/config.hash": STATIC})
 
@@ -125,8 +116,7 @@ def test_a_mirror_pod_is_known_by_both_its_names() -> None:
     )
 
     assert parse_pods(pod_list(etcd)) == tuple(
-        Pod(uid=uid, namespace="kube-system", name="etcd-1", host_network=True)
-        for uid in (MIRROR, STATIC)
+        Pod(uid=uid, namespace="kube-system", name="etcd-1") for uid in (MIRROR, STATIC)
     )
 
 

@@ -124,7 +124,8 @@ class TestPodman:
             "io.kubernetes.cri-o.ContainerType": "container",
             "io.kubernetes.cri-o.SandboxID": OTHER_CONTAINER,
         }
-        a_bundle(tmp_path, a_config(annotations=annotations), named("web"))
+        config = a_config(annotations=annotations, network="/proc/7/ns/net")
+        a_bundle(tmp_path, config, named("web"))
 
         found = found_in(tmp_path)
 

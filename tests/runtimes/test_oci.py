@@ -308,7 +308,11 @@ class TestCrio:
         assert not found.is_sandbox
 
     def test_its_handler_tells_a_sandboxed_runtime(self) -> None:
-        annotations = {**OF_CRIO_POD, f"{CRIO}RuntimeHandler": "kata-qemu"}
+        annotations = {
+            **OF_CRIO_POD,
+            f"{CRIO}ContainerType": "sandbox",
+            f"{CRIO}RuntimeHandler": "kata-qemu",
+        }
 
         assert said(annotations, runtime="podman").sandbox == "kata"
 
@@ -317,27 +321,31 @@ class TestPodman:
     """It has pods that are not Kubernetes's."""
 
     def test_a_member_of_a_pod_joined_its_network(self) -> None:
-        found = said({"io.container.manager": "libpod", **IN_POD}, runtime="runc")
+        config = a_config(annotations=IN_POD, network="/proc/7/ns/net")
 
-        assert found.runtime == "podman"
+        found = container(parse(config), CONTAINER, runtime="podman")
+
         assert found.network_of == OTHER_CONTAINER
         assert not found.is_sandbox
 
     def test_its_pods_are_not_kubernetess(self) -> None:
-        """`podman kube play` gives it all of a pod's annotations."""
+        """An image may bring all of a pod's annotations, its manager's too."""
         annotations = {
             **OF_POD,
             **OF_CRIO_POD,
             **IN_POD,
-            "io.container.manager": "libpod",
+            f"{CRIO}RuntimeHandler": "runsc",
+            "nerdctl/name": "bank",
+            "com.docker.compose.project": "bank",
         }
+        group = f"/libpod_parent/libpod-{CONTAINER}"
+        config = a_config(annotations=annotations, cgroup=group)
 
-        found = said(annotations, runtime="podman")
+        found = container(parse(config), CONTAINER, runtime="podman")
 
-        assert (found.namespace, found.pod, found.uid) == ("", "", "")
-
-    def test_another_manager_is_the_readers_own(self) -> None:
-        assert said({"io.container.manager": "lxd"}, runtime="runc").runtime == "runc"
+        assert found == Container(
+            runtime="podman", container_id=CONTAINER, evidence="oci_bundle"
+        )
 
 
 class TestSandboxes:

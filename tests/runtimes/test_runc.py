@@ -130,16 +130,6 @@ class TestContainers:
         assert found is not None
         assert (found.pod, found.name, found.runtime) == ("web-0", "", form)
 
-    def test_that_its_maker_named_keeps_that(self, tmp_path: Path, form: str) -> None:
-        config = a_config(annotations={"nerdctl/name": "front"})
-        put(tmp_path / "b/config.json", config)
-        put_state(tmp_path, form, CONTAINER, "/b")
-
-        found = read(tmp_path, form, CONTAINER)
-
-        assert found is not None
-        assert found.name == "front"
-
     def test_without_a_state_is_none(self, tmp_path: Path, form: str) -> None:
         put_state(tmp_path, form, "web", "/b").unlink()
 

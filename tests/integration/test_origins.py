@@ -1,0 +1,162 @@
+"""Each origin, made the way that an operator would, read where an operator looks."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import daemons
+from tests.daemons import Docker
+from tests.lab import Held, named, wait_until
+from tests.running import Exporter, Page, exporter
+
+pytestmark = pytest.mark.root
+
+SOMAXCONN = "net.core.somaxconn"
+RMEM = "net.ipv4.tcp_rmem"
+FIELDS = ("min", "default", "max")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    with exporter(tmp_path_factory.mktemp("running")) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def on_the_host(sysctl: str, value: str) -> Iterator[None]:
+    """Change the host's value, and put it back whatever happens."""
+    file = Path("/proc/sys", sysctl.replace(".", "/"))
+    before = file.read_text()
+    file.write_text(value)
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+def origins(page: Page, sysctl: str, **owner: str) -> set[str]:
+    drift = page.all("netns_sysctl_drift", sysctl=sysctl, **owner)
+    return {dict(labels)["origin"] for labels in drift}
+
+
+def fresh(page: Page, sysctl: str) -> list[int]:
+    values = page.all("netns_sysctl_fresh_value", sysctl=sysctl)
+    by_field = {dict(labels)["field"]: int(value) for labels, value in values.items()}
+    return [by_field[field] for field in FIELDS]
+
+
+def test_what_nobody_set_is_the_kernels(running: Exporter) -> None:
+    """The host is tuned, the namespace is not: what the project is for."""
+    with on_the_host(SOMAXCONN, "2048"), named("untuned"):
+        page = running.scrape()
+
+    owner = {"netns": "named/untuned", "sysctl": SOMAXCONN}
+    assert origins(page, **owner) == {"fresh_default"}
+    value = page.value("netns_sysctl_value", **owner)
+    assert value == page.value("netns_sysctl_fresh_value", sysctl=SOMAXCONN)
+    assert page.value("netns_sysctl_host_value", sysctl=SOMAXCONN) == 2048
+
+
+def test_what_the_host_changed_since_is_stale_until_a_new_namespace(
+    running: Exporter,
+) -> None:
+    before = Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()
+    with named("old"):
+        assert origins(running.scrape(), RMEM, netns="named/old") == {"inherited"}
+
+        with on_the_host(RMEM, "4096 99999 7777777"), named("new"):
+            page = running.scrape()
+
+        assert origins(page, RMEM, netns="named/old") == {"inherited_stale"}
+        assert origins(page, RMEM, netns="named/new") == {"inherited"}
+        assert fresh(page, RMEM) == [4096, 99999, 7777777]
+        page = running.scrape()
+        assert origins(page, RMEM, netns="named/old") == {"inherited"}
+        assert [str(number) for number in fresh(page, RMEM)] == before
+
+
+def test_what_was_written_from_outside_is_modified_and_counted(
+    running: Exporter,
+) -> None:
+    with named("written") as path:
+        owner = {"netns": "named/written"}
+        before = running.scrape()
+        write(path, SOMAXCONN, "129")
+        once = running.scrape()
+        write(path, SOMAXCONN, "130")
+        twice = running.scrape()
+
+    assert before.value("netns_sysctl_changes_total", **owner) == 0
+    assert origins(once, SOMAXCONN, **owner) == {"modified"}
+    assert once.value("netns_sysctl_changes_total", **owner) == 1
+    assert twice.value("netns_sysctl_changes_total", **owner) == 2
+    changed = {**owner, "sysctl": SOMAXCONN}
+    last = twice.value("netns_sysctl_last_change_timestamp_seconds", **changed)
+    assert last
+    assert not before.all("netns_sysctl_last_change_timestamp_seconds", **owner)
+
+
+def write(netns: str, sysctl: str, value: str) -> None:
+    file = sysctl.replace(".", "/")
+    enter = ("ip", "netns", "exec", Path(netns).name, "sh", "-c")
+    subprocess.run([*enter, f"echo {value} > /proc/sys/{file}"], check=True)
+
+
+def test_what_was_declared_and_what_overrode_it(tmp_path: Path) -> None:
+    with (
+        daemons.docker(tmp_path) as docker,
+        exporter(tmp_path, "--runtimes.docker", f"unix://{docker.socket}") as running,
+    ):
+        declared = declared_by(docker, running)
+        overridden = overridden_by_joining(docker, running)
+        written = overridden_by_writing(docker, running)
+
+    assert declared == {"declared"}
+    assert overridden == {"overridden"}
+    assert written == {"overridden"}
+
+
+def declared_by(docker: Docker, running: Exporter) -> set[str]:
+    docker.run("--name", "first", "--sysctl", f"{SOMAXCONN}=777")
+    return shown(running, "first", 777)
+
+
+def overridden_by_joining(docker: Docker, running: Exporter) -> set[str]:
+    joining = ("--network", "container:first", "--sysctl", f"{SOMAXCONN}=999")
+    docker.run("--name", "second", *joining)
+    return shown(running, "first", 999)
+
+
+def overridden_by_writing(docker: Docker, running: Exporter) -> set[str]:
+    one = docker.run("--name", "third", "--sysctl", f"{SOMAXCONN}=777")
+    Held(docker.pid_of(one)).write(SOMAXCONN, "555")
+    return shown(running, "third", 555)
+
+
+def shown(running: Exporter, container: str, value: int) -> set[str]:
+    owner = {"container": container, "sysctl": SOMAXCONN}
+    page = Page("")
+
+    def there() -> bool:
+        nonlocal page
+        page = running.scrape()
+        return page.value("netns_sysctl_value", **owner) == value
+
+    wait_until(there)
+    return origins(page, **owner)
+
+
+def test_the_kernels_release_groups_a_fleet(running: Exporter) -> None:
+    release = Path("/proc/sys/kernel/osrelease").read_text().strip()
+
+    assert running.scrape().value("netns_kernel_info", release=release) == 1
+
+
+def test_this_kernel_is_as_the_catalog_says(tmp_path: Path) -> None:
+    with exporter(tmp_path, "--sysctls.profile", "all") as running:
+        page = running.scrape()
+
+    assert not page.all("netns_collector_problem", problem="class_disagrees")

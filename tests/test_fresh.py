@@ -1,0 +1,127 @@
+"""What a new namespace gets, what the host had, and what the catalog got wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.fresh import EARLIER, PROBE_SECONDS, Fresh
+from exporter.kernel.netns import own_netns
+from exporter.kernel.sysctls import Plan
+from exporter.model import Class, SettableBy, Sysctl
+from tests.builders import a_sysctl
+from tests.kernel.test_census import Clock
+
+RMEM = a_sysctl(
+    "net.ipv4.tcp_rmem",
+    kind="ints",
+    fields=("min", "default", "max"),
+    scope="inherited",
+)
+SHARED_HERE = "net.core.rmem_max"
+
+
+def a_fresh(
+    *sysctls: Sysctl, shared: tuple[Sysctl, ...] = (), clock: Clock | None = None
+) -> Fresh:
+    return Fresh(Plan(sysctls, "/proc"), Plan(shared, "/proc"), clock or Clock())
+
+
+class TestHistory:
+    """What the host had before is remembered, of what namespaces copy."""
+
+    def test_a_changed_value_is_remembered_until_when_it_was(self) -> None:
+        one = a_fresh(RMEM)
+        one.follow(["1 2 3"], [])
+        one.follow(["4 5 6"], [])
+
+        (earlier,) = one.earlier
+
+        assert (earlier.sysctl, earlier.value) == (RMEM.name, "1 2 3")
+        assert earlier.until > 0
+
+    def test_what_no_namespace_copies_is_not(self) -> None:
+        one = a_fresh(a_sysctl())
+        one.follow(["1"], [])
+        one.follow(["2"], [])
+
+        assert one.earlier == ()
+
+    def test_only_the_latest_are(self) -> None:
+        one = a_fresh(RMEM)
+        for number in range(EARLIER + 5):
+            one.follow([f"1 2 {number}"], [])
+
+        values = [earlier.value for earlier in one.earlier]
+
+        assert values == [f"1 2 {number}" for number in range(4, EARLIER + 4)]
+
+
+@pytest.mark.root
+class TestProbe:
+    """A real namespace, made and gone."""
+
+    def test_it_has_what_the_kernel_gives_and_we_are_home_again(self) -> None:
+        home = own_netns()
+        one = a_fresh(a_sysctl("net.ipv4.ip_unprivileged_port_start"))
+
+        one.follow(["0"], [])
+
+        assert one.readings == ("1024",)
+        assert own_netns() == home
+
+    def test_it_is_made_again_only_after_a_while_or_a_change(self) -> None:
+        clock = Clock()
+        one = a_fresh(a_sysctl("net.core.somaxconn"), RMEM, clock=clock)
+        one.follow(["1", "1 2 3"], [])
+        first = one.readings
+
+        one.follow(["2", "1 2 3"], [])
+        assert one.readings is first
+        one.follow(["2", "4 5 6"], [])
+        second = one.readings
+        assert second is not first
+        clock.now += PROBE_SECONDS
+        one.follow(["2", "4 5 6"], [])
+
+        assert one.readings is not second
+
+    def test_a_catalog_that_is_right_is_not_disagreed_with(self) -> None:
+        host = Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()
+        shared = a_sysctl(SHARED_HERE, scope="shared")
+        one = a_fresh(RMEM, shared=(shared,))
+        value = Path("/proc/sys/net/core/rmem_max").read_text().strip()
+
+        one.follow([" ".join(host)], [value])
+
+        assert one.disagreements == ()
+
+    @pytest.mark.parametrize(
+        ("name", "scope", "settable_by", "host"),
+        [
+            ("net.ipv4.tcp_fin_timeout", "inherited", "pod", "61"),
+            (SHARED_HERE, "constant", "pod", "1"),
+        ],
+        ids=["no copy of the host's", "read-only in a namespace"],
+    )
+    def test_what_a_new_namespace_disproves_is_told(
+        self, name: str, scope: Class, settable_by: SettableBy, host: str
+    ) -> None:
+        one = a_fresh(a_sysctl(name, scope=scope, settable_by=settable_by))
+
+        one.follow([host], [])
+
+        assert one.disagreements == (name,)
+
+    def test_what_is_said_to_be_shared_and_is_not_is_told(self) -> None:
+        one = a_fresh(shared=(a_sysctl("net.core.somaxconn", scope="shared"),))
+
+        one.follow([], ["1"])
+
+        assert one.disagreements == ("net.core.somaxconn",)
+
+    def test_what_this_kernel_lacks_is_not_disagreed_with(self) -> None:
+        one = a_fresh(a_sysctl("net.core.of_the_future", scope="inherited"))
+
+        one.follow(["1"], [])
+
+        assert one.disagreements == ()
