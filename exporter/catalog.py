@@ -100,13 +100,18 @@ def select(
     chosen = {e.name for e in entries if profile in ("all", e.profile)}
     names = [e.name for e in entries]
     for pattern in include:
-        chosen |= _matches(pattern, names)
+        chosen |= matching(pattern, names)
     for pattern in exclude:
-        chosen -= _matches(pattern, names)
+        chosen -= matching(pattern, names)
     return [e for e in entries if e.name in chosen]
 
 
-def _matches(pattern: str, names: Sequence[str]) -> set[str]:
+def matching(pattern: str, names: Sequence[str]) -> set[str]:
+    """
+    Return those of the catalog's *names* that a glob matches.
+
+    Raises UnknownSysctlError, with the nearest name, where there are none.
+    """
     found = set(fnmatch.filter(names, pattern.replace("/", ".")))
     if not found:
         near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.5)

@@ -77,10 +77,11 @@ class Collector:
         entries = catalog.select(
             catalog.load(),
             profile=config.sysctls.profile,
-            include=config.sysctls.include,
+            include=(*config.sysctls.include, *(r.sysctl for r in config.policy)),
             exclude=config.sysctls.exclude,
         )
         every = [entry.sysctl() for entry in entries]
+        self._policy = config.policy
         procfs = config.path.procfs
         self._plan = Plan((s for s in every if s.scope != "shared"), procfs)
         self._shared_plan = Plan((s for s in every if s.scope == "shared"), procfs)
@@ -143,6 +144,7 @@ class Collector:
             shared_readings=self._shared.readings(),
             fresh=self._fresh.readings,
             earlier=self._fresh.earlier,
+            policy=self._policy,
             namespaces=tuple(known.raw() for known in [*host, *others]),
             problems=tuple(self._problems()),
             stats=self._stats(),
@@ -232,6 +234,7 @@ class Collector:
             again = self._admit(ino)
             if again.files:
                 again.owner, again.born = known.owner, known.born
+                again.containers, again.declared = known.containers, known.declared
                 self._known[ino] = again
 
     def _files(self, ino: Ino, known: Known) -> list[SysctlFiles]:

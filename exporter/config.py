@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-from exporter.catalog import Profile
-from exporter.model import Frozen
+from exporter import catalog
+from exporter.catalog import Profile, UnknownSysctlError
+from exporter.model import Frozen, Rule, Sysctl
+from exporter.policy import mistake
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["logfmt", "json"]
@@ -24,6 +26,7 @@ LOG_FORMATS = get_args(LogFormat)
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _UNKNOWN = re.compile(r"unknown field `(.*?)`")
+_RULE = re.compile(r"`\$\.policy\[(\d+)\]")
 
 
 class ConfigError(ValueError):
@@ -72,7 +75,7 @@ class Runtimes(Frozen, frozen=True, kw_only=True):
     kubelet_token_file: str = f"{_SERVICE_ACCOUNT}/token"
     kubelet_ca_file: str = ""
     kubelet_insecure: bool = False
-    stale_after: Annotated[float, msgspec.Meta(ge=0)] = 3600.0
+    stale_after: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
 
 
 class Web(Frozen, frozen=True, kw_only=True):
@@ -96,16 +99,25 @@ class Config(Frozen, frozen=True, kw_only=True):
     runtimes: Runtimes = Runtimes()
     web: Web = Web()
     log: Log = Log()
+    policy: tuple[Rule, ...] = ()
 
 
 def load(file: str | None, flags: dict[str, dict[str, Any]]) -> Config:
-    """Return the defaults, overridden by *file*, overridden by *flags*."""
+    """
+    Return the defaults, overridden by *file*, overridden by *flags*.
+
+    Rules are held against the catalog here, since a flag may exclude a sysctl.
+    """
     config = parse(_read(file), file) if file else Config()
     sections = {
         section: msgspec.structs.replace(getattr(config, section), **values)
         for section, values in flags.items()
     }
-    return msgspec.structs.replace(config, **sections)
+    config = msgspec.structs.replace(config, **sections)
+    if wrong := _policy_mistake(config):
+        message = f"{file}: {wrong}"
+        raise ConfigError(message)
+    return config
 
 
 def parse(text: bytes, file: str) -> Config:
@@ -113,8 +125,42 @@ def parse(text: bytes, file: str) -> Config:
     try:
         return msgspec.yaml.decode(text, type=Config | None) or Config()
     except ValueError as error:  # msgspec's are; PyYAML adds plain ones
-        message = f"{file}: {error}{_nearest(str(error))}"
+        place = f"{error}{_rule_name(text, str(error))}"
+        message = f"{file}: {place}{_nearest(str(error))}"
         raise ConfigError(message) from error
+
+
+def _policy_mistake(config: Config) -> str:
+    """Return what is wrong with the first rule that cannot be used, or ""."""
+    if not config.policy:
+        return ""
+    every = [entry.sysctl() for entry in catalog.load()]
+    names = [rule.name for rule in config.policy]
+    for at, rule in enumerate(config.policy):
+        wrong = _taken(rule.name, names[:at]) or _cannot_judge(rule, config, every)
+        if wrong:
+            return f"policy rule {rule.name!r}: {wrong}"
+    return ""
+
+
+def _taken(name: str, before: list[str]) -> str:
+    return "another rule has this name; give each its own" if name in before else ""
+
+
+def _cannot_judge(rule: Rule, config: Config, every: list[Sysctl]) -> str:
+    names = [sysctl.name for sysctl in every]
+    try:
+        covered = catalog.matching(rule.sysctl, names)
+    except UnknownSysctlError as error:
+        return str(error)
+    for pattern in config.sysctls.exclude:
+        covered -= catalog.matching(pattern, names)
+    if not covered:
+        return f"sysctls.exclude leaves out {rule.sysctl!r}; take it out of there"
+    judged = [s for s in every if s.name in covered and s.scope != "shared"]
+    if not judged:
+        return f"the machine has one {rule.sysctl!r}, the host's; choose another sysctl"
+    return mistake(rule, judged)
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -152,8 +198,19 @@ def _nearest(message: str) -> str:
     found = _UNKNOWN.search(message)
     if not found:
         return ""
-    near = difflib.get_close_matches(found[1], _keys(Config), n=1)
+    known = _keys(Rule if _RULE.search(message) else Config)
+    near = difflib.get_close_matches(found[1], known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _rule_name(text: bytes, message: str) -> str:
+    """Return the name, if it has one, of the rule at the place in *message*."""
+    found = _RULE.search(message)
+    if not found:
+        return ""
+    rule = msgspec.yaml.decode(text)["policy"][int(found[1])]
+    name = rule.get("name") if isinstance(rule, dict) else None
+    return f" (rule {name!r})" if isinstance(name, str) else ""
 
 
 def _keys(struct: type[Frozen]) -> list[str]:

@@ -23,10 +23,12 @@ from exporter.model import (
     Owner,
     Parcel,
     Reading,
+    Rule,
     Stats,
     Sysctl,
     Unreadable,
 )
+from exporter.policy import verdicts
 from exporter.values import numbers, reading
 
 OWNER = ("namespace", "pod", "uid", "container", "netns")
@@ -107,6 +109,14 @@ LAST_CHANGE = _gauge(
     "When a value that was written since was last seen to have changed.",
     *OWNER,
     "sysctl",
+)
+VIOLATION = _gauge(
+    "netns_sysctl_policy_violation",
+    "Whether a value violates a rule of the node's policy: 1 it does, 0 it does not.",
+    *OWNER,
+    "sysctl",
+    "rule",
+    "severity",
 )
 HOST_VALUE = _gauge(
     "netns_sysctl_host_value",
@@ -191,6 +201,7 @@ METRICS = (
     DECLARED_VALUE,
     CHANGES,
     LAST_CHANGE,
+    VIOLATION,
     HOST_VALUE,
     FRESH_VALUE,
     KERNEL_INFO,
@@ -218,6 +229,7 @@ RENDERED_HERE = (
     DECLARED_VALUE,
     CHANGES,
     LAST_CHANGE,
+    VIOLATION,
 )
 
 READ_ERROR_REASONS = ("denied", "failed", "malformed", "pass")
@@ -265,9 +277,9 @@ class Renderer:
         raws = [bytes(raw) for raw in parcel.namespaces]
         host = _host_readings(raws)
         against = references(parcel, host)
-        if self._basis != (against, parcel.shared_readings):
-            self._basis = (against, parcel.shared_readings)
-            self._kept = {}
+        basis = (against, parcel.shared_readings, parcel.policy)
+        if self._basis != basis:
+            self._basis, self._kept = basis, {}
         old = self._kept
         self._kept = {
             raw: old.get(raw) or render_namespace(parcel, against, decode(raw))
@@ -300,6 +312,7 @@ def render_namespace(
         declared_samples(parcel.sysctls, namespace) if named else [],
         change_samples(namespace) if named else [],
         last_change_samples(namespace) if named else [],
+        violation_samples(parcel.policy, against, namespace),
     )
     pairs = zip(RENDERED_HERE, per_spec, strict=True)
     return Rendered(
@@ -377,6 +390,16 @@ def last_change_samples(namespace: Namespace) -> Iterator[Sample]:
     labels = owner_labels(namespace.owner)
     for change in namespace.changes:
         yield {**labels, "sysctl": change.sysctl}, change.last
+
+
+def violation_samples(
+    policy: Sequence[Rule], against: References, namespace: Namespace
+) -> Iterator[Sample]:
+    """Yield whether each value that a rule can judge violates it."""
+    labels = owner_labels(namespace.owner)
+    for one in verdicts(policy, against, namespace):
+        more = {"rule": one.rule, "severity": one.severity}
+        yield {**labels, "sysctl": one.sysctl, **more}, float(one.violated)
 
 
 def info_labels(namespace: Namespace) -> dict[str, str]:

@@ -5,7 +5,7 @@ A Snapshot is the wire between the two processes, the file that `snapshot`
 writes and the fixture of the tests: one JSON form, decoded strictly.
 """
 
-from typing import Literal, NewType
+from typing import Annotated, Literal, NewType
 
 import msgspec
 
@@ -19,6 +19,8 @@ OwnerKind = Literal["host", "pod", "container", "unit", "named", "process"]
 State = Literal["read", "pending", "unreadable"]
 Reason = Literal["missing", "denied", "failed", "malformed"]
 DeclaredBy = Literal["pod", "container", "runtime"]
+Severity = Literal["critical", "warning", "info"]
+Reference = Literal["host", "fresh", "declared"]
 
 
 class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -218,6 +220,41 @@ class Stats(Frozen, frozen=True, kw_only=True):
     resident_bytes: int
 
 
+class Match(Frozen, frozen=True, kw_only=True):
+    """
+    Whom a rule concerns: globs over labels of an Owner, all that are given.
+
+    A glob wants something to match ("*" is any name); "" is for who has none.
+    """
+
+    namespace: str | None = None
+    pod: str | None = None
+    container: str | None = None
+    runtime: str | None = None
+
+
+class Rule(Frozen, frozen=True, kw_only=True):
+    """
+    What an operator wants of a sysctl: every condition that is given.
+
+    sysctl: a glob over the catalog's names; field: the one that is judged of an
+    `ints`, "" for all of them; equals, one_of: integers, an integer for each field,
+    or text; same_as: what the value has to be the same as; message: for people.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9_-]+\Z")]
+    sysctl: str
+    match: Match = Match()
+    field: str = ""
+    min: int | None = None
+    max: int | None = None
+    equals: int | str | tuple[int, ...] | None = None
+    one_of: tuple[int | str, ...] | None = None
+    same_as: Reference | None = None
+    severity: Severity = "warning"
+    message: str = ""
+
+
 class Node(Frozen, frozen=True, kw_only=True):
     """
     What a Snapshot and a Parcel say of a node besides its namespaces.
@@ -225,7 +262,8 @@ class Node(Frozen, frozen=True, kw_only=True):
     sysctls: those read in every namespace; shared: those with one value for
     the machine, read once, in the host's; their values are shared_readings.
     fresh: what a new namespace gets, following sysctls, () where none could be made;
-    earlier: what the host had before, of what namespaces copy from it.
+    earlier: what the host had before, of what namespaces copy from it; policy: what
+    the node's operator wants of its values.
     """
 
     version: Literal[1] = 1
@@ -237,6 +275,7 @@ class Node(Frozen, frozen=True, kw_only=True):
     shared_readings: tuple[Reading, ...]
     fresh: tuple[Reading, ...] = ()
     earlier: tuple[HostValue, ...] = ()
+    policy: tuple[Rule, ...] = ()
     problems: tuple[Problem, ...]
     stats: Stats
 

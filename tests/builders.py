@@ -11,6 +11,7 @@ from exporter.model import (
     HostValue,
     Ino,
     Kind,
+    Match,
     Namespace,
     NetnsId,
     Owner,
@@ -18,7 +19,10 @@ from exporter.model import (
     Parcel,
     Problem,
     Reading,
+    Reference,
+    Rule,
     SettableBy,
+    Severity,
     Stage,
     State,
     Stats,
@@ -132,6 +136,35 @@ def a_problem(
     return Problem(what=what, detail=detail, remedy=remedy, count=count)
 
 
+def a_rule(
+    name: str = "somaxconn-floor",
+    *,
+    sysctl: str = "net.core.somaxconn",
+    match: Match | None = None,
+    field: str = "",
+    min: int | None = None,  # noqa: A002 as the rule has it
+    max: int | None = None,  # noqa: A002
+    equals: int | str | tuple[int, ...] | None = None,
+    one_of: tuple[int | str, ...] | None = None,
+    same_as: Reference | None = None,
+    severity: Severity = "warning",
+    message: str = "",
+) -> Rule:
+    return Rule(
+        name=name,
+        sysctl=sysctl,
+        match=match or Match(),
+        field=field,
+        min=min,
+        max=max,
+        equals=equals,
+        one_of=one_of,
+        same_as=same_as,
+        severity=severity,
+        message=message,
+    )
+
+
 def some_stats(
     *,
     fds: int = 1,
@@ -172,6 +205,7 @@ def a_parcel(
     shared_readings: Iterable[Reading] = (),
     fresh: Iterable[Reading] = (),
     earlier: Iterable[HostValue] = (),
+    policy: Iterable[Rule] = (),
     problems: Iterable[Problem] = (),
     stats: Stats | None = None,
 ) -> Parcel:
@@ -185,6 +219,7 @@ def a_parcel(
         shared_readings=tuple(shared_readings),
         fresh=tuple(fresh),
         earlier=tuple(earlier),
+        policy=tuple(policy),
         namespaces=tuple(msgspec.Raw(msgspec.json.encode(n)) for n in namespaces),
         problems=tuple(problems),
         stats=stats or some_stats(),
@@ -265,8 +300,15 @@ def a_config(
     sysctls: dict[str, str] | None = None,
     network: str | None = "",
     hostname: str = "",
+    cgroup: str | None = None,
 ) -> bytes:
-    """Return a config.json; network None joins the host's, "" makes a new one."""
+    """
+    Return a config.json; network None joins the host's, "" makes a new one.
+
+    Its cgroup is that of the pod that the annotations name, unless it is given.
+    """
+    if cgroup is None:
+        cgroup = _cgroup_of(annotations or {})
     own = {"type": "network", "path": network} if network else {"type": "network"}
     return msgspec.json.encode(
         {
@@ -276,6 +318,16 @@ def a_config(
             "linux": {
                 "namespaces": [{"type": "pid"}, *([] if network is None else [own])],
                 "sysctl": sysctls,
+                "cgroupsPath": cgroup,
             },
         }
     )
+
+
+def _cgroup_of(annotations: dict[str, str]) -> str:
+    of_crio = annotations.get("io.container.manager") == "cri-o"
+    uid = annotations.get("io.kubernetes.cri.sandbox-uid") or (
+        annotations.get("io.kubernetes.pod.uid", "") if of_crio else ""
+    )
+    name = f"crio-{CONTAINER}" if of_crio else CONTAINER
+    return f"/kubepods/besteffort/pod{uid}/{name}" if uid else f"/{CONTAINER}"

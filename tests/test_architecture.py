@@ -19,7 +19,9 @@ LAYERS = [  # a module may import only from layers above its own
     {"values", "problems"},
     {"catalog", "kernel"},
     {"runtimes"},
-    {"config", "ownership", "drift"},
+    {"ownership", "drift"},
+    {"policy"},
+    {"config"},
     {"declared", "fresh", "logs", "metrics", "inventory", "sources", "privsep"},
     {"naming", "asking"},
     {"collect"},
@@ -30,6 +32,7 @@ LAYERS = [  # a module may import only from layers above its own
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 PURE = {"model.py", "values.py", "ownership.py", "drift.py", "metrics.py"}
+PURE |= {"policy.py"}
 PURE |= {"problems.py", "declared.py", "runtimes/cgroup.py"}
 PURE |= {"runtimes/container.py", "runtimes/oci.py"}
 IMPURE_MODULES = {

@@ -11,6 +11,7 @@ from exporter.config import Config, Paths, Sysctls
 from exporter.kernel.netns import EntryDeniedError, own_netns
 from exporter.model import Ino, Namespace, Reading, Snapshot
 from exporter.values import MISSING
+from tests.builders import a_rule
 from tests.fakeproc import FakeProc
 from tests.kernel.test_census import Clock
 
@@ -171,3 +172,14 @@ class TestRefused:
         node.clock.now += 61
 
         assert self.spot(node) == before
+
+
+def test_a_policys_sysctls_are_read_and_its_rules_travel(fake_proc: FakeProc) -> None:
+    fake_proc.process(1, netns=own_netns())
+    rule = a_rule(sysctl="net.mptcp.ena*", equals=1)  # not of the default profile
+    settings = Config(path=Paths(procfs=str(fake_proc.root)), policy=(rule,))
+
+    parcel = Collector(settings, grace=0, clock=Clock()).parcel()
+
+    assert "net.mptcp.enabled" in {sysctl.name for sysctl in parcel.sysctls}
+    assert parcel.policy == (rule,)

@@ -9,8 +9,9 @@ import pytest
 
 from exporter import catalog
 from exporter.cli import parser
-from exporter.config import Config
+from exporter.config import Config, load
 from exporter.metrics import METRICS
+from exporter.model import Match, Rule
 
 ROOT = Path(__file__).parents[1]
 
@@ -106,7 +107,15 @@ def config_keys() -> list[str]:
     return [
         f"{section.encode_name}.{key.encode_name}"
         for section in sections
+        if section.name != "policy"
         for key in msgspec.structs.fields(section.type)
+    ]
+
+
+def rule_keys() -> list[str]:
+    return [
+        *(key.name for key in msgspec.structs.fields(Rule)),
+        *(f"match.{key.name}" for key in msgspec.structs.fields(Match)),
     ]
 
 
@@ -119,6 +128,23 @@ def test_every_configuration_key_is_documented_and_has_its_flag(key: str) -> Non
     assert f"`{flag}`" in text
     root, _ = parser()
     assert key in vars(root.parse_args(["serve"]))
+
+
+@pytest.mark.parametrize("key", rule_keys())
+def test_every_key_of_a_rule_is_documented(key: str) -> None:
+    text = (ROOT / "docs/configuration.md").read_text()
+
+    assert f"| `{key}` |" in text.partition("## Policy")[2]
+
+
+def test_the_example_policy_can_be_used(tmp_path: Path) -> None:
+    text = (ROOT / "docs/configuration.md").read_text()
+    found = re.search(r"```yaml\n(policy:.*?)```", text, re.DOTALL)
+    assert found
+    file = tmp_path / "config.yaml"
+    file.write_text(found[1])
+
+    assert len(load(str(file), {}).policy) == found[1].count("- name:")
 
 
 def test_the_example_configuration_is_the_defaults() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +15,16 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from exporter import metrics
 from exporter.drift import references
 from exporter.metrics import METRICS, Families, Renderer, family
-from exporter.model import Change, Declared, Namespace, Owner, Parcel, Reading
+from exporter.model import (
+    Change,
+    Declared,
+    Match,
+    Namespace,
+    Owner,
+    Parcel,
+    Reading,
+    Rule,
+)
 from exporter.values import DENIED, MISSING
 from tests.builders import (
     OTHER_UID,
@@ -23,6 +33,7 @@ from tests.builders import (
     a_netns,
     a_parcel,
     a_problem,
+    a_rule,
     a_sysctl,
     an_owner,
     some_stats,
@@ -123,6 +134,51 @@ class TestNamespaces:
         }
         assert one.value("netns_info", uid=UID) == 1
         assert not one.all("netns_sysctl_value", uid=UID)
+
+
+class TestPolicy:
+    FLOOR = a_rule(min=1024, severity="critical")
+
+    def judged(self, parcel: Parcel, *rules: Rule) -> Page:
+        return page(msgspec.structs.replace(parcel, policy=rules))
+
+    def test_a_violation_is_1_and_none_is_0(self) -> None:
+        bad = self.judged(node("128", "2 3", "cubic"), self.FLOOR)
+        good = self.judged(node("1024", "2 3", "cubic"), self.FLOOR)
+
+        name = "netns_sysctl_policy_violation"
+        labels = {
+            "namespace": "shop",
+            "pod": "web-0",
+            "uid": UID,
+            "sysctl": SEVERAL[0].name,
+            "rule": "somaxconn-floor",
+            "severity": "critical",
+        }
+        assert bad.all(name) == {frozenset(labels.items()): 1}
+        assert good.all(name) == {frozenset(labels.items()): 0}
+
+    def test_what_is_not_judged_has_no_series(self) -> None:
+        unread = self.judged(node(MISSING, "2 3", "cubic"), self.FLOOR)
+
+        assert not unread.all("netns_sysctl_policy_violation")
+
+    def test_other_rules_and_other_references_judge_anew(self) -> None:
+        renderer, name = Renderer("1"), b"netns_sysctl_policy_violation{"
+        same = a_rule(sysctl=SEVERAL[0].name, same_as="fresh")
+        before = node("4096", "2 3", "cubic")
+        steps: list[tuple[dict[str, Any], bytes | None]] = [
+            ({}, None),
+            ({"policy": (same,)}, None),
+            ({"policy": (same,), "fresh": ("4096", "2 3", "cubic")}, b" 0.0"),
+            ({"policy": (same,), "fresh": ("1", "2 3", "cubic")}, b" 1.0"),
+            ({"policy": (), "fresh": ("1", "2 3", "cubic")}, None),
+        ]
+
+        for changed, end in steps:
+            body, _ = renderer.render(msgspec.structs.replace(before, **changed), TEXT)
+            lines = [line for line in body.splitlines() if line.startswith(name)]
+            assert [line[-4:] for line in lines] == ([end] if end else [])
 
 
 class TestShared:
@@ -256,6 +312,21 @@ CHANGES = st.builds(
 NAME_OF = attrgetter("sysctl")
 
 
+GLOBS = st.none() | st.sampled_from(["", "*", "?*", "[a-m]*", "web-*"]) | HOSTILE
+RULES = st.builds(
+    a_rule,
+    st.text("abc-_09", min_size=1, max_size=8),
+    sysctl=st.sampled_from(["*", "net.ipv4.*", *(one.name for one in SEVERAL)]),
+    match=st.builds(Match, namespace=GLOBS, pod=GLOBS, container=GLOBS),
+    field=st.sampled_from(["", "", "low"]),
+    min=st.none() | st.integers(-(1 << 63), (1 << 64) - 1),
+    equals=st.none() | st.integers(0, 9) | HOSTILE | st.just((1024, 65535)),
+    same_as=st.sampled_from([None, "host", "fresh", "declared"]),
+    severity=st.sampled_from(["critical", "warning", "info"]),
+)
+RULE_NAME = attrgetter("name")
+
+
 @st.composite
 def parcels(draw: st.DrawFn) -> Parcel:
     namespaces = [the_hosts_namespace(readings=draw(readings()))]
@@ -279,7 +350,8 @@ def parcels(draw: st.DrawFn) -> Parcel:
             )
         )
     fresh = draw(st.just(()) | readings())
-    return a_parcel(*namespaces, sysctls=SEVERAL, fresh=fresh)
+    policy = draw(st.lists(RULES, max_size=3, unique_by=RULE_NAME))
+    return a_parcel(*namespaces, sysctls=SEVERAL, fresh=fresh, policy=policy)
 
 
 @st.composite
@@ -306,6 +378,7 @@ def by_prometheus_client(parcel: Parcel, rest: list[Metric]) -> Families:
         lambda n: metrics.declared_samples(parcel.sysctls, n),
         metrics.change_samples,
         metrics.last_change_samples,
+        lambda n: metrics.violation_samples(parcel.policy, against, n),
     ]
     slow = [
         family(spec, [sample for n in decoded for sample in samples(n)])
