@@ -22,8 +22,8 @@ check: $(VENV)/test-installed ## lint and types only
 bench: $(VENV)/test-installed ## CPU cost beside the plain way; ARGS="50 200 450"
 	$(BIN)/python -m bench $(ARGS)
 
-docs: $(VENV)/test-installed ## write docs/metrics.md and docs/sysctls.md anew
-	$(BIN)/pytest -q tests/test_docs.py --update-docs
+docs: $(VENV)/test-installed ## write the generated docs and tests/nodes/*/*.txt anew
+	$(BIN)/pytest -q tests/test_docs.py tests/test_commands.py --update-docs
 
 lock: ## resolve the dependencies anew and write the lock files
 	uv pip compile --quiet --universal --generate-hashes --no-header \

@@ -10,7 +10,7 @@ import os
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
@@ -150,12 +150,12 @@ class Collector:
             stats=self._stats(),
         )
 
-    def read_links(self) -> None:
-        """Enter every namespace once more for its interfaces and their addresses."""
+    def read_links(self, wanted: Container[int] | None = None) -> None:
+        """Enter *wanted* namespaces, or all, for their interfaces and addresses."""
         from exporter.kernel.links import read_links_inside
 
         for ino, known in list(self._known.items()):
-            if not known.files:
+            if not known.files or (wanted is not None and ino not in wanted):
                 continue
 
             def work(known: Known = known) -> None:

@@ -18,7 +18,7 @@ from prometheus_client.exposition import generate_latest as generate_text
 from waitress.server import create_server
 
 from exporter import __version__
-from exporter.metrics import Families, Renderer
+from exporter.exposition import Families, Renderer
 from exporter.model import Parcel, Stats
 from exporter.privsep import Channel, CollectionFailedError, PeerGoneError
 

@@ -16,23 +16,38 @@ MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 LAYERS = [  # a module may import only from layers above its own
     {"__init__"},
     {"model"},
-    {"values", "problems"},
+    {"values", "problems", "plain", "output"},
     {"catalog", "kernel"},
     {"runtimes"},
     {"ownership", "drift"},
     {"policy"},
     {"config"},
-    {"declared", "fresh", "logs", "metrics", "inventory", "sources", "privsep"},
-    {"naming", "asking"},
-    {"collect"},
-    {"server"},
+    {
+        "flags",
+        "declared",
+        "fresh",
+        "logs",
+        "metrics",
+        "inventory",
+        "sources",
+        "privsep",
+    },
+    {"naming", "asking", "samples"},
+    {"collect", "who", "exposition"},
+    {"recorded", "report", "advice", "live", "screen", "words"},
+    {"explain", "compare", "server"},
+    {"tables"},
+    {"commands", "grammar"},
     {"cli"},
     {"__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 PURE = {"model.py", "values.py", "ownership.py", "drift.py", "metrics.py"}
+PURE |= {"samples.py", "exposition.py"}
 PURE |= {"policy.py"}
+PURE |= {"advice.py", "compare.py", "explain.py", "plain.py", "recorded.py"}
+PURE |= {"report.py", "who.py", "words.py"}
 PURE |= {"problems.py", "declared.py", "runtimes/cgroup.py"}
 PURE |= {"runtimes/container.py", "runtimes/oci.py"}
 IMPURE_MODULES = {
@@ -144,8 +159,14 @@ def test_the_privileged_half_imports_little(path: Path) -> None:
 def test_only_the_process_that_asks_loads_what_asks() -> None:
     assert using("docker") | using("requests") == ASKING
     everyone = "import sys, exporter.collect, exporter.cli, exporter.server"
-    loaded = "assert not {'docker', 'requests', 'pyroute2'} & sys.modules.keys()"
+    late = {"docker", "requests", "pyroute2", "rich", "shtab"}
+    loaded = f"assert not {late} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", f"{everyone}\n{loaded}"], check=True)
+
+
+def test_only_tables_are_drawn_with_rich() -> None:
+    assert using("rich") == {"screen.py", "tables.py", "commands.py"}
+    assert using("shtab") == {"commands.py"}
 
 
 STDLIB = set(__import__("sys").stdlib_module_names)

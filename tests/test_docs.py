@@ -1,7 +1,8 @@
 """The generated documents are what the code says; `make docs` writes them anew."""
 
+import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -89,8 +90,66 @@ def sysctls_md() -> str:
     return SYSCTLS_HEAD + "\n".join(parts) + "\n"
 
 
+COMMANDS_HEAD = """# Commands
+
+Generated from the command line's grammar by `make docs`. Without a command: `serve`.
+
+`report`, `explain` and `diff` read the live node as `snapshot` does, with no daemon
+and with the same rights and [flags](configuration.md); or a file that `snapshot` wrote,
+with no right at all and on any machine. Only an exporter that has been running knows
+what the host had before and when a value changed: `inherited_stale` and changes are
+not told of a node that is read once.
+
+Tables have the width of the terminal (`COLUMNS`, else 80) and colours only there
+(`NO_COLOR` turns them off). What containers chose is escaped. `--format json` has the
+same and more.
+
+Exit codes: 0 done, and of `diff` the same; 1 `serve` and `snapshot`: failed, `explain`:
+nobody or several are called that, `diff`: different; 2 wrong usage, and of the others
+but `serve` and `snapshot` also anything that could not be done.
+
+"""
+
+
+def commands_md() -> str:
+    _, every = parser()
+    return COMMANDS_HEAD + "\n".join(
+        line for name, command in every.items() for line in command_lines(name, command)
+    )
+
+
+def command_lines(name: str, command: argparse.ArgumentParser) -> Iterator[str]:
+    yield f"## {name}\n\n{command.description}\n"
+    configuration = {key.replace("_", "-") for key in config_keys()}
+    arguments = [
+        action
+        for action in command._actions
+        if not any(flag[2:] in configuration for flag in action.option_strings)
+        and action.dest not in {"help", "config.file"}
+    ]
+    if arguments:
+        yield "| argument | meaning |\n|---|---|"
+        yield from (f"| {usage(one)} | {one.help} |" for one in arguments)
+        yield ""
+    if any(action.dest == "config.file" for action in command._actions):
+        yield "And the flags of the [configuration](configuration.md).\n"
+
+
+def usage(action: argparse.Action) -> str:
+    metavar = action.metavar or "\\|".join(action.choices or ())
+    if not action.option_strings:
+        return f"`{metavar}`"
+    value = "" if action.nargs == 0 else f" {metavar}"
+    return ", ".join(f"`{flag}{value}`" for flag in action.option_strings)
+
+
 @pytest.mark.parametrize(
-    ("name", "made"), [("metrics.md", metrics_md), ("sysctls.md", sysctls_md)]
+    ("name", "made"),
+    [
+        ("metrics.md", metrics_md),
+        ("sysctls.md", sysctls_md),
+        ("commands.md", commands_md),
+    ],
 )
 def test_a_generated_document_is_current(
     name: str, made: Callable[[], str], request: pytest.FixtureRequest

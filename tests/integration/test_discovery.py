@@ -1,5 +1,6 @@
 """Every network namespace of this very node is found, once, and named."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,10 @@ from tests.lab import (
     held_by_thread,
     mounted_privately,
     named,
+    veth,
     wait_until,
 )
+from tests.running import COMMAND
 
 pytestmark = pytest.mark.root
 
@@ -222,3 +225,25 @@ def test_a_small_budget_is_shared_out_again_when_room_comes() -> None:
 
         assert roomy.visited == 0
     collector.close()
+
+
+def test_a_snapshot_and_explain_have_the_addresses_of_a_namespace() -> None:
+    with held() as (one,):
+        veth(one.pid, "explain0")
+        one.run("ip", "address", "add", "192.0.2.7/24", "dev", "e0")
+        one.run("ip", "link", "set", "e0", "up")
+        everything = json.loads(output("snapshot"))
+        explained = output("explain", str(one.pid))
+        ino = one.ino
+
+    (found,) = (n for n in everything["namespaces"] if n["id"]["ino"] == ino)
+    links = {link["name"]: link for link in found["links"]}
+    assert links["e0"]["addresses"][0] == "192.0.2.7/24"
+    assert links["e0"]["up"]
+    assert not links["lo"]["up"]
+    assert "e0: 192.0.2.7/24" in explained
+
+
+def output(*words: str) -> str:
+    command = (*COMMAND, *words)
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -5,12 +5,15 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from exporter.collect import Collector
+from exporter.config import Config
 from tests import daemons
 from tests.daemons import Docker
 from tests.lab import Held, named, wait_until
-from tests.running import Exporter, Page, exporter
+from tests.running import COMMAND, Exporter, Page, exporter
 
 pytestmark = pytest.mark.root
 
@@ -48,16 +51,34 @@ def fresh(page: Page, sysctl: str) -> list[int]:
     return [by_field[field] for field in FIELDS]
 
 
+def said(*words: str) -> str:
+    """Return what a command of ours prints, in words that no line end parts."""
+    done = subprocess.run(
+        [*COMMAND, *words], check=True, capture_output=True, text=True
+    )
+    return " ".join(done.stdout.split())
+
+
 def test_what_nobody_set_is_the_kernels(running: Exporter) -> None:
     """The host is tuned, the namespace is not: what the project is for."""
+    kernels = Path("/proc/sys/net/core/somaxconn").read_text().strip()
     with on_the_host(SOMAXCONN, "2048"), named("untuned"):
         page = running.scrape()
+        explained = said("explain", "untuned", "somaxconn")
+        reported = said("report")
 
     owner = {"netns": "named/untuned", "sysctl": SOMAXCONN}
     assert origins(page, **owner) == {"fresh_default"}
     value = page.value("netns_sysctl_value", **owner)
     assert value == page.value("netns_sysctl_fresh_value", sysctl=SOMAXCONN)
     assert page.value("netns_sysctl_host_value", sysctl=SOMAXCONN) == 2048
+    assert "the host 2048" in explained
+    assert f"a new namespace here {kernels} the kernel's built-in value" in explained
+    assert f"now {kernels} fresh_default" in explained
+    assert "Nobody asked for a value" in explained
+    assert "sysctl -w net.core.somaxconn=2048" in explained
+    assert f"{SOMAXCONN} host: 2048" in reported
+    assert "fresh_default" in reported
 
 
 def test_what_the_host_changed_since_is_stale_until_a_new_namespace(
@@ -78,6 +99,25 @@ def test_what_the_host_changed_since_is_stale_until_a_new_namespace(
         assert [str(number) for number in fresh(page, RMEM)] == before
 
 
+def test_a_snapshot_of_who_saw_the_host_change_explains_it(tmp_path: Path) -> None:
+    collector = Collector(Config(), grace=0)
+    with named("old"):
+        collector.parcel()
+        with on_the_host(RMEM, "4096 99999 7777777"):
+            parcel = collector.parcel()
+    collector.close()
+    file = tmp_path / "snapshot.json"
+    file.write_bytes(msgspec.json.encode(parcel))
+
+    explained = said("explain", "old", "tcp_rmem", "--from", str(file))
+    reported = said("report", "--from", str(file))
+
+    assert "inherited_stale" in explained
+    assert "4096 99999 7777777" in explained
+    assert "Making the namespace anew would give 4096 99999 7777777" in explained
+    assert "inherited_stale" in reported
+
+
 def test_what_was_written_from_outside_is_modified_and_counted(
     running: Exporter,
 ) -> None:
@@ -88,7 +128,11 @@ def test_what_was_written_from_outside_is_modified_and_counted(
         once = running.scrape()
         write(path, SOMAXCONN, "130")
         twice = running.scrape()
+        explained = said("explain", "written")
+        reported = said("report")
 
+    assert "now 130 modified" in explained
+    assert "130 modified named/written" in reported
     assert before.value("netns_sysctl_changes_total", **owner) == 0
     assert origins(once, SOMAXCONN, **owner) == {"modified"}
     assert once.value("netns_sysctl_changes_total", **owner) == 1
@@ -113,10 +157,20 @@ def test_what_was_declared_and_what_overrode_it(tmp_path: Path) -> None:
         declared = declared_by(docker, running)
         overridden = overridden_by_joining(docker, running)
         written = overridden_by_writing(docker, running)
+        address = ("--runtimes.docker", f"unix://{docker.socket}")
+        joined = said("explain", "first", *address)
+        docker.run("--name", "fourth", "--sysctl", f"{SOMAXCONN}=444")
+        asked = said("explain", "fourth", *address)
+        reported = said("report", *address)
 
     assert declared == {"declared"}
     assert overridden == {"overridden"}
     assert written == {"overridden"}
+    assert "now 999 overridden" in joined
+    assert "second" in joined
+    assert "now 444 declared" in asked
+    assert "docker run --sysctl net.core.somaxconn=" in asked
+    assert "overridden" in reported
 
 
 def declared_by(docker: Docker, running: Exporter) -> set[str]:

@@ -12,9 +12,10 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest as text_format
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
-from exporter import metrics
+from exporter import exposition, metrics, samples
 from exporter.drift import references
-from exporter.metrics import METRICS, Families, Renderer, family
+from exporter.exposition import Families, Renderer, family
+from exporter.metrics import METRICS
 from exporter.model import (
     Change,
     Declared,
@@ -256,13 +257,13 @@ class TestReuse:
         renderer, parcel = Renderer("1"), node("1", "2 3", "cubic")
         first, _ = renderer.render(parcel, TEXT)
         rendered = []
-        real = metrics.render_namespace
+        real = exposition.render_namespace
 
-        def counted(*arguments: object) -> metrics.Rendered:
+        def counted(*arguments: object) -> exposition.Rendered:
             rendered.append(arguments)
             return real(*arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(metrics, "render_namespace", counted)
+        monkeypatch.setattr(exposition, "render_namespace", counted)
 
         assert renderer.render(parcel, TEXT)[0] == first
         assert not rendered
@@ -368,21 +369,21 @@ def readings(draw: st.DrawFn) -> tuple[Reading, ...]:
 
 def by_prometheus_client(parcel: Parcel, rest: list[Metric]) -> Families:
     """Build the families of RENDERED_HERE the slow way."""
-    decoded = [metrics.decode(bytes(raw)) for raw in parcel.namespaces]
+    decoded = [exposition.decode(bytes(raw)) for raw in parcel.namespaces]
     against = references(parcel, decoded[0].readings)
-    one_by_one: list[Callable[[Namespace], Iterator[metrics.Sample]]] = [
-        lambda n: metrics.value_samples(parcel.sysctls, n.owner, n.readings),
-        lambda n: metrics.text_samples(parcel, n.owner, n.readings),
-        lambda n: metrics.drift_samples(against, n),
-        lambda n: iter([(metrics.info_labels(n), 1.0)]),
-        lambda n: metrics.declared_samples(parcel.sysctls, n),
-        metrics.change_samples,
-        metrics.last_change_samples,
-        lambda n: metrics.violation_samples(parcel.policy, against, n),
+    one_by_one: list[Callable[[Namespace], Iterator[samples.Sample]]] = [
+        lambda n: samples.value_samples(parcel.sysctls, n.owner, n.readings),
+        lambda n: samples.text_samples(parcel, n.owner, n.readings),
+        lambda n: samples.drift_samples(against, n),
+        lambda n: iter([(samples.info_labels(n), 1.0)]),
+        lambda n: samples.declared_samples(parcel.sysctls, n),
+        samples.change_samples,
+        samples.last_change_samples,
+        lambda n: samples.violation_samples(parcel.policy, against, n),
     ]
     slow = [
-        family(spec, [sample for n in decoded for sample in samples(n)])
-        for spec, samples in zip(metrics.RENDERED_HERE, one_by_one, strict=True)
+        family(spec, [sample for n in decoded for sample in made(n)])
+        for spec, made in zip(metrics.RENDERED_HERE, one_by_one, strict=True)
     ]
     return Families([*slow, *rest])
 
@@ -390,7 +391,7 @@ def by_prometheus_client(parcel: Parcel, rest: list[Metric]) -> Families:
 @given(parcels())
 @pytest.mark.parametrize(
     ("encode", "content_type"),
-    [(text_format, TEXT), (openmetrics, f"{metrics.OPENMETRICS}; version=1.0.0")],
+    [(text_format, TEXT), (openmetrics, f"{exposition.OPENMETRICS}; version=1.0.0")],
     ids=["text", "om"],
 )
 def test_the_page_is_prometheus_clients_byte_for_byte(

@@ -1,0 +1,242 @@
+"""
+From a Parcel to the exposition: pure rendering.
+
+The series of a namespace are rendered here, since they are nearly all of the
+page and nearly never change; a namespace whose JSON and references are the same
+as last time keeps its lines. Everything else goes through prometheus_client,
+byte for byte the same form.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TypeVar
+
+import msgspec
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.utils import floatToGoString
+
+from exporter import metrics
+from exporter.drift import References, references
+from exporter.metrics import READ_ERROR_REASONS, RENDERED_HERE, Spec
+from exporter.model import (
+    Frozen,
+    Namespace,
+    Parcel,
+    Reading,
+    Stats,
+    Sysctl,
+    Unreadable,
+)
+from exporter.samples import (
+    Sample,
+    change_samples,
+    declared_samples,
+    drift_samples,
+    info_labels,
+    last_change_samples,
+    numbered,
+    text_samples,
+    value_samples,
+    violation_samples,
+)
+
+OPENMETRICS = "application/openmetrics-text"
+
+_Key = TypeVar("_Key", bound=tuple[str, ...])
+
+
+class Rendered(Frozen, frozen=True, kw_only=True):
+    """One namespace: its lines of each RENDERED_HERE metric, and how it counts."""
+
+    lines: tuple[bytes, ...]
+    state: tuple[str, str]
+    unreadable: tuple[tuple[str, str], ...]
+
+
+class Families:
+    """Families that are already made, in the form a registry asks for."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield them."""
+        yield from self._families
+
+
+class Renderer:
+    """Renders one parcel after another, keeping what stays the same."""
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+        self._basis: object = None
+        self._kept: dict[bytes, Rendered] = {}
+
+    def render(self, parcel: Parcel, content_type: str) -> tuple[bytes, list[Metric]]:
+        """
+        Return the namespaces' lines, and the families that are left to encode.
+
+        content_type: of the page; OpenMetrics names a counter's family otherwise.
+        """
+        raws = [bytes(raw) for raw in parcel.namespaces]
+        host = _host_readings(raws)
+        against = references(parcel, host)
+        basis = (against, parcel.shared_readings, parcel.policy)
+        if self._basis != basis:
+            self._basis, self._kept = basis, {}
+        old = self._kept
+        self._kept = {
+            raw: old.get(raw) or render_namespace(parcel, against, decode(raw))
+            for raw in raws
+        }
+        rendered = list(self._kept.values())
+        body = b"".join(
+            _header(spec, content_type) + b"".join(one.lines[at] for one in rendered)
+            for at, spec in enumerate(RENDERED_HERE)
+        )
+        return body, list(families(parcel, host, rendered, self._version))
+
+
+def decode(raw: bytes) -> Namespace:
+    """Return the namespace that *raw* is the JSON of."""
+    return msgspec.json.decode(raw, type=Namespace)
+
+
+def render_namespace(
+    parcel: Parcel, against: References, namespace: Namespace
+) -> Rendered:
+    """Return everything of one namespace that lasts as long as it is unchanged."""
+    named = namespace.state != "pending"
+    readings = namespace.readings if named else ()
+    per_spec = (
+        value_samples(parcel.sysctls, namespace.owner, readings),
+        text_samples(parcel, namespace.owner, readings),
+        drift_samples(against, namespace) if named else [],
+        [(info_labels(namespace), 1.0)] if named else [],
+        declared_samples(parcel.sysctls, namespace) if named else [],
+        change_samples(namespace) if named else [],
+        last_change_samples(namespace) if named else [],
+        violation_samples(parcel.policy, against, namespace),
+    )
+    pairs = zip(RENDERED_HERE, per_spec, strict=True)
+    return Rendered(
+        lines=tuple(_lines(spec.name, samples) for spec, samples in pairs),
+        state=(namespace.state, namespace.reason),
+        unreadable=tuple(
+            (sysctl.name, reading.unreadable)
+            for sysctl, reading in zip(parcel.sysctls, readings, strict=False)
+            if isinstance(reading, Unreadable)
+        ),
+    )
+
+
+def families(
+    parcel: Parcel,
+    host: Sequence[Reading],
+    rendered: Sequence[Rendered],
+    version: str,
+) -> Iterator[Metric]:
+    """Yield every metric of METRICS that is not rendered here."""
+    own = numbered(parcel.sysctls, host)
+    everyones = numbered(parcel.shared, parcel.shared_readings)
+    yield family(metrics.HOST_VALUE, _plain([*own, *everyones]))
+    yield family(metrics.FRESH_VALUE, _plain(numbered(parcel.sysctls, parcel.fresh)))
+    yield family(metrics.KERNEL_INFO, [({"release": parcel.kernel}, 1)])
+    yield family(
+        metrics.SYSCTL_INFO, map(_catalog_sample, [*parcel.sysctls, *parcel.shared])
+    )
+    lacking = Counter(pair for one in rendered for pair in one.unreadable)
+    yield family(metrics.UNREADABLE, _counted(lacking, ("sysctl", "reason")))
+    states = Counter(one.state for one in rendered)
+    states.update({("read", ""): 0, ("pending", ""): 0})
+    for reason, number in parcel.stats.hidden.items():
+        states["unreadable", reason] += number
+    yield family(metrics.NAMESPACES, _counted(states, ("state", "reason")))
+    problems = Counter({(p.what,): p.count for p in parcel.problems})
+    yield family(metrics.PROBLEM, _counted(problems, ("problem",)))
+    yield family(metrics.BUILD_INFO, [({"version": version}, 1)])
+    yield from _self_families(parcel.stats)
+
+
+def _self_families(stats: Stats) -> Iterator[Metric]:
+    errors = {**dict.fromkeys(READ_ERROR_REASONS, 0), **stats.read_errors}
+    yield family(metrics.READ_ERRORS, [({"reason": r}, n) for r, n in errors.items()])
+    stages = [({"collector": s.name}, s) for s in stats.stages]
+    yield family(metrics.SUCCESS, [(labels, float(s.success)) for labels, s in stages])
+    yield family(metrics.DURATION, [(labels, s.seconds) for labels, s in stages])
+    yield family(metrics.FDS, [({}, stats.fds)])
+    yield family(metrics.FD_LIMIT, [({}, stats.fd_limit)])
+    ways = (({"way": "bound"}, stats.bound), ({"way": "visit"}, stats.visited))
+    yield family(metrics.VALUES, ways)
+    answered = (({"runtime": r}, at) for r, at in sorted(stats.answered.items()))
+    yield family(metrics.ANSWERED, answered)
+    yield family(metrics.CPU, [({}, stats.cpu_seconds)])
+    yield family(metrics.RESIDENT, [({}, stats.resident_bytes)])
+
+
+def family(spec: Spec, samples: Iterable[Sample]) -> Metric:
+    """Return *samples* as prometheus_client's family; empty labels are left out."""
+    kind = GaugeMetricFamily if spec.type == "gauge" else CounterMetricFamily
+    made = kind(spec.name, spec.help)
+    for labels, value in samples:
+        kept = {name: text for name, text in labels.items() if text}
+        made.add_sample(spec.name, kept, value)
+    return made
+
+
+def _catalog_sample(sysctl: Sysctl) -> Sample:
+    labels = {
+        "sysctl": sysctl.name,
+        "class": sysctl.scope,
+        "settable_by": sysctl.settable_by,
+    }
+    return labels, 1.0
+
+
+def _counted(
+    counts: Mapping[_Key, int], names: Sequence[str]
+) -> list[tuple[dict[str, str], int]]:
+    return [
+        (dict(zip(names, key, strict=True)), number)
+        for key, number in sorted(counts.items())
+    ]
+
+
+def _plain(numbered: Iterable[tuple[str, str, int]]) -> Iterator[Sample]:
+    for sysctl, field, number in numbered:
+        yield {"sysctl": sysctl, "field": field}, number
+
+
+def _host_readings(raws: Sequence[bytes]) -> tuple[Reading, ...]:
+    first = decode(raws[0]) if raws else None
+    return first.readings if first and first.owner.kind == "host" else ()
+
+
+def _header(spec: Spec, content_type: str) -> bytes:
+    name = spec.name
+    if spec.type == "counter" and content_type.startswith(OPENMETRICS):
+        name = name.removesuffix("_total")
+    return f"# HELP {name} {spec.help}\n# TYPE {name} {spec.type}\n".encode()
+
+
+def _lines(name: str, samples: Iterable[Sample]) -> bytes:
+    return "".join(
+        f"{name}{{{_label_text(labels)}}} {_number_text(value)}\n"
+        for labels, value in samples
+    ).encode()
+
+
+def _label_text(labels: Mapping[str, str]) -> str:
+    return ",".join(
+        f'{name}="{_escape(text)}"' for name, text in sorted(labels.items()) if text
+    )
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+@lru_cache(maxsize=4096)
+def _number_text(value: float) -> str:
+    return str(floatToGoString(value))  # type: ignore[no-untyped-call]

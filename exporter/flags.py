@@ -1,0 +1,92 @@
+"""The flags of the configuration, one for each key, and what was given of them."""
+
+import argparse
+from typing import Any
+
+from exporter import config
+
+_CHOICES = {
+    "sysctls.profile": config.PROFILES,
+    "log.level": config.LOG_LEVELS,
+    "log.format": config.LOG_FORMATS,
+}
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        message = f"{text!r} is not a number from 0 up"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+_VALUES: dict[str, dict[str, Any]] = {
+    "sysctls.max_fds": {"type": _natural, "metavar": "N"},
+    "path.procfs": {"metavar": "DIR"},
+    "path.rootfs": {"metavar": "DIR"},
+    "runtimes.docker": {"metavar": "URL"},
+    "runtimes.kubelet": {"metavar": "URL"},
+    "runtimes.kubelet_token_file": {"metavar": "FILE"},
+    "runtimes.kubelet_ca_file": {"metavar": "FILE"},
+    "runtimes.stale_after": {"type": _natural, "metavar": "SECONDS"},
+}
+
+_REPEATED = {"sysctls.include", "sysctls.exclude"}
+
+_HELP = {
+    "sysctls.profile": "which sysctls to read: about 40, or all of the catalog",
+    "sysctls.include": "read these as well: a glob, repeatable",
+    "sysctls.exclude": "but not these: a glob, repeatable",
+    "sysctls.max_fds": "sysctl files to hold open at most (default 65536)",
+    "path.procfs": "where the node's proc is mounted (default /proc)",
+    "path.rootfs": "where the node's root is mounted (default /)",
+    "runtimes.docker": "the Docker API to ask, or '' for never (default "
+    "unix:///run/docker.sock, below --path.rootfs)",
+    "runtimes.kubelet": "the kubelet to ask, as https://127.0.0.1:10250 (default none)",
+    "runtimes.kubelet_token_file": "the token for a kubelet with https",
+    "runtimes.kubelet_ca_file": "who vouches for its certificate (default the system)",
+    "runtimes.kubelet_insecure": "take any certificate from the kubelet",
+    "runtimes.stale_after": "seconds that an answer counts while its source is silent "
+    "(default 3600)",
+    "log.level": "the least severe messages to log (default info)",
+    "log.format": "how to log (default logfmt)",
+}
+
+
+def takes_a_file(action: argparse.Action) -> None:
+    """Let a shell complete file names there: what shtab.FILE is, without loading it."""
+    vars(action)["complete"] = {"bash": "_shtab_compgen_files", "zsh": "_files"}
+
+
+def options() -> argparse.ArgumentParser:
+    """Return a parent of every command that reads the node."""
+    parent = argparse.ArgumentParser(add_help=False)
+    flags = parent.add_argument_group("configuration")
+    takes_a_file(
+        flags.add_argument("--config.file", metavar="FILE", help="YAML configuration")
+    )
+    for key, text in _HELP.items():
+        options: dict[str, Any] = {"dest": key, "help": text}
+        if key in _CHOICES:
+            options["choices"] = _CHOICES[key]
+        elif key in _REPEATED:
+            options |= {"action": "append", "metavar": "GLOB"}
+        elif key == "runtimes.kubelet_insecure":
+            options |= {"action": "store_const", "const": True}
+        else:
+            options |= _VALUES[key]
+        action = flags.add_argument(f"--{key.replace('_', '-')}", **options)
+        if action.metavar in {"FILE", "DIR"}:
+            takes_a_file(action)
+    return parent
+
+
+def given(arguments: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the flags that were given, as config sections."""
+    sections: dict[str, dict[str, Any]] = {}
+    for key in (*_HELP, "web.listen_address"):
+        value = arguments.get(key)
+        if value is not None:
+            section, _, name = key.partition(".")
+            ready = tuple(value) if key in _REPEATED else value
+            sections.setdefault(section, {})[name] = ready
+    return sections

@@ -1,0 +1,40 @@
+"""What a command leaves: bytes on standard output, or a file in one step."""
+
+import contextlib
+import os
+import sys
+import tempfile
+
+
+def write(body: bytes) -> None:
+    """Write to standard output, unless nobody reads it any more."""
+    left = memoryview(body)
+    with contextlib.suppress(BrokenPipeError):  # `… | head` has seen enough
+        while left:
+            left = left[os.write(sys.stdout.fileno(), left) :]
+
+
+def write_at_once(path: str, body: bytes) -> None:
+    """
+    Write *path* so that a reader sees the old file or the new one, never half.
+
+    What is no regular file (/dev/stdout, a FIFO) is written to, never replaced.
+    """
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as there:
+            there.write(body)
+        return
+    directory, name = os.path.dirname(path) or ".", os.path.basename(path)
+    try:
+        fd, draft = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, 0o644)
+            file.write(body)
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise

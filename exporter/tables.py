@@ -1,0 +1,251 @@
+"""What the commands for people show: reports, journeys and differences, as tables."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import (
+    Group,
+    RenderableType,
+)
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from exporter import screen
+from exporter.catalog import Entry
+from exporter.compare import Changed, Difference, Side
+from exporter.explain import Explanation, Restart
+from exporter.model import Problem, Reading
+from exporter.plain import plain
+from exporter.report import Coverage, Departure, Held, Report, Row
+
+STYLES = {
+    "modified": "bold red",
+    "overridden": "bold magenta",
+    "inherited_stale": "yellow",
+    "differs": "",
+    "declared": "green",
+}
+
+_WIDE_VALUE = 27
+_WIDEST_ORIGIN = len("inherited_stale")
+_BAD = ("modified", "overridden", "inherited_stale")
+
+
+def report(made: Report) -> RenderableType:
+    """Return a node on one screen."""
+    parts: list[RenderableType] = [_node(made.node, made.kernel, made.time)]
+    if made.rows:
+        parts.append(Text())
+    parts += _spread(made.rows)
+    parts += [Text(line) for line in _remarks(made)]
+    if made.departures is not None:
+        parts += [Text(), _departures(made.departures)]
+    parts += [Text(), *map(_covered, made.coverage)]
+    if made.sandboxed:
+        parts.append(Text(f"{made.sandboxed} of them sandboxed: not judged"))
+    parts += [part for one in made.problems for part in _problem(one)]
+    return Group(*parts)
+
+
+def _remarks(made: Report) -> Iterator[str]:
+    if made.same:
+        yield f"{made.same} sysctls are as on the host everywhere: --all shows them."
+    if made.unsure:
+        yield (
+            "modified may be inherited_stale here: what the host had before is known "
+            "only to an exporter that was running then."
+        )
+
+
+def _spread(rows: Sequence[Row]) -> Iterator[RenderableType]:
+    """Yield a heading and a table for each sysctl, all tables with the same columns."""
+    shown = [len(str(screen.shown(held.value))) for row in rows for held in row.held]
+    width = min(max(shown, default=0), _WIDE_VALUE)
+    for row in rows:
+        yield _heading(row)
+        yield _table_of(row.held, width)
+
+
+def _heading(row: Row) -> Text:
+    line = Text().append(plain(row.sysctl), "bold")
+    if row.host == row.fresh:
+        return line.append("  host, new: ").append_text(screen.shown(row.host))
+    line.append("  host: ").append_text(screen.shown(row.host))
+    return line.append("  new: ").append_text(screen.shown(row.fresh))
+
+
+def _table_of(values: Iterable[Held], width: int) -> Table:
+    table = screen.table("", "", "", "")
+    for column, columns in zip(table.columns, (6, width, _WIDEST_ORIGIN), strict=False):
+        column.width = columns
+    table.columns[0].justify = "right"
+    for held in values:
+        owners = ", ".join(map(plain, held.owners)) if held.verdict in _BAD else ""
+        more = ", \u2026" if owners and held.count > len(held.owners) else ""
+        origin = held.origin or ""
+        table.add_row(
+            Text(str(held.count)),
+            screen.shown(held.value),
+            Text(origin, STYLES.get(origin, "dim")),
+            Text(owners + more),
+        )
+    return table
+
+
+def _departures(made: Sequence[Departure]) -> RenderableType:
+    if not made:
+        return Text("No namespace has a value other than the host's.")
+    table = screen.table("namespace", "sysctl", "value", "host", "origin")
+    for one in made:
+        table.add_row(
+            Text(plain(one.owner)),
+            screen.Name(one.sysctl),
+            screen.shown(one.value),
+            screen.shown(one.host),
+            Text(one.origin or "", STYLES.get(one.origin or "", "")),
+        )
+    return table
+
+
+def _covered(one: Coverage) -> Text:
+    why = f" ({plain(one.reason)})" if one.reason else ""
+    plural = "" if one.count == 1 else "s"
+    return Text(f"{one.count} network namespace{plural} {one.state}{why}")
+
+
+def _problem(one: Problem) -> Iterator[RenderableType]:
+    yield Text()
+    yield Text(f"{one.what}: {plain(one.detail)}", "bold yellow")
+    yield Padding(Text(plain(one.remedy)), (0, 0, 0, 2))
+
+
+def explanation(made: Explanation, why: str) -> RenderableType:
+    """Return the journey of a value; *why*: what the catalog says of the sysctl."""
+    return Group(
+        Text(f"{plain(made.who)}: {plain(made.sysctl)}", "bold"),
+        Text(f"{_of_owner(made)}; {screen.moment(made.time)}"),
+        *map(Text, _addresses(made)),
+        Text(why, "dim"),
+        Text(),
+        _journey(made),
+        Text(),
+        *map(Text, _sentences(made)),
+        *_fixes(made),
+    )
+
+
+def _of_owner(made: Explanation) -> str:
+    owner = made.owner
+    said = {
+        "kind": owner.kind if owner.kind != "process" else f"process {owner.comm}",
+        "runtime": owner.runtime and f"of {owner.runtime}",
+        "evidence": owner.evidence and f"known by {owner.evidence}",
+    }
+    return plain(", ".join(filter(None, said.values())))
+
+
+def _addresses(made: Explanation) -> Iterator[str]:
+    """Yield a line for each interface but the loopback that has addresses."""
+    for link in made.links:
+        if link.addresses and link.name != "lo":
+            state = "" if link.up else ", down"
+            yield plain(f"{link.name}: {', '.join(link.addresses)}{state}")
+
+
+def _journey(made: Explanation) -> Table:
+    table = screen.table("", "value", "")
+    for step in made.steps:
+        note = Text(plain(step.note), STYLES.get(step.note, ""))
+        table.add_row(Text(plain(step.what)), screen.shown(step.value), note)
+    return table
+
+
+def _sentences(made: Explanation) -> Iterator[str]:
+    yield plain(made.because)
+    if made.host_changed:
+        until = screen.moment(made.host_changed.until)
+        yield f"The host had {plain(made.host_changed.value)} until {until}."
+    if made.changed:
+        times = "once" if made.changed.times == 1 else f"{made.changed.times} times"
+        yield (
+            f"It was seen to change {times} since the exporter knows the namespace, "
+            f"last at {screen.moment(made.changed.last)}."
+        )
+    if made.restart:
+        yield _anew(made.restart)
+    yield from map(plain, made.notes)
+
+
+def _anew(restart: Restart) -> str:
+    return plain(restart.text)
+
+
+def _fixes(made: Explanation) -> Iterator[RenderableType]:
+    for number, fix in enumerate(made.fixes):
+        setting = f"To set {plain(made.wanted)}: " if fix.lines and not number else ""
+        yield Text()
+        yield Text(f"{setting}{plain(fix.where)}")
+        for line in fix.lines:
+            yield Padding(screen.Line(line), (0, 0, 0, 2))
+
+
+def difference(made: Difference) -> RenderableType:
+    """Return what changed from one snapshot to the other."""
+    parts: list[RenderableType] = [
+        _side("before", made.before),
+        _side("after", made.after),
+    ]
+    parts += [Text(f"came: {plain(one)}", "green") for one in made.came]
+    parts += [Text(f"went: {plain(one)}", "red") for one in made.went]
+    parts += [
+        Text(f"{plain(one.owner)}: {one.before}, now {one.after}")
+        for one in made.states
+    ]
+    if made.changed:
+        parts += [Text(), _changes(made.changed)]
+    if not made:
+        parts.append(Text("No difference."))
+    if made.not_compared:
+        number = len(made.not_compared)
+        parts += [Text(), Text(f"{number} sysctls are only in one of the two.")]
+    return Group(*parts)
+
+
+def _side(which: str, side: Side) -> Text:
+    return Text(f"{which}: ").append_text(_node(side.node, side.kernel, side.time))
+
+
+def _changes(made: Sequence[Changed]) -> Table:
+    table = screen.table("namespace", "sysctl", "before", "after")
+    for one in made:
+        table.add_row(
+            Text(plain(one.owner)),
+            screen.Name(one.sysctl),
+            _with_origin(one.before, one.origin_before),
+            _with_origin(one.after, one.origin_after),
+        )
+    return table
+
+
+def _with_origin(value: Reading, origin: str | None) -> Text:
+    shown = screen.shown(value)
+    return shown.append(f" {origin}", STYLES.get(origin, "dim")) if origin else shown
+
+
+def catalog(entries: Iterable[Entry]) -> RenderableType:
+    """Return what is known of each sysctl."""
+    table = screen.table("sysctl", "class", "set by", "profile", "why")
+    for entry in entries:
+        table.add_row(
+            screen.Name(entry.name),
+            Text(entry.scope),
+            Text(entry.settable_by),
+            Text(entry.profile),
+            Text(entry.why),
+        )
+    return table
+
+
+def _node(node: str, kernel: str, time: float) -> Text:
+    line = Text().append(plain(node), "bold")
+    return line.append(f", Linux {plain(kernel)}, {screen.moment(time)}")

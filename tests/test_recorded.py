@@ -1,0 +1,48 @@
+"""A file is taken for a snapshot only if it is one."""
+
+import msgspec
+import pytest
+
+from exporter.model import Snapshot
+from exporter.recorded import NotASnapshotError, parse
+from tests.builders import a_namespace, a_parcel, a_sysctl, the_hosts_namespace
+
+GOOD = a_parcel(the_hosts_namespace(), a_namespace(), fresh=["4096"])
+
+
+def test_what_snapshot_writes_is_one() -> None:
+    snapshot = parse(msgspec.json.encode(GOOD), "node.json")
+
+    assert isinstance(snapshot, Snapshot)
+    assert snapshot.node == "node-1"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"version": 2}',
+        msgspec.json.encode(GOOD)[:-10],
+    ],
+)
+def test_anything_else_is_an_error_that_names_it(raw: bytes) -> None:
+    with pytest.raises(NotASnapshotError, match=r"node\.json is"):
+        parse(raw, "node.json")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        a_parcel(a_namespace(readings=["1", "2"])),
+        a_parcel(a_namespace(readings=[])),
+        a_parcel(fresh=["1", "2"]),
+        a_parcel(shared=[a_sysctl("net.core.rmem_max", scope="shared")]),
+    ],
+)
+def test_values_without_a_sysctl_are_no_snapshot(odd: object) -> None:
+    with pytest.raises(NotASnapshotError):
+        parse(msgspec.json.encode(odd), "node.json")
