@@ -1,6 +1,7 @@
 """Each origin, made the way that an operator would, read where an operator looks."""
 
 import contextlib
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from exporter.collect import Collector
 from exporter.config import Config
 from tests import daemons
 from tests.daemons import Docker
-from tests.lab import Held, named, wait_until
+from tests.lab import Held, held, named, wait_until
 from tests.running import COMMAND, Exporter, Page, exporter
 
 pytestmark = pytest.mark.root
@@ -214,3 +215,23 @@ def test_this_kernel_is_as_the_catalog_says(tmp_path: Path) -> None:
         page = running.scrape()
 
     assert not page.all("netns_collector_problem", problem="class_disagrees")
+
+
+def test_what_all_share_can_only_be_changed_on_the_host() -> None:
+    with named("sharing"):
+        explained = said("explain", "sharing", "core.rmem_max")
+
+    assert "shared" in explained
+    assert "ip netns exec" not in explained
+    assert "sysctl -w net.core.rmem_max=" in explained
+
+
+def test_explaining_one_of_two_hundred_takes_less_than_a_second_of_cpu() -> None:
+    with held(200), named("one-of-many"):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        explained = said("explain", "one-of-many")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    assert "fresh_default" in explained
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert used < 1
