@@ -185,13 +185,14 @@ RULES = (
     ),
     Rule(
         where="in the namespace, until somebody makes it anew (whoever makes it can do "
-        "the same)",
+        "the same); of a mount that is not in /run/netns: nsenter --net=ITS_PATH",
         lines=("ip netns exec {netns} sysctl -w {shell}",),
         places=("named",),
         runtimes=frozenset({""}),
     ),
     Rule(
-        where="in the namespace, until Docker makes it anew",
+        where="in the namespace, until Docker makes it anew (rootless, below its own "
+        "state directory)",
         lines=("nsenter --net=/run/docker/netns/{netns} sysctl -w {shell}",),
         places=("named",),
         runtimes=_IN_DOCKER,
@@ -246,6 +247,8 @@ def _fitting(rules: Iterable[Rule], sysctl: Sysctl, owner: Owner) -> Iterator[Ru
 
 def place(owner: Owner) -> Place:
     """Return what of an owner a namespace is: what sets its main one sets no other."""
+    if owner.kind == "named" and not owner.netns.startswith("named/"):
+        return _SECONDARY  # another has its name
     nested = owner.kind in {"pod", "container"} and owner.netns
     return _SECONDARY if nested and not _WITHIN_MAIN.fullmatch(nested) else owner.kind
 

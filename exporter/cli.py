@@ -39,6 +39,7 @@ are given back and the recheck keeps its cadence."""
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"{PROG}: {error}\n")
         return EXIT_FAILURE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
 _ROOT_FLAGS = {"-h", "--help", "--version"}

@@ -389,6 +389,8 @@ class Collector:
         if cut := self._census.cut_mountinfos:
             yield problems.mounts_not_read(cut)
         yield from self._sources.problems()
+        if self._fresh.failure:
+            yield problems.no_fresh_namespace(self._fresh.failure)
         if odd := self._fresh.disagreements:
             yield problems.class_disagrees(odd)
         if self._visited and self._budget.held >= self._budget.limit:

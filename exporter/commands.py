@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exporter import catalog, live, output
+from exporter import catalog, config, flags, live, output
 from exporter.catalog import UnknownSysctlError
 from exporter.config import Config, ConfigError, Sysctls
 from exporter.model import Namespace, Parcel, Snapshot
@@ -38,6 +38,8 @@ Grammar = Callable[[], argparse.ArgumentParser]
 
 def run(arguments: Arguments, grammar: Grammar) -> int:
     """Run the command that *arguments* name, and return its exit code."""
+    if sys.stdout is None:  # closed: an exit code alone would say what is not so
+        return EXIT_FAILURE
     try:
         if arguments["command"] == "completion":
             return _completion(arguments, grammar())
@@ -141,7 +143,9 @@ def _check(arguments: Arguments) -> int:
         snapshot = _live(live.settings(arguments), tell=False)
     else:
         snapshot = _recorded(source)
-    rules = live.settings(arguments).policy if source and given else snapshot.policy
+    rules = snapshot.policy
+    if source and given:
+        rules = config.load(given, flags.given(arguments)).policy
     try:
         code, line = policy.check(rules, snapshot, only=arguments["rule"])
     except ValueError as error:
@@ -197,6 +201,8 @@ def _snapshot(parcel: Parcel) -> Snapshot:
 
 def _recorded(source: str) -> Snapshot:
     if source == "-":
+        if sys.stdin is None:
+            raise NotASnapshotError("standard input is closed")
         return parse(sys.stdin.buffer.read(), "standard input")
     with open(source, "rb") as file:
         return parse(file.read(), source)

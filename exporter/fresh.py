@@ -20,6 +20,9 @@ from exporter.model import HostValue, Reading, Sysctl
 PROBE_SECONDS = 300.0
 """How often to make a namespace though the host seems to be the same."""
 
+RETRY_SECONDS = 15.0
+"""How soon to try again when none could be made."""
+
 EARLIER = 16
 """How many values that the host had are remembered of each sysctl."""
 
@@ -41,6 +44,8 @@ class Fresh:
         self._next = clock()
         self._host: tuple[Reading, ...] = ()
         self._earlier: dict[str, deque[HostValue]] = {}
+        self.failure = ""
+        """Why the last namespace could not be made; "" if it could, or never may."""
         self.readings: tuple[Reading, ...] = ()
         """Following the plan's sysctls; () where no namespace could be made."""
         self.disagreements: tuple[str, ...] = ()
@@ -53,21 +58,30 @@ class Fresh:
 
     def follow(self, host: Sequence[Reading], shared: Sequence[Reading]) -> None:
         """Take in what the *host* has, and make a namespace if that may tell more."""
-        if self._remember(tuple(host)) or self._clock() >= self._next:
-            self._next = self._clock() + PROBE_SECONDS
+        changed = self._remember(tuple(host))
+        if changed:  # what the last one had says nothing any more
+            self.readings = ()
+        if changed or self._clock() >= self._next:
             self._probe(shared)
+            pause = RETRY_SECONDS if self.failure else PROBE_SECONDS
+            self._next = self._clock() + pause
 
     def _remember(self, host: tuple[Reading, ...]) -> bool:
         """Return whether something changed that namespaces copy."""
         before, self._host = self._host, host
         changed = False
         for sysctl, old, new in zip(self._plan.sysctls, before, host, strict=False):
+            changed |= isinstance(old, str) != isinstance(new, str)  # a module came
             if old == new or sysctl.scope not in COPIED or not isinstance(old, str):
                 continue
             changed = True
-            values = self._earlier.setdefault(sysctl.name, deque(maxlen=EARLIER))
-            values.append(HostValue(sysctl=sysctl.name, value=old, until=time.time()))
+            self._remember_one(sysctl.name, old)
         return changed
+
+    def _remember_one(self, sysctl: str, value: str) -> None:
+        seen = (one for one in self._earlier.get(sysctl, ()) if one.value != value)
+        one = HostValue(sysctl=sysctl, value=value, until=time.time())
+        self._earlier[sysctl] = deque([*seen, one], maxlen=EARLIER)
 
     def _probe(self, host_shared: Sequence[Reading]) -> None:
         own, shared = (SysctlFiles(p, FdBudget(0)) for p in (self._plan, self._shared))
@@ -76,10 +90,13 @@ class Fresh:
                 own.bind_inside()
                 shared.bind_inside()
                 modes = [_mode(path) for path in self._plan.paths]
-        except (EntryDeniedError, OSError) as error:
+        except EntryDeniedError as error:  # a missing capability, which is told
             log.debug("cannot make a network namespace: %s", error)
-            self.readings = self.disagreements = ()
             return
+        except OSError as error:
+            self.failure = str(error)
+            return
+        self.failure = ""
         self.readings = own.readings()
         rows = zip(self._plan.sysctls, self._host, self.readings, modes, strict=False)
         both = zip(self._shared.sysctls, host_shared, shared.readings(), strict=False)

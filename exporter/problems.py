@@ -66,6 +66,16 @@ def fd_budget(visited: int, limit: int) -> Problem:
     )
 
 
+def no_fresh_namespace(why: str) -> Problem:
+    """Return that no throwaway namespace can be made, and *why*."""
+    return Problem(
+        what="no_fresh_namespace",
+        detail=f"no network namespace can be made to see what a new one gets: {why}",
+        remedy="see /proc/sys/user/max_net_namespaces and the node's memory; origins "
+        "are as of the last one, and missing once the host has changed",
+    )
+
+
 def class_disagrees(sysctls: Sequence[str]) -> Problem:
     """Return that this kernel treats *sysctls* otherwise than the catalog says."""
     return Problem(

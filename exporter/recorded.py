@@ -1,8 +1,11 @@
 """A snapshot that was written to a file: taken for one only if it fits. Pure."""
 
+from collections.abc import Sequence
+
 import msgspec
 
-from exporter.model import Namespace, Snapshot
+from exporter.model import Namespace, Reading, Snapshot, Sysctl, Unreadable
+from exporter.values import reading
 
 
 class NotASnapshotError(ValueError):
@@ -25,12 +28,30 @@ def parse(raw: bytes, name: str) -> Snapshot:
 def _fits(snapshot: Snapshot) -> bool:
     """Return whether every row of readings is as long as what it follows."""
     return (
-        len(snapshot.shared) == len(snapshot.shared_readings)
-        and len(snapshot.fresh) in {0, len(snapshot.sysctls)}
+        _fit(snapshot.shared, snapshot.shared_readings)
+        and (not snapshot.fresh or _fit(snapshot.sysctls, snapshot.fresh))
         and all(_row_fits(snapshot, one) for one in snapshot.namespaces)
     )
 
 
 def _row_fits(snapshot: Snapshot, namespace: Namespace) -> bool:
-    expected = len(snapshot.sysctls) if namespace.state == "read" else 0
-    return len(namespace.readings) == expected
+    if namespace.state != "read":
+        return not namespace.readings
+    return _fit(snapshot.sysctls, namespace.readings)
+
+
+def _fit(sysctls: Sequence[Sysctl], readings: Sequence[Reading]) -> bool:
+    """Return whether each reading is what a sysctl of its kind can have."""
+    return len(sysctls) == len(readings) and all(
+        isinstance(value, Unreadable)
+        or sysctl.kind == "text"
+        or value == _as_read(sysctl, value)
+        for sysctl, value in zip(sysctls, readings, strict=True)
+    )
+
+
+def _as_read(sysctl: Sysctl, value: str) -> Reading:
+    """Return what a reader would have made of *value*; counts stay as they are."""
+    if sysctl.kind in {"ranges", "cpumask"}:
+        sysctl = msgspec.structs.replace(sysctl, kind="int")
+    return reading(sysctl, value.encode())

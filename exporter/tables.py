@@ -115,7 +115,7 @@ def _covered(one: Coverage) -> Text:
 
 def _problem(one: Problem) -> Iterator[RenderableType]:
     yield Text()
-    yield Text(f"{one.what}: {plain(one.detail)}", "bold yellow")
+    yield Text(f"{plain(one.what)}: {plain(one.detail)}", "bold yellow")
     yield Padding(Text(plain(one.remedy)), (0, 0, 0, 2))
 
 

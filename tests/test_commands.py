@@ -20,6 +20,7 @@ from tests.builders import (
     a_netns,
     a_parcel,
     a_problem,
+    a_sysctl,
     an_owner,
     the_hosts_namespace,
 )
@@ -125,12 +126,15 @@ HOSTILE = "\x1b]0;owned\x07\x9b31m\u202e[bold]:warning:\n{x}"
 
 def hostile_snapshot() -> bytes:
     named = Owner(kind="named", netns=f"named/{HOSTILE}", comm=HOSTILE, evidence="e")
+    control = a_sysctl("net.ipv4.tcp_congestion_control", kind="text")
+    in_a_pod = an_owner(pod=HOSTILE, comm=HOSTILE)
     parcel = a_parcel(
-        the_hosts_namespace(),
-        a_namespace(owner=named, readings=[HOSTILE]),
-        a_namespace(owner=an_owner(pod=HOSTILE, comm=HOSTILE), readings=["1"]),
+        the_hosts_namespace(readings=["65535", "bbr"]),
+        a_namespace(owner=named, readings=["1", HOSTILE]),
+        a_namespace(owner=in_a_pod, readings=["1", "cubic"]),
+        sysctls=[a_sysctl(), control],
         node=HOSTILE,
-        fresh=["4096"],
+        fresh=["4096", "bbr"],
         problems=[a_problem(detail=HOSTILE, remedy=HOSTILE)],
     )
     return msgspec.json.encode(parcel)
@@ -142,6 +146,7 @@ def hostile_snapshot() -> bytes:
         ["report", "--all"],
         ["report", "--all", "--format", "json"],
         ["explain", f"named/{HOSTILE}"],
+        ["explain", f"named/{HOSTILE}", "tcp_congestion_control"],
         ["explain", "nobody"],
         ["explain", "cookie/7"],
     ],
@@ -377,3 +382,29 @@ def test_the_live_node_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "--all"]) == 0
 
     assert "net.core.somaxconn  host" in capfd.readouterr().out
+
+
+def test_check_judges_a_file_by_another_nodes_configuration(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A DaemonSet's configuration names mounts that are nowhere else."""
+    settings = tmp_path / "config.yaml"
+    settings.write_text(
+        "path: {procfs: /nowhere/proc}\n"
+        "policy: [{name: floor, sysctl: net.core.somaxconn, min: 99999999}]\n"
+    )
+
+    words = ("check", "--from", str(KUBERNETES), "--config.file", str(settings))
+
+    assert main(words) == 1
+    assert "(floor)" in capfd.readouterr().out
+
+
+def test_a_terminal_of_no_width_is_one_of_eighty(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+
+    main(["report", "--from", str(KUBERNETES)])
+
+    assert capfd.readouterr().out

@@ -1,13 +1,15 @@
 """What a new namespace gets, what the host had, and what the catalog got wrong."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from exporter.fresh import EARLIER, PROBE_SECONDS, Fresh
+from exporter.fresh import EARLIER, PROBE_SECONDS, RETRY_SECONDS, Fresh
 from exporter.kernel.netns import own_netns
 from exporter.kernel.sysctls import Plan
 from exporter.model import Class, SettableBy, Sysctl
+from exporter.values import MISSING
 from tests.builders import a_sysctl
 from tests.kernel.test_census import Clock
 
@@ -55,6 +57,66 @@ class TestHistory:
 
         assert values == [f"1 2 {number}" for number in range(4, EARLIER + 4)]
 
+    def test_a_value_that_comes_back_is_remembered_once(self) -> None:
+        one = a_fresh(RMEM)
+        for value in ["1 1 1", *["2 2 2", "3 3 3"] * EARLIER]:
+            one.follow([value], [])
+
+        values = {earlier.value for earlier in one.earlier}
+
+        assert values == {"1 1 1", "2 2 2", "3 3 3"}
+
+
+class TestFailure:
+    """A namespace that cannot be made costs nothing that is known."""
+
+    @pytest.fixture
+    def refused(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+        """Return what lets the kernel have no room for a namespace from now on."""
+
+        def from_now_on() -> None:
+            def unshare(_flags: int) -> None:
+                raise OSError(28, "No space left on device")
+
+            monkeypatch.setattr("exporter.kernel.netns.unshare", unshare)
+
+        return from_now_on
+
+    @pytest.mark.root
+    def test_the_last_one_counts_until_the_host_changes(
+        self, refused: Callable[[], None]
+    ) -> None:
+        clock = Clock()
+        one = a_fresh(RMEM, clock=clock)
+        one.follow(["1 2 3"], [])
+        before = one.readings
+        refused()
+
+        clock.now += PROBE_SECONDS
+        one.follow(["1 2 3"], [])
+
+        assert one.readings is before
+        assert "No space left" in one.failure
+        one.follow(["4 5 6"], [])
+        assert one.readings == ()
+
+    @pytest.mark.root
+    def test_it_is_tried_again_soon(
+        self, refused: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = Clock()
+        one = a_fresh(RMEM, clock=clock)
+        refused()
+        one.follow(["1 2 3"], [])
+        assert not one.readings
+        monkeypatch.undo()
+
+        clock.now += RETRY_SECONDS
+        one.follow(["1 2 3"], [])
+
+        assert len(one.readings) == 1
+        assert not one.failure
+
 
 @pytest.mark.root
 class TestProbe:
@@ -84,6 +146,15 @@ class TestProbe:
         one.follow(["2", "4 5 6"], [])
 
         assert one.readings is not second
+
+    def test_it_is_made_again_when_a_module_brings_a_sysctl(self) -> None:
+        one = a_fresh(a_sysctl("net.core.somaxconn"))
+        one.follow([MISSING], [])
+        first = one.readings
+
+        one.follow(["1"], [])
+
+        assert one.readings is not first
 
     def test_a_catalog_that_is_right_is_not_disagreed_with(self) -> None:
         host = Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()

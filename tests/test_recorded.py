@@ -40,6 +40,8 @@ def test_anything_else_is_an_error_that_names_it(raw: bytes) -> None:
         a_parcel(a_namespace(readings=["1", "2"])),
         a_parcel(a_namespace(readings=[])),
         a_parcel(fresh=["1", "2"]),
+        a_parcel(a_namespace(readings=["1 2"])),
+        a_parcel(a_namespace(readings=["many"])),
         a_parcel(shared=[a_sysctl("net.core.rmem_max", scope="shared")]),
     ],
 )
