@@ -93,6 +93,8 @@ class Asking(Asker):
         self._channel: socket.socket | None = None
         self._patience_ends = clock()
         self._ended: list[int] = []
+        self._failed: list[Answer] = []
+        """What to say of a start that failed."""
         self._received = bytearray()
         self._there = set(self.asks)
         """Those of which the running process has not said that nobody is there."""
@@ -104,7 +106,8 @@ class Asking(Asker):
     def take(self) -> list[Answer]:
         """Return the answers that came since the last call; never wait."""
         self._reap()
-        failed = self._request() if self._wanted and self.asks else []
+        self._request()
+        failed, self._failed = self._failed, []
         if self._channel is None:
             return failed
         try:
@@ -123,8 +126,7 @@ class Asking(Asker):
 
     def wait(self, seconds: float) -> bool:
         """Wait for an answer; return whether one came. Not for a scrape."""
-        if self._wanted and self.asks:
-            self._request()
+        self._request()
         if self._channel is None:
             return False
         return privsep.wait_readable(self._channel, seconds)
@@ -133,15 +135,18 @@ class Asking(Asker):
         """End the process that asks."""
         self._end("")
 
-    def _request(self) -> list[Answer]:
+    def _request(self) -> None:
+        if not self._wanted or not self.asks:
+            return
         if self._channel is None:
             if self._clock() < self._next_start:
-                return []
+                return
             self._next_start = self._clock() + RESTART_SECONDS
             try:
                 self._pid, self._channel = self._start(ROLE, [], self._arguments)
             except OSError as error:
-                return self._silent(f"nothing can be started to ask it: {error}")
+                self._failed = self._silent(f"nothing can be started to ask: {error}")
+                return
             self._channel.settimeout(0)  # never wait
             self._there = set(self.asks)
             self._patience_ends = self._clock() + PATIENCE_SECONDS
@@ -151,7 +156,6 @@ class Asking(Asker):
             soon = self._clock() + PROMPT_SECONDS
             self._patience_ends = min(self._patience_ends, soon)
         self._wanted = False
-        return []
 
     def _receive(self, channel: socket.socket) -> bool:
         """Take what has come; return whether that was the end."""

@@ -47,12 +47,10 @@ class Known:
         self.links: tuple[Link, ...] = ()
         self.encoded: msgspec.Raw | None = None
 
-    def join(self, key: Key, bundle: Container | None) -> bool:
-        """Take a container in; return whether there is room for it."""
-        if key not in self.containers and len(self.containers) >= MAX_CONTAINERS:
-            return False
-        self.containers[key] = bundle or self.containers.get(key)
-        return True
+    def join(self, key: Key, bundle: Container | None) -> None:
+        """Take a container in, if there is room for it."""
+        if key in self.containers or len(self.containers) < MAX_CONTAINERS:
+            self.containers[key] = bundle or self.containers.get(key)
 
     def forget(self, keys: Iterable[Key]) -> None:
         """Let containers go."""

@@ -148,12 +148,12 @@ class Namer:
         return ownership.is_final(owner, self._sources.awaited)
 
     def _is_renamed(self, owner: Owner) -> bool:
-        if owner.kind != "container" or owner.container_id not in self._sources.changed:
+        if owner.kind != "container" or owner.netns.startswith("within/"):
+            return False
+        if owner.container_id not in self._sources.changed:
             return False
         key = Key("", owner.container_id)
         said = self._sources.merged(key, self._sources.bundle(key))
-        if owner.netns.startswith("within/"):
-            return False
         return bool(said and said.name and said.name != owner.container)
 
     def _declare(self, known: Known) -> None:
@@ -193,13 +193,15 @@ class Namer:
         inside = [process for process in facts.processes if not process.visitor]
         found = [(p.cgroup.within, p.container) for p in inside]
         found.append(("", facts.container))
-        for scope, container in found:
-            if container is None:
-                continue
-            for name in (container.container_id, container.network_of):
-                key = Key(scope, name)
-                if name:
-                    known.join(key, self._sources.bundle(key))
+        keys = {
+            Key(scope, name)
+            for scope, container in found
+            if container
+            for name in (container.container_id, container.network_of)
+            if name
+        }
+        for key in sorted(keys):  # once each, however many processes it has
+            known.join(key, self._sources.bundle(key))
         self._declare(known)
 
     def witnesses(self, ino: Ino) -> Witnesses:

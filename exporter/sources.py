@@ -106,7 +106,8 @@ class Sources:
         """Ids of containers of which the last poll learned something else."""
         self.pods_changed = False
         """Whether the last poll learned something else of pods."""
-        self._awaited = asker.asks
+        self.awaited = asker.asks
+        """Which runtimes may yet say more of a container."""
 
     def poll(self) -> None:
         """Take in what is new, without waiting for anybody."""
@@ -126,7 +127,8 @@ class Sources:
     def _await(self) -> None:
         errors = self._errors
         gone = {n for n in errors if errors[n].error in _NOBODY_THERE}
-        self._awaited = self._asker.asks - (gone - self._said.keys())
+        # One that has answered may be starting again when it is absent.
+        self.awaited = self._asker.asks - (gone - self._said.keys())
 
     def _take(self, answer: Answer) -> None:
         if answer.error:
@@ -156,15 +158,6 @@ class Sources:
         }
         self.pods_changed = (sysctls, names) != (self.pod_sysctls, self._pod_names)
         self.pod_sysctls, self._pod_names = dict(sysctls), names
-
-    @property
-    def awaited(self) -> frozenset[str]:
-        """
-        Return which runtimes may yet say more of a container.
-
-        One that has answered may be starting again when it is absent.
-        """
-        return self._awaited
 
     @property
     def answered(self) -> dict[str, float]:

@@ -1,13 +1,11 @@
 """A real HTTP server that answers as badly as a test wants."""
 
 import contextlib
-import signal
 import socketserver
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import FrameType
 
 Script = Callable[[str, "Web"], Iterable[bytes]]
 """What a server sends for a path, piece by piece; then it hangs up."""
@@ -129,19 +127,3 @@ def endless_redirect(_path: str, web: Web) -> Iterator[bytes]:
     yield b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\r\n"
     while not web.over.is_set():
         yield b" " * 65536
-
-
-@contextlib.contextmanager
-def alarm(seconds: float, error: BaseException) -> Iterator[None]:
-    """Raise *error* in this thread after *seconds*, whatever it is doing."""
-
-    def ring(_signal: int, _frame: FrameType | None) -> None:
-        raise error
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 import pytest
@@ -165,6 +166,22 @@ def wait_until(
     while not condition():
         assert time.monotonic() < deadline, f"still not so after {seconds} s"
         time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def alarm(seconds: float, error: BaseException) -> Iterator[None]:
+    """Raise *error* in this thread after *seconds*, whatever it is doing."""
+
+    def ring(_signal: int, _frame: FrameType | None) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 _THREAD = """

@@ -3,17 +3,15 @@
 import contextlib
 import errno
 import os
-import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
 from exporter.kernel.rootfs import File, Root
-from tests.lab import wait_until
+from tests.lab import alarm, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaked_files")
 
@@ -22,20 +20,9 @@ PROC_ROOT = "/proc/self/root"
 """A process's root that shows /proc: only below it are there magic links."""
 
 
-@contextlib.contextmanager
-def at_most(seconds: float = 5.0) -> Iterator[None]:
+def at_most(seconds: float = 5.0) -> AbstractContextManager[None]:
     """Fail what takes longer, instead of waiting forever with it."""
-
-    def expire(_signal: int, _frame: FrameType | None) -> None:
-        raise AssertionError(f"took more than {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    return alarm(seconds, AssertionError(f"took more than {seconds} s"))
 
 
 def code(error: pytest.ExceptionInfo[OSError]) -> int | None:

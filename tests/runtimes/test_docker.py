@@ -33,7 +33,6 @@ from exporter.runtimes.fetch import SourceError
 from tests.httpserver import (
     Script,
     Web,
-    alarm,
     dribbling_body,
     dribbling_chunks,
     dribbling_head,
@@ -45,7 +44,7 @@ from tests.httpserver import (
     served,
     silent,
 )
-from tests.lab import wait_until
+from tests.lab import alarm, wait_until
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 UID = "0d137909-8596-495c-92b3-048a901457b2"

@@ -21,7 +21,6 @@ from exporter.runtimes.kubelet import Kubelet, parse_pods, parse_token
 from tests.httpserver import (
     Script,
     Web,
-    alarm,
     dribbling_body,
     dribbling_head,
     endless,
@@ -30,6 +29,7 @@ from tests.httpserver import (
     served,
     silent,
 )
+from tests.lab import alarm
 from tests.runtimes.test_docker import BODIES, NOBODY, QUICK
 
 UID = "0d137909-8596-495c-92b3-048a901457b2"
