@@ -3,12 +3,14 @@ What a pass and a scrape cost, in CPU time, beside the plain way.
 
     python -m bench [N …]
 
-It makes N real network namespaces (default 50, 200 and 450, 41 sysctls each),
-and for each N measures in one run:
+It makes N real network namespaces (default 50, 110 and 450; 41 sysctls and 5 TCP
+listeners each), and for each N measures in one run:
 
 - plain: enter each namespace; open, read and close each file; as the exporters
   before this one do, in the same language;
 - reading: the same values from bound files;
+- signals: a look at the listeners, counters and sockets of idle namespaces;
+- busy: the same as once a minute, when all is read and dumped again;
 - pass: a whole pass of the collector, discovery included, to the encoded snapshot;
 - scrape: GET /metrics with gzip from a running exporter, CPU of both its processes.
 
@@ -36,6 +38,7 @@ from tests import lab
 
 ROUNDS = 7
 SCRAPES = 15
+LISTENERS = 5
 PROMISED_AT, PROMISED_RATIO, PROMISED_GROWTH = 450, 10, 1.2
 PORT = 10199
 _CACHE_BYTES = 128 << 20
@@ -47,6 +50,8 @@ class Costs(NamedTuple):
     namespaces: int
     plain: float
     reading: float
+    signals: float
+    busy: float
     whole_pass: float
     scrape: float
     page_bytes: int
@@ -54,16 +59,15 @@ class Costs(NamedTuple):
 
 def main() -> None:
     """Print the table."""
-    sizes = [int(word) for word in sys.argv[1:]] or [50, 200, 450]
+    sizes = [int(word) for word in sys.argv[1:]] or [50, 110, 450]
     rows = [measure(size) for size in sizes]
-    print("CPU ms        plain  reading     pass   scrape  plain/reading  page kB")
+    columns = ("plain", "reading", "signals", "busy", "pass", "scrape")
+    print("CPU ms     ", *(f"{name:>8}" for name in columns), "plain/reading  page kB")
     for row in rows:
+        times = (f"{cost:8.2f}" for cost in row[1:-1])
         ratio = row.plain / row.reading
-        print(
-            f"{row.namespaces:5} netns {row.plain:8.2f} {row.reading:8.2f} "
-            f"{row.whole_pass:8.2f} {row.scrape:8.2f} {ratio:10.1f} x  "
-            f"{row.page_bytes / 1000:10.0f}"
-        )
+        size = row.page_bytes / 1000
+        print(f"{row.namespaces:5} netns", *times, f"{ratio:11.1f} x {size:8.0f}")
     if len(rows) > 1:
         compare(rows[0], rows[-1])
         sys.exit(broken_promises(rows[0], rows[-1]))
@@ -71,13 +75,10 @@ def main() -> None:
 
 def compare(first: Costs, last: Costs) -> None:
     """Print how the cost of one namespace grows with their number."""
-    for name in ("plain", "reading", "whole_pass", "scrape"):
-        ratio = (getattr(last, name) / last.namespaces) / (
-            getattr(first, name) / first.namespaces
-        )
+    for name in Costs._fields[1:-1]:
         print(
             f"per namespace, {last.namespaces} against {first.namespaces}: "
-            f"{name} {ratio:.2f} x"
+            f"{name} {growth(first, last, name):.2f} x"
         )
 
 
@@ -87,19 +88,27 @@ def broken_promises(first: Costs, last: Costs) -> str | None:
         return None
     if last.plain < PROMISED_RATIO * last.reading:
         return f"reading is not {PROMISED_RATIO} times cheaper than the plain way"
-    growth = (last.whole_pass / last.namespaces) / (first.whole_pass / first.namespaces)
-    if growth > PROMISED_GROWTH:
-        return f"a pass costs {growth:.2f} times as much per namespace"
+    for name in ("signals", "whole_pass"):
+        if (times := growth(first, last, name)) > PROMISED_GROWTH:
+            return f"{name} costs {times:.2f} times as much per namespace"
     return None
+
+
+def growth(first: Costs, last: Costs, name: str) -> float:
+    """Return how many times as much one namespace costs in *last*."""
+    before, now = (float(getattr(c, name)) / c.namespaces for c in (first, last))
+    return now / before
 
 
 def measure(size: int) -> Costs:
     """Make *size* namespaces and measure everything."""
-    with lab.held(size) as pods:
+    with lab.held(size, listeners=LISTENERS) as pods:
         collector = Collector(Config(), grace=0)
         parcel = collector.parcel()
         sysctls = parcel.sysctls
         whole = least(lambda: msgspec.json.encode(collector.parcel()))
+        signals = least(lambda: collector.look(recheck=False))
+        busy = least(lambda: collector.look(recheck=True))
         collector.close()
         plain = least(lambda: read_plainly(pods, sysctls))
         files = list(bind(pods, sysctls))
@@ -107,7 +116,7 @@ def measure(size: int) -> Costs:
         for one in files:
             one.close()
         scrape, page_bytes = measure_scrape(size)
-    return Costs(size, plain, reading, whole, scrape, page_bytes)
+    return Costs(size, plain, reading, signals, busy, whole, scrape, page_bytes)
 
 
 def least(work: Callable[[], object]) -> float:

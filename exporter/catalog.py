@@ -1,8 +1,9 @@
 """
 The catalog: every namespaced sysctl that may be read. Loads catalog.yaml.
 
-It is the only list of names that ever reaches an open(2): secrets and
-write-only files are not in it, so no configuration can ask for them.
+It is the only list that a configuration can choose names of: secrets and write-only
+files are not in it, so nobody can ask for them. watch.py and machine.py name the three
+numbers that are read besides.
 """
 
 import difflib
@@ -27,7 +28,8 @@ class Entry(Frozen, frozen=True, kw_only=True):
     One sysctl of the catalog, with what people need to know of it.
 
     profile: "default" for those that are read unless told otherwise; the order
-    of the file is the order of importance.
+    of the file is the order of importance; harm: the signals that show whether its
+    value hurts, the most telling first.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Entry(Frozen, frozen=True, kw_only=True):
     fields: tuple[str, ...] = ()
     comparable: bool = msgspec.field(default=True, name="drift")
     profile: Profile = "all"
+    harm: tuple[str, ...] = ()
 
     def sysctl(self) -> Sysctl:
         """Return what a reader of values needs of it."""
@@ -48,6 +51,7 @@ class Entry(Frozen, frozen=True, kw_only=True):
             settable_by=self.settable_by,
             fields=self.fields,
             comparable=self.comparable,
+            harm=self.harm,
         )
 
 

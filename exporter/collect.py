@@ -13,25 +13,21 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TypeVar
 
 import psutil
 
 from exporter import catalog, problems
 from exporter.config import Config
+from exporter.doors import Doors
 from exporter.fresh import Fresh
 from exporter.inventory import Known
 from exporter.kernel.census import Census
 from exporter.kernel.host import host_netns
-from exporter.kernel.netns import (
-    EntryDeniedError,
-    NetnsGoneError,
-    inside,
-    own_netns,
-)
-from exporter.kernel.procfs import Procfs, effective_capabilities
-from exporter.kernel.syscalls import CAP_SYS_ADMIN, CAP_SYS_PTRACE, netns_cookie
+from exporter.kernel.netns import EntryDeniedError, NetnsGoneError
+from exporter.kernel.procfs import Procfs
+from exporter.kernel.syscalls import netns_cookie
 from exporter.kernel.sysctls import FdBudget, Plan, SysctlFiles
+from exporter.machine import MachineLimits
 from exporter.model import (
     Ino,
     NetnsId,
@@ -43,6 +39,7 @@ from exporter.model import (
 from exporter.naming import Namer
 from exporter.sources import Asker, Sources
 from exporter.values import DENIED, FAILED, readable
+from exporter.watch import Watch
 
 RECHECK_SECONDS = 60.0
 """How often everything is looked at again, not only what is new."""
@@ -52,8 +49,6 @@ GRACE_SECONDS = 5.0
 
 _SPARE_FDS = 256
 """Left free of RLIMIT_NOFILE for everything but sysctl files."""
-
-_T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +85,13 @@ class Collector:
         self._census = Census(self._procfs, config.path.rootfs, clock)
         self._budget = FdBudget(min(config.sysctls.max_fds, _raise_fd_limit()))
         self._shared = SysctlFiles(self._shared_plan, self._budget)
+        self._machine = MachineLimits(procfs, self._budget)
+        self._everyones = (self._shared, self._machine.files)
         self._fresh = Fresh(self._plan, self._shared_plan, clock)
-        self._own = own_netns()
-        self._host, self._host_problems = self._own, list[Problem]()
+        self._doors = Doors(self._census)
+        self._host, self._host_problems = self._doors.own, list[Problem]()
         self._known: dict[Ino, Known] = {}
-        self._capabilities = effective_capabilities()
+        self._watch = Watch(config.signals, self._plan, self._procfs, self._doors)
         self._process = psutil.Process()
         self._next_recheck = clock()
         self._errors: Counter[str] = Counter()
@@ -112,8 +109,7 @@ class Collector:
             grace=grace,
             clock=clock,
         )
-        self._hidden = 0
-        self._visited = 0
+        self._hidden = self._visited = 0
         self._stages: list[Stage] = []
 
     def parcel(self) -> Parcel:
@@ -133,7 +129,10 @@ class Collector:
         host = [k for ino, k in self._known.items() if ino == self._host]
         with self._stage("references"):
             self._follow_host()
+        with self._stage("signals"):
+            self.look(recheck=recheck)
         others = [k for ino, k in self._known.items() if ino != self._host]
+        every = [*host, *others]
         name = os.uname()
         return Parcel(
             node=readable(name.nodename),
@@ -145,10 +144,19 @@ class Collector:
             fresh=self._fresh.readings,
             earlier=self._fresh.earlier,
             policy=self._policy,
-            namespaces=tuple(known.raw() for known in [*host, *others]),
+            counters=self._watch.counters,
+            machine=self._machine.beside(self._watch.sockstat),
+            namespaces=tuple(known.raw() for known in every),
+            signals=tuple(known.watched.raw() for known in every),
             problems=tuple(self._problems()),
             stats=self._stats(),
         )
+
+    def look(self, *, recheck: bool) -> None:
+        """Take in the signals of what is known; recheck: of what is idle as well."""
+        self._watch.look(self._known, recheck=recheck)
+        self._errors.update(self._watch.errors)
+        self._watch.errors.clear()
 
     def read_links(self, wanted: Container[int] | None = None) -> None:
         """Enter *wanted* namespaces, or all, for their interfaces and addresses."""
@@ -172,7 +180,8 @@ class Collector:
         """Give every file back."""
         for known in list(self._known):
             self._drop(known)
-        self._shared.close()
+        _each(self._everyones, SysctlFiles.close)
+        self._watch.close()
         self._census.close()
         self._sources.close()
 
@@ -223,7 +232,9 @@ class Collector:
             files = self._files(ino, known)
             if not files:
                 self._enter_again(ino, known)
-            elif any(one.absent or (one.unbound and room) for one in files):
+                continue
+            files += [one for one in (known.live,) if one]
+            if any(one.absent or (one.unbound and room) for one in files):
                 with suppress(NetnsGoneError):  # the next read drops it
                     self._visit(
                         ino, known, partial(_each, files, SysctlFiles.bind_inside)
@@ -238,10 +249,10 @@ class Collector:
                 self._known[ino] = again
 
     def _files(self, ino: Ino, known: Known) -> list[SysctlFiles]:
-        """Return the sysctls of a namespace; the shared ones are the host's."""
+        """Return the sysctls of a namespace; what all share is the host's."""
         if known.files is None:
             return []
-        return [known.files, self._shared] if ino == self._host else [known.files]
+        return [known.files, *(self._everyones if ino == self._host else ())]
 
     def _read_known(self) -> None:
         for ino, known in list(self._known.items()):
@@ -293,7 +304,7 @@ class Collector:
 
         known.encoded = None
         try:
-            self._enter(ino, checked)
+            self._doors.enter(ino, checked)
         except (EntryDeniedError, OSError) as error:
             reason = DENIED if isinstance(error, EntryDeniedError) else FAILED
             self._errors[reason.unreadable] += 1
@@ -301,25 +312,10 @@ class Collector:
             for one in files:
                 one.lose_unbound(reason)
 
-    def _enter(self, ino: Ino, work: Callable[[], _T]) -> _T:
-        """Do *work* in *ino* through the first door that leads there."""
-        if ino == self._own:
-            return work()
-        denied: EntryDeniedError | None = None
-        for door in self._census.doors(ino):
-            try:
-                with inside(door, ino):
-                    return work()
-            except NetnsGoneError:
-                continue
-            except EntryDeniedError as error:
-                denied = error
-                if error.step == "setns":
-                    break
-        raise denied or NetnsGoneError(ino)
-
     def _admit_new(self) -> None:
-        wanted = dict.fromkeys((self._host, self._own, *sorted(self._census.seen())))
+        wanted = dict.fromkeys(
+            (self._host, self._doors.own, *sorted(self._census.seen()))
+        )
         for ino in wanted:
             if ino not in self._known:
                 with suppress(NetnsGoneError):
@@ -330,65 +326,55 @@ class Collector:
                 self._drop(ino)
 
     def _admit(self, ino: Ino) -> Known:
-        files = SysctlFiles(self._plan, self._budget)
-
-        def first_visit() -> int | None:
-            if ino == self._host:
-                self._shared.bind_inside()
-            files.bind_inside()
-            return netns_cookie()
-
+        plans = (self._plan, self._watch.live_plan)
+        files, live = (SysctlFiles(plan, self._budget) for plan in plans)
         cookie, reason = None, ""
         try:
-            cookie = self._enter(ino, first_visit)
+            first = partial(self._first_visit, ino, (files, live))
+            cookie = self._doors.enter(ino, first)
         except EntryDeniedError as error:
-            reason = self._why_not(error.step)
+            reason = self._doors.why_not(error.step)
         except OSError as error:
             reason = "failed"
             self._errors["failed"] += 1
             log.debug("cannot enter a network namespace: %s", error)
         self._count(files)
         if ino == self._host:
-            self._count(self._shared)
-        if reason:
-            files.close()
+            _each(self._everyones, self._count)
         netns = NetnsId(cookie=cookie, ino=ino, first_seen=time.time())
         known = Known(netns, self._clock())
         known.reason = reason
-        if not reason:
-            known.files = files
+        if reason:
+            _each((files, live), SysctlFiles.close)
+        else:
+            known.files, known.live = files, live
         return known
 
-    def _why_not(self, step: str) -> str:
-        """Return why a step of EntryDeniedError, or the link before it, fails."""
-        capability, missing = _NEEDED[step]
-        held = self._capabilities >> capability & 1
-        return "refused_by_policy" if held else missing
-
-    def _missing_capabilities(self) -> dict[str, int]:
-        """Return what is missing from the start, whether or not it hurts yet."""
-        reasons = map(self._why_not, _NEEDED)
-        return dict.fromkeys((r for r in reasons if r != "refused_by_policy"), 0)
+    def _first_visit(self, ino: Ino, files: Iterable[SysctlFiles]) -> int | None:
+        everyones = self._everyones if ino == self._host else ()
+        _each((*everyones, *files), SysctlFiles.bind_inside)
+        return netns_cookie()
 
     def _drop(self, ino: Ino) -> None:
         known = self._known.pop(ino)
-        if known.files:
-            known.files.close()
+        for files in filter(None, (known.files, known.live)):
+            files.close()
         if ino == self._host:
-            self._shared.close()
+            _each(self._everyones, SysctlFiles.close)
 
     def _problems(self) -> Iterator[Problem]:
         yield from self._host_problems
         known = self._known.values()
         reasons = Counter(k.reason for k in known if k.reason and k.owner)
-        reasons.update(self._missing_capabilities())
+        reasons.update(self._doors.missing_capabilities())
         if self._hidden:
-            reasons[self._why_not("open")] += self._hidden
+            reasons[self._doors.why_not("open")] += self._hidden
         for reason, count in reasons.items():
             yield problems.not_entered(reason, count)
         if cut := self._census.cut_mountinfos:
             yield problems.mounts_not_read(cut)
         yield from self._sources.problems()
+        yield from self._watch.problems(self._known)
         if self._fresh.failure:
             yield problems.no_fresh_namespace(self._fresh.failure)
         if odd := self._fresh.disagreements:
@@ -405,7 +391,7 @@ class Collector:
             fd_limit=self._budget.limit,
             bound=self._budget.held,
             visited=self._visited,
-            hidden={self._why_not("open"): self._hidden} if self._hidden else {},
+            hidden={self._doors.why_not("open"): self._hidden} if self._hidden else {},
             read_errors=dict(self._errors),
             answered=self._sources.answered,
             stages=tuple(self._stages),
@@ -417,12 +403,6 @@ class Collector:
 def _each(files: Iterable[SysctlFiles], work: Callable[[SysctlFiles], object]) -> None:
     for one in files:
         work(one)
-
-
-_NEEDED = {
-    "open": (CAP_SYS_PTRACE, "missing_cap_sys_ptrace"),
-    "setns": (CAP_SYS_ADMIN, "missing_cap_sys_admin"),
-}
 
 
 def _raise_fd_limit() -> int:

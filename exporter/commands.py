@@ -20,6 +20,7 @@ from exporter.config import Config, ConfigError, Sysctls
 from exporter.model import Namespace, Parcel, Snapshot
 from exporter.plain import plain
 from exporter.recorded import NotASnapshotError, parse
+from exporter.signals import RESOURCES
 from exporter.who import WhoError, find, find_sysctl
 
 if TYPE_CHECKING:
@@ -209,9 +210,16 @@ def _recorded(source: str) -> Snapshot:
 
 
 def _only(settings: Config, sysctl: str) -> Config:
-    """Return *settings* so that *sysctl* is read, whatever they leave out."""
+    """Return *settings* so that *sysctl*, and whether it hurts, is read in any case."""
+    harm = next(e.harm for e in catalog.load() if e.name == sysctl)
+    counters = tuple(name for name in harm if name not in RESOURCES)
     return msgspec.structs.replace(
-        settings, sysctls=Sysctls(include=(sysctl,)), policy=()
+        settings,
+        sysctls=Sysctls(include=(sysctl,)),
+        policy=(),
+        signals=msgspec.structs.replace(
+            settings.signals, counters_include=counters, counters_exclude=()
+        ),
     )
 
 

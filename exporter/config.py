@@ -12,17 +12,19 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-from exporter import catalog
+from exporter import catalog, signals
 from exporter.catalog import Profile, UnknownSysctlError
 from exporter.model import Frozen, Rule, Sysctl
 from exporter.policy import mistake
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["logfmt", "json"]
+ListenersOf = Literal["tcp", "all", "none"]
 
 PROFILES = get_args(Profile)
 LOG_LEVELS = get_args(LogLevel)
 LOG_FORMATS = get_args(LogFormat)
+LISTENERS = get_args(ListenersOf)
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _UNKNOWN = re.compile(r"unknown field `(.*?)`")
@@ -78,6 +80,21 @@ class Runtimes(Frozen, frozen=True, kw_only=True):
     stale_after: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
 
 
+class Signals(Frozen, frozen=True, kw_only=True):
+    """
+    What to look at to tell whether limits hurt.
+
+    listeners: `tcp` (MPTCP too), `all` (unix sockets as well) or `none`;
+    max_listeners: how many of one namespace to show, the fullest; counters_include,
+    counters_exclude: globs over the kernel's names, TcpExt.*, exclude wins.
+    """
+
+    listeners: ListenersOf = "tcp"
+    max_listeners: Annotated[int, msgspec.Meta(ge=0)] = 100
+    counters_include: tuple[str, ...] = ()
+    counters_exclude: tuple[str, ...] = ()
+
+
 class Web(Frozen, frozen=True, kw_only=True):
     """listen_address: host:port, :port for every address, or [v6]:port."""
 
@@ -97,6 +114,7 @@ class Config(Frozen, frozen=True, kw_only=True):
     sysctls: Sysctls = Sysctls()
     path: Paths = Paths()
     runtimes: Runtimes = Runtimes()
+    signals: Signals = Signals()
     web: Web = Web()
     log: Log = Log()
     policy: tuple[Rule, ...] = ()
@@ -117,7 +135,16 @@ def load(file: str | None, flags: dict[str, dict[str, Any]]) -> Config:
     if wrong := _policy_mistake(config):
         message = f"{file}: {wrong}"
         raise ConfigError(message)
+    _check_counters(config.signals)
     return config
+
+
+def _check_counters(chosen: Signals) -> None:
+    include, exclude = chosen.counters_include, chosen.counters_exclude
+    try:
+        signals.select(include=include, exclude=exclude)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def parse(text: bytes, file: str) -> Config:

@@ -22,6 +22,7 @@ from exporter.model import (
     Unreadable,
 )
 from exporter.report import host_readings
+from exporter.signs import Signs, signs
 from exporter.values import reading
 from exporter.who import name
 
@@ -48,7 +49,8 @@ class Explanation(Frozen, frozen=True, kw_only=True):
 
     because: the origin in a sentence; changed: when it was last seen to be written;
     host_changed: what the host had when the namespace copied it, and until when;
-    wanted: the value that the fixes would set, the host's if that is another.
+    wanted: the value that the fixes would set, the host's if that is another; signs:
+    what shows whether the value hurts, None where nothing could.
     """
 
     node: str
@@ -70,6 +72,7 @@ class Explanation(Frozen, frozen=True, kw_only=True):
     fixes: tuple[Fix, ...]
     notes: tuple[str, ...]
     links: tuple[Link, ...] = ()
+    signs: Signs | None = None
 
 
 class _Case(Frozen, frozen=True, kw_only=True):
@@ -110,6 +113,7 @@ def explain(snapshot: Snapshot, namespace: Namespace, sysctl: str) -> Explanatio
         fixes=() if owner.sandbox else fixes(known, owner, wanted),
         notes=tuple(_notes(case)),
         links=namespace.links,
+        signs=signs(snapshot, namespace, known.harm),
     )
 
 

@@ -9,21 +9,30 @@ byte for byte the same form.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.utils import floatToGoString
 
 from exporter import metrics
 from exporter.drift import References, references
-from exporter.metrics import READ_ERROR_REASONS, RENDERED_HERE, Spec
+from exporter.harm import limits
+from exporter.lines import header, lines
+from exporter.metrics import (
+    COUNTER_METRICS,
+    LASTING,
+    OF_LISTENERS,
+    OF_SIGNALS,
+    READ_ERROR_REASONS,
+    Spec,
+)
 from exporter.model import (
     Frozen,
+    Machine,
     Namespace,
     Parcel,
     Reading,
+    Signals,
     Stats,
     Sysctl,
     Unreadable,
@@ -36,20 +45,25 @@ from exporter.samples import (
     info_labels,
     last_change_samples,
     numbered,
+    ports_samples,
     text_samples,
     value_samples,
     violation_samples,
 )
-
-OPENMETRICS = "application/openmetrics-text"
+from exporter.signal_lines import Ground, SignalLines, ground, signal_lines
 
 _Key = TypeVar("_Key", bound=tuple[str, ...])
 
 
 class Rendered(Frozen, frozen=True, kw_only=True):
-    """One namespace: its lines of each RENDERED_HERE metric, and how it counts."""
+    """
+    One namespace: its lines of each LASTING metric, and how it counts.
+
+    ground: of its signals' lines, None where it has none to show.
+    """
 
     lines: tuple[bytes, ...]
+    ground: Ground | None
     state: tuple[str, str]
     unreadable: tuple[tuple[str, str], ...]
 
@@ -72,6 +86,7 @@ class Renderer:
         self._version = version
         self._basis: object = None
         self._kept: dict[bytes, Rendered] = {}
+        self._signals: dict[bytes, tuple[bytes, SignalLines]] = {}
 
     def render(self, parcel: Parcel, content_type: str) -> tuple[bytes, list[Metric]]:
         """
@@ -82,20 +97,56 @@ class Renderer:
         raws = [bytes(raw) for raw in parcel.namespaces]
         host = _host_readings(raws)
         against = references(parcel, host)
-        basis = (against, parcel.shared_readings, parcel.policy)
-        if self._basis != basis:
-            self._basis, self._kept = basis, {}
+        self._forget_unless_still(
+            against,
+            parcel.shared_readings,
+            parcel.policy,
+            parcel.machine.conntrack_limit,
+            parcel.counters,
+        )
         old = self._kept
         self._kept = {
             raw: old.get(raw) or render_namespace(parcel, against, decode(raw))
             for raw in raws
         }
         rendered = list(self._kept.values())
-        body = b"".join(
-            _header(spec, content_type) + b"".join(one.lines[at] for one in rendered)
-            for at, spec in enumerate(RENDERED_HERE)
-        )
-        return body, list(families(parcel, host, rendered, self._version))
+        lasting = _page(LASTING, [one.lines for one in rendered], content_type)
+        signals = self._render_signals(parcel, raws, content_type)
+        return lasting + signals, list(families(parcel, host, rendered, self._version))
+
+    def _forget_unless_still(self, *basis: object) -> None:
+        if self._basis != basis:
+            self._basis, self._kept, self._signals = basis, {}, {}
+
+    def _render_signals(
+        self, parcel: Parcel, raws: Sequence[bytes], content_type: str
+    ) -> bytes:
+        specs = [COUNTER_METRICS[name] for name in parcel.counters]
+        names = [spec.name for spec in specs]
+        old, self._signals = self._signals, {}
+        for raw, signals in zip(raws, map(bytes, parcel.signals), strict=False):
+            ground = self._kept[raw].ground
+            if ground is None:
+                continue
+            before = old.get(raw)
+            if before and before[0] == signals:
+                self._signals[raw] = before
+                continue
+            now = msgspec.json.decode(signals, type=Signals)
+            made = signal_lines(ground, names, now, before[1] if before else None)
+            self._signals[raw] = signals, made
+        every = [(*made.of_listeners, *made.rest) for _, made in self._signals.values()]
+        return _page((*OF_LISTENERS, *OF_SIGNALS, *specs), every, content_type)
+
+
+def _page(
+    specs: Iterable[Spec], every: Sequence[tuple[bytes, ...]], content_type: str
+) -> bytes:
+    """Return a family for each of *specs*, whose lines are at its place in *every*."""
+    return b"".join(
+        header(spec, content_type) + b"".join([one[at] for one in every])
+        for at, spec in enumerate(specs)
+    )
 
 
 def decode(raw: bytes) -> Namespace:
@@ -109,6 +160,7 @@ def render_namespace(
     """Return everything of one namespace that lasts as long as it is unchanged."""
     named = namespace.state != "pending"
     readings = namespace.readings if named else ()
+    allowed = limits(against, namespace, parcel.machine)
     per_spec = (
         value_samples(parcel.sysctls, namespace.owner, readings),
         text_samples(parcel, namespace.owner, readings),
@@ -118,10 +170,13 @@ def render_namespace(
         change_samples(namespace) if named else [],
         last_change_samples(namespace) if named else [],
         violation_samples(parcel.policy, against, namespace),
+        ports_samples(namespace.owner, allowed),
     )
-    pairs = zip(RENDERED_HERE, per_spec, strict=True)
+    pairs = zip(LASTING, per_spec, strict=True)
+    shows_signals = named and not namespace.owner.sandbox
     return Rendered(
-        lines=tuple(_lines(spec.name, samples) for spec, samples in pairs),
+        lines=tuple(lines(spec.name, samples) for spec, samples in pairs),
+        ground=ground(namespace.owner, allowed) if shows_signals else None,
         state=(namespace.state, namespace.reason),
         unreadable=tuple(
             (sysctl.name, reading.unreadable)
@@ -142,6 +197,7 @@ def families(
     everyones = numbered(parcel.shared, parcel.shared_readings)
     yield family(metrics.HOST_VALUE, _plain([*own, *everyones]))
     yield family(metrics.FRESH_VALUE, _plain(numbered(parcel.sysctls, parcel.fresh)))
+    yield from _machine_families(parcel.machine)
     yield family(metrics.KERNEL_INFO, [({"release": parcel.kernel}, 1)])
     yield family(
         metrics.SYSCTL_INFO, map(_catalog_sample, [*parcel.sysctls, *parcel.shared])
@@ -157,6 +213,22 @@ def families(
     yield family(metrics.PROBLEM, _counted(problems, ("problem",)))
     yield family(metrics.BUILD_INFO, [({"version": version}, 1)])
     yield from _self_families(parcel.stats)
+
+
+def _machine_families(machine: Machine) -> Iterator[Metric]:
+    fields = (
+        ("pressure", machine.tcp_memory_pressure_pages),
+        ("high", machine.tcp_memory_limit_pages),
+    )
+    pages = [({"field": name}, number) for name, number in fields if number is not None]
+    for spec, number in (
+        (metrics.CONNTRACK_LIMIT, machine.conntrack_limit),
+        (metrics.ORPHANS, machine.tcp_orphans),
+        (metrics.ORPHAN_LIMIT, machine.tcp_orphan_limit),
+        (metrics.MEMORY, machine.tcp_memory_pages),
+    ):
+        yield family(spec, [] if number is None else [({}, number)])
+    yield family(metrics.MEMORY_LIMIT, pages)
 
 
 def _self_families(stats: Stats) -> Iterator[Metric]:
@@ -211,32 +283,3 @@ def _plain(numbered: Iterable[tuple[str, str, int]]) -> Iterator[Sample]:
 def _host_readings(raws: Sequence[bytes]) -> tuple[Reading, ...]:
     first = decode(raws[0]) if raws else None
     return first.readings if first and first.owner.kind == "host" else ()
-
-
-def _header(spec: Spec, content_type: str) -> bytes:
-    name = spec.name
-    if spec.type == "counter" and content_type.startswith(OPENMETRICS):
-        name = name.removesuffix("_total")
-    return f"# HELP {name} {spec.help}\n# TYPE {name} {spec.type}\n".encode()
-
-
-def _lines(name: str, samples: Iterable[Sample]) -> bytes:
-    return "".join(
-        f"{name}{{{_label_text(labels)}}} {_number_text(value)}\n"
-        for labels, value in samples
-    ).encode()
-
-
-def _label_text(labels: Mapping[str, str]) -> str:
-    return ",".join(
-        f'{name}="{_escape(text)}"' for name, text in sorted(labels.items()) if text
-    )
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-@lru_cache(maxsize=4096)
-def _number_text(value: float) -> str:
-    return str(floatToGoString(value))  # type: ignore[no-untyped-call]

@@ -7,6 +7,7 @@ from exporter import config
 
 _CHOICES = {
     "sysctls.profile": config.PROFILES,
+    "signals.listeners": config.LISTENERS,
     "log.level": config.LOG_LEVELS,
     "log.format": config.LOG_FORMATS,
 }
@@ -28,9 +29,15 @@ _VALUES: dict[str, dict[str, Any]] = {
     "runtimes.kubelet_token_file": {"metavar": "FILE"},
     "runtimes.kubelet_ca_file": {"metavar": "FILE"},
     "runtimes.stale_after": {"type": _natural, "metavar": "SECONDS"},
+    "signals.max_listeners": {"type": _natural, "metavar": "N"},
 }
 
-_REPEATED = {"sysctls.include", "sysctls.exclude"}
+_REPEATED = {
+    "sysctls.include",
+    "sysctls.exclude",
+    "signals.counters_include",
+    "signals.counters_exclude",
+}
 
 _HELP = {
     "sysctls.profile": "which sysctls to read: about 40, or all of the catalog",
@@ -47,6 +54,11 @@ _HELP = {
     "runtimes.kubelet_insecure": "take any certificate from the kubelet",
     "runtimes.stale_after": "seconds that an answer counts while its source is silent "
     "(default 3600)",
+    "signals.listeners": "whose accept queues to read: of tcp, all (unix sockets too) "
+    "or none (default tcp)",
+    "signals.max_listeners": "listeners of one namespace to show (default 100)",
+    "signals.counters_include": "export these counters as well: a glob, repeatable",
+    "signals.counters_exclude": "but not these: a glob, repeatable",
     "log.level": "the least severe messages to log (default info)",
     "log.format": "how to log (default logfmt)",
 }

@@ -55,15 +55,21 @@ def _add_report(add_parser: Adder, parent: argparse.ArgumentParser) -> None:
         "report",
         parents=[parent],
         help="show the node on one screen",
-        description="Shows for each sysctl the host's value, a new namespace's, and "
-        "the values of the others with their origins, the worst first: modified, "
-        "overridden, inherited_stale, then what differs from the host. Below: how many "
-        "namespaces were read, and what is in the way, with remedies.",
+        description="Shows where limits hurt, with the sysctl to look at: an accept "
+        "queue, tracked flows, TIME-WAIT sockets or ephemeral ports at four fifths of "
+        "their limit or beyond (ports only where nothing listens, since accepted "
+        "connections share one); a listener whose limit is from before somaxconn was "
+        "raised; what was lost since the namespace was made. Then for each sysctl the "
+        "host's value, a new namespace's, and the values of the others with their "
+        "origins, the worst first: modified, overridden, inherited_stale, then what "
+        "differs from the host. Below: how many namespaces were read, and what is in "
+        "the way, with remedies.",
     )
     report.add_argument(
         "--all",
         action="store_true",
-        help="also what is as on the host, and every value that is not, by namespace",
+        help="also what is as on the host, and every value that is not, by namespace; "
+        "everyone who hurts, not ten",
     )
     _add_format(report)
     _add_from(report)
@@ -76,7 +82,8 @@ def _add_explain(add_parser: Adder, parent: argparse.ArgumentParser) -> None:
         help="show why a value is what it is, and how to change it",
         description="Shows the journey of one value: what the host has, what a new "
         "namespace gets, who asked for what, what it is now and why; whether making it "
-        "anew would change it; and how to set it for this owner. Exit code 1: nobody, "
+        "anew would change it; what shows whether it hurts: how full its limits are "
+        "and what was lost; and how to set it for this owner. Exit code 1: nobody, "
         "or more than one, is called WHO.",
     )
     explain.add_argument(

@@ -6,8 +6,18 @@ from typing import NamedTuple
 import msgspec
 
 from exporter.kernel.census import PrivateMount
+from exporter.kernel.netstat import CounterReader, NetFiles
 from exporter.kernel.sysctls import SysctlFiles
-from exporter.model import Declared, Link, Namespace, NetnsId, Owner, State
+from exporter.model import (
+    Declared,
+    Link,
+    Namespace,
+    NetnsId,
+    Owner,
+    Signals,
+    State,
+)
+from exporter.queues import Queues
 from exporter.runtimes.bundles import Key
 from exporter.runtimes.container import Container
 
@@ -28,6 +38,47 @@ class Witnesses(NamedTuple):
         return any(mine & theirs for mine, theirs in zip(self, others, strict=True))
 
 
+class Watched:
+    """What was last seen of a namespace's signals, so that only news costs."""
+
+    def __init__(self) -> None:
+        self.signals = Signals()
+        self.queues = Queues()
+        self.files: NetFiles | None = None
+        self.conntrack_stat = b""
+        self._counters: tuple[int | None, ...] = ()
+        self._counted_from: tuple[bytes, ...] = ()
+        self._encoded: msgspec.Raw | None = None
+
+    def counted(
+        self, reader: CounterReader, files: NetFiles, conntrack_stat: bytes
+    ) -> tuple[int | None, ...]:
+        """Return the counters of *files*, which are kept."""
+        self.files, self.conntrack_stat = files, conntrack_stat
+        texts = (files.netstat, files.snmp, files.snmp6, conntrack_stat)
+        if texts != self._counted_from:
+            self._counters = reader.values(files, conntrack_stat)
+            self._counted_from = texts
+        return self._counters
+
+    def take(self, signals: Signals) -> None:
+        """Take in what a look has shown."""
+        if signals != self.signals:
+            self.signals, self._encoded = signals, None
+
+    def lose(self) -> None:
+        """Know no more: nobody could look."""
+        self.queues.lose()
+        self.files = None
+        self.take(Signals())
+
+    def raw(self) -> msgspec.Raw:
+        """Return the signals' JSON, made anew only when something changed."""
+        if self._encoded is None:
+            self._encoded = msgspec.Raw(msgspec.json.encode(self.signals))
+        return self._encoded
+
+
 class Known:
     """What the collector keeps of one live namespace."""
 
@@ -35,6 +86,9 @@ class Known:
         self.id = netns
         self.born = born
         self.files: SysctlFiles | None = None
+        self.live: SysctlFiles | None = None
+        """Counts that the kernel shows as sysctls: signals, not settings."""
+        self.watched = Watched()
         self.reason = ""
         self.owner: Owner | None = None
         self.witnesses: Witnesses | None = None

@@ -3,8 +3,10 @@
 from typing import Literal
 
 from exporter.model import Frozen
+from exporter.signals import COUNTERS
 
 OWNER = ("namespace", "pod", "uid", "container", "netns")
+LISTENER = (*OWNER, "address", "port")
 
 
 class Spec(Frozen, frozen=True, kw_only=True):
@@ -91,6 +93,100 @@ VIOLATION = _gauge(
     "rule",
     "severity",
 )
+PORTS = _gauge(
+    "netns_ports",
+    "Ephemeral ports of this network namespace (ip_local_port_range), those that are "
+    "reserved among them.",
+    *OWNER,
+)
+LISTENER_QUEUE = _gauge(
+    "netns_listener_queue",
+    "Connections that wait for accept(2) at a listening socket; of a SO_REUSEPORT "
+    "group, at its fullest socket.",
+    *LISTENER,
+)
+LISTENER_LIMIT = _gauge(
+    "netns_listener_queue_limit",
+    "Limit of that queue (what listen(2) got of somaxconn); the kernel drops "
+    "connections once more than this wait.",
+    *LISTENER,
+)
+LISTENER_STALE = _gauge(
+    "netns_listener_stale",
+    "Whether a new listen(2) would get a higher limit, since somaxconn was raised: 1 "
+    "it would, 0 it would not; absent where nobody saw what it was before.",
+    *LISTENER,
+)
+LISTENER_INFO = _gauge(
+    "netns_listener_info",
+    "What a listening socket is; always 1. backlog says where its limit is from: "
+    "clamped by somaxconn, asked for by the application, or stale.",
+    *LISTENER,
+    "protocol",
+    "backlog",
+)
+LISTENER_SOCKETS = _gauge(
+    "netns_listener_sockets",
+    "Sockets that listen on the same address and port (SO_REUSEPORT), where there are "
+    "several.",
+    *LISTENER,
+)
+LISTENING = _gauge(
+    "netns_listening_sockets", "Sockets that listen in this network namespace.", *OWNER
+)
+LEFT_OUT = _gauge(
+    "netns_listeners_left_out",
+    "Listeners of this network namespace that are not shown, since it has more than "
+    "signals.max_listeners; the fullest are. At least.",
+    *OWNER,
+)
+FILL = _gauge(
+    "netns_fill_ratio",
+    "How full something is that this network namespace may use; 1 is full. "
+    "accept_queue: its fullest listener; conntrack: tracked flows of the machine's "
+    "limit for each namespace; ports: at most, see netns_ports_in_use; time_wait: "
+    "sockets of tcp_max_tw_buckets.",
+    *OWNER,
+    "resource",
+)
+CONNTRACK_ENTRIES = _gauge(
+    "netns_conntrack_entries", "Flows that this network namespace tracks.", *OWNER
+)
+PORTS_IN_USE = _gauge(
+    "netns_ports_in_use",
+    "Local ports of this network namespace in use, at most: its TCP sockets with those "
+    "in TIME-WAIT, or its UDP sockets. Connections that a listener accepted share its "
+    "port and are counted all the same, so this is close only where few are accepted.",
+    *OWNER,
+    "protocol",
+)
+TIME_WAIT = _gauge(
+    "netns_tcp_time_wait_sockets",
+    "TCP sockets of this network namespace in TIME-WAIT.",
+    *OWNER,
+)
+CONNTRACK_LIMIT = _gauge(
+    "netns_conntrack_limit",
+    "Flows that a network namespace may track: one setting for the machine, held "
+    "against each namespace's own number.",
+)
+ORPHANS = _gauge(
+    "netns_machine_tcp_orphans",
+    "TCP sockets that no program has any more, in all network namespaces together.",
+)
+ORPHAN_LIMIT = _gauge(
+    "netns_machine_tcp_orphan_limit",
+    "Orphans beyond which they are reset (tcp_max_orphans), for all namespaces.",
+)
+MEMORY = _gauge(
+    "netns_machine_tcp_memory_pages",
+    "Pages that the buffers of all TCP sockets take, in all network namespaces.",
+)
+MEMORY_LIMIT = _gauge(
+    "netns_machine_tcp_memory_limit_pages",
+    "Pages of tcp_mem at which TCP is under pressure, and at which (high) it drops.",
+    "field",
+)
 HOST_VALUE = _gauge(
     "netns_sysctl_host_value",
     "Value of a sysctl in the host's network namespace.",
@@ -166,7 +262,12 @@ BUILD_INFO = _gauge(
     "netns_exporter_build_info", "Version of the exporter; always 1.", "version"
 )
 
-METRICS = (
+COUNTER_METRICS = {
+    counter.name: _counter(counter.metric, counter.help, *OWNER) for counter in COUNTERS
+}
+"""By the kernel's name."""
+
+LASTING = (
     VALUE,
     TEXT_INFO,
     DRIFT,
@@ -175,6 +276,37 @@ METRICS = (
     CHANGES,
     LAST_CHANGE,
     VIOLATION,
+    PORTS,
+)
+"""Of each namespace, from what hardly ever changes."""
+
+OF_LISTENERS = (
+    LISTENER_QUEUE,
+    LISTENER_LIMIT,
+    LISTENER_STALE,
+    LISTENER_INFO,
+    LISTENER_SOCKETS,
+)
+
+OF_SIGNALS = (
+    LISTENING,
+    LEFT_OUT,
+    FILL,
+    CONNTRACK_ENTRIES,
+    PORTS_IN_USE,
+    TIME_WAIT,
+)
+"""Of each namespace, with OF_LISTENERS and the counters: what changes all the time."""
+
+METRICS = (
+    *LASTING,
+    *OF_LISTENERS,
+    *OF_SIGNALS,
+    CONNTRACK_LIMIT,
+    ORPHANS,
+    ORPHAN_LIMIT,
+    MEMORY,
+    MEMORY_LIMIT,
     HOST_VALUE,
     FRESH_VALUE,
     KERNEL_INFO,
@@ -192,17 +324,7 @@ METRICS = (
     CPU,
     RESIDENT,
     BUILD_INFO,
-)
-
-RENDERED_HERE = (
-    VALUE,
-    TEXT_INFO,
-    DRIFT,
-    NETNS_INFO,
-    DECLARED_VALUE,
-    CHANGES,
-    LAST_CHANGE,
-    VIOLATION,
+    *COUNTER_METRICS.values(),
 )
 
 READ_ERROR_REASONS = ("denied", "failed", "malformed", "pass")

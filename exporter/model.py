@@ -21,6 +21,7 @@ Reason = Literal["missing", "denied", "failed", "malformed"]
 DeclaredBy = Literal["pod", "container", "runtime"]
 Severity = Literal["critical", "warning", "info"]
 Reference = Literal["host", "fresh", "declared"]
+Protocol = Literal["tcp", "mptcp", "unix"]
 
 
 class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +50,8 @@ class Sysctl(Frozen, frozen=True, kw_only=True):
 
     name: dotted, as sysctl(8) prints it; kind: how its text parses; fields:
     the parts of an `ints`; scope: catalog.yaml's `class`; comparable: whether
-    value minus host means anything.
+    value minus host means anything; harm: the signals (signals.py) that show
+    whether its value hurts.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Sysctl(Frozen, frozen=True, kw_only=True):
     settable_by: SettableBy
     fields: tuple[str, ...] = ()
     comparable: bool = True
+    harm: tuple[str, ...] = ()
 
 
 class NetnsId(Frozen, frozen=True, kw_only=True):
@@ -176,6 +179,64 @@ class Namespace(Frozen, frozen=True, kw_only=True):
     links: tuple[Link, ...] = ()
 
 
+class Listener(Frozen, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    A listening socket and its accept queue; of a SO_REUSEPORT group the fullest one.
+
+    address: as ss(8) shows it, "*" for both IPv4 and IPv6; port: 0 for a unix
+    socket; queue: connections that wait for accept(2); limit: what it may hold, less
+    one; sockets: how many share the address and port; under: what somaxconn was when
+    it got this limit, None where nobody saw that.
+    """
+
+    address: str
+    port: int
+    queue: int
+    limit: int
+    protocol: Protocol = "tcp"
+    sockets: int = 1
+    under: int | None = None
+
+
+class Signals(Frozen, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    What shows whether a namespace's limits hurt, at the moment of the pass.
+
+    counters: since the namespace was made, following Node.counters, None where this
+    kernel has none; listeners: by port, None where they could not be asked for;
+    listening: how many sockets listen; left_out: how many listeners are not among
+    listeners, which has the fullest; conntrack: tracked flows; tcp_sockets,
+    udp_sockets: in use, IPv4 and IPv6; time_wait: in TIME-WAIT.
+    """
+
+    counters: tuple[int | None, ...] = ()
+    listeners: tuple[Listener, ...] | None = None
+    listening: int = 0
+    left_out: int = 0
+    conntrack: int | None = None
+    tcp_sockets: int | None = None
+    udp_sockets: int | None = None
+    time_wait: int | None = None
+
+
+class Machine(Frozen, frozen=True, kw_only=True):
+    """
+    Limits that the whole machine shares, and how far they are used; None: unknown.
+
+    conntrack_limit: flows, held against each namespace's own number; tcp_orphans:
+    sockets without a process, of tcp_orphan_limit; tcp_memory_pages: of all
+    TCP sockets, under pressure from tcp_memory_pressure_pages, refused beyond
+    tcp_memory_limit_pages.
+    """
+
+    conntrack_limit: int | None = None
+    tcp_orphans: int | None = None
+    tcp_orphan_limit: int | None = None
+    tcp_memory_pages: int | None = None
+    tcp_memory_pressure_pages: int | None = None
+    tcp_memory_limit_pages: int | None = None
+
+
 class Problem(Frozen, frozen=True, kw_only=True):
     """
     Something that keeps us from the whole truth, and what to do about it.
@@ -260,7 +321,8 @@ class Node(Frozen, frozen=True, kw_only=True):
     What a Snapshot and a Parcel say of a node besides its namespaces.
 
     sysctls: those read in every namespace; shared: those with one value for
-    the machine, read once, in the host's; their values are shared_readings.
+    the machine, read once, in the host's; their values are shared_readings;
+    counters: the kernel's names of Signals.counters.
     fresh: what a new namespace gets, following sysctls, () where none could be made;
     earlier: what the host had before, of what namespaces copy from it; policy: what
     the node's operator wants of its values.
@@ -276,6 +338,8 @@ class Node(Frozen, frozen=True, kw_only=True):
     fresh: tuple[Reading, ...] = ()
     earlier: tuple[HostValue, ...] = ()
     policy: tuple[Rule, ...] = ()
+    counters: tuple[str, ...] = ()
+    machine: Machine = Machine()
     problems: tuple[Problem, ...]
     stats: Stats
 
@@ -284,18 +348,22 @@ class Snapshot(Node, frozen=True, kw_only=True):
     """
     Everything known of a node at one moment.
 
-    The host's namespace, where it is known, comes first.
+    The host's namespace, where it is known, comes first. signals: following
+    namespaces, () where nobody looked.
     """
 
     namespaces: tuple[Namespace, ...]
+    signals: tuple[Signals, ...] = ()
 
 
 class Parcel(Node, frozen=True, kw_only=True):
     """
-    A Snapshot whose namespaces are still encoded.
+    A Snapshot whose namespaces and signals are still encoded.
 
-    Byte-equal namespaces need neither encoding nor decoding again; both ends
-    of the wire use that. On the wire it is the same JSON as a Snapshot.
+    What is byte-equal needs neither encoding nor decoding again; both ends
+    of the wire use that. On the wire it is the same JSON as a Snapshot. Signals are
+    apart from their namespaces since they change all the time, and these hardly ever.
     """
 
     namespaces: tuple[msgspec.Raw, ...]
+    signals: tuple[msgspec.Raw, ...] = ()

@@ -76,6 +76,27 @@ def no_fresh_namespace(why: str) -> Problem:
     )
 
 
+def no_sock_diag(why: str) -> Problem:
+    """Return that this kernel does not list listening sockets, and *why*."""
+    return Problem(
+        what="no_sock_diag",
+        detail=f"the kernel does not tell what listens, nor the accept queues: {why}",
+        remedy="load the module tcp_diag (CONFIG_INET_TCP_DIAG), and unix_diag where "
+        "signals.listeners is all; or set that to none",
+    )
+
+
+def listeners_left_out(count: int, limit: int) -> Problem:
+    """Return that namespaces have more listeners than are shown of each."""
+    return Problem(
+        what="listeners_left_out",
+        detail=f"at least {count} listeners are not shown: of one namespace only the "
+        f"{limit} fullest are",
+        remedy="raise signals.max_listeners, or find out who listens that often",
+        count=count,
+    )
+
+
 def class_disagrees(sysctls: Sequence[str]) -> Problem:
     """Return that this kernel treats *sysctls* otherwise than the catalog says."""
     return Problem(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from exporter.model import Namespace, Reading, Snapshot, Sysctl, Unreadable
+from exporter.model import Namespace, Reading, Signals, Snapshot, Sysctl, Unreadable
 from exporter.values import reading
 
 
@@ -26,11 +26,13 @@ def parse(raw: bytes, name: str) -> Snapshot:
 
 
 def _fits(snapshot: Snapshot) -> bool:
-    """Return whether every row of readings is as long as what it follows."""
+    """Return whether every row is as long as what it follows."""
     return (
         _fit(snapshot.shared, snapshot.shared_readings)
         and (not snapshot.fresh or _fit(snapshot.sysctls, snapshot.fresh))
         and all(_row_fits(snapshot, one) for one in snapshot.namespaces)
+        and len(snapshot.signals) in {0, len(snapshot.namespaces)}
+        and all(_signals_fit(snapshot, one) for one in snapshot.signals)
     )
 
 
@@ -38,6 +40,12 @@ def _row_fits(snapshot: Snapshot, namespace: Namespace) -> bool:
     if namespace.state != "read":
         return not namespace.readings
     return _fit(snapshot.sysctls, namespace.readings)
+
+
+def _signals_fit(snapshot: Snapshot, seen: Signals) -> bool:
+    return len(seen.counters) in {0, len(snapshot.counters)} and all(
+        min(one.queue, one.limit) >= 0 for one in seen.listeners or ()
+    )
 
 
 def _fit(sysctls: Sequence[Sysctl], readings: Sequence[Reading]) -> bool:

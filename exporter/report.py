@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from exporter.drift import COPIED, References, origins, references
+from exporter.hurts import Hurt, worst
 from exporter.model import (
     Class,
     Frozen,
@@ -32,6 +33,8 @@ WORST: tuple[Verdict, ...] = (
 
 _NAMED = 3
 """How many owners of a value are named."""
+_HURT = 10
+"""How many owners that hurt are shown."""
 
 
 class Held(Frozen, frozen=True, kw_only=True):
@@ -89,7 +92,8 @@ class Report(Frozen, frozen=True, kw_only=True):
     rows: the worst first; same: sysctls left out since all have the host's value;
     sandboxed: namespaces whose programs do not see their values, so not in any row;
     unsure: `modified` may be `inherited_stale`, since nobody saw what the host had;
-    departures: only where everything was asked for.
+    departures: only where everything was asked for; hurts: whom something hurts, the
+    worst first; more_hurts: how many more there are.
     """
 
     node: str
@@ -102,6 +106,8 @@ class Report(Frozen, frozen=True, kw_only=True):
     coverage: tuple[Coverage, ...]
     sandboxed: int
     problems: tuple[Problem, ...]
+    hurts: tuple[Hurt, ...] = ()
+    more_hurts: int = 0
 
 
 class _Judged(Frozen, frozen=True, kw_only=True):
@@ -121,6 +127,8 @@ def report(snapshot: Snapshot, *, everything: bool = False) -> Report:
     columns = _columns(against, others)
     every = list(_rows(snapshot, against, columns))
     rows = [row for row in every if everything or row.verdict != "same"]
+    hurt = worst(snapshot)
+    shown = hurt if everything else hurt[:_HURT]
     return Report(
         node=snapshot.node,
         kernel=snapshot.kernel,
@@ -132,6 +140,8 @@ def report(snapshot: Snapshot, *, everything: bool = False) -> Report:
         coverage=tuple(_coverage(snapshot)),
         sandboxed=sum(bool(one.owner.sandbox) for one in snapshot.namespaces),
         problems=snapshot.problems,
+        hurts=tuple(shown),
+        more_hurts=len(hurt) - len(shown),
     )
 
 

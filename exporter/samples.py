@@ -8,6 +8,7 @@ same as absent.
 from collections.abc import Iterator, Mapping, Sequence
 
 from exporter.drift import References, findings
+from exporter.harm import Limits
 from exporter.metrics import OWNER
 from exporter.model import (
     Namespace,
@@ -98,6 +99,12 @@ def violation_samples(
     for one in verdicts(policy, against, namespace):
         more = {"rule": one.rule, "severity": one.severity}
         yield {**labels, "sysctl": one.sysctl, **more}, float(one.violated)
+
+
+def ports_samples(owner: Owner, limits: Limits) -> Iterator[Sample]:
+    """Yield how many ephemeral ports there are."""
+    if limits.ports is not None:
+        yield owner_labels(owner), limits.ports
 
 
 def info_labels(namespace: Namespace) -> dict[str, str]:

@@ -10,10 +10,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from exporter import screen
+from exporter import screen, telling
 from exporter.catalog import Entry
 from exporter.compare import Changed, Difference, Side
 from exporter.explain import Explanation, Restart
+from exporter.hurts import Hurt
 from exporter.model import Problem, Reading
 from exporter.plain import plain
 from exporter.report import Coverage, Departure, Held, Report, Row
@@ -34,6 +35,8 @@ _BAD = ("modified", "overridden", "inherited_stale")
 def report(made: Report) -> RenderableType:
     """Return a node on one screen."""
     parts: list[RenderableType] = [_node(made.node, made.kernel, made.time)]
+    if made.hurts:
+        parts += [Text(), *_hurts(made.hurts, made.more_hurts)]
     if made.rows:
         parts.append(Text())
     parts += _spread(made.rows)
@@ -45,6 +48,18 @@ def report(made: Report) -> RenderableType:
         parts.append(Text(f"{made.sandboxed} of them sandboxed: not judged"))
     parts += [part for one in made.problems for part in _problem(one)]
     return Group(*parts)
+
+
+def _hurts(made: Sequence[Hurt], more: int) -> Iterator[RenderableType]:
+    yield Text("Where it hurts, the worst first", "bold")
+    table = screen.table("", "")
+    for hurt in made:
+        said = "\n".join(plain(telling.brief(harm)) for harm in hurt.harms)
+        table.add_row(Text(plain(hurt.owner)), Text(said))
+    yield Padding(table, (0, 0, 0, 2))
+    if more:
+        yield Text(f"  and {more} more: --all shows them")
+    yield Text("Counts are since the namespace was made, the host's since boot.", "dim")
 
 
 def _remarks(made: Report) -> Iterator[str]:
@@ -130,6 +145,7 @@ def explanation(made: Explanation, why: str) -> RenderableType:
         _journey(made),
         Text(),
         *map(Text, _sentences(made)),
+        *_signs(made),
         *_fixes(made),
     )
 
@@ -178,6 +194,21 @@ def _sentences(made: Explanation) -> Iterator[str]:
 
 def _anew(restart: Restart) -> str:
     return plain(restart.text)
+
+
+def _signs(made: Explanation) -> Iterator[RenderableType]:
+    if made.signs is None:
+        return
+    yield Text()
+    if told := telling.table(made.signs):
+        since = "boot" if made.owner.kind == "host" else "the namespace was made"
+        yield Text(f"Does it hurt? Counts are since {since}.", "bold")
+        table = screen.table("", "")
+        for one in told:
+            style = "bold red" if one.bad else ""
+            table.add_row(Text(plain(one.what), style), Text(plain(one.text)))
+        yield Padding(table, (0, 0, 0, 2))
+    yield from map(Text, map(plain, telling.remarks(made.signs)))
 
 
 def _fixes(made: Explanation) -> Iterator[RenderableType]:

@@ -1,6 +1,8 @@
 """What `explain` says, as tables of sentences. Pure."""
 
-from exporter.model import Class, DeclaredBy, Origin, Reason
+from exporter.harm import Backlog
+from exporter.model import Class, DeclaredBy, Frozen, Origin, Reason
+from exporter.signals import Resource
 
 FRESH: dict[Class, str] = {
     "constant": "the kernel's built-in value, whatever the host has",
@@ -60,3 +62,56 @@ ANEW = {
     "process": "Starting it in a new namespace",
     "secondary": "Making the namespace anew",
 }
+
+LIMIT_FROM: dict[Backlog | None, str] = {
+    "clamped": "as much as somaxconn allows",
+    "application": "as the program asked",
+    "stale": "stale",
+    None: "the program's own, or stale",
+}
+"""Where the limit of an accept queue is from."""
+
+HIGHER = "more than somaxconn allows now"
+
+STALE = "stale: a limit from when somaxconn was lower than now ({somaxconn}). A \
+listener keeps its limit: restart the program, or have it listen again."
+
+CLAMPED = "A listener keeps its limit: after raising somaxconn, restart the program, \
+or have it listen again."
+
+OWN = "Where the program asked for a smaller limit, raising somaxconn changes nothing: \
+its own setting (often called backlog) does."
+
+NOT_SEEN = "Listeners with a smaller limit than somaxconn's: {number}. Whether their \
+programs asked for it, or somaxconn was raised since (stale), only an exporter that \
+was running then would know."
+
+
+class Using(Frozen, frozen=True, kw_only=True):
+    """How to say how far a resource is used: of a limit, of none, of one unknown."""
+
+    limited: str
+    unlimited: str
+    unknown: str
+
+
+USING: dict[Resource, Using] = {
+    "conntrack": Using(
+        limited="{used} of {limit} flows ({percent}), the machine's limit for each "
+        "namespace",
+        unlimited="{used} flows, without a limit",
+        unknown="{used} flows; the limit is not known",
+    ),
+    "ports": Using(
+        limited="at most {used} of {limit} ephemeral ports ({percent})",
+        unlimited="at most {used} ephemeral ports",
+        unknown="at most {used} ephemeral ports; the range is not known",
+    ),
+    "time_wait": Using(
+        limited="{used} of {limit} sockets ({percent})",
+        unlimited="{used} sockets; none is kept",
+        unknown="{used} sockets; the limit is not known",
+    ),
+}
+
+MAY_BE_FEWER = "; fewer where connections were accepted, which share a port"

@@ -11,6 +11,8 @@ from exporter.model import (
     HostValue,
     Ino,
     Kind,
+    Listener,
+    Machine,
     Match,
     Namespace,
     NetnsId,
@@ -18,11 +20,13 @@ from exporter.model import (
     OwnerKind,
     Parcel,
     Problem,
+    Protocol,
     Reading,
     Reference,
     Rule,
     SettableBy,
     Severity,
+    Signals,
     Stage,
     State,
     Stats,
@@ -206,6 +210,9 @@ def a_parcel(
     fresh: Iterable[Reading] = (),
     earlier: Iterable[HostValue] = (),
     policy: Iterable[Rule] = (),
+    signals: Iterable[Signals] = (),
+    counters: Iterable[str] = (),
+    machine: Machine | None = None,
     problems: Iterable[Problem] = (),
     stats: Stats | None = None,
 ) -> Parcel:
@@ -220,9 +227,55 @@ def a_parcel(
         fresh=tuple(fresh),
         earlier=tuple(earlier),
         policy=tuple(policy),
+        signals=tuple(msgspec.Raw(msgspec.json.encode(one)) for one in signals),
+        counters=tuple(counters),
+        machine=machine or Machine(),
         namespaces=tuple(msgspec.Raw(msgspec.json.encode(n)) for n in namespaces),
         problems=tuple(problems),
         stats=stats or some_stats(),
+    )
+
+
+def a_listener(
+    port: int = 8080,
+    *,
+    address: str = "*",
+    queue: int = 0,
+    limit: int = 128,
+    protocol: Protocol = "tcp",
+    sockets: int = 1,
+    under: int | None = None,
+) -> Listener:
+    return Listener(
+        address=address,
+        port=port,
+        queue=queue,
+        limit=limit,
+        protocol=protocol,
+        sockets=sockets,
+        under=under,
+    )
+
+
+def some_signals(
+    *listeners: Listener,
+    counters: Iterable[int | None] = (),
+    listening: int | None = None,
+    left_out: int = 0,
+    conntrack: int | None = 0,
+    tcp_sockets: int | None = 0,
+    udp_sockets: int | None = 0,
+    time_wait: int | None = 0,
+) -> Signals:
+    return Signals(
+        listeners=listeners,
+        counters=tuple(counters),
+        listening=len(listeners) if listening is None else listening,
+        left_out=left_out,
+        conntrack=conntrack,
+        tcp_sockets=tcp_sockets,
+        udp_sockets=udp_sockets,
+        time_wait=time_wait,
     )
 
 

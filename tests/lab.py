@@ -27,10 +27,11 @@ from exporter.model import Ino
 DEADLINE_SECONDS = 20.0
 
 _HOLDER = """
-import ctypes, os, signal, sys
+import ctypes, os, signal, socket, sys
 libc = ctypes.CDLL(None, use_errno=True)
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-count, flags, comm = int(sys.argv[1]), int(sys.argv[2]), bytes.fromhex(sys.argv[3])
+count, flags, listeners = (int(word) for word in sys.argv[1:4])
+comm, families = bytes.fromhex(sys.argv[4]), (socket.AF_INET, socket.AF_INET6)
 libc.prctl(1, 9, 0, 0, 0)
 libc.prctl(15, comm, 0, 0, 0)
 for _ in range(count):
@@ -39,6 +40,10 @@ for _ in range(count):
         if libc.unshare(flags):
             os.write(1, b"0\\n")
             os._exit(1)
+        sockets = [
+            socket.create_server(("", 8000 + number), family=families[number % 2])
+            for number in range(listeners)
+        ]
         os.write(1, b"%d\\n" % os.getpid())
         signal.pause()
         os._exit(0)
@@ -83,10 +88,18 @@ class Held(NamedTuple):
 
 @contextlib.contextmanager
 def held(
-    count: int = 1, *, flags: int = CLONE_NEWNET, comm: bytes = b"holder"
+    count: int = 1,
+    *,
+    flags: int = CLONE_NEWNET,
+    listeners: int = 0,
+    comm: bytes = b"holder",
 ) -> Iterator[list[Held]]:
-    """Make *count* namespaces, a process called *comm* in each."""
-    arguments = (str(count), str(flags), comm.hex())
+    """
+    Make *count* namespaces, a process called *comm* in each.
+
+    listeners: how many ports each listens on, from 8000, IPv4 and IPv6 in turn.
+    """
+    arguments = (str(count), str(flags), str(listeners), comm.hex())
     command = [sys.executable, "-I", "-S", "-c", _HOLDER, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

@@ -16,12 +16,12 @@ MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 LAYERS = [  # a module may import only from layers above its own
     {"__init__"},
     {"model"},
-    {"values", "problems", "plain", "output"},
+    {"values", "problems", "plain", "output", "signals"},
     {"catalog", "kernel"},
     {"runtimes"},
     {"ownership", "drift"},
-    {"policy"},
-    {"config"},
+    {"policy", "harm"},
+    {"config", "queues"},
     {
         "flags",
         "declared",
@@ -31,11 +31,17 @@ LAYERS = [  # a module may import only from layers above its own
         "inventory",
         "sources",
         "privsep",
+        "doors",
+        "dumps",
+        "machine",
     },
-    {"naming", "asking", "samples"},
-    {"collect", "who", "exposition"},
+    {"naming", "asking", "samples", "watch"},
+    {"lines"},
+    {"signal_lines"},
+    {"collect", "who", "exposition", "signs"},
+    {"hurts"},
     {"recorded", "report", "advice", "live", "screen", "words"},
-    {"explain", "compare", "server"},
+    {"explain", "compare", "server", "telling"},
     {"tables"},
     {"commands", "grammar"},
     {"cli"},
@@ -44,10 +50,11 @@ LAYERS = [  # a module may import only from layers above its own
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 PURE = {"model.py", "values.py", "ownership.py", "drift.py", "metrics.py"}
-PURE |= {"samples.py", "exposition.py"}
-PURE |= {"policy.py"}
+PURE |= {"samples.py", "exposition.py", "lines.py", "signal_lines.py"}
+PURE |= {"policy.py", "harm.py", "queues.py", "signals.py"}
 PURE |= {"advice.py", "compare.py", "explain.py", "plain.py", "recorded.py"}
 PURE |= {"report.py", "who.py", "words.py"}
+PURE |= {"signs.py", "hurts.py", "telling.py"}
 PURE |= {"problems.py", "declared.py", "runtimes/cgroup.py"}
 PURE |= {"runtimes/container.py", "runtimes/oci.py"}
 IMPURE_MODULES = {
@@ -65,9 +72,16 @@ PRIVILEGED = (
     "asking.py",
     "collect.py",
     "declared.py",
+    "doors.py",
+    "dumps.py",
     "fresh.py",
+    "harm.py",
     "inventory.py",
+    "machine.py",
     "naming.py",
+    "queues.py",
+    "signals.py",
+    "watch.py",
     "sources.py",
     "kernel/",
     "runtimes/",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.catalog import Entry, UnknownSysctlError, expand, load, parse, select
 from exporter.kernel.sysctls import path_of
+from exporter.signals import COUNTERS, RESOURCES, known
 
 CATALOG = load()
 NAMES = [entry.name for entry in CATALOG]
@@ -70,6 +71,19 @@ class TestContents:
 
         assert not wrong
 
+    def test_a_sign_of_harm_is_one_that_is_known_and_named_once(self) -> None:
+        for entry in CATALOG:
+            assert set(entry.harm) <= known()
+            assert len(set(entry.harm)) == len(entry.harm)
+
+    def test_what_is_lost_by_default_is_a_sign_of_a_sysctl(self) -> None:
+        """But what tcp_max_orphans and tcp_mem cause, which are no namespace's."""
+        tied = {signal for entry in CATALOG for signal in entry.harm}
+        lost = {one.name for one in COUNTERS if one.lost and one.default}
+
+        assert lost - tied == {"TcpExt.TCPAbortOnMemory"}
+        assert set(RESOURCES) <= tied
+
     def test_a_reader_of_values_gets_what_the_entry_says(self) -> None:
         for entry in CATALOG:
             sysctl = entry.sysctl()
@@ -107,7 +121,8 @@ class TestParse:
         assert entry == Entry(
             name="net.a", kind="int", scope="constant", settable_by="pod", why="Why."
         )
-        assert (entry.profile, entry.comparable, entry.fields) == ("all", True, ())
+        assert (entry.profile, entry.comparable) == ("all", True)
+        assert (entry.fields, entry.harm) == ((), ())
 
     def test_drift_false_is_what_cannot_be_compared(self) -> None:
         (entry,) = entries(f"[{self.ENTRY[:-1]}, drift: false}}]")

@@ -5,10 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from exporter import collect
 from exporter.collect import Collector
 from exporter.config import Config, Paths, Sysctls
-from exporter.kernel.netns import EntryDeniedError, own_netns
+from exporter.kernel.netns import EntryDeniedError, Tour, own_netns
 from exporter.model import Ino, Namespace, Reading, Snapshot
 from exporter.values import MISSING
 from tests.builders import a_rule
@@ -105,7 +104,8 @@ def test_a_proc_that_cannot_be_listed_is_a_failed_stage_and_no_end(
     now = node.snapshot()
 
     stages = {stage.name: stage.success for stage in now.stats.stages}
-    assert stages == {"discovery": False, "reading": True, "references": True}
+    assert stages.pop("discovery") is False
+    assert all(stages.values())
     assert now.stats.read_errors["pass"] == 1
     assert now.namespaces[0].readings[0] == "4096"
 
@@ -126,10 +126,10 @@ class TestRefused:
 
     @pytest.fixture(autouse=True)
     def refuse(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refused(_door: str, _ino: int) -> None:
+        def refused(_tour: Tour, _door: str, _ino: int) -> None:
             raise EntryDeniedError("setns", PermissionError(1, "not permitted"))
 
-        monkeypatch.setattr(collect, "inside", refused)
+        monkeypatch.setattr(Tour, "enter", refused)
 
     def spot(self, node: Node) -> Namespace:
         found = {one.id.ino: one for one in node.snapshot().namespaces}

@@ -16,12 +16,14 @@ from exporter.commands import NAMES
 from exporter.model import Owner
 from tests import lab
 from tests.builders import (
+    a_listener,
     a_namespace,
     a_netns,
     a_parcel,
     a_problem,
     a_sysctl,
     an_owner,
+    some_signals,
     the_hosts_namespace,
 )
 
@@ -92,7 +94,12 @@ def test_there_is_no_other_golden_file() -> None:
 @pytest.mark.parametrize("columns", ["1", "8", "20", "40", "80", "200"])
 @pytest.mark.parametrize(
     "words",
-    [["report", "--all"], ["explain", "old-0", "tcp_rmem"], ["catalog", "net.core.*"]],
+    [
+        ["report", "--all"],
+        ["explain", "old-0", "tcp_rmem"],
+        ["explain", "cache-0"],
+        ["catalog", "net.core.*"],
+    ],
 )
 def test_no_line_is_wider_than_the_terminal(
     columns: str,
@@ -128,11 +135,14 @@ def hostile_snapshot() -> bytes:
     named = Owner(kind="named", netns=f"named/{HOSTILE}", comm=HOSTILE, evidence="e")
     control = a_sysctl("net.ipv4.tcp_congestion_control", kind="text")
     in_a_pod = an_owner(pod=HOSTILE, comm=HOSTILE)
+    somaxconn = msgspec.structs.replace(a_sysctl(), harm=("accept_queue",))
+    unix = a_listener(0, address=HOSTILE, protocol="unix", queue=9, limit=1)
     parcel = a_parcel(
         the_hosts_namespace(readings=["65535", "bbr"]),
         a_namespace(owner=named, readings=["1", HOSTILE]),
         a_namespace(owner=in_a_pod, readings=["1", "cubic"]),
-        sysctls=[a_sysctl(), control],
+        sysctls=[somaxconn, control],
+        signals=[some_signals(), some_signals(unix), some_signals()],
         node=HOSTILE,
         fresh=["4096", "bbr"],
         problems=[a_problem(detail=HOSTILE, remedy=HOSTILE)],
@@ -364,6 +374,33 @@ def test_a_live_name_is_found_and_its_sysctl_read_though_the_profile_has_it_not(
         assert main([*words, "--log.level", "error", "--format", "json"]) == 0
 
     assert json.loads(capfd.readouterr().out)["origin"] == "fresh_default"
+
+
+@pytest.mark.root
+def test_a_live_value_is_explained_with_its_listeners_and_counters(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Counters of the sysctl are read, whatever the configuration leaves out."""
+    with lab.held(listeners=1) as (there,):
+        words = ["explain", str(there.pid), "--signals.counters-exclude", "*"]
+
+        assert main([*words, "--log.level", "error"]) == 0
+
+    printed = " ".join(capfd.readouterr().out.split())
+    assert "one listener, 0.0.0.0:8000 (queue 0, limit 128); ListenOv" in printed
+    assert "are 0" in printed
+
+
+@pytest.mark.root
+def test_a_live_value_is_explained_with_a_counter_that_is_not_read_by_default(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with lab.held() as (there,):
+        words = ["explain", str(there.pid), "tcp_mtu_probing"]
+
+        assert main([*words, "--log.level", "error"]) == 0
+
+    assert "hurts: TCPMTUPFail is 0" in capfd.readouterr().out
 
 
 @pytest.mark.root

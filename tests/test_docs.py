@@ -11,8 +11,9 @@ import pytest
 from exporter import catalog
 from exporter.cli import parser
 from exporter.config import Config, load
-from exporter.metrics import METRICS
+from exporter.metrics import COUNTER_METRICS, FILL, METRICS
 from exporter.model import Match, Rule
+from exporter.signals import COUNTERS, RESOURCES
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,10 +32,21 @@ readable).
 
 """
 
+COUNTERS_HEAD = """
+## Counters
+
+Of the kernel, from /proc/PID/net/netstat, snmp, snmp6 and stat/nf_conntrack, since
+the namespace was made, with the owner's five labels. *lost*: a rise means that
+something was lost or refused because a limit was reached or memory ran short. Those on
+request take `signals.counters_include` ([configuration](configuration.md)).
+"""
+
 SYSCTLS_HEAD = """# Sysctls
 
-Generated from `exporter/catalog.yaml` by `make docs`. Nothing else is ever read:
-secrets and write-only files are not in the catalog.
+Generated from `exporter/catalog.yaml` by `make docs`. Secrets and write-only files are
+not in it, and besides it only three numbers are ever read below /proc/sys: of each
+namespace `net.netfilter.nf_conntrack_count`, of the host `net.ipv4.tcp_max_orphans` and
+`net.ipv4.tcp_mem`.
 
 - **class**, what a new network namespace starts with: `constant` the kernel's own
   value, whatever the host has; `derived` computed from a hash table's size;
@@ -45,17 +57,34 @@ secrets and write-only files are not in the catalog.
   spec where the kubelet's `allowedUnsafeSysctls` has it; `node` on the host only;
   `none` nobody. Docker and podman `--sysctl` and the CNI tuning plug-in can set both
   of the first two.
+- **shows in**: the [metrics](metrics.md) that tell whether the value hurts, the most
+  telling first. Some have other causes as well: their help names them. Counters that
+  are not exported by default are read with `--signals.counters-include`.
 
 """
 
 
 def metrics_md() -> str:
+    counted = {spec.name for spec in COUNTER_METRICS.values()}
     rows = [
         f"| `{spec.name}` | {spec.type} | {', '.join(f'`{n}`' for n in spec.labels)} "
         f"| {spec.help} |"
         for spec in METRICS
+        if spec.name not in counted
     ]
     table = ["| metric | type | labels | meaning |", "|---|---|---|---|", *rows]
+    counters = [
+        COUNTERS_HEAD,
+        "| metric | kernel's name | exported | lost | meaning |",
+        "|---|---|---|---|---|",
+        *(
+            f"| `{one.metric}` | `{one.name}` | "
+            f"{'always' if one.default else 'on request'} | "
+            f"{'yes' if one.lost else ''} | {one.help} |"
+            for one in COUNTERS
+        ),
+    ]
+    table += counters
     tail = (
         "\nThe server process adds the usual `process_*` metrics of its own; the "
         "collector's are the\n`netns_collector_*` above.\n"
@@ -67,12 +96,13 @@ def sysctls_md() -> str:
     entries = catalog.load()
     read = [e for e in entries if e.profile == "default"]
     rest = sorted((e for e in entries if e.profile != "default"), key=lambda e: e.name)
-    head = ["| sysctl | fields | class | set by | why |", "|---|---|---|---|---|"]
+    titles = ("sysctl", "fields", "class", "set by", "why", "shows in")
+    head = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
 
     def rows(some: list[catalog.Entry]) -> list[str]:
         return [
             f"| `{e.name}` | {', '.join(e.fields)} | {e.scope} | {e.settable_by} "
-            f"| {e.why.replace('|', chr(92) + '|')} |"
+            f"| {e.why.replace('|', chr(92) + '|')} | {', '.join(shows_in(e))} |"
             for e in some
         ]
 
@@ -90,6 +120,14 @@ def sysctls_md() -> str:
     return SYSCTLS_HEAD + "\n".join(parts) + "\n"
 
 
+def shows_in(entry: catalog.Entry) -> Iterator[str]:
+    for signal in entry.harm:
+        if signal in RESOURCES:
+            yield f"`{FILL.name}` of `{signal}`"
+        else:
+            yield f"`{COUNTER_METRICS[signal].name}`"
+
+
 COMMANDS_HEAD = """# Commands
 
 Generated from the command line's grammar by `make docs`. Without a command: `serve`.
@@ -97,8 +135,9 @@ Generated from the command line's grammar by `make docs`. Without a command: `se
 `report`, `explain` and `diff` read the live node as `snapshot` does, with no daemon
 and with the same rights and [flags](configuration.md); or a file that `snapshot` wrote,
 with no right at all and on any machine. Only an exporter that has been running knows
-what the host had before and when a value changed: `inherited_stale` and changes are
-not told of a node that is read once.
+what the host had before, when a value changed, and under which somaxconn a program
+began to listen: `inherited_stale`, changes and stale listeners are not told of a node
+that is read once.
 
 Tables have the width of the terminal (`COLUMNS`, else 80) and colours only there
 (`NO_COLOR` turns them off). What containers chose is escaped. `--format json` has the

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable
 from typing import get_args
 
+import msgspec
 import pytest
 
 from exporter.explain import Explanation, explain
@@ -13,11 +14,13 @@ from exporter.model import (
     Declared,
     DeclaredBy,
     HostValue,
+    Namespace,
     Origin,
     Owner,
     OwnerKind,
     Reading,
     Reason,
+    Snapshot,
     Unreadable,
 )
 from tests.builders import (
@@ -26,6 +29,7 @@ from tests.builders import (
     a_parcel,
     a_sysctl,
     an_owner,
+    some_signals,
     the_hosts_namespace,
 )
 from tests.test_report import a_snapshot
@@ -241,3 +245,37 @@ def test_everybody_can_be_explained(kind: OwnerKind, scope: Class) -> None:
 
     assert made.because
     assert made.fixes
+
+
+def hurting(*, namespace: Namespace | None = None, harm: tuple[str, ...]) -> Snapshot:
+    parcel = a_parcel(
+        the_hosts_namespace(),
+        namespace or a_namespace(),
+        sysctls=[msgspec.structs.replace(a_sysctl(), harm=harm)],
+        fresh=["4096"],
+        counters=["TcpExt.ListenOverflows"],
+        signals=[some_signals(counters=[9]), some_signals(counters=[312])],
+    )
+    return a_snapshot(parcel)
+
+
+def test_a_value_is_explained_with_the_signs_of_its_own_namespace() -> None:
+    snapshot = hurting(harm=("TcpExt.ListenOverflows",))
+
+    made = explain(snapshot, snapshot.namespaces[1], SOMAXCONN)
+
+    assert made.signs
+    assert [one.count for one in made.signs.counts] == [312]
+
+
+def test_a_sysctl_without_a_sign_has_none() -> None:
+    snapshot = hurting(harm=())
+
+    assert explain(snapshot, snapshot.namespaces[1], SOMAXCONN).signs is None
+
+
+def test_a_sandboxed_pod_has_no_signs() -> None:
+    sandboxed = a_namespace(owner=an_owner(sandbox="gvisor"))
+    snapshot = hurting(namespace=sandboxed, harm=("TcpExt.ListenOverflows",))
+
+    assert explain(snapshot, sandboxed, SOMAXCONN).signs is None

@@ -12,24 +12,29 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest as text_format
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
-from exporter import exposition, metrics, samples
+from exporter import exposition, lines, metrics, samples, signal_lines
 from exporter.drift import references
 from exporter.exposition import Families, Renderer, family
+from exporter.harm import Limits, backlog, fills, limits, tcp_ports_in_use
 from exporter.metrics import METRICS
 from exporter.model import (
     Change,
     Declared,
+    Listener,
+    Machine,
     Match,
     Namespace,
     Owner,
     Parcel,
     Reading,
     Rule,
+    Signals,
 )
 from exporter.values import DENIED, MISSING
 from tests.builders import (
     OTHER_UID,
     UID,
+    a_listener,
     a_namespace,
     a_netns,
     a_parcel,
@@ -37,6 +42,7 @@ from tests.builders import (
     a_rule,
     a_sysctl,
     an_owner,
+    some_signals,
     some_stats,
     the_hosts_namespace,
 )
@@ -60,6 +66,163 @@ def node(*readings: Reading, host: tuple[Reading, ...] = HOST) -> Parcel:
         a_namespace(readings=readings),
         sysctls=SEVERAL,
     )
+
+
+LIMITED = (
+    a_sysctl(),
+    RANGE,
+    a_sysctl("net.ipv4.tcp_max_tw_buckets", scope="derived"),
+)
+
+
+def hurting(*signals: Signals, fresh: tuple[Reading, ...] = ()) -> Page:
+    """Return the page of a node with a pod for each of *signals*; the host has none."""
+    pods = [
+        a_namespace(
+            netns=a_netns(at),
+            owner=an_owner(pod=f"web-{at}"),
+            readings=("128", "1001 2000", "400"),
+        )
+        for at in range(len(signals))
+    ]
+    host = the_hosts_namespace(readings=("65535", "1024 65535", "9"))
+    return page(
+        a_parcel(
+            host,
+            *pods,
+            sysctls=LIMITED,
+            fresh=fresh,
+            counters=COUNTERS,
+            machine=Machine(conntrack_limit=1000),
+            signals=[Signals(), *signals],
+        )
+    )
+
+
+class TestSignals:
+    def test_a_pods_limit_its_queue_and_what_it_lost_have_its_labels(self) -> None:
+        full = a_listener(8080, queue=129, limit=128)
+        one = hurting(some_signals(full, counters=(312, None)))
+
+        place = {"pod": "web-0", "uid": UID, "address": "*", "port": "8080"}
+        assert one.value("netns_listener_queue", **place) == 129
+        assert one.value("netns_listener_queue_limit", **place) == 128
+        assert one.value("netns_listener_info", **place, backlog="clamped") == 1
+        lost = one.value("netns_tcpext_listen_overflows_total", pod="web-0", uid=UID)
+        assert lost == 312
+        assert not one.all("netns_udp6_rcvbuf_errors_total", pod="web-0")
+
+    def test_stale_is_0_or_1_and_absent_where_nobody_can_tell(self) -> None:
+        stale = a_listener(1, limit=64, under=64)
+        asked = a_listener(2, limit=64, under=128)
+        one = hurting(some_signals(stale, asked, a_listener(3, limit=64)))
+
+        found = one.all("netns_listener_stale")
+        assert {dict(key)["port"]: value for key, value in found.items()} == {
+            "1": 1,
+            "2": 0,
+        }
+        backlogs = one.all("netns_listener_info")
+        assert {(d := dict(k))["port"]: d.get("backlog") for k in backlogs} == {
+            "1": "stale",
+            "2": "application",
+            "3": None,
+        }
+
+    def test_how_full_each_resource_is(self) -> None:
+        half = a_listener(queue=32, limit=63)
+        one = hurting(
+            some_signals(
+                half, conntrack=250, tcp_sockets=90, time_wait=10, udp_sockets=7
+            )
+        )
+
+        found = one.all("netns_fill_ratio")
+        assert {dict(key)["resource"]: value for key, value in found.items()} == {
+            "accept_queue": 0.5,
+            "conntrack": 0.25,
+            "ports": 0.1,
+            "time_wait": 0.025,
+        }
+        assert one.value("netns_ports", pod="web-0") == 1000
+        assert one.value("netns_ports_in_use", protocol="tcp") == 100
+        assert one.value("netns_ports_in_use", protocol="udp") == 7
+        assert one.value("netns_conntrack_limit") == 1000
+
+    def test_what_nobody_looked_at_has_no_series(self) -> None:
+        one = hurting(Signals())
+
+        for spec in (*metrics.OF_LISTENERS, *metrics.OF_SIGNALS):
+            assert not one.all(spec.name, pod="web-0")
+
+    def test_several_sockets_of_one_port_and_those_left_out_are_counted(self) -> None:
+        one = hurting(some_signals(a_listener(sockets=4), listening=7, left_out=3))
+
+        assert one.value("netns_listener_sockets", port="8080") == 4
+        assert one.value("netns_listening_sockets", pod="web-0") == 7
+        assert one.value("netns_listeners_left_out", pod="web-0") == 3
+
+    def test_a_sandbox_and_a_pending_one_show_no_signals(self) -> None:
+        gvisor = a_namespace(owner=an_owner(sandbox="gvisor"))
+        waiting = a_namespace(state="pending", netns=a_netns(8))
+        every = some_signals(a_listener(), counters=(1,))
+        one = page(
+            a_parcel(
+                gvisor,
+                waiting,
+                counters=COUNTERS[:1],
+                signals=[every, every],
+            )
+        )
+
+        for spec in (*metrics.OF_LISTENERS, *metrics.OF_SIGNALS):
+            assert not one.all(spec.name)
+        assert not one.all("netns_tcpext_listen_overflows_total")
+
+    def test_new_signals_are_shown_and_old_ones_are_not_kept(self) -> None:
+        renderer = Renderer("1")
+
+        def queue(*signals: Signals) -> float | None:
+            parcel = a_parcel(a_namespace(), counters=COUNTERS, signals=signals)
+            body, _ = renderer.render(parcel, TEXT)
+            return Page(body.decode()).value("netns_listener_queue", port="8080")
+
+        assert queue(some_signals(a_listener(queue=1))) == 1
+        assert queue(some_signals(a_listener(queue=1), counters=(5, 5))) == 1
+        assert queue(some_signals(a_listener(queue=2), counters=(5, 5))) == 2
+        assert queue(some_signals()) is None
+
+    def test_another_limit_of_the_machine_makes_another_ratio(self) -> None:
+        renderer = Renderer("1")
+
+        def ratio(limit: int) -> float | None:
+            parcel = a_parcel(
+                a_namespace(),
+                machine=Machine(conntrack_limit=limit),
+                signals=[some_signals(conntrack=10)],
+            )
+            body, _ = renderer.render(parcel, TEXT)
+            return Page(body.decode()).value("netns_fill_ratio", resource="conntrack")
+
+        assert ratio(100) == 0.1
+        assert ratio(20) == 0.5
+        assert ratio(0) is None  # no limit
+
+    def test_what_all_namespaces_share_is_there_once_and_without_an_owner(self) -> None:
+        machine = Machine(
+            tcp_orphans=3,
+            tcp_orphan_limit=100,
+            tcp_memory_pages=7,
+            tcp_memory_pressure_pages=80,
+            tcp_memory_limit_pages=90,
+        )
+        one = page(a_parcel(the_hosts_namespace(), a_namespace(), machine=machine))
+
+        assert one.all("netns_machine_tcp_orphans") == {frozenset(): 3}
+        assert one.all("netns_machine_tcp_orphan_limit") == {frozenset(): 100}
+        assert one.all("netns_machine_tcp_memory_pages") == {frozenset(): 7}
+        assert one.value("netns_machine_tcp_memory_limit_pages", field="high") == 90
+        assert not one.all("netns_conntrack_limit")
 
 
 class TestNamespaces:
@@ -225,6 +388,7 @@ class TestContract:
             parcel,
             problems=(a_problem(),),
             namespaces=(*parcel.namespaces, msgspec.Raw(msgspec.json.encode(locked))),
+            counters=tuple(metrics.COUNTER_METRICS),
         )
 
         names = {
@@ -269,6 +433,26 @@ class TestReuse:
         assert not rendered
         renderer.render(node("9", "2 3", "cubic"), TEXT)
         assert len(rendered) == 1
+
+    def test_new_counters_do_not_render_anything_else_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def parcel(number: int) -> Parcel:
+            signals = some_signals(a_listener(), counters=(number, 0))
+            machine = Machine(conntrack_limit=9, tcp_memory_pages=number)
+            return a_parcel(
+                a_namespace(), counters=COUNTERS, signals=[signals], machine=machine
+            )
+
+        renderer = Renderer("1")
+        renderer.render(parcel(1), TEXT)
+        monkeypatch.setattr(exposition, "render_namespace", pytest.fail)
+        monkeypatch.setattr(signal_lines, "_of_listeners", pytest.fail)
+
+        body, _ = renderer.render(parcel(2), TEXT)
+
+        found = Page(body.decode()).value("netns_tcpext_listen_overflows_total")
+        assert found == 2
 
     def test_a_change_of_the_host_changes_every_drift(self) -> None:
         renderer = Renderer("1")
@@ -328,6 +512,32 @@ RULES = st.builds(
 RULE_NAME = attrgetter("name")
 
 
+COUNTERS = ("TcpExt.ListenOverflows", "Udp6.RcvbufErrors")
+COUNTS = st.integers(0, 10) | st.integers(0, (1 << 64) - 1)
+LISTENERS = st.builds(
+    a_listener,
+    st.integers(0, 65535),
+    address=HOSTILE,
+    queue=COUNTS,
+    limit=st.integers(0, (1 << 32) - 1),
+    protocol=st.sampled_from(["tcp", "mptcp", "unix"]),
+    sockets=st.integers(1, 3),
+    under=st.none() | COUNTS,
+)
+PLACE = attrgetter("address", "port")
+SIGNALS = st.builds(
+    Signals,
+    counters=st.just(()) | st.tuples(*[st.none() | COUNTS] * len(COUNTERS)),
+    listeners=st.none() | st.lists(LISTENERS, max_size=3, unique_by=PLACE).map(tuple),
+    listening=st.integers(0, 9),
+    left_out=st.integers(0, 2),
+    conntrack=st.none() | COUNTS,
+    tcp_sockets=st.none() | COUNTS,
+    udp_sockets=st.none() | COUNTS,
+    time_wait=st.none() | COUNTS,
+)
+
+
 @st.composite
 def parcels(draw: st.DrawFn) -> Parcel:
     namespaces = [the_hosts_namespace(readings=draw(readings()))]
@@ -352,7 +562,17 @@ def parcels(draw: st.DrawFn) -> Parcel:
         )
     fresh = draw(st.just(()) | readings())
     policy = draw(st.lists(RULES, max_size=3, unique_by=RULE_NAME))
-    return a_parcel(*namespaces, sysctls=SEVERAL, fresh=fresh, policy=policy)
+    return a_parcel(
+        *namespaces,
+        sysctls=SEVERAL,
+        fresh=fresh,
+        policy=policy,
+        counters=COUNTERS,
+        machine=Machine(conntrack_limit=draw(st.none() | COUNTS)),
+        signals=draw(
+            st.lists(SIGNALS, min_size=len(namespaces), max_size=len(namespaces))
+        ),
+    )
 
 
 @st.composite
@@ -368,7 +588,7 @@ def readings(draw: st.DrawFn) -> tuple[Reading, ...]:
 
 
 def by_prometheus_client(parcel: Parcel, rest: list[Metric]) -> Families:
-    """Build the families of RENDERED_HERE the slow way."""
+    """Build the families of each namespace the slow way."""
     decoded = [exposition.decode(bytes(raw)) for raw in parcel.namespaces]
     against = references(parcel, decoded[0].readings)
     one_by_one: list[Callable[[Namespace], Iterator[samples.Sample]]] = [
@@ -380,18 +600,72 @@ def by_prometheus_client(parcel: Parcel, rest: list[Metric]) -> Families:
         samples.change_samples,
         samples.last_change_samples,
         lambda n: samples.violation_samples(parcel.policy, against, n),
+        lambda n: samples.ports_samples(n.owner, limits(against, n, parcel.machine)),
     ]
     slow = [
         family(spec, [sample for n in decoded for sample in made(n)])
-        for spec, made in zip(metrics.RENDERED_HERE, one_by_one, strict=True)
+        for spec, made in zip(metrics.LASTING, one_by_one, strict=True)
+    ]
+    signals: dict[str, list[samples.Sample]] = {}
+    for n, raw in zip(decoded, parcel.signals, strict=True):
+        one = msgspec.json.decode(bytes(raw), type=Signals)
+        allowed = limits(against, n, parcel.machine)
+        for spec, labels, value in signal_samples(one, allowed):
+            named = {**samples.owner_labels(n.owner), **labels}
+            signals.setdefault(spec.name, []).append((named, value))
+        for counter, number in zip(parcel.counters, one.counters, strict=False):
+            if number is not None:
+                name = metrics.COUNTER_METRICS[counter].name
+                named = samples.owner_labels(n.owner)
+                signals.setdefault(name, []).append((named, number))
+    counters = [metrics.COUNTER_METRICS[name] for name in parcel.counters]
+    slow += [
+        family(spec, signals.get(spec.name, []))
+        for spec in (*metrics.OF_LISTENERS, *metrics.OF_SIGNALS, *counters)
     ]
     return Families([*slow, *rest])
+
+
+Row = tuple[metrics.Spec, dict[str, str], float]
+
+
+def signal_samples(one: Signals, allowed: Limits) -> Iterator[Row]:
+    for listener in one.listeners or ():
+        yield from listener_samples(listener, allowed)
+    if one.listeners is not None:
+        yield metrics.LISTENING, {}, one.listening
+    if one.left_out:
+        yield metrics.LEFT_OUT, {}, one.left_out
+    for resource, ratio in fills(one, allowed):
+        yield metrics.FILL, {"resource": resource}, ratio
+    known: tuple[tuple[metrics.Spec, dict[str, str], int | None], ...] = (
+        (metrics.CONNTRACK_ENTRIES, {}, one.conntrack),
+        (metrics.PORTS_IN_USE, {"protocol": "tcp"}, tcp_ports_in_use(one)),
+        (metrics.PORTS_IN_USE, {"protocol": "udp"}, one.udp_sockets),
+        (metrics.TIME_WAIT, {}, one.time_wait),
+    )
+    for spec, labels, number in known:
+        if number is not None:
+            yield spec, labels, number
+
+
+def listener_samples(listener: Listener, allowed: Limits) -> Iterator[Row]:
+    place = {"address": listener.address, "port": str(listener.port or "")}
+    where_from = backlog(listener, allowed)
+    kind = {"protocol": listener.protocol, "backlog": where_from or ""}
+    yield metrics.LISTENER_QUEUE, place, listener.queue
+    yield metrics.LISTENER_LIMIT, place, listener.limit
+    if where_from:
+        yield metrics.LISTENER_STALE, place, where_from == "stale"
+    yield metrics.LISTENER_INFO, {**place, **kind}, 1
+    if listener.sockets > 1:
+        yield metrics.LISTENER_SOCKETS, place, listener.sockets
 
 
 @given(parcels())
 @pytest.mark.parametrize(
     ("encode", "content_type"),
-    [(text_format, TEXT), (openmetrics, f"{exposition.OPENMETRICS}; version=1.0.0")],
+    [(text_format, TEXT), (openmetrics, f"{lines.OPENMETRICS}; version=1.0.0")],
     ids=["text", "om"],
 )
 def test_the_page_is_prometheus_clients_byte_for_byte(

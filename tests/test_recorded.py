@@ -5,9 +5,22 @@ import pytest
 
 from exporter.model import Snapshot
 from exporter.recorded import NotASnapshotError, parse
-from tests.builders import a_namespace, a_parcel, a_sysctl, the_hosts_namespace
+from tests.builders import (
+    a_listener,
+    a_namespace,
+    a_parcel,
+    a_sysctl,
+    some_signals,
+    the_hosts_namespace,
+)
 
-GOOD = a_parcel(the_hosts_namespace(), a_namespace(), fresh=["4096"])
+GOOD = a_parcel(
+    the_hosts_namespace(),
+    a_namespace(),
+    fresh=["4096"],
+    counters=["TcpExt.ListenDrops"],
+    signals=[some_signals(a_listener(), counters=[1]), some_signals()],
+)
 
 
 def test_what_snapshot_writes_is_one() -> None:
@@ -43,6 +56,10 @@ def test_anything_else_is_an_error_that_names_it(raw: bytes) -> None:
         a_parcel(a_namespace(readings=["1 2"])),
         a_parcel(a_namespace(readings=["many"])),
         a_parcel(shared=[a_sysctl("net.core.rmem_max", scope="shared")]),
+        a_parcel(a_namespace(), signals=[some_signals(), some_signals()]),
+        a_parcel(a_namespace(), signals=[some_signals(counters=[1])]),
+        a_parcel(a_namespace(), signals=[some_signals(a_listener(limit=-1))]),
+        a_parcel(a_namespace(), signals=[some_signals(a_listener(queue=-1))]),
     ],
 )
 def test_values_without_a_sysctl_are_no_snapshot(odd: object) -> None:

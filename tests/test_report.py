@@ -25,6 +25,7 @@ from tests.builders import (
     a_problem,
     a_sysctl,
     an_owner,
+    some_signals,
     some_stats,
     the_hosts_namespace,
 )
@@ -217,3 +218,39 @@ def test_a_change_alone_is_nothing_bad() -> None:
     (row,) = reported(changed).rows
 
     assert row.verdict == "differs"
+
+
+def hurting(number: int) -> Snapshot:
+    namespaces = pods(*["4096"] * number)
+    return a_snapshot(
+        a_parcel(
+            *namespaces,
+            fresh=["4096"],
+            counters=["TcpExt.ListenOverflows"],
+            signals=[
+                some_signals(counters=[at + 1]) for at, _ in enumerate(namespaces)
+            ],
+        )
+    )
+
+
+def test_the_ten_that_hurt_most_are_shown_and_the_others_counted() -> None:
+    made = report(hurting(12))
+
+    assert [one.owner for one in made.hurts] == [
+        f"shop/web-{at}" for at in range(11, 1, -1)
+    ]
+    assert made.more_hurts == 2
+
+
+def test_everybody_who_hurts_is_shown_when_asked_for() -> None:
+    made = report(hurting(12), everything=True)
+
+    assert len(made.hurts) == 12
+    assert made.more_hurts == 0
+
+
+def test_without_signals_nobody_hurts() -> None:
+    made = reported(*pods("128"))
+
+    assert (made.hurts, made.more_hurts) == ((), 0)

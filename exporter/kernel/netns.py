@@ -8,8 +8,7 @@ the inode that was looked for, since pids and mount points are reused.
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 from exporter.kernel.procfs import NsMount
 from exporter.kernel.syscalls import CLONE_NEWNET, setns, unshare
@@ -36,14 +35,20 @@ class EntryDeniedError(Exception):
         self.step = step
 
 
-def process_door(procfs: str, pid: int) -> str:
+class ProcDoor(str):
+    """A door that the kernel made, not a path that somebody could arrange."""
+
+    __slots__ = ()
+
+
+def process_door(procfs: str, pid: int) -> ProcDoor:
     """Return the door that a process holds open."""
-    return f"{procfs}/{pid}/ns/net"
+    return ProcDoor(f"{procfs}/{pid}/ns/net")
 
 
-def thread_door(procfs: str, pid: int, tid: int) -> str:
+def thread_door(procfs: str, pid: int, tid: int) -> ProcDoor:
     """Return the door that a single thread holds open."""
-    return f"{procfs}/{pid}/task/{tid}/ns/net"
+    return ProcDoor(f"{procfs}/{pid}/task/{tid}/ns/net")
 
 
 def mount_door(procfs: str, pid: int, mount: NsMount) -> str:
@@ -68,7 +73,8 @@ def inside(door: str, ino: Ino) -> Iterator[None]:
     Raises NetnsGoneError, EntryDeniedError, or another OSError as it is (a full
     fd table, say).
     """
-    with _away(partial(_enter, door, ino)):
+    with touring() as tour:
+        tour.enter(door, ino)
         yield
 
 
@@ -80,66 +86,98 @@ def inside_a_fresh_one() -> Iterator[None]:
     It shows what a namespace gets on this kernel now, 0.5 ms each.
     Raises EntryDeniedError, or another OSError as it is.
     """
-    with _away(_make):
+    with touring() as tour:
+        tour.enter_a_fresh_one()
         yield
 
 
-@contextlib.contextmanager
-def _away(leave: Callable[[], None]) -> Iterator[None]:
-    home = os.open(HOME, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        leave()
+class Tour:
+    """
+    Into one namespace after another; see touring.
+
+    home: an open file of our own.
+    """
+
+    def __init__(self, home: int) -> None:
+        self._home = home
+        self._away = False
+        self._nsfs = os.fstat(home).st_dev
+
+    def enter(self, door: str, ino: Ino) -> None:
+        """Go into *ino*; what it raises, as `inside` does, leaves us where we were."""
+        there = self._open(door, ino)
         try:
-            yield
+            setns(there, CLONE_NEWNET)
+            self._away = True
+        except OSError as error:
+            raise EntryDeniedError("setns", error) from error
         finally:
-            _go_home(home)
-    finally:
-        os.close(home)
+            os.close(there)
 
-
-def _make() -> None:
-    try:
-        unshare(CLONE_NEWNET)
-    except PermissionError as error:
-        raise EntryDeniedError("unshare", error) from error
-
-
-def _enter(door: str, ino: Ino) -> None:
-    there = _open(door, ino)
-    try:
-        setns(there, CLONE_NEWNET)
-    except OSError as error:
-        raise EntryDeniedError("setns", error) from error
-    finally:
-        os.close(there)
-
-
-def _open(door: str, ino: Ino) -> int:
-    """
-    Open *door* if it is namespace *ino*.
-
-    A mount point is a path that a container may have replaced by a FIFO or a
-    device, which an open would wait for or disturb: look first (O_PATH), then
-    open the very thing that was looked at.
-    """
-    try:
-        look = os.open(door, os.O_PATH | os.O_CLOEXEC)
+    def enter_a_fresh_one(self) -> None:
+        """Make a namespace and go into it; raises as `inside_a_fresh_one` does."""
         try:
-            found = os.fstat(look)
-            if (found.st_ino, found.st_dev) != (ino, os.stat(HOME).st_dev):
-                raise NetnsGoneError(door)
+            unshare(CLONE_NEWNET)
+            self._away = True
+        except PermissionError as error:
+            raise EntryDeniedError("unshare", error) from error
+
+    def go_home(self) -> None:
+        """Go back to our own namespace, or end the process."""
+        if not self._away:  # who may not leave may not come back either
+            return
+        try:
+            setns(self._home, CLONE_NEWNET)
+            self._away = False
+        except OSError as error:
+            sys.stderr.write(f"cannot return to the exporter's own netns: {error}\n")
+            os._exit(os.EX_SOFTWARE)
+
+    def _open(self, door: str, ino: Ino) -> int:
+        try:
+            if isinstance(door, ProcDoor):
+                return self._checked(os.open(door, os.O_RDONLY | os.O_CLOEXEC), ino)
+            return self._open_carefully(door, ino)
+        except PermissionError as error:
+            raise EntryDeniedError("open", error) from error
+        except _GONE as error:
+            raise NetnsGoneError(door) from error
+
+    def _open_carefully(self, door: str, ino: Ino) -> int:
+        """
+        Open a path that may be anything by now.
+
+        A container may have put a FIFO or a device where a mount point was, which an
+        open would wait for or disturb: look first (O_PATH), then open the very thing
+        that was looked at.
+        """
+        look = self._checked(os.open(door, os.O_PATH | os.O_CLOEXEC), ino)
+        try:
             return os.open(f"/proc/thread-self/fd/{look}", os.O_RDONLY | os.O_CLOEXEC)
         finally:
             os.close(look)
-    except PermissionError as error:
-        raise EntryDeniedError("open", error) from error
-    except _GONE as error:
-        raise NetnsGoneError(door) from error
+
+    def _checked(self, fd: int, ino: Ino) -> int:
+        found = os.fstat(fd)
+        if (found.st_ino, found.st_dev) == (ino, self._nsfs):
+            return fd
+        os.close(fd)
+        raise NetnsGoneError(ino)
 
 
-def _go_home(home: int) -> None:
+@contextlib.contextmanager
+def touring() -> Iterator[Tour]:
+    """
+    Run the block with a Tour, and come home.
+
+    To go straight on to the next namespace costs a third of a visit to each.
+    """
+    home = os.open(HOME, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        setns(home, CLONE_NEWNET)
-    except OSError as error:
-        sys.stderr.write(f"cannot return to the exporter's own netns: {error}\n")
-        os._exit(os.EX_SOFTWARE)
+        tour = Tour(home)
+        try:
+            yield tour
+        finally:
+            tour.go_home()
+    finally:
+        os.close(home)

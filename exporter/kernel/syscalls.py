@@ -70,10 +70,15 @@ def netns_cookie() -> int | None:
     The socket it takes is closed at once: it would pin the namespace.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
-        try:
-            raw = s.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
-        except OSError:
-            return None
+        return netns_cookie_of(s)
+
+
+def netns_cookie_of(made: socket.socket) -> int | None:
+    """Return the cookie of the network namespace that a socket was made in."""
+    try:
+        raw = made.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+    except OSError:
+        return None
     return int(struct.unpack("=Q", raw)[0])
 
 

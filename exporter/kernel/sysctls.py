@@ -108,6 +108,18 @@ class SysctlFiles:
         """Return what the last reads said, in the plan's order."""
         return tuple(self._readings)
 
+    def reading(self, index: int) -> Reading:
+        """Return what the last read of one said."""
+        return self._readings[index]
+
+    def gone(self) -> bool:
+        """Return whether a held file says that the namespace has ended."""
+        fd = next(iter(self._fds.values()), None)
+        try:
+            return fd is not None and not os.pread(fd, NUMBER_BYTES, 0)
+        except OSError:
+            return True
+
     def changed(self) -> tuple[Change, ...]:
         """Return which values changed since they were first read, as model has it."""
         return tuple(

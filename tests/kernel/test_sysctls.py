@@ -66,6 +66,16 @@ class TestRealNamespace:
         assert not files.read_bound()
         files.close()
 
+    def test_a_held_file_tells_when_its_namespace_is_gone(self, pod: Held) -> None:
+        files, none_held = bound(pod, SOMAXCONN), bound(pod, SOMAXCONN, limit=0)
+        assert not files.gone()
+
+        pod.kill()
+
+        wait_until(files.gone)
+        assert not none_held.gone()
+        files.close()
+
     def test_a_missing_file_is_missing_and_costs_no_fd(self, pod: Held) -> None:
         files = bound(pod, *SEVERAL)
 

@@ -1,0 +1,139 @@
+"""
+The lines of one namespace's signals: what changes from scrape to scrape. Pure.
+
+Made by hand where most of them are, since they are made anew at every scrape.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from exporter import metrics
+from exporter.harm import Limits, backlog, fills, tcp_ports_in_use
+from exporter.lines import label_text, line, lines
+from exporter.metrics import OF_LISTENERS, OF_SIGNALS
+from exporter.model import Frozen, Listener, Owner, Signals
+from exporter.samples import Sample, owner_labels
+from exporter.signals import RESOURCES
+
+_PROTOCOLS = ("tcp", "udp")
+
+
+class Ground(Frozen, frozen=True, kw_only=True):
+    """
+    What the lines of a namespace rest on and keep as long as that is unchanged.
+
+    labels: the owner's, as text; fills, protocols: with another label besides.
+    """
+
+    owner: Owner
+    limits: Limits
+    labels: str
+    fills: dict[str, str]
+    protocols: dict[str, str]
+
+
+class SignalLines(Frozen, frozen=True, kw_only=True):
+    """Lines by metric: OF_LISTENERS, OF_SIGNALS, then the counters."""
+
+    listeners: tuple[Listener, ...] | None
+    of_listeners: tuple[bytes, ...]
+    rest: tuple[bytes, ...]
+
+
+def ground(owner: Owner, limits: Limits) -> Ground:
+    """Return what the lines of *owner*'s namespace rest on."""
+    labels = owner_labels(owner)
+    return Ground(
+        owner=owner,
+        limits=limits,
+        labels=label_text(labels),
+        fills={one: label_text({**labels, "resource": one}) for one in RESOURCES},
+        protocols={one: label_text({**labels, "protocol": one}) for one in _PROTOCOLS},
+    )
+
+
+def signal_lines(
+    on: Ground, counters: Sequence[str], now: Signals, before: SignalLines | None
+) -> SignalLines:
+    """
+    Return the lines of *now*; *before* is of the same ground.
+
+    counters: the metrics' names, following now.counters.
+    """
+    if before and before.listeners == now.listeners:
+        of_listeners = before.of_listeners
+    else:
+        of_listeners = tuple(_of_listeners(on, now.listeners or ()))
+    return SignalLines(
+        listeners=now.listeners,
+        of_listeners=of_listeners,
+        rest=(*_of_signals(on, now), *_of_counters(on, counters, now)),
+    )
+
+
+def _of_listeners(on: Ground, listeners: Sequence[Listener]) -> Iterator[bytes]:
+    rows = [(_labels(on.owner, one), one) for one in listeners]
+    per_spec: dict[str, list[Sample]] = {
+        metrics.LISTENER_QUEUE.name: [(labels, one.queue) for labels, one in rows],
+        metrics.LISTENER_LIMIT.name: [(labels, one.limit) for labels, one in rows],
+        metrics.LISTENER_STALE.name: list(_stale(on, rows)),
+        metrics.LISTENER_INFO.name: [
+            (
+                {
+                    **labels,
+                    "protocol": one.protocol,
+                    "backlog": backlog(one, on.limits) or "",
+                },
+                1,
+            )
+            for labels, one in rows
+        ],
+        metrics.LISTENER_SOCKETS.name: [
+            (labels, one.sockets) for labels, one in rows if one.sockets > 1
+        ],
+    }
+    for spec in OF_LISTENERS:
+        yield lines(spec.name, per_spec[spec.name])
+
+
+def _labels(owner: Owner, one: Listener) -> dict[str, str]:
+    port = str(one.port) if one.port else ""
+    return {**owner_labels(owner), "address": one.address, "port": port}
+
+
+def _stale(
+    on: Ground, rows: Sequence[tuple[dict[str, str], Listener]]
+) -> Iterator[Sample]:
+    for labels, one in rows:
+        if (where_from := backlog(one, on.limits)) is not None:
+            yield labels, int(where_from == "stale")
+
+
+def _of_signals(on: Ground, now: Signals) -> Iterator[bytes]:
+    asked = now.listeners is not None
+    per_spec: dict[str, list[tuple[str, float]]] = {
+        metrics.LISTENING.name: [(on.labels, now.listening)] if asked else [],
+        metrics.LEFT_OUT.name: [(on.labels, now.left_out)] if now.left_out else [],
+        metrics.FILL.name: [
+            (on.fills[resource], ratio) for resource, ratio in fills(now, on.limits)
+        ],
+        metrics.CONNTRACK_ENTRIES.name: _if_known(on.labels, now.conntrack),
+        metrics.PORTS_IN_USE.name: [
+            *_if_known(on.protocols["tcp"], tcp_ports_in_use(now)),
+            *_if_known(on.protocols["udp"], now.udp_sockets),
+        ],
+        metrics.TIME_WAIT.name: _if_known(on.labels, now.time_wait),
+    }
+    for spec in OF_SIGNALS:
+        name = spec.name
+        yield "".join(line(name, *one) for one in per_spec[name]).encode()
+
+
+def _if_known(labels: str, number: int | None) -> list[tuple[str, float]]:
+    return [] if number is None else [(labels, number)]
+
+
+def _of_counters(on: Ground, names: Sequence[str], now: Signals) -> Iterator[bytes]:
+    for name, number in zip(names, now.counters, strict=False):
+        yield b"" if number is None else line(name, on.labels, number).encode()
+    for _ in names[len(now.counters) :]:
+        yield b""
