@@ -193,7 +193,7 @@ class TestLooks:
     def test_after_a_look_that_failed_it_is_as_with_the_first(
         self, queues: Queues
     ) -> None:
-        self.look(queues, somaxconn=50)
+        self.look(queues, somaxconn=10)
         queues.lose()
         assert queues.listeners is None
 
