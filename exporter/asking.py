@@ -22,7 +22,7 @@ from typing import NoReturn, Protocol
 
 import msgspec
 
-from exporter import privsep
+from exporter import privileges, privsep
 from exporter.config import ConfigError, Runtimes
 from exporter.runtimes.container import Answer
 from exporter.sources import Asker
@@ -59,6 +59,7 @@ Starter = Callable[
 
 _LENGTH = struct.Struct("!Q")
 _PART_BYTES = 1 << 20
+_WISH = b"!"
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ class Asking(Asker):
             self._patience_ends = self._clock() + PATIENCE_SECONDS
         else:
             with contextlib.suppress(OSError):  # full: it has enough to do
-                self._channel.send(privsep.REQUEST)
+                self._channel.send(_WISH)
             soon = self._clock() + PROMPT_SECONDS
             self._patience_ends = min(self._patience_ends, soon)
         self._wanted = False
@@ -273,7 +274,7 @@ class _Asked:
 
 def serve(channel: socket.socket, runtimes: Runtimes) -> None:
     """Ask and send what is said, until nobody is there to be asked or to be told."""
-    privsep.drop_privileges(keep_user=True)
+    privileges.drop_everything(keep_user=True)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     asked, hint = _sources(runtimes)
     while True:

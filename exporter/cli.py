@@ -1,10 +1,8 @@
 """The grammar of the command line, and the commands `serve` (default), `snapshot`."""
 
 import argparse
-import contextlib
 import difflib
 import logging
-import os
 import signal
 import socket
 import sys
@@ -25,17 +23,11 @@ from exporter import (
     logs,
     output,
 )
-from exporter.asking import Asking
 from exporter.catalog import UnknownSysctlError
-from exporter.collect import GRACE_SECONDS, Collector
 from exporter.config import Config, ConfigError
 from exporter.model import Parcel
 
 PROG = "netns-sysctl-exporter"
-
-IDLE_SECONDS = 15.0
-"""How often to look anyway while nobody scrapes, so that a dead namespace's files
-are given back and the recheck keeps its cadence."""
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -62,12 +54,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser
         help="serve /metrics (the default)",
         description="Serves the node's metrics on /metrics, until it is ended.",
     )
-    serve.add_argument(
-        "--web.listen-address",
-        dest="web.listen_address",
-        metavar="HOST:PORT",
-        help="where to listen (default :10128, every address)",
-    )
+    flags.add_web(serve)
     _add_snapshot(add_parser, parent)
     grammar.add(add_parser, parent)
     return root, dict(subparsers.choices)
@@ -109,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0, 1 failed, 2 wrong usage."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--server-role"]:
-        return _server_role(words[1:])
+        _server_role(words[1:])
     if words[:1] == ["--asking-role"]:
         return _asking_role(words[1:])
     if not words or (words[0].startswith("-") and words[0] not in _ROOT_FLAGS):
@@ -136,7 +123,9 @@ def _run(arguments: dict[str, Any]) -> int:
     settings = live.settings(arguments)
     if arguments["command"] == "snapshot":
         return _snapshot(settings, arguments["format"], arguments["output"])
-    return _serve(settings)
+    from exporter import daemon
+
+    return daemon.serve(settings)
 
 
 def _snapshot(settings: Config, form: str, path: str | None) -> int:
@@ -159,104 +148,27 @@ def _prom(parcel: Parcel) -> bytes:
     return body + generate_latest(Families(rest))
 
 
-def _serve(settings: Config) -> int:
-    from exporter import privsep
-
-    collector, asker = live.collector(settings, GRACE_SECONDS)
-    with contextlib.closing(_listen(settings.web.listen_address)) as listener:
-        form = (settings.log.level, settings.log.format)
-        pid, channel = privsep.start_server(form, listener)
-        host, port = listener.getsockname()[:2]
-    signal.signal(signal.SIGTERM, _end)
-    try:
-        log.info(
-            "serving on [%s]:%d" if ":" in host else "serving on %s:%d", host, port
-        )
-        _answer(collector, asker, channel)
-    except privsep.PeerGoneError as error:
-        log.error("ending: %s; what the server said is above", error)
-        return EXIT_FAILURE
-    except (KeyboardInterrupt, SystemExit):
-        log.info("ending: asked to")
-        return 0
-    finally:
-        _stop(pid)
-        asker.close()
-
-
-def _answer(collector: Collector, asker: Asking, channel: socket.socket) -> NoReturn:
-    """Answer the server for ever, and look around when it does not ask."""
-    from exporter import privsep
-
-    told = live.ProblemLog()
-
-    def snapshot() -> bytes:
-        try:
-            parcel = collector.parcel()
-            told.tell(parcel)
-            return msgspec.json.encode(parcel)
-        except Exception:  # what a container can provoke must not end the exporter
-            collector.count_failure()
-            log.exception("no snapshot")
-            return b""
-
-    snapshot()
-    asker.wait(live.FIRST_ANSWER_SECONDS)
-    while True:
-        if privsep.wait_readable(channel, IDLE_SECONDS):
-            privsep.answer(channel, snapshot)
-        else:
-            snapshot()
-
-
-def _end(_signal: int, _frame: object) -> NoReturn:
-    raise SystemExit(0)
-
-
-def _stop(pid: int) -> None:
-    """End the server, if it is there and ours to end; our own end ends it anyway."""
-    with contextlib.suppress(ProcessLookupError, ChildProcessError, PermissionError):
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
-def _listen(address: str) -> socket.socket:
-    """Bind *address*; without a host, every IPv6 and IPv4 address."""
-    host, port = config.split_address(address)
-    try:
-        if not host and socket.has_dualstack_ipv6():
-            return socket.create_server(
-                ("", port), family=socket.AF_INET6, dualstack_ipv6=True
-            )
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        raise ConfigError(
-            f"cannot listen on {address}: {why}; choose another with "
-            "--web.listen-address"
-        ) from error
-
-
-def _server_role(words: list[str]) -> int:
+def _server_role(words: list[str]) -> NoReturn:
     """Be the unprivileged process: *words* are its fds, and logging."""
-    from exporter import privsep, server
+    from exporter import privileges, privsep, server
 
     fds, level, form = words
-    channel, listener = (int(word) for word in fds.split(","))
+    channel, *listeners = (socket.socket(fileno=int(word)) for word in fds.split(","))
     logs.set_up(level, form)  # type: ignore[arg-type]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the collector ends us
+    for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends us
+        signal.signal(ignored, signal.SIG_IGN)
     server.rehearse()
-    privsep.drop_privileges()
-    server.serve(socket.socket(fileno=channel), socket.socket(fileno=listener))
-    return 0
+    privileges.drop_everything()
+    privileges.lock_in("/proc/self")
+    server.run(privsep.Channel(channel, server.end), listeners)
 
 
 def _asking_role(words: list[str]) -> int:
     """Be the process that asks runtimes: *words* are its fd, whom, and logging."""
     fd, runtimes, level, form = words
     logs.set_up(level, form)  # type: ignore[arg-type]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the collector ends us
+    for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends us
+        signal.signal(ignored, signal.SIG_IGN)
     settings = msgspec.json.decode(runtimes, type=config.Runtimes)
     asking.serve(socket.socket(fileno=int(fd)), settings)
     return 0

@@ -26,6 +26,16 @@ LOG_LEVELS = get_args(LogLevel)
 LOG_FORMATS = get_args(LogFormat)
 LISTENERS = get_args(ListenersOf)
 
+NOT_YAML = (  # what PyYAML raises on `!!bool x` and its like, besides its own
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""Of a text that a person wrote, all that reading it as YAML may raise."""
+
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _UNKNOWN = re.compile(r"unknown field `(.*?)`")
 _RULE = re.compile(r"`\$\.policy\[(\d+)\]")
@@ -96,9 +106,23 @@ class Signals(Frozen, frozen=True, kw_only=True):
 
 
 class Web(Frozen, frozen=True, kw_only=True):
-    """listen_address: host:port, :port for every address, or [v6]:port."""
+    """
+    Where and how to serve.
 
-    listen_address: str = ":10128"
+    listen_address: each host:port, :port for every address, [v6]:port, or unix:path;
+    config_file: TLS and users, webconfig.py, "" for neither; systemd_socket: serve on
+    what a .socket unit hands over instead.
+    """
+
+    listen_address: str | tuple[str, ...] = (":10128",)
+    config_file: str = ""
+    systemd_socket: bool = False
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return every listen_address; one needs no list."""
+        one = self.listen_address
+        return (one,) if isinstance(one, str) else one
 
 
 class Log(Frozen, frozen=True, kw_only=True):
@@ -151,10 +175,15 @@ def parse(text: bytes, file: str) -> Config:
     """Return the configuration in *text*; *file* is for the error message."""
     try:
         return msgspec.yaml.decode(text, type=Config | None) or Config()
-    except ValueError as error:  # msgspec's are; PyYAML adds plain ones
-        place = f"{error}{_rule_name(text, str(error))}"
-        message = f"{file}: {place}{_nearest(str(error))}"
+    except NOT_YAML as error:
+        said = said_of(error)
+        message = f"{file}: {said}{_rule_name(text, said)}{_nearest(said)}"
         raise ConfigError(message) from error
+
+
+def said_of(error: Exception) -> str:
+    """Return what to tell of one of NOT_YAML."""
+    return str(error) if isinstance(error, ValueError) else f"not YAML: {error!r}"
 
 
 def _policy_mistake(config: Config) -> str:
@@ -188,29 +217,6 @@ def _cannot_judge(rule: Rule, config: Config, every: list[Sysctl]) -> str:
     if not judged:
         return f"the machine has one {rule.sysctl!r}, the host's; choose another sysctl"
     return mistake(rule, judged)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """
-    Return host and port of a listen address; the host "" means every address.
-
-    >>> split_address("[::1]:10128")
-    ('::1', 10128)
-    """
-    found = _ADDRESS.fullmatch(address)
-    if not found or int(found["port"]) > _MAX_PORT:
-        message = (
-            f"listen address {address!r}: want HOST:PORT, :PORT or [IPV6]:PORT "
-            "with a port up to 65535"
-        )
-        raise ConfigError(message)
-    return found["v6"] or found["host"] or "", int(found["port"])
-
-
-_ADDRESS = re.compile(
-    r"(?:\[(?P<v6>[0-9a-fA-F:.]+(?:%\w+)?)\]|(?P<host>[^][:]*)):(?P<port>[0-9]{1,5})"
-)
-_MAX_PORT = 65535
 
 
 def _read(file: str) -> bytes:

@@ -8,7 +8,7 @@ byte for byte the same form.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -52,6 +52,9 @@ from exporter.samples import (
 )
 from exporter.signal_lines import Ground, SignalLines, ground, signal_lines
 
+Names = Collection[str] | None
+"""Of series; None is all of them."""
+
 _Key = TypeVar("_Key", bound=tuple[str, ...])
 
 
@@ -88,11 +91,14 @@ class Renderer:
         self._kept: dict[bytes, Rendered] = {}
         self._signals: dict[bytes, tuple[bytes, SignalLines]] = {}
 
-    def render(self, parcel: Parcel, content_type: str) -> tuple[bytes, list[Metric]]:
+    def render(
+        self, parcel: Parcel, content_type: str, names: Names = None
+    ) -> tuple[bytes, list[Metric]]:
         """
         Return the namespaces' lines, and the families that are left to encode.
 
         content_type: of the page; OpenMetrics names a counter's family otherwise.
+        names: of the series to return, as they stand on the page.
         """
         raws = [bytes(raw) for raw in parcel.namespaces]
         host = _host_readings(raws)
@@ -110,19 +116,21 @@ class Renderer:
             for raw in raws
         }
         rendered = list(self._kept.values())
-        lasting = _page(LASTING, [one.lines for one in rendered], content_type)
-        signals = self._render_signals(parcel, raws, content_type)
-        return lasting + signals, list(families(parcel, host, rendered, self._version))
+        form = content_type, names
+        lasting = _page(LASTING, [one.lines for one in rendered], *form)
+        signals = self._render_signals(parcel, raws, *form)
+        rest = families(parcel, host, rendered, self._version)
+        return lasting + signals, list(only(names, rest))
 
     def _forget_unless_still(self, *basis: object) -> None:
         if self._basis != basis:
             self._basis, self._kept, self._signals = basis, {}, {}
 
     def _render_signals(
-        self, parcel: Parcel, raws: Sequence[bytes], content_type: str
+        self, parcel: Parcel, raws: Sequence[bytes], content_type: str, names: Names
     ) -> bytes:
         specs = [COUNTER_METRICS[name] for name in parcel.counters]
-        names = [spec.name for spec in specs]
+        counters = [spec.name for spec in specs]
         old, self._signals = self._signals, {}
         for raw, signals in zip(raws, map(bytes, parcel.signals), strict=False):
             ground = self._kept[raw].ground
@@ -133,20 +141,32 @@ class Renderer:
                 self._signals[raw] = before
                 continue
             now = msgspec.json.decode(signals, type=Signals)
-            made = signal_lines(ground, names, now, before[1] if before else None)
+            made = signal_lines(ground, counters, now, before[1] if before else None)
             self._signals[raw] = signals, made
         every = [(*made.of_listeners, *made.rest) for _, made in self._signals.values()]
-        return _page((*OF_LISTENERS, *OF_SIGNALS, *specs), every, content_type)
+        specs = [*OF_LISTENERS, *OF_SIGNALS, *specs]
+        return _page(specs, every, content_type, names)
 
 
 def _page(
-    specs: Iterable[Spec], every: Sequence[tuple[bytes, ...]], content_type: str
+    specs: Iterable[Spec],
+    every: Sequence[tuple[bytes, ...]],
+    content_type: str,
+    names: Names,
 ) -> bytes:
     """Return a family for each of *specs*, whose lines are at its place in *every*."""
     return b"".join(
         header(spec, content_type) + b"".join([one[at] for one in every])
         for at, spec in enumerate(specs)
     )
+
+
+def only(names: Names, made: Iterable[Metric]) -> Iterator[Metric]:
+    """Yield those families of *made* whose series have one of *names*."""
+    for one in made:
+        name = f"{one.name}_total" if one.type == "counter" else one.name
+        if names is None or name in names:
+            yield one
 
 
 def decode(raw: bytes) -> Namespace:

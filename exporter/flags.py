@@ -37,7 +37,10 @@ _REPEATED = {
     "sysctls.exclude",
     "signals.counters_include",
     "signals.counters_exclude",
+    "web.listen_address",
 }
+
+_WEB = ("web.listen_address", "web.systemd_socket", "web.config_file")
 
 _HELP = {
     "sysctls.profile": "which sysctls to read: about 40, or all of the catalog",
@@ -92,10 +95,36 @@ def options() -> argparse.ArgumentParser:
     return parent
 
 
+def add_web(serve: argparse.ArgumentParser) -> None:
+    """Add what only serving takes, named as Prometheus's own exporters have it."""
+    serve.add_argument(
+        "--web.listen-address",
+        dest="web.listen_address",
+        action="append",
+        metavar="ADDRESS",
+        help="where to listen, repeatable: HOST:PORT, :PORT or unix:PATH (default "
+        ":10128, every address)",
+    )
+    serve.add_argument(
+        "--web.systemd-socket",
+        dest="web.systemd_socket",
+        action="store_const",
+        const=True,
+        help="listen on what a systemd .socket unit hands over instead",
+    )
+    file = serve.add_argument(
+        "--web.config.file",
+        dest="web.config_file",
+        metavar="FILE",
+        help="TLS and users, in the form of Prometheus's exporter-toolkit",
+    )
+    takes_a_file(file)
+
+
 def given(arguments: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the flags that were given, as config sections."""
     sections: dict[str, dict[str, Any]] = {}
-    for key in (*_HELP, "web.listen_address"):
+    for key in (*_HELP, *_WEB):
         value = arguments.get(key)
         if value is not None:
             section, _, name = key.partition(".")

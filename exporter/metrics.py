@@ -262,6 +262,29 @@ BUILD_INFO = _gauge(
     "netns_exporter_build_info", "Version of the exporter; always 1.", "version"
 )
 
+CONNECTIONS = _gauge(
+    "netns_exporter_connections",
+    "Connections to the exporter's web server, those in their handshake too.",
+)
+EVICTED = _counter(
+    "netns_exporter_connections_evicted_total",
+    "Connections that were ended in favour of newer ones, since there were as many as "
+    "there may be.",
+)
+REQUESTS = _counter(
+    "netns_exporter_requests_total",
+    "Requests that the exporter's web server answered, by status.",
+    "code",
+)
+IN_FLIGHT = _gauge(
+    "netns_exporter_requests_in_flight",
+    "Requests that the exporter's web server is answering, this one too.",
+)
+WEB_CONFIG_FAILURES = _counter(
+    "netns_exporter_web_config_failures_total",
+    "Web configurations that could not be used, so that the one before stayed.",
+)
+
 COUNTER_METRICS = {
     counter.name: _counter(counter.metric, counter.help, *OWNER) for counter in COUNTERS
 }
@@ -298,6 +321,9 @@ OF_SIGNALS = (
 )
 """Of each namespace, with OF_LISTENERS and the counters: what changes all the time."""
 
+OF_THE_SERVER = (CONNECTIONS, EVICTED, REQUESTS, IN_FLIGHT, WEB_CONFIG_FAILURES)
+"""The server process's own, beside what the collector says of the node."""
+
 METRICS = (
     *LASTING,
     *OF_LISTENERS,
@@ -324,6 +350,7 @@ METRICS = (
     CPU,
     RESIDENT,
     BUILD_INFO,
+    *OF_THE_SERVER,
     *COUNTER_METRICS.values(),
 )
 

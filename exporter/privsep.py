@@ -2,14 +2,13 @@
 The process boundary: a collector with privileges, and others without.
 
 The collector binds the port, starts the server (fork and exec, so that it
-inherits no memory) and then answers one fixed request: a byte, `S`, for a
-snapshot. It never reads from the network. The server drops every capability,
-and its user where it may, checks that it did, and speaks to the network. A third
-process, which asks runtimes (asking.py), is started and drops in the same way.
+inherits no memory) and then answers two fixed requests, a byte each: `S` for a
+snapshot, `W` for what is new of the web configuration. It never reads from the
+network. The server drops every capability, and its user where it may, checks that it
+did (privileges.py), and speaks to the network. A third process, which asks runtimes
+(asking.py), is started and drops in the same way.
 """
 
-import contextlib
-import logging
 import os
 import queue
 import select
@@ -18,25 +17,15 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from exporter.kernel.procfs import effective_capabilities
-from exporter.kernel.syscalls import (
-    PR_CAPBSET_DROP,
-    PR_SET_NO_NEW_PRIVS,
-    drop_capabilities,
-    prctl,
-)
-
-REQUEST = b"S"
+SNAPSHOT = b"S"
+WEB = b"W"
 MAX_REPLY = 1 << 30
-NOBODY = 65534
 SEND_SECONDS = 30.0
 
 _PART_BYTES = 1 << 20
 _LENGTH = struct.Struct("!Q")
-
-log = logging.getLogger(__name__)
 
 
 class PeerGoneError(Exception):
@@ -48,10 +37,10 @@ class CollectionFailedError(Exception):
 
 
 def start_server(
-    arguments: Iterable[str], listener: socket.socket
+    arguments: Iterable[str], listeners: Iterable[socket.socket]
 ) -> tuple[int, socket.socket]:
     """Start the server process; return its pid and our end of the channel."""
-    return start_role("--server-role", [listener], arguments)
+    return start_role("--server-role", listeners, arguments)
 
 
 def start_role(
@@ -74,23 +63,26 @@ def start_role(
     return pid, ours
 
 
-def answer(channel: socket.socket, snapshot: Callable[[], bytes]) -> None:
+def answer(
+    channel: socket.socket, answers: Mapping[bytes, Callable[[], bytes]]
+) -> bytes:
     """
-    Answer one request of the server; an empty reply says that it failed.
+    Answer one request of the server, by its byte, and return which it was.
 
-    Anything but `S` ends the exporter.
+    Any other byte ends the exporter.
     """
     request = channel.recv(1)
-    if request != REQUEST:
+    if request not in answers:
         message = "the server process ended" if not request else "malformed request"
         raise PeerGoneError(message)
-    reply = snapshot()
+    reply = answers[request]()
     channel.settimeout(SEND_SECONDS)
     try:
         channel.sendall(_LENGTH.pack(len(reply)) + reply)
     except OSError as error:
         message = f"the server process does not take its reply: {error}"
         raise PeerGoneError(message) from error
+    return request
 
 
 def wait_readable(channel: socket.socket, seconds: float) -> bool:
@@ -102,12 +94,12 @@ def wait_readable(channel: socket.socket, seconds: float) -> bool:
 
 class Channel:
     """
-    The server's end: asks for a snapshot and takes the reply.
+    The server's end: asks for a snapshot or a web configuration, takes the reply.
 
     A reply that comes after its deadline is thrown away, and nothing is asked
     for until it came. A thread takes replies at any time, so that the collector
     never waits for the next scrape, and calls *ended* when there is no collector
-    any more.
+    any more. Threads take turns.
     """
 
     def __init__(
@@ -117,6 +109,7 @@ class Channel:
         self._ended = ended
         self._replies: queue.SimpleQueue[bytes | PeerGoneError] = queue.SimpleQueue()
         self._owed = False
+        self._turn = threading.Lock()
         threading.Thread(target=self._take, daemon=True).start()
 
     def snapshot(self, seconds: float) -> bytes:
@@ -124,17 +117,32 @@ class Channel:
         Return a snapshot's JSON; TimeoutError if none comes in *seconds*.
 
         Raises CollectionFailedError when the collector has none, PeerGoneError
-        when there is no collector any more. Not for two threads at once.
+        when there is no collector any more.
         """
+        return _unless_empty(self._ask(SNAPSHOT, seconds))
+
+    def web(self, seconds: float) -> bytes:
+        """Return a WebConfig's JSON, b"" if it is the last one still; see snapshot."""
+        return self._ask(WEB, seconds)
+
+    def _ask(self, request: bytes, seconds: float) -> bytes:
         deadline = time.monotonic() + seconds
-        if self._owed:
-            self._reply(deadline)
+        if not self._turn.acquire(timeout=seconds):
+            raise TimeoutError
         try:
-            self._channel.sendall(REQUEST)
+            if self._owed:
+                self._reply(deadline)
+            self._send(request)
+            return self._reply(deadline)
+        finally:
+            self._turn.release()
+
+    def _send(self, request: bytes) -> None:
+        try:
+            self._channel.sendall(request)
         except OSError as error:
             raise PeerGoneError(str(error)) from error
         self._owed = True
-        return _unless_empty(self._reply(deadline))
 
     def _reply(self, deadline: float) -> bytes:
         try:
@@ -178,43 +186,3 @@ def _unless_empty(reply: bytes) -> bytes:
     if not reply:
         raise CollectionFailedError
     return reply
-
-
-def drop_privileges(*, keep_user: bool = False) -> None:
-    """
-    Become nobody with no capability, for good; the user may be kept.
-
-    A start that may not change its user (drop: ALL, or a user's own) keeps it,
-    says so, and loses the capabilities all the same. Call it before there is a
-    second thread: capabilities belong to a thread.
-    """
-    for capability in range(effective_capabilities().bit_length()):
-        _drop_from_bounding_set(capability)
-    if not keep_user:
-        _become_nobody()
-    drop_capabilities()
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
-    left, threads = effective_capabilities(), len(os.listdir("/proc/self/task"))
-    if left or threads != 1:
-        message = f"this process has capabilities {left:x} and {threads} threads"
-        raise PermissionError(message)
-
-
-def _become_nobody() -> None:
-    try:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
-    except OSError as error:  # EINVAL: no such user in this user namespace
-        log.warning(
-            "the server process stays user %d: %s; CAP_SETUID and CAP_SETGID would "
-            "let it become nobody",
-            os.geteuid(),
-            error,
-        )
-
-
-def _drop_from_bounding_set(capability: int) -> None:
-    # Without CAP_SETPCAP it stays; no_new_privs makes it worthless all the same.
-    with contextlib.suppress(OSError):
-        prctl(PR_CAPBSET_DROP, capability)

@@ -97,6 +97,16 @@ def listeners_left_out(count: int, limit: int) -> Problem:
     )
 
 
+def web_config(why: str) -> Problem:
+    """Return that the web configuration changed and cannot be used, and *why*."""
+    return Problem(
+        what="web_config",
+        detail=f"the web configuration changed and cannot be used: {why}",
+        remedy="the last one that could stays in force; repair the file, it is read "
+        "again then",
+    )
+
+
 def class_disagrees(sysctls: Sequence[str]) -> Problem:
     """Return that this kernel treats *sysctls* otherwise than the catalog says."""
     return Problem(

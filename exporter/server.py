@@ -1,178 +1,247 @@
 """The HTTP side: an unprivileged process that asks the collector and renders."""
 
+import asyncio
 import codecs
-import gzip
+import contextlib
 import logging
 import os
+import signal
 import socket
-import threading
-import time
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
-from typing import Any, NoReturn
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, NoReturn, Protocol
 
 import msgspec
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
-from prometheus_client.exposition import generate_latest as generate_text
-from waitress.server import create_server
+from prometheus_client import CollectorRegistry
 
-from exporter import __version__
-from exporter.exposition import Families, Renderer
-from exporter.model import Parcel, Stats
-from exporter.privsep import Channel, CollectionFailedError, PeerGoneError
+from exporter import __version__, tls
+from exporter.application import Application, Settings
+from exporter.auth import Users
+from exporter.connection import Limits
+from exporter.model import Frozen, Parcel, Stats
+from exporter.privsep import CollectionFailedError, PeerGoneError
+from exporter.scraper import Pages, Scraper
+from exporter.serving import Door, Server, serve
+from exporter.tally import Tally
+from exporter.webconfig import WebConfig
 
-SCRAPE_SECONDS = 9.0
-"""Below Prometheus's default scrape timeout of 10 s, so that it sees our reason."""
+FIRST_SECONDS = 600.0
+"""The collector looks at the whole node before it answers for the first time."""
 
-GZIP_LEVEL = 1
-"""Level 9 takes four times the CPU for a page that stays on the local network."""
+WEB_SECONDS = 5.0
+"""How often to ask for another web configuration."""
 
-PLAIN = "text/plain; charset=utf-8"
-
-INDEX = b"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>netns-sysctl-exporter</title></head>
-<body><h1>netns-sysctl-exporter</h1>
-<p>The sysctls of every network namespace on this node.</p>
-<p><a href="/metrics">Metrics</a></p></body></html>
-"""
+WEB_ANSWER_SECONDS = 30.0
+"""A configuration that comes later is lost: its collector takes it for known."""
 
 log = logging.getLogger(__name__)
 
-StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+class Collector(Protocol):
+    """The way to the collector, see privsep.Channel."""
+
+    def snapshot(self, seconds: float, /) -> bytes:
+        """Return a Parcel's JSON."""
+
+    def web(self, seconds: float, /) -> bytes:
+        """Return a WebConfig's JSON, b"" if it is still the last one."""
 
 
-class Scraper:
-    """Asks the collector for a parcel and renders it; one scrape at a time."""
+class Site(Frozen, frozen=True, kw_only=True):
+    """A web configuration in use."""
 
-    def __init__(self, snapshot: Callable[[float], bytes]) -> None:
-        self._snapshot = snapshot
-        self._decoder = msgspec.json.Decoder(Parcel)
-        self._renderer = Renderer(__version__)
-        self._lock = threading.Lock()
-        self._own = CollectorRegistry()
-        ProcessCollector(registry=self._own)
+    door: Door
+    settings: Settings
 
-    def page(self, accept: str) -> tuple[bytes, str]:
-        """Return the exposition in the format that *accept* asks for, and its type."""
-        encode, content_type = negotiate(accept)
-        deadline = time.monotonic() + SCRAPE_SECONDS
-        if not self._lock.acquire(timeout=SCRAPE_SECONDS):
-            raise TimeoutError
+
+def site(raw: bytes) -> Site:
+    """Return what to do for a WebConfig's JSON; TlsError, msgspec.DecodeError."""
+    config = msgspec.json.decode(raw, type=WebConfig)
+    sans = config.tls.allowed_sans if config.tls else ()
+    return Site(
+        door=Door(
+            context=tls.context(config.tls) if config.tls else None,
+            admits=partial(tls.allowed, sans=sans) if sans else None,
+        ),
+        settings=Settings(
+            headers=config.headers,
+            check=Users(config.users).check if config.users else None,
+        ),
+    )
+
+
+class Stack:
+    """The parts of a server; *worker* makes pages and *checker* checks passwords."""
+
+    def __init__(
+        self, collector: Collector, first: Site, worker: Executor, checker: Executor
+    ) -> None:
+        self._collector = collector
+        self._door = first.door
+        self._worker = worker
+        self.tally = Tally()
+        own = CollectorRegistry()
+        own.register(self.tally)
+        pages = Pages(collector.snapshot, __version__, own)
+        scraper = Scraper(pages, worker, end)
+        self.application = Application(scraper, checker, self.tally)
+        self.application.use(first.settings)
+
+    def door(self) -> Door:
+        """Return who gets in now."""
+        return self._door
+
+    async def follow(self) -> None:
+        """Exchange certificates, users and headers whenever there are others."""
+        while True:
+            await self.renew()
+            await asyncio.sleep(WEB_SECONDS)
+
+    async def renew(self) -> None:
+        """Ask once whether there are others; what cannot be used changes nothing."""
         try:
-            left = max(0.0, deadline - time.monotonic())
-            parcel = self._decoder.decode(self._snapshot(left))
-            body, rest = self._renderer.render(parcel, content_type)
-        finally:
-            self._lock.release()
-        rest += self._own.collect()
-        return body + encode(Families(rest)), content_type
+            new = await asyncio.get_running_loop().run_in_executor(
+                self._worker, self._news
+            )
+        except (TimeoutError, CollectionFailedError):
+            return  # asked again soon
+        except PeerGoneError as error:
+            end(error)
+        except (tls.TlsError, msgspec.DecodeError) as error:
+            self.tally.web_config_failures += 1
+            log.error("the web configuration stays as it was: %s", error)
+        else:
+            if new:
+                self._door = new.door
+                self.application.use(new.settings)
+
+    def _news(self) -> Site | None:
+        raw = self._collector.web(WEB_ANSWER_SECONDS)
+        return site(raw) if raw else None
 
 
-def negotiate(accept: str) -> tuple[Callable[[Any], bytes], str]:
-    """Return the encoder and content type for an Accept header, plain text if odd."""
+def run(collector: Collector, listeners: Iterable[socket.socket]) -> NoReturn:
+    """Serve until SIGTERM or end()."""
     try:
-        return choose_encoder(accept)
-    except (TypeError, ValueError):  # a version that is no number
-        return generate_text, CONTENT_TYPE_PLAIN_0_0_4
+        first = site(collector.web(FIRST_SECONDS))
+    except PeerGoneError as error:
+        log.info("the server is ending: %s", error)
+        os._exit(os.EX_UNAVAILABLE)
+    except (
+        tls.TlsError,
+        msgspec.DecodeError,
+        CollectionFailedError,
+        TimeoutError,
+    ) as error:
+        log.error("cannot serve with this web configuration: %s", error or "none came")
+        os._exit(os.EX_CONFIG)
+    try:
+        asyncio.run(_serve(collector, listeners, first))
+    except Exception:
+        log.exception("the server is ending")
+        os._exit(os.EX_SOFTWARE)
+    os._exit(os.EX_OK)  # a thread may wait for the collector still
 
 
-class Application:
-    """The WSGI application."""
-
-    def __init__(self, scraper: Scraper) -> None:
-        self._scraper = scraper
-
-    def __call__(self, environ: dict[str, Any], start: StartResponse) -> list[bytes]:
-        """Answer one request; PEP 3333."""
-        body = self._answer(environ, start)
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else body
-
-    def _answer(self, environ: dict[str, Any], start: StartResponse) -> list[bytes]:
-        if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
-            return _reply(start, HTTPStatus.METHOD_NOT_ALLOWED, b"GET or HEAD\n")
-        match environ["PATH_INFO"]:
-            case "/metrics":
-                return self._metrics(environ, start)
-            case "/":
-                return _reply(start, HTTPStatus.OK, INDEX, "text/html; charset=utf-8")
-            case "/-/healthy":
-                return _reply(start, HTTPStatus.OK, b"healthy\n")
-        return _reply(start, HTTPStatus.NOT_FOUND, b"not found; try /metrics\n")
-
-    def _metrics(self, environ: dict[str, Any], start: StartResponse) -> list[bytes]:
-        try:
-            body, content_type = self._scraper.page(environ.get("HTTP_ACCEPT", ""))
-        except TimeoutError:
-            reason = f"no snapshot from the collector within {SCRAPE_SECONDS} s\n"
-            return _reply(start, HTTPStatus.SERVICE_UNAVAILABLE, reason.encode())
-        except CollectionFailedError:
-            reason = "the collector failed to make a snapshot; its log says why\n"
-            return _reply(start, HTTPStatus.SERVICE_UNAVAILABLE, reason.encode())
-        except (PeerGoneError, msgspec.DecodeError) as error:
-            _end(error)
-        headers = [("Vary", "Accept, Accept-Encoding")]
-        if accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
-            body = gzip.compress(body, compresslevel=GZIP_LEVEL, mtime=0)
-            headers.append(("Content-Encoding", "gzip"))
-        return _reply(start, HTTPStatus.OK, body, content_type, headers)
+def end(error: Exception) -> None:
+    """End this process, from any of its threads; requests in progress get a moment."""
+    level = logging.INFO if isinstance(error, PeerGoneError) else logging.ERROR
+    log.log(level, "the server is ending: %s", error)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
-def accepts_gzip(header: str) -> bool:
-    """
-    Return whether an Accept-Encoding header allows gzip; RFC 9110, 12.5.3.
-
-    >>> accepts_gzip("br, gzip;q=0.5"), accepts_gzip("*;q=0, gzip")
-    (True, True)
-    >>> accepts_gzip("gzip;q=0.00"), accepts_gzip("")
-    (False, False)
-    """
-    codings = {}
-    for item in header.lower().split(","):
-        coding, _, quality = item.replace(" ", "").partition(";")
-        codings[coding] = quality.rstrip("0.") not in {"q=", "q"}
-    return codings.get("gzip", codings.get("*", False))
+async def _serve(
+    collector: Collector, listeners: Iterable[socket.socket], first: Site
+) -> None:
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    worker, checker = ThreadPoolExecutor(1, "pages"), ThreadPoolExecutor(1, "checks")
+    stack = Stack(collector, first, worker, checker)
+    tasks = [
+        asyncio.create_task(told.wait()),
+        asyncio.create_task(stack.follow()),
+        asyncio.create_task(
+            serve(listeners, stack.application, stack.door, stack.tally, Limits())
+        ),
+    ]
+    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+    for task in done:
+        await task
 
 
 def rehearse() -> None:
     """
-    Import everything, by making a page of an empty node in each format.
+    Load everything, by answering requests about an empty node in each format.
 
-    Nobody may not be able to read the Python installation, and codecs and
-    encoders are imported on first use.
+    After the drop this process can open no file: neither the Python installation's,
+    of which codecs and encoders are imported on first use, nor any other.
     """
-    codecs.lookup("idna")  # waitress resolves a host name, even for given sockets
-    for accept in ("", "application/openmetrics-text; version=1.0.0"):
-        Application(Scraper(lambda _: _EMPTY))(
-            {
-                "REQUEST_METHOD": "GET",
-                "PATH_INFO": "/metrics",
-                "HTTP_ACCEPT": accept,
-                "HTTP_ACCEPT_ENCODING": "gzip",
-            },
-            lambda _status, _headers: None,
-        )
+    codecs.lookup("idna")  # for host names, if only in a certificate
+    asyncio.run(_rehearse(Stack(_Rehearsed(), site(b"{}"), _Here(), _Here())))
 
 
-def _end(error: Exception) -> NoReturn:
-    """End this process from any of its threads."""
-    log.error("the server is ending: %s", error)
-    os._exit(os.EX_UNAVAILABLE)
+async def _rehearse(stack: Stack) -> None:
+    server = Server(stack.application, stack.door, stack.tally, Limits())
+    await stack.renew()
+    for request in _REQUESTS:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.settimeout(0)
+            server.take(ours)
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(theirs, request)
+            with contextlib.suppress(ConnectionError):
+                while await loop.sock_recv(theirs, 1 << 16):
+                    pass
+    await server.stop()
 
 
-def serve(channel: socket.socket, listener: socket.socket) -> None:
-    """Serve until the process is told to end."""
-    create_server(
-        Application(Scraper(Channel(channel, _end).snapshot)),
-        sockets=[listener],
-        threads=4,
-        ident=None,
-        clear_untrusted_proxy_headers=True,
-        channel_timeout=30,
-        max_request_header_size=16384,
-        max_request_body_size=1024,
-    ).run()
+class _Here(Executor):
+    """
+    Runs everything in the thread that asks.
 
+    Privileges are dropped by a process of one thread, and one that was joined is in
+    the kernel's list for a moment still.
+    """
+
+    def submit(
+        self, work: Callable[..., Any], /, *args: object, **kwargs: object
+    ) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*args, **kwargs))
+        return done
+
+
+class _Rehearsed:
+    def snapshot(self, _seconds: float, /) -> bytes:
+        return _EMPTY
+
+    def web(self, _seconds: float, /) -> bytes:
+        return b"{}"
+
+
+def _request(method: bytes, target: bytes, accept: bytes) -> bytes:
+    return b"%b %b HTTP/1.1\r\nHost: x\r\n%b\r\nConnection: close\r\n\r\n" % (
+        method,
+        target,
+        accept,
+    )
+
+
+_REQUESTS = (
+    _request(b"GET", b"/metrics", b"Accept-Encoding: gzip"),
+    _request(b"GET", b"/metrics?name[]=x", b"Accept: text/plain; version=1.0.0"),
+    _request(
+        b"HEAD", b"/metrics", b"Accept: application/openmetrics-text; version=1.0.0"
+    ),
+    _request(b"GET", b"/%ff", b"Expect: 100-continue"),
+    _request(b"POST", b"/", b"Content-Length: 1"),
+    b"garbage\r\n\r\n",
+)
 
 _EMPTY = msgspec.json.encode(
     Parcel(
@@ -198,22 +267,3 @@ _EMPTY = msgspec.json.encode(
         ),
     )
 )
-
-
-def _reply(
-    start: StartResponse,
-    status: HTTPStatus,
-    body: bytes,
-    content_type: str = PLAIN,
-    headers: Iterable[tuple[str, str]] = (),
-) -> list[bytes]:
-    start(
-        f"{status.value} {status.phrase}",
-        [
-            ("Content-Type", content_type),
-            ("Content-Length", str(len(body))),
-            ("X-Content-Type-Options", "nosniff"),
-            *headers,
-        ],
-    )
-    return [body]

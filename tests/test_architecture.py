@@ -21,7 +21,7 @@ LAYERS = [  # a module may import only from layers above its own
     {"runtimes"},
     {"ownership", "drift"},
     {"policy", "harm"},
-    {"config", "queues"},
+    {"config", "queues", "webconfig", "auth", "gate", "notify", "wishes"},
     {
         "flags",
         "declared",
@@ -34,16 +34,20 @@ LAYERS = [  # a module may import only from layers above its own
         "doors",
         "dumps",
         "machine",
+        "privileges",
+        "listen",
+        "webform",
+        "tls",
     },
-    {"naming", "asking", "samples", "watch"},
+    {"naming", "asking", "samples", "watch", "webfile"},
     {"lines"},
     {"signal_lines"},
     {"collect", "who", "exposition", "signs"},
     {"hurts"},
-    {"recorded", "report", "advice", "live", "screen", "words"},
-    {"explain", "compare", "server", "telling"},
-    {"tables"},
-    {"commands", "grammar"},
+    {"recorded", "report", "advice", "live", "screen", "words", "tally", "scraper"},
+    {"explain", "compare", "telling", "connection", "daemon"},
+    {"tables", "application", "serving"},
+    {"commands", "grammar", "server"},
     {"cli"},
     {"__main__"},
 ]
@@ -55,6 +59,7 @@ PURE |= {"policy.py", "harm.py", "queues.py", "signals.py"}
 PURE |= {"advice.py", "compare.py", "explain.py", "plain.py", "recorded.py"}
 PURE |= {"report.py", "who.py", "words.py"}
 PURE |= {"signs.py", "hurts.py", "telling.py"}
+PURE |= {"webconfig.py", "webform.py", "wishes.py"}
 PURE |= {"problems.py", "declared.py", "runtimes/cgroup.py"}
 PURE |= {"runtimes/container.py", "runtimes/oci.py"}
 IMPURE_MODULES = {
@@ -71,17 +76,26 @@ IMPURE_MODULES = {
 PRIVILEGED = (
     "asking.py",
     "collect.py",
+    "daemon.py",
     "declared.py",
     "doors.py",
     "dumps.py",
     "fresh.py",
     "harm.py",
     "inventory.py",
+    "listen.py",
+    "live.py",
     "machine.py",
     "naming.py",
+    "notify.py",
+    "privileges.py",
+    "privsep.py",
     "queues.py",
     "signals.py",
     "watch.py",
+    "webconfig.py",
+    "webfile.py",
+    "webform.py",
     "sources.py",
     "kernel/",
     "runtimes/",
@@ -155,8 +169,23 @@ def test_one_module_enters_namespaces() -> None:
 
 
 def test_only_the_server_speaks_http() -> None:
-    assert using("waitress") == {"server.py"}
-    assert using("http") == {"server.py"}
+    assert using("uvicorn") == {"connection.py", "serving.py"}
+    assert using("http") == {"application.py"}
+    asking = {"runtimes/fetch.py", "runtimes/kubelet.py"}
+    assert using("ssl") == {"tls.py", "serving.py"} | asking
+    assert using("bcrypt") == {"auth.py"}
+
+
+def test_the_collector_does_not_load_what_the_server_speaks_with() -> None:
+    """It starts with cli and daemon, and reads the web configuration."""
+    late = {"asyncio", "uvicorn", "ssl", "bcrypt", "exporter.server"}
+    loaded = (
+        f"import sys, exporter.cli, exporter.daemon; print({late} & {{*sys.modules}})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", loaded], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "set()\n"
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ class TestTheCollectorsEnd:
         one.take()
         one.take()
 
-        assert started.theirs.recv(99) == b"S"
+        assert started.theirs.recv(99) == b"!"
 
     @given(st.binary(max_size=64))
     def test_no_bytes_are_more_than_an_answer_or_an_end(self, text: bytes) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest as text_format
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
@@ -397,7 +398,8 @@ class TestContract:
             if line[0] == "#"
         }
 
-        assert names == {spec.name for spec in METRICS}
+        collected = {*METRICS} - {*metrics.OF_THE_SERVER}
+        assert names == {spec.name for spec in collected}
 
     @pytest.mark.parametrize("spec", METRICS, ids=lambda spec: spec.name)
     def test_names_and_labels_are_the_fields_habits(self, spec: metrics.Spec) -> None:
@@ -674,3 +676,42 @@ def test_the_page_is_prometheus_clients_byte_for_byte(
     body, rest = Renderer("1").render(parcel, content_type)
 
     assert body + encode(Families(rest)) == encode(by_prometheus_client(parcel, rest))
+
+
+def by_family(text: bytes, names: set[str]) -> bytes:
+    """Return what a whole page says of families, by the HELP above each."""
+    head, *rest = text.split(b"# HELP ")
+    assert not head
+    kept = [one for one in rest if one.split(b" ", 1)[0].decode() in names]
+    return b"".join(b"# HELP " + one for one in kept)
+
+
+@given(parcels(), st.sets(st.sampled_from([*(one.name for one in METRICS), "nothing"])))
+def test_chosen_names_are_the_whole_page_without_the_other_families(
+    parcel: Parcel, names: set[str]
+) -> None:
+    renderer = Renderer("1")
+
+    def rendered(names: set[str] | None) -> bytes:
+        body, rest = renderer.render(parcel, TEXT, names)
+        return body + text_format(Families(rest))
+
+    whole = rendered(None)
+    assert rendered(names) == by_family(whole, names)
+    assert rendered(None) == whole
+
+
+@given(parcels(), st.sets(st.sampled_from([one.name for one in METRICS])))
+def test_chosen_names_are_understood_as_prometheus_client_does(
+    parcel: Parcel, names: set[str]
+) -> None:
+    body, rest = Renderer("1").render(parcel, TEXT)
+    every = list(by_prometheus_client(parcel, rest).collect())
+    registry = CollectorRegistry(auto_describe=True)
+    registry.register(Families(every))
+    expected = text_format(registry.restricted_registry(names))
+
+    body, rest = Renderer("1").render(parcel, TEXT, names)
+
+    chosen = Page((body + text_format(Families(rest))).decode())
+    assert chosen.series == Page(expected.decode()).series

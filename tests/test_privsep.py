@@ -3,18 +3,20 @@
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter import privsep
 from exporter.privsep import (
     MAX_REPLY,
+    SNAPSHOT,
+    WEB,
     Channel,
     CollectionFailedError,
     PeerGoneError,
-    answer,
 )
 
 SOON, LONG = 0.05, 20.0
@@ -25,6 +27,11 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
     collector, server = socket.socketpair()
     with collector, server:
         yield collector, server
+
+
+def answer(collector: socket.socket, snapshot: Callable[[], bytes]) -> bytes:
+    """Answer one request, and have nothing new of the web configuration."""
+    return privsep.answer(collector, {SNAPSHOT: snapshot, WEB: lambda: b""})
 
 
 def listening(server: socket.socket) -> Channel:
@@ -90,8 +97,61 @@ def test_a_reply_that_nobody_waits_for_does_not_hold_up_the_collector(
     assert channel.snapshot(LONG) == b"now"
 
 
+def test_nothing_new_of_the_web_configuration_is_no_failure(ends: Ends) -> None:
+    collector, server = ends
+    asked = []
+
+    def twice() -> None:
+        asked.append(answer(collector, lambda: b"{}"))
+        asked.append(answer(collector, lambda: b"{}"))
+
+    threading.Thread(target=twice).start()
+    channel = listening(server)
+
+    assert channel.web(LONG) == b""
+    assert channel.snapshot(LONG) == b"{}"
+    assert asked == [WEB, SNAPSHOT]
+
+
+def test_threads_take_turns_at_the_channel(ends: Ends) -> None:
+    collector, server = ends
+    channel = listening(server)
+    answers: list[bytes] = []
+
+    def ask(question: Callable[[float], bytes]) -> None:
+        answers.append(question(LONG))
+
+    asking = [
+        threading.Thread(target=ask, args=(question,))
+        for question in (channel.snapshot, channel.web) * 5
+    ]
+    for one in asking:
+        one.start()
+    for _ in asking:
+        answer(collector, lambda: b"{}")
+    for one in asking:
+        one.join()
+
+    assert sorted(answers) == [b""] * 5 + [b"{}"] * 5
+
+
+def test_who_waits_for_a_turn_in_vain_is_late(ends: Ends) -> None:
+    _collector, server = ends
+    channel = listening(server)
+
+    def wait_in_vain() -> None:
+        with pytest.raises(TimeoutError):
+            channel.snapshot(1.0)
+
+    first = threading.Thread(target=wait_in_vain)
+    first.start()
+    with pytest.raises(TimeoutError):
+        channel.web(SOON)
+    first.join()
+
+
 @pytest.mark.parametrize("request_", [b"X", b"\x00", b"s"])
-def test_the_collector_knows_one_request(ends: Ends, request_: bytes) -> None:
+def test_the_collector_knows_no_other_request(ends: Ends, request_: bytes) -> None:
     collector, server = ends
     server.sendall(request_)
 

@@ -263,6 +263,45 @@ def effective_capabilities() -> int:
         return parse_capabilities(status.read())
 
 
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a process may do, of its /proc/PID/status.
+
+    uids: real, effective, saved, file system; the sets as bits, capabilities(7).
+    """
+
+    uids: tuple[int, ...]
+    inheritable: int
+    permitted: int
+    effective: int
+    bounding: int
+    ambient: int
+    no_new_privs: bool
+    threads: int
+
+
+def own_credentials() -> Credentials:
+    """Return this thread's."""
+    with open("/proc/thread-self/status", "rb") as status:
+        return parse_credentials(status.read())
+
+
+def parse_credentials(status: bytes) -> Credentials:
+    """Return what a /proc/PID/status says of its rights."""
+    lines = (line.partition(b":\t") for line in status.splitlines())
+    fields = {name.decode(): text for name, _, text in lines}
+    return Credentials(
+        uids=tuple(int(word) for word in fields["Uid"].split()),
+        inheritable=int(fields["CapInh"], 16),
+        permitted=int(fields["CapPrm"], 16),
+        effective=int(fields["CapEff"], 16),
+        bounding=int(fields["CapBnd"], 16),
+        ambient=int(fields["CapAmb"], 16),
+        no_new_privs=fields["NoNewPrivs"] == b"1",
+        threads=int(fields["Threads"]),
+    )
+
+
 def parse_capabilities(status: bytes) -> int:
     r"""
     Return the CapEff line of a /proc/PID/status as a number.

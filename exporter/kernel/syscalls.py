@@ -10,13 +10,20 @@ import socket
 import struct
 
 CLONE_NEWNET = 0x40000000  # sched.h
-PR_CAPBSET_DROP = 24  # prctl.h
+PR_SET_PDEATHSIG = 1  # prctl.h
+PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
 SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
-CAP_SYS_PTRACE = 19  # capability.h
+CAP_DAC_READ_SEARCH = 2  # capability.h
+CAP_SYS_PTRACE = 19
 CAP_SYS_ADMIN = 21
 SYS_OPENAT2 = 437  # asm-generic/unistd.h: the same on every architecture
+SYS_LANDLOCK_CREATE_RULESET = 444
+SYS_LANDLOCK_ADD_RULE = 445
+SYS_LANDLOCK_RESTRICT_SELF = 446
 RESOLVE_NO_MAGICLINKS = 0x02  # openat2.h
 RESOLVE_IN_ROOT = 0x10
 
@@ -41,11 +48,48 @@ def prctl(option: int, argument: int) -> None:
         _raise("prctl")
 
 
-def drop_capabilities() -> None:
-    """Empty this thread's effective, permitted and inheritable sets (capset)."""
+def set_capabilities(kept: int) -> None:
+    """
+    Make *kept* (bits) this thread's effective and permitted set; inheritable is empty.
+
+    capset, section 2. The ambient set follows: it is never more than inheritable.
+    """
     header = struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0)
-    if _libc.capset(header, bytes(24)) < 0:
+    low, high = kept & 0xFFFFFFFF, kept >> 32
+    if _libc.capset(header, struct.pack("=6I", low, low, 0, high, high, 0)) < 0:
         _raise("capset")
+
+
+def landlock_version() -> int:
+    """Return the kernel's Landlock ABI, 0 where it has none (Linux < 5.13, or off)."""
+    version = ctypes.c_uint(1)  # LANDLOCK_CREATE_RULESET_VERSION
+    number = ctypes.c_long(SYS_LANDLOCK_CREATE_RULESET)
+    return max(0, int(_libc.syscall(number, None, ctypes.c_size_t(0), version)))
+
+
+def landlock_create_ruleset(handled: bytes) -> int:
+    """Return an fd of a ruleset; *handled* is a struct landlock_ruleset_attr."""
+    number = ctypes.c_long(SYS_LANDLOCK_CREATE_RULESET)
+    size = ctypes.c_size_t(len(handled))
+    if (fd := _libc.syscall(number, handled, size, ctypes.c_uint(0))) < 0:
+        _raise("landlock_create_ruleset")
+    return int(fd)
+
+
+def landlock_add_path(ruleset: int, allowed: int, directory: int) -> None:
+    """Allow *allowed* (bits of LANDLOCK_ACCESS_FS) below an open directory."""
+    beneath = struct.pack("=Qi", allowed, directory)  # landlock_path_beneath_attr
+    number, fd = ctypes.c_long(SYS_LANDLOCK_ADD_RULE), ctypes.c_long(ruleset)
+    kind = ctypes.c_long(1)  # LANDLOCK_RULE_PATH_BENEATH
+    if _libc.syscall(number, fd, kind, beneath, ctypes.c_long(0)) < 0:
+        _raise("landlock_add_rule")
+
+
+def landlock_restrict_self(ruleset: int) -> None:
+    """Hold this thread, and all it makes, to a ruleset for good."""
+    number, fd = ctypes.c_long(SYS_LANDLOCK_RESTRICT_SELF), ctypes.c_long(ruleset)
+    if _libc.syscall(number, fd, ctypes.c_long(0)) < 0:
+        _raise("landlock_restrict_self")
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int) -> int:

@@ -22,6 +22,7 @@ global: {{scrape_interval: 1s, scrape_timeout: 1s}}
 scrape_configs:
   - job_name: netns
     static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
+{settings}
 """
 
 
@@ -44,9 +45,10 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def prometheus(tmp_path: Path, target: int) -> Iterator[Prometheus]:
+def prometheus(tmp_path: Path, target: int, settings: str = "") -> Iterator[Prometheus]:
+    """Run one that scrapes *target* with the *settings* of its job besides."""
     config = tmp_path / "prometheus.yml"
-    config.write_text(CONFIG.format(port=target))
+    config.write_text(CONFIG.format(port=target, settings=settings))
     port = free_port()
     command = [
         "prometheus",

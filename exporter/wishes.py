@@ -1,0 +1,88 @@
+"""What a scrape asks for: format, families, compression, how soon. Pure."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
+from prometheus_client.exposition import generate_latest as generate_text
+
+SCRAPE_SECONDS = 9.0
+"""Below Prometheus's default scrape timeout of 10 s, so that it sees our reason."""
+
+LONGEST_SECONDS = 120.0
+SHORTEST_SECONDS = 0.5
+ANSWER_SECONDS = 0.5
+"""What is left of a scrape's time for its answer to arrive."""
+
+MAX_NAMES = 100
+
+
+Encoder = Callable[[Any], bytes]
+"""Makes text of what has the families of a registry."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A form of the page, its encoder by the way; None as names is every family."""
+
+    content_type: str
+    encode: Encoder = field(compare=False)
+    names: frozenset[str] | None = None
+    gzip: bool = False
+
+
+def negotiate(accept: str) -> tuple[Encoder, str]:
+    """Return the encoder and content type for an Accept header, plain text if odd."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # a version that is no number
+        return generate_text, CONTENT_TYPE_PLAIN_0_0_4
+
+
+def accepts_gzip(header: str) -> bool:
+    """
+    Return whether an Accept-Encoding header allows gzip; RFC 9110, 12.5.3.
+
+    >>> accepts_gzip("br, gzip;q=0.5"), accepts_gzip("*;q=0, gzip")
+    (True, True)
+    >>> accepts_gzip("gzip;q=0.00"), accepts_gzip("")
+    (False, False)
+    """
+    codings = {}
+    for item in header.lower().split(","):
+        coding, _, quality = item.replace(" ", "").partition(";")
+        codings[coding] = quality.rstrip("0.") not in {"q=", "q"}
+    return codings.get("gzip", codings.get("*", False))
+
+
+def scrape_seconds(timeout: str) -> float:
+    """
+    Return how long a scrape may take; *timeout* is Prometheus's header, in seconds.
+
+    >>> scrape_seconds("5"), scrape_seconds("0.1"), scrape_seconds("9e9")
+    (4.5, 0.5, 120.0)
+    >>> {scrape_seconds(text) for text in ("", "soon", "nan", "inf", "-1")}
+    {9.0}
+    """
+    try:
+        seconds = float(timeout)
+    except ValueError:
+        return SCRAPE_SECONDS
+    if not math.isfinite(seconds) or seconds < 0:
+        return SCRAPE_SECONDS
+    return min(max(seconds - ANSWER_SECONDS, SHORTEST_SECONDS), LONGEST_SECONDS)
+
+
+def names(query: bytes) -> frozenset[str] | None:
+    """
+    Return the families of `name[]=`, None without any; ValueError for too many.
+
+    >>> sorted(names(b"name[]=a&name%5B%5D=b_total&x=y"))
+    ['a', 'b_total']
+    >>> names(b"")
+    """
+    fields = parse_qs(query.decode("latin-1"), max_num_fields=MAX_NAMES)
+    return frozenset(fields["name[]"]) if "name[]" in fields else None
