@@ -150,6 +150,8 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take a request, or a part of one; of a body no more than came with it."""
+        if self.transport.is_closing():
+            return  # TLS hands over what it had read
         if self.stage is Stage.IDLE:
             self._enter(Stage.HEAD)
         super().data_received(data)
@@ -175,6 +177,7 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything: a timer would keep it all in memory for minutes."""
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
         if self._timer:
             self._timer.cancel()
         self._lost.set()
@@ -186,8 +189,9 @@ class Connection(H11Protocol):
 
     def _settle(self) -> None:
         """End the stage of the answer, if it is all made and sent."""
-        unsent = self.transport.get_write_buffer_size()
-        if self._in_progress or unsent or self.transport.is_closing():
+        if self._in_progress or self.transport.is_closing():
+            return
+        if self.transport.get_write_buffer_size():
             return
         waiting, _ = self.conn.trailing_data
         self._enter(Stage.HEAD if waiting else Stage.IDLE)

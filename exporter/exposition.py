@@ -158,6 +158,7 @@ def _page(
     return b"".join(
         header(spec, content_type) + b"".join([one[at] for one in every])
         for at, spec in enumerate(specs)
+        if names is None or spec.name in names
     )
 
 

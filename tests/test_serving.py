@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -88,11 +89,23 @@ def server() -> Iterator[Served]:
         yield one
 
 
+@pytest.fixture(scope="module")
+def secure(ours: Pair) -> Iterator[Served]:
+    context = ours.context()
+    with served(short, lambda: Door(context=context)) as one:
+        yield one
+
+
+PHASES: tuple[Literal["setup", "call", "teardown"], ...]
+PHASES = ("setup", "call", "teardown")
+
+
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """No peer can make the server say anything at all."""
     yield
-    assert not caplog.records
+    said = [one for when in PHASES for one in caplog.get_records(when)]
+    assert not said
 
 
 @contextlib.contextmanager
@@ -336,6 +349,34 @@ class TestTheMost:
             caplog.clear()
 
 
+WORDS = st.lists(
+    st.sampled_from(
+        [
+            *(
+                b"GET",
+                b"HEAD",
+                b"POST",
+                b"CONNECT",
+                b"OPTIONS",
+                b" ",
+                b"/",
+                b"*",
+            ),
+            *(b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2", b"\r\n", b"\r\n\r\n", b"\n"),
+            *(b"Host: x\r\n", b"Host:", b"Content-Length: 5\r\n", b"abcde"),
+            *(b"Content-Length: -1\r\n", b"Transfer-Encoding: chunked\r\n"),
+            *(b"Upgrade: websocket\r\nConnection: upgrade\r\n", b"zz\r\n"),
+            *(b"Upgrade: h2c\r\n", b"Expect: 100-continue\r\n", b"0\r\n\r\n"),
+            *(b"Connection: close\r\n", b"\xff\xfe", b"\0", b"5\r\nabcde\r\n"),
+            *(GET, GET[:-2], LAST, LAST[:-2], b"CONNECT x:1 HTTP/1.1\r\n"),
+            *(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"x" * 17000),
+        ]
+    )
+    | st.binary(max_size=20),
+    max_size=12,
+)
+
+
 class TestRequests:
     def test_a_connection_takes_one_request_after_the_other(
         self, server: Served
@@ -387,7 +428,7 @@ class TestRequests:
         held = Held()
         with served(held) as server, server.connect() as sock:
             sock.sendall(HELD[:-2] + head)
-            sock.settimeout(1)
+            sock.settimeout(0.2)
             sent = 0
             with contextlib.suppress(TimeoutError):
                 while sent < 1 << 28:
@@ -432,32 +473,7 @@ class TestRequests:
         max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(
-        st.lists(
-            st.sampled_from(
-                [
-                    *(
-                        b"GET",
-                        b"HEAD",
-                        b"POST",
-                        b"CONNECT",
-                        b"OPTIONS",
-                        b" ",
-                        b"/",
-                        b"*",
-                    ),
-                    *(b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2", b"\r\n", b"\r\n\r\n", b"\n"),
-                    *(b"Host: x\r\n", b"Host:", b"Content-Length: 5\r\n", b"abcde"),
-                    *(b"Content-Length: -1\r\n", b"Transfer-Encoding: chunked\r\n"),
-                    *(b"Upgrade: websocket\r\nConnection: upgrade\r\n", b"zz\r\n"),
-                    *(b"Upgrade: h2c\r\n", b"Expect: 100-continue\r\n", b"0\r\n\r\n"),
-                    *(b"Connection: close\r\n", b"\xff\xfe", b"\0", b"5\r\nabcde\r\n"),
-                    *(GET, GET[:-2], LAST, LAST[:-2], b"CONNECT x:1 HTTP/1.1\r\n"),
-                    *(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"x" * 17000),
-                ]
-            )
-            | st.binary(max_size=20),
-            max_size=12,
-        ),
+        WORDS,
         st.booleans(),
     )
     def test_garbage_is_never_a_traceback(
@@ -473,6 +489,28 @@ class TestRequests:
             sock.shutdown(socket.SHUT_WR)
             rest(sock)
         assert server.get()[2] == b"GET /"
+        assert not caplog.records
+
+    @settings(
+        max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(WORDS)
+    def test_nor_is_it_over_tls(
+        self,
+        secure: Served,
+        ours: Pair,
+        caplog: pytest.LogCaptureFixture,
+        words: list[bytes],
+    ) -> None:
+        with (
+            secure.connect() as plain,
+            ours.client().wrap_socket(plain, server_hostname="127.0.0.1") as tls,
+            contextlib.suppress(OSError),
+        ):
+            for one in words:
+                tls.sendall(one)
+            tls.settimeout(0.01)
+            rest(tls)
         assert not caplog.records
 
     @settings(
