@@ -96,10 +96,10 @@ class Channel:
     """
     The server's end: asks for a snapshot or a web configuration, takes the reply.
 
-    A reply that comes after its deadline is thrown away, and nothing is asked
-    for until it came. A thread takes replies at any time, so that the collector
-    never waits for the next scrape, and calls *ended* when there is no collector
-    any more. Threads take turns.
+    A snapshot that comes after its deadline is thrown away, and nothing is asked
+    for until it came; a web configuration is kept, since it is told only once. A
+    thread takes replies at any time, so that the collector never waits for the next
+    scrape, and calls *ended* when there is no collector any more. Threads take turns.
     """
 
     def __init__(
@@ -108,7 +108,8 @@ class Channel:
         self._channel = channel
         self._ended = ended
         self._replies: queue.SimpleQueue[bytes | PeerGoneError] = queue.SimpleQueue()
-        self._owed = False
+        self._owed = b""
+        self._late_web = b""
         self._turn = threading.Lock()
         threading.Thread(target=self._take, daemon=True).start()
 
@@ -123,7 +124,9 @@ class Channel:
 
     def web(self, seconds: float) -> bytes:
         """Return a WebConfig's JSON, b"" if it is the last one still; see snapshot."""
-        return self._ask(WEB, seconds)
+        news = self._ask(WEB, seconds)
+        late, self._late_web = self._late_web, b""
+        return news or late
 
     def _ask(self, request: bytes, seconds: float) -> bytes:
         deadline = time.monotonic() + seconds
@@ -131,7 +134,7 @@ class Channel:
             raise TimeoutError
         try:
             if self._owed:
-                self._reply(deadline)
+                self._take_late(self._owed, deadline)
             self._send(request)
             return self._reply(deadline)
         finally:
@@ -142,7 +145,12 @@ class Channel:
             self._channel.sendall(request)
         except OSError as error:
             raise PeerGoneError(str(error)) from error
-        self._owed = True
+        self._owed = request
+
+    def _take_late(self, request: bytes, deadline: float) -> None:
+        reply = self._reply(deadline)
+        if request == WEB:
+            self._late_web = reply or self._late_web
 
     def _reply(self, deadline: float) -> bytes:
         try:
@@ -152,7 +160,7 @@ class Channel:
         if isinstance(reply, PeerGoneError):
             self._replies.put(reply)  # for whoever asks next
             raise reply
-        self._owed = False
+        self._owed = b""
         return reply
 
     def _take(self) -> None:

@@ -69,7 +69,7 @@ class Exporter(NamedTuple):
     def child(self, role: str) -> int:
         """Return the pid of the process that the exporter started in a role."""
         children = psutil.Process(self.process.pid).children()
-        (found,) = [child.pid for child in children if role in child.cmdline()]
+        (found,) = [child.pid for child in children if role in _words(child)]
         return found
 
     def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -91,6 +91,14 @@ class Exporter(NamedTuple):
 
     def fds(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+
+def _words(process: psutil.Process) -> list[str]:
+    """Return its command line; one that has just ended has none."""
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
 
 
 @contextlib.contextmanager

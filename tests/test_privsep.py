@@ -105,12 +105,27 @@ def test_nothing_new_of_the_web_configuration_is_no_failure(ends: Ends) -> None:
         asked.append(answer(collector, lambda: b"{}"))
         asked.append(answer(collector, lambda: b"{}"))
 
-    threading.Thread(target=twice).start()
+    collecting = threading.Thread(target=twice)
+    collecting.start()
     channel = listening(server)
 
     assert channel.web(LONG) == b""
     assert channel.snapshot(LONG) == b"{}"
+    collecting.join()
     assert asked == [WEB, SNAPSHOT]
+
+
+def test_a_web_configuration_that_comes_late_is_not_lost(ends: Ends) -> None:
+    """The collector tells it once."""
+    collector, server = ends
+    channel = listening(server)
+    with pytest.raises(TimeoutError):
+        channel.web(SOON)
+    collector.sendall(framed(b"late") + framed(b"{}") + framed(b"") + framed(b""))
+
+    assert channel.snapshot(LONG) == b"{}"
+    assert channel.web(LONG) == b"late"
+    assert channel.web(LONG) == b""
 
 
 def test_threads_take_turns_at_the_channel(ends: Ends) -> None:
