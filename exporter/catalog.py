@@ -6,7 +6,6 @@ files are not in it, so nobody can ask for them. watch.py and machine.py name th
 numbers that are read besides.
 """
 
-import difflib
 import fnmatch
 import itertools
 import re
@@ -16,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from exporter.globs import no_match
 from exporter.model import Class, Frozen, Kind, SettableBy, Sysctl
 
 Profile = Literal["default", "all"]
@@ -118,8 +118,5 @@ def matching(pattern: str, names: Sequence[str]) -> set[str]:
     """
     found = set(fnmatch.filter(names, pattern.replace("/", ".")))
     if not found:
-        near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.5)
-        hint = f"; the nearest is {near[0]}" if near else ""
-        message = f"no sysctl in the catalog matches {pattern!r}{hint}"
-        raise UnknownSysctlError(message)
+        raise UnknownSysctlError(no_match(pattern, names, "sysctl in the catalog"))
     return found

@@ -14,7 +14,7 @@ from exporter.kernel.netns import (
     own_netns,
     touring,
 )
-from exporter.kernel.procfs import effective_capabilities
+from exporter.kernel.procfs import own_credentials
 from exporter.kernel.syscalls import CAP_SYS_ADMIN, CAP_SYS_PTRACE
 from exporter.model import Ino
 
@@ -32,7 +32,7 @@ class Doors:
 
     def __init__(self, census: Census) -> None:
         self._census = census
-        self._capabilities = effective_capabilities()
+        self._capabilities = own_credentials().effective
         self.own = own_netns()
 
     def enter(self, ino: Ino, work: Callable[[], _T]) -> _T:

@@ -6,12 +6,12 @@ include/uapi/linux/snmp.h, net/ipv4/proc.c, net/ipv6/proc.c, net/mptcp/mib.c and
 net/netfilter/nf_conntrack_standalone.c.
 """
 
-import difflib
 import fnmatch
 import re
 from collections.abc import Iterable
 from typing import Literal, get_args
 
+from exporter.globs import no_match
 from exporter.model import Frozen
 
 Resource = Literal["accept_queue", "conntrack", "ports", "time_wait"]
@@ -481,10 +481,7 @@ def _matching(pattern: str) -> set[str]:
     names = [counter.name for counter in COUNTERS]
     found = set(fnmatch.filter(names, pattern))
     if not found:
-        near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.5)
-        hint = f"; the nearest is {near[0]}" if near else ""
-        message = f"no counter of the kernel matches {pattern!r}{hint}"
-        raise ValueError(message)
+        raise ValueError(no_match(pattern, names, "counter of the kernel"))
     return found
 
 

@@ -257,12 +257,6 @@ def parse_netns_mounts(text: bytes) -> list[NsMount]:
     ]
 
 
-def effective_capabilities() -> int:
-    """Return the bits of this process's effective set, capabilities(7)."""
-    with open("/proc/thread-self/status", "rb") as status:
-        return parse_capabilities(status.read())
-
-
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """
     What a process may do, of its /proc/PID/status.

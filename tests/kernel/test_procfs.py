@@ -15,7 +15,7 @@ from exporter.kernel.procfs import (
     MountWatch,
     NsMount,
     Procfs,
-    effective_capabilities,
+    own_credentials,
     parse_capabilities,
     parse_netns_link,
     parse_netns_mounts,
@@ -167,7 +167,7 @@ def test_a_mount_path_is_unescaped_and_survives_odd_bytes() -> None:
 
 def test_capabilities_are_those_in_effect() -> None:
     assert parse_capabilities(b"CapInh:\t1\nCapEff:\t0a\nCapBnd:\tff\n") == 0xA
-    assert effective_capabilities() >= 0
+    assert own_credentials().effective >= 0
 
 
 @pytest.mark.root
