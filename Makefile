@@ -19,7 +19,7 @@ check: $(VENV)/test-installed ## lint and types only
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/test-installed ## CPU cost beside the plain way; ARGS="50 200 450"
+bench: $(VENV)/test-installed bench-packages ## what a scrape costs; ARGS="50 200 450"
 	$(BIN)/python -m bench $(ARGS)
 
 docs: $(VENV)/test-installed ## write the generated docs and tests/nodes/*/*.txt anew
@@ -47,10 +47,15 @@ $(VENV)/test-installed: requirements-test.lock pyproject.toml | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-.PHONY: system-packages
+.PHONY: system-packages bench-packages
 system-packages:
 	./scripts/system-packages ip:iproute2 lsns:util-linux setpriv:util-linux \
 		mount:mount openssl:openssl promtool:prometheus prometheus:prometheus \
 		dockerd:docker.io docker:docker.io containerd:containerd ctr:containerd \
 		runc:runc crun:crun podman:podman conmon:conmon iptables:iptables \
-		busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins
+		busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins \
+		"cc:gcc libc6-dev"
+
+bench-packages:
+	./scripts/system-packages "cc:gcc libc6-dev" nsenter:util-linux sysctl:procps \
+		prometheus-node-exporter:prometheus-node-exporter

@@ -140,12 +140,13 @@ def _snapshot(settings: Config, form: str, path: str | None) -> int:
 
 
 def _prom(parcel: Parcel) -> bytes:
-    from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+    from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-    from exporter.exposition import Families, Renderer
+    from exporter.exposition import Renderer
 
-    body, rest = Renderer(__version__).render(parcel, CONTENT_TYPE_LATEST)
-    return body + generate_latest(Families(rest))
+    renderer = Renderer(__version__)
+    renderer.render(parcel)
+    return b"".join(chunk.plain for chunk in renderer.page(CONTENT_TYPE_LATEST))
 
 
 def _server_role(words: list[str]) -> NoReturn:

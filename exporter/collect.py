@@ -7,7 +7,6 @@ what is gone; enter what is new, once; settle whose it is.
 
 import logging
 import os
-import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -16,18 +15,18 @@ from functools import partial
 
 import psutil
 
-from exporter import catalog, problems
+from exporter import problems
 from exporter.config import Config
 from exporter.doors import Doors
 from exporter.fresh import Fresh
+from exporter.holdings import Holdings
 from exporter.inventory import Known
 from exporter.kernel.census import Census
 from exporter.kernel.host import host_netns
 from exporter.kernel.netns import EntryDeniedError, NetnsGoneError
 from exporter.kernel.procfs import Procfs
 from exporter.kernel.syscalls import netns_cookie
-from exporter.kernel.sysctls import FdBudget, Plan, SysctlFiles
-from exporter.machine import MachineLimits
+from exporter.kernel.sysctls import SysctlFiles
 from exporter.model import (
     Ino,
     NetnsId,
@@ -46,9 +45,6 @@ RECHECK_SECONDS = 60.0
 
 GRACE_SECONDS = 5.0
 """How long a namespace may stay unnamed when waiting may bring a better name."""
-
-_SPARE_FDS = 256
-"""Left free of RLIMIT_NOFILE for everything but sysctl files."""
 
 log = logging.getLogger(__name__)
 
@@ -69,26 +65,15 @@ class Collector:
         grace: float = GRACE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        entries = catalog.select(
-            catalog.load(),
-            profile=config.sysctls.profile,
-            include=(*config.sysctls.include, *(r.sysctl for r in config.policy)),
-            exclude=config.sysctls.exclude,
-        )
-        every = [entry.sysctl() for entry in entries]
-        self._policy = config.policy
         procfs = config.path.procfs
-        self._plan = Plan((s for s in every if s.scope != "shared"), procfs)
-        self._shared_plan = Plan((s for s in every if s.scope == "shared"), procfs)
+        self._policy = config.policy
+        self._holdings = Holdings(config)
+        self._plan = self._holdings.plan
         self._procfs = Procfs(procfs)
         self._clock = clock
         self._census = Census(self._procfs, config.path.rootfs, clock)
-        self._budget = FdBudget(min(config.sysctls.max_fds, _raise_fd_limit()))
-        self._shared = SysctlFiles(self._shared_plan, self._budget)
-        self._machine = MachineLimits(procfs, self._budget)
-        self._everyones = (self._shared, self._machine.files)
-        self._fresh = Fresh(self._plan, self._shared_plan, clock)
-        self._doors = Doors(self._census)
+        self._fresh = Fresh(self._plan, self._holdings.shared_plan, clock)
+        self._doors = Doors(self._census, self._holdings.short_cuts)
         self._host, self._host_problems = self._doors.own, list[Problem]()
         self._known: dict[Ino, Known] = {}
         self._watch = Watch(config.signals, self._plan, self._procfs, self._doors)
@@ -139,13 +124,13 @@ class Collector:
             kernel=name.release,
             time=time.time(),
             sysctls=self._plan.sysctls,
-            shared=self._shared_plan.sysctls,
-            shared_readings=self._shared.readings(),
+            shared=self._holdings.shared_plan.sysctls,
+            shared_readings=self._holdings.shared.readings(),
             fresh=self._fresh.readings,
             earlier=self._fresh.earlier,
             policy=self._policy,
             counters=self._watch.counters,
-            machine=self._machine.beside(self._watch.sockstat),
+            machine=self._holdings.machine.beside(self._watch.sockets()),
             namespaces=tuple(known.raw() for known in every),
             signals=tuple(known.watched.raw() for known in every),
             problems=tuple(self._problems()),
@@ -162,15 +147,17 @@ class Collector:
         """Enter *wanted* namespaces, or all, for their interfaces and addresses."""
         from exporter.kernel.links import read_links_inside
 
-        for ino, known in list(self._known.items()):
-            if not known.files or (wanted is not None and ino not in wanted):
-                continue
+        def work(known: Known) -> None:
+            known.links, known.encoded = read_links_inside(), None
 
-            def work(known: Known = known) -> None:
-                known.links = read_links_inside()
-
-            with suppress(NetnsGoneError):  # the next read drops it
-                self._visit(ino, known, work)
+        self._visit(
+            [
+                ino
+                for ino, known in self._known.items()
+                if known.files and (wanted is None or ino in wanted)
+            ],
+            work,
+        )
 
     def count_failure(self) -> None:
         """Count a pass that brought nothing."""
@@ -180,7 +167,8 @@ class Collector:
         """Give every file back."""
         for known in list(self._known):
             self._drop(known)
-        _each(self._everyones, SysctlFiles.close)
+        self._doors.close()
+        _each(self._holdings.everyones, SysctlFiles.close)
         self._watch.close()
         self._census.close()
         self._sources.close()
@@ -200,10 +188,12 @@ class Collector:
     def _follow_host(self) -> None:
         host = self._known.get(self._host)
         if host and host.files:
-            self._fresh.follow(host.files.readings(), self._shared.readings())
+            self._fresh.follow(host.files.readings(), self._holdings.shared.readings())
 
     def _discover(self, *, recheck: bool) -> None:
-        self._census.scan()
+        # where we may not enter, who is there is all there is to tell
+        shut = any(one.files is None for one in self._known.values())
+        self._census.scan(thorough=shut)
         if recheck:
             self._census.recheck()
             self._host, self._host_problems = host_netns(self._procfs)
@@ -211,6 +201,12 @@ class Collector:
             self._next_recheck = self._clock() + RECHECK_SECONDS
         self._errors["failed"] += self._census.failures
         self._census.failures = 0
+        self._holdings.share_out(self._known.values(), len(self._wanted()))
+
+    def _wanted(self) -> list[Ino]:
+        """Return where to be: the host's first, so that it has its files."""
+        first = (self._host, self._doors.own)
+        return list(dict.fromkeys((*first, *sorted(self._census.seen()))))
 
     def _count_hidden(self) -> None:
         """Count the namespaces of processes whose ns/net we may not even read."""
@@ -226,19 +222,23 @@ class Collector:
 
     def _try_again(self) -> None:
         """Retry what was refused, missing, or had no room, and who was unsure."""
-        room = self._budget.held < self._budget.limit
+        room = self._holdings.room
+        lacking = []
         for ino, known in list(self._known.items()):
             known.witnesses = None
-            files = self._files(ino, known)
+            files = self._files(known)
             if not files:
                 self._enter_again(ino, known)
                 continue
             files += [one for one in (known.live,) if one]
             if any(one.absent or (one.unbound and room) for one in files):
-                with suppress(NetnsGoneError):  # the next read drops it
-                    self._visit(
-                        ino, known, partial(_each, files, SysctlFiles.bind_inside)
-                    )
+                lacking.append(ino)
+        self._visit(lacking, self._bind)
+
+    def _bind(self, known: Known) -> None:
+        live = [known.live] if known.live else []
+        _each([*self._files(known), *live], SysctlFiles.bind_inside)
+        known.encoded = None
 
     def _enter_again(self, ino: Ino, known: Known) -> None:
         with suppress(NetnsGoneError):
@@ -248,31 +248,41 @@ class Collector:
                 again.containers, again.declared = known.containers, known.declared
                 self._known[ino] = again
 
-    def _files(self, ino: Ino, known: Known) -> list[SysctlFiles]:
+    def _files(self, known: Known) -> list[SysctlFiles]:
         """Return the sysctls of a namespace; what all share is the host's."""
         if known.files is None:
             return []
-        return [known.files, *(self._everyones if ino == self._host else ())]
+        everyones = self._holdings.everyones if known.id.ino == self._host else ()
+        return [known.files, *everyones]
 
     def _read_known(self) -> None:
+        to_visit = []
         for ino, known in list(self._known.items()):
             try:
-                self._read(ino, known)
+                if self._read(ino, known):
+                    to_visit.append(ino)
             except NetnsGoneError:
                 self._drop(ino)
+        if to_visit:
+            self._visit(to_visit, self._read_unbound)
+        for known in self._known.values():
+            _each(self._files(known), self._count)
 
-    def _read(self, ino: Ino, known: Known) -> None:
-        files = self._files(ino, known)
+    def _read(self, ino: Ino, known: Known) -> bool:
+        """Read what is bound; return whether a visit has to tell the rest."""
+        files = self._files(known)
         if not files:
             self._still_there(ino, known)
-            return
+            return False
         for one in files:
             if one.read_bound():
                 known.encoded = None
-        if any(one.unbound for one in files) or not files[0].bound:
-            self._visit(ino, known, partial(_each, files, SysctlFiles.visit_inside))
-        for one in files:
-            self._count(one)
+        return any(one.unbound for one in files) or not files[0].bound
+
+    def _read_unbound(self, known: Known) -> None:
+        for one in self._files(known):
+            if one.visit_inside():
+                known.encoded = None
 
     def _still_there(self, ino: Ino, known: Known) -> None:
         """
@@ -291,43 +301,46 @@ class Collector:
         self._errors.update(files.errors)
         files.errors.clear()
 
-    def _visit(self, ino: Ino, known: Known, work: Callable[[], object]) -> None:
-        """Do *work* inside a known namespace; it is gone if another one took over."""
-        files = self._files(ino, known)
+    def _visit(self, inodes: Iterable[Ino], work: Callable[[Known], object]) -> None:
+        """Do *work* inside known namespaces, one after another."""
+        with self._doors.tour() as do_in:
+            for ino in inodes:
+                known = self._known[ino]
+                try:
+                    do_in(ino, partial(self._if_still_it, known, work))
+                except NetnsGoneError:
+                    self._drop(ino)
+                except (EntryDeniedError, OSError) as error:
+                    self._fail(known, error)
 
-        def checked() -> None:
-            if netns_cookie() != known.id.cookie:
-                raise NetnsGoneError(ino)
-            if known.id.cookie is None:  # the old files tell instead: ENOENT
-                files[0].read_bound()
-            work()
+    def _if_still_it(self, known: Known, work: Callable[[Known], object]) -> None:
+        if netns_cookie() != known.id.cookie:
+            raise NetnsGoneError(known.id.ino)
+        if known.id.cookie is None:  # the old files tell instead: ENOENT
+            self._files(known)[0].read_bound()
+        work(known)
 
+    def _fail(self, known: Known, error: Exception) -> None:
+        reason = DENIED if isinstance(error, EntryDeniedError) else FAILED
+        self._errors[reason.unreadable] += 1
+        log.debug("cannot enter a network namespace: %s", error)
         known.encoded = None
-        try:
-            self._doors.enter(ino, checked)
-        except (EntryDeniedError, OSError) as error:
-            reason = DENIED if isinstance(error, EntryDeniedError) else FAILED
-            self._errors[reason.unreadable] += 1
-            log.debug("cannot enter a network namespace: %s", error)
-            for one in files:
-                one.lose_unbound(reason)
+        for one in self._files(known):
+            one.lose_unbound(reason)
 
     def _admit_new(self) -> None:
-        wanted = dict.fromkeys(
-            (self._host, self._doors.own, *sorted(self._census.seen()))
-        )
+        wanted = self._wanted()
         for ino in wanted:
             if ino not in self._known:
                 with suppress(NetnsGoneError):
                     self._known[ino] = self._admit(ino)
-        for ino in self._known.keys() - wanted.keys():
+        for ino in self._known.keys() - set(wanted):
             files = self._known[ino].files
             if files is None or not files.bound:
                 self._drop(ino)
 
     def _admit(self, ino: Ino) -> Known:
-        plans = (self._plan, self._watch.live_plan)
-        files, live = (SysctlFiles(plan, self._budget) for plan in plans)
+        files, live = self._holdings.of_a_new_one()
         cookie, reason = None, ""
         try:
             first = partial(self._first_visit, ino, (files, live))
@@ -340,7 +353,7 @@ class Collector:
             log.debug("cannot enter a network namespace: %s", error)
         self._count(files)
         if ino == self._host:
-            _each(self._everyones, self._count)
+            _each(self._holdings.everyones, self._count)
         netns = NetnsId(cookie=cookie, ino=ino, first_seen=time.time())
         known = Known(netns, self._clock())
         known.reason = reason
@@ -351,16 +364,17 @@ class Collector:
         return known
 
     def _first_visit(self, ino: Ino, files: Iterable[SysctlFiles]) -> int | None:
-        everyones = self._everyones if ino == self._host else ()
+        everyones = self._holdings.everyones if ino == self._host else ()
         _each((*everyones, *files), SysctlFiles.bind_inside)
         return netns_cookie()
 
     def _drop(self, ino: Ino) -> None:
         known = self._known.pop(ino)
+        self._doors.forget(ino)
         for files in filter(None, (known.files, known.live)):
             files.close()
         if ino == self._host:
-            _each(self._everyones, SysctlFiles.close)
+            _each(self._holdings.everyones, SysctlFiles.close)
 
     def _problems(self) -> Iterator[Problem]:
         yield from self._host_problems
@@ -379,17 +393,17 @@ class Collector:
             yield problems.no_fresh_namespace(self._fresh.failure)
         if odd := self._fresh.disagreements:
             yield problems.class_disagrees(odd)
-        if self._visited and self._budget.held >= self._budget.limit:
-            yield problems.fd_budget(self._visited, self._budget.limit)
+        if self._visited and not self._holdings.room:
+            yield problems.fd_budget(self._visited, self._holdings.limit)
 
     def _stats(self) -> Stats:
         with self._process.oneshot():
             times = self._process.cpu_times()
             resident = self._process.memory_info().rss
         return Stats(
-            fds=self._budget.held,
-            fd_limit=self._budget.limit,
-            bound=self._budget.held,
+            fds=self._holdings.held,
+            fd_limit=self._holdings.limit,
+            bound=self._holdings.bound,
             visited=self._visited,
             hidden={self._doors.why_not("open"): self._hidden} if self._hidden else {},
             read_errors=dict(self._errors),
@@ -403,12 +417,3 @@ class Collector:
 def _each(files: Iterable[SysctlFiles], work: Callable[[SysctlFiles], object]) -> None:
     for one in files:
         work(one)
-
-
-def _raise_fd_limit() -> int:
-    """Raise RLIMIT_NOFILE to its hard limit and return what sysctl files may use."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # fs.nr_open may be below the hard limit
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    return max(0, soft - _SPARE_FDS)

@@ -50,7 +50,7 @@ class Sysctls(Frozen, frozen=True, kw_only=True):
     Which sysctls to read.
 
     profile: `default`, about 40, or `all`; include and exclude: globs over the
-    catalog's names, exclude wins; max_fds: how many sysctl files may be held
+    catalog's names, exclude wins; max_fds: how many files may be held
     open, each 1.1 KiB of kernel memory, never more than RLIMIT_NOFILE allows.
     """
 

@@ -9,7 +9,7 @@ from exporter.kernel.sockdiag import Dump
 from exporter.model import Ino
 from exporter.queues import LastDump, Moment, Queues
 
-MANY_LISTENERS = 1000
+MANY_LISTENERS = 300
 """
 On the node; up to as many every namespace is dumped at every pass.
 
@@ -32,7 +32,7 @@ class Dumps:
     While the node has MANY_LISTENERS or fewer, by a dump. Beyond that only the known
     ones are asked for, each for itself: what is told of them is of now all the same.
     A namespace is dumped at the first look, at the recheck, and when it may have a
-    new listener: when other processes live there than at the last dump, or it has
+    new listener: when a process came to live there since the last dump, or it has
     another number of TCP sockets that are not established. That number comes from
     /proc/PID/net, less than listeners make it up only in connecting and closing, so
     a new one is found at the next look; where as many others went at the same time,
@@ -40,14 +40,15 @@ class Dumps:
     the known ones is not found (then until the recheck, for it may share its port),
     the dump was cut, questions take longer, or unix sockets are wanted.
 
-    requests: of which a dump is made; residents: who lives in a namespace.
+    requests: of which a dump is made; last_arrival: a number for the process that
+    came to live in a namespace last.
     """
 
     def __init__(
-        self, requests: Sequence[bytes], residents: Callable[[Ino], list[int]]
+        self, requests: Sequence[bytes], last_arrival: Callable[[Ino], int]
     ) -> None:
         self._requests = requests
-        self._residents = residents
+        self._last_arrival = last_arrival
         self._on_the_node = 0
         self._recheck = False
 
@@ -63,7 +64,7 @@ class Dumps:
         """
         moment, in_vain = None, queues.last_dump.in_vain and not self._recheck
         if self._on_the_node > MANY_LISTENERS and self._requests == (sockdiag.TCP,):
-            moment = Moment(self._residents(ino), _not_established(files))
+            moment = Moment(self._last_arrival(ino), _counted(queues, files))
             if self._known_will_do(queues, moment):
                 answer = sockdiag.ask_inside(_questions(queues))
                 if answer:
@@ -85,6 +86,13 @@ def _questions(queues: Queues) -> Sequence[bytes]:
     if last.questions is None:
         last.questions = sockdiag.questions(queues.raw or b"")
     return last.questions
+
+
+def _counted(queues: Queues, files: NetFiles) -> int | None:
+    """Return _not_established, counted anew only where something moved."""
+    if queues.counted is None or queues.counted[0] != files:
+        queues.counted = files, _not_established(files)
+    return queues.counted[1]
 
 
 def _not_established(files: NetFiles) -> int | None:

@@ -46,7 +46,7 @@ _HELP = {
     "sysctls.profile": "which sysctls to read: about 40, or all of the catalog",
     "sysctls.include": "read these as well: a glob, repeatable",
     "sysctls.exclude": "but not these: a glob, repeatable",
-    "sysctls.max_fds": "sysctl files to hold open at most (default 65536)",
+    "sysctls.max_fds": "files to hold open at most (default 65536)",
     "path.procfs": "where the node's proc is mounted (default /proc)",
     "path.rootfs": "where the node's root is mounted (default /)",
     "runtimes.docker": "the Docker API to ask, or '' for never (default "

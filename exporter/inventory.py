@@ -50,6 +50,20 @@ class Watched:
         self._counted_from: tuple[bytes, ...] = ()
         self._encoded: msgspec.Raw | None = None
 
+    def is_still(
+        self, files: NetFiles, conntrack_stat: bytes, conntrack: int | None
+    ) -> bool:
+        """Return whether all that signals are made of is as it was last taken in."""
+        signals, queues = self.signals, self.queues
+        return (
+            files == self.files
+            and conntrack_stat == self.conntrack_stat
+            and conntrack == signals.conntrack
+            and queues.listeners is signals.listeners
+            and queues.left_out == signals.left_out
+            and queues.listening == signals.listening
+        )
+
     def counted(
         self, reader: CounterReader, files: NetFiles, conntrack_stat: bytes
     ) -> tuple[int | None, ...]:

@@ -14,10 +14,10 @@ _PLAIN = 1_000_000
 """From here on Go, and so the exposition, writes an exponent."""
 
 
-def header(spec: Spec, content_type: str) -> bytes:
-    """Return a family's HELP and TYPE."""
+def header(spec: Spec, *, openmetrics: bool) -> bytes:
+    """Return a family's HELP and TYPE; OpenMetrics has another name for a counter's."""
     name = spec.name
-    if spec.type == "counter" and content_type.startswith(OPENMETRICS):
+    if spec.type == "counter" and openmetrics:
         name = name.removesuffix("_total")
     return f"# HELP {name} {spec.help}\n# TYPE {name} {spec.type}\n".encode()
 
@@ -31,7 +31,8 @@ def lines(name: str, samples: Iterable[Sample]) -> bytes:
 
 def line(name: str, labels: str, value: float) -> str:
     """Return a line; *labels* are label_text's."""
-    return f"{name}{{{labels}}} {number_text(value)}\n"
+    braces = f"{{{labels}}}" if labels else ""
+    return f"{name}{braces} {number_text(value)}\n"
 
 
 def label_text(labels: Mapping[str, str]) -> str:

@@ -234,8 +234,10 @@ DURATION = _gauge(
     "Wall time that a part of the last pass took.",
     "collector",
 )
-FDS = _gauge("netns_collector_fds", "Sysctl files held open.")
-FD_LIMIT = _gauge("netns_collector_fd_limit", "Sysctl files that may be held open.")
+FDS = _gauge(
+    "netns_collector_fds", "Files held open: sysctls, their directories, and pidfds."
+)
+FD_LIMIT = _gauge("netns_collector_fd_limit", "Files that may be held open.")
 VALUES = _gauge(
     "netns_collector_values",
     "Values of the last pass: read from a held file, or by entering the namespace.",

@@ -59,7 +59,7 @@ def fd_budget(visited: int, limit: int) -> Problem:
     return Problem(
         what="fd_budget",
         detail=f"{visited} values are read by a visit each pass, since only {limit} "
-        "sysctl files may be held open",
+        "files may be held open",
         remedy="raise RLIMIT_NOFILE (LimitNOFILE=) or sysctls.max_fds, or read "
         "fewer sysctls",
         count=visited,

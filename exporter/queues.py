@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from exporter.harm import fill
 from exporter.kernel.listening import Listening, parse
+from exporter.kernel.netstat import NetFiles
 from exporter.kernel.sockdiag import Dump
 from exporter.model import Listener
 
@@ -26,7 +27,7 @@ class Seen(NamedTuple):
 class Moment(NamedTuple):
     """What moves where a listener is new; see exporter.dumps."""
 
-    residents: Sequence[int]
+    last_arrival: int
     not_established: int | None
 
 
@@ -61,6 +62,8 @@ class Queues:
         self.left_out = 0
         self.raw: bytes | None = None
         self.last_dump = LastDump()
+        self.counted: tuple[NetFiles, int | None] | None = None
+        """What exporter.dumps counted last, and of what."""
         self._seen: dict[int, Seen] = {}
         self._somaxconn: int | None = None
         self._since_dump: set[int | None] = set()

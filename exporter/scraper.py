@@ -6,21 +6,19 @@ share: so nobody's answer is older than his question.
 """
 
 import asyncio
-import gzip
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from exporter.chunks import Chunk
+from exporter.deflate import gzipped
 from exporter.exposition import Families, Renderer, only
 from exporter.model import Parcel
 from exporter.privsep import CollectionFailedError, PeerGoneError
 from exporter.wishes import Wanted
-
-GZIP_LEVEL = 1
-"""Level 9 takes four times the CPU for a page that stays on the local network."""
 
 MAX_WAITING = 64
 """Requests; each more would only make everybody's answer later."""
@@ -49,24 +47,19 @@ class Pages:
         self, seconds: float, forms: Collection[Wanted]
     ) -> dict[Wanted, bytes]:
         """Collect once, within *seconds*, and return each of *forms*."""
-        parcel = self._decoder.decode(self._snapshot(seconds))
-        plain: dict[Wanted, bytes] = {}
-        for form in forms:
-            one = replace(form, gzip=False)
-            plain[one] = plain.get(one) or self._page(parcel, one)
-        return {form: _packed(form, plain) for form in forms}
+        self._renderer.render(self._decoder.decode(self._snapshot(seconds)))
+        plain = {form: replace(form, gzip=False) for form in forms}
+        pages = {form: self._page(form) for form in dict.fromkeys(plain.values())}
+        return {form: _packed(pages[plain[form]], form) for form in forms}
 
-    def _page(self, parcel: Parcel, form: Wanted) -> bytes:
-        body, rest = self._renderer.render(parcel, form.content_type, form.names)
-        rest += only(form.names, self._own.collect())
-        return body + form.encode(Families(rest))
+    def _page(self, form: Wanted) -> list[Chunk]:
+        own = Families(only(form.names, self._own.collect()))
+        page = self._renderer.page(form.content_type, form.names)
+        return [*page, Chunk(form.encode(own))]
 
 
-def _packed(form: Wanted, plain: Mapping[Wanted, bytes]) -> bytes:
-    body = plain[replace(form, gzip=False)]
-    if not form.gzip:
-        return body
-    return gzip.compress(body, compresslevel=GZIP_LEVEL, mtime=0)
+def _packed(page: list[Chunk], form: Wanted) -> bytes:
+    return gzipped(page) if form.gzip else b"".join(one.plain for one in page)
 
 
 @dataclass(frozen=True, kw_only=True)

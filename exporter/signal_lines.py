@@ -4,9 +4,11 @@ The lines of one namespace's signals: what changes from scrape to scrape. Pure.
 Made by hand where most of them are, since they are made anew at every scrape.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
 
 from exporter import metrics
+from exporter.chunks import Row
 from exporter.harm import Limits, backlog, fills, tcp_ports_in_use
 from exporter.lines import label_text, line, lines
 from exporter.metrics import OF_LISTENERS, OF_SIGNALS
@@ -21,9 +23,11 @@ class Ground(Frozen, frozen=True, kw_only=True):
     """
     What the lines of a namespace rest on and keep as long as that is unchanged.
 
-    labels: the owner's, as text; fills, protocols: with another label besides.
+    key: of its rows; labels: the owner's, as text; fills, protocols: with another
+    label besides.
     """
 
+    key: int
     owner: Owner
     limits: Limits
     labels: str
@@ -32,17 +36,17 @@ class Ground(Frozen, frozen=True, kw_only=True):
 
 
 class SignalLines(Frozen, frozen=True, kw_only=True):
-    """Lines by metric: OF_LISTENERS, OF_SIGNALS, then the counters."""
+    """Lines by metric: OF_LISTENERS, OF_SIGNALS, then the counters; and of what."""
 
-    listeners: tuple[Listener, ...] | None
-    of_listeners: tuple[bytes, ...]
-    rest: tuple[bytes, ...]
+    signals: Signals
+    row: Row
 
 
-def ground(owner: Owner, limits: Limits) -> Ground:
+def ground(key: int, owner: Owner, limits: Limits) -> Ground:
     """Return what the lines of *owner*'s namespace rest on."""
     labels = owner_labels(owner)
     return Ground(
+        key=key,
         owner=owner,
         limits=limits,
         labels=label_text(labels),
@@ -55,19 +59,18 @@ def signal_lines(
     on: Ground, counters: Sequence[str], now: Signals, before: SignalLines | None
 ) -> SignalLines:
     """
-    Return the lines of *now*; *before* is of the same ground.
+    Return the lines of *now*; *before* is of the same ground and counters.
 
     counters: the metrics' names, following now.counters.
     """
-    if before and before.listeners == now.listeners:
-        of_listeners = before.of_listeners
+    of_listeners: Iterable[bytes | memoryview]
+    if before and before.signals.listeners == now.listeners:
+        of_listeners = before.row.cells[: len(OF_LISTENERS)]
     else:
-        of_listeners = tuple(_of_listeners(on, now.listeners or ()))
-    return SignalLines(
-        listeners=now.listeners,
-        of_listeners=of_listeners,
-        rest=(*_of_signals(on, now), *_of_counters(on, counters, now)),
-    )
+        of_listeners = _of_listeners(on, now.listeners or ())
+    of_counters = _of_counters(on, counters, now, before)
+    made = *of_listeners, *_of_signals(on, now), *of_counters
+    return SignalLines(signals=now, row=Row(on.key, made))
 
 
 def _of_listeners(on: Ground, listeners: Sequence[Listener]) -> Iterator[bytes]:
@@ -132,8 +135,15 @@ def _if_known(labels: str, number: int | None) -> list[tuple[str, float]]:
     return [] if number is None else [(labels, number)]
 
 
-def _of_counters(on: Ground, names: Sequence[str], now: Signals) -> Iterator[bytes]:
-    for name, number in zip(names, now.counters, strict=False):
-        yield b"" if number is None else line(name, on.labels, number).encode()
-    for _ in names[len(now.counters) :]:
-        yield b""
+def _of_counters(
+    on: Ground, names: Sequence[str], now: Signals, before: SignalLines | None
+) -> Iterator[bytes | memoryview]:
+    old = before.signals.counters if before else ()
+    kept = before.row.cells[len(OF_LISTENERS) + len(OF_SIGNALS) :] if before else ()
+    was = chain(zip(old, kept, strict=False), repeat((None, b"")))
+    numbers = chain(now.counters, repeat(None))
+    for name, number, (last, made) in zip(names, numbers, was, strict=False):
+        if number == last:
+            yield made
+        else:
+            yield b"" if number is None else line(name, on.labels, number).encode()

@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 
 from exporter import config, problems, signals
 from exporter.doors import Doors
@@ -42,6 +43,21 @@ CONNTRACK_COUNT = Sysctl(
 log = logging.getLogger(__name__)
 
 
+def live_plan(settings: config.Signals, procfs: str) -> Plan:
+    """Return the counts that the kernel shows as sysctls: signals, not settings."""
+    return Plan([CONNTRACK_COUNT] if _looks(settings) else [], procfs)
+
+
+def _looks(settings: config.Signals) -> bool:
+    """Return whether anything is wanted but the sysctls."""
+    return settings.listeners != "none" or bool(_chosen(settings))
+
+
+def _chosen(settings: config.Signals) -> list[signals.Counter]:
+    include, exclude = settings.counters_include, settings.counters_exclude
+    return signals.select(include=include, exclude=exclude)
+
+
 class Watch:
     """
     Looks at every namespace, once a pass.
@@ -52,17 +68,14 @@ class Watch:
     def __init__(
         self, settings: config.Signals, plan: Plan, procfs: Procfs, doors: Doors
     ) -> None:
-        include, exclude = settings.counters_include, settings.counters_exclude
-        chosen = signals.select(include=include, exclude=exclude)
-        self.counters = tuple(counter.name for counter in chosen)
-        self.live_plan = Plan([CONNTRACK_COUNT], procfs.root)
-        self.sockstat = Sockstat(None, None, None, None, None)
-        """Of the last namespace: what it says of the whole machine holds anywhere."""
+        self.counters = tuple(counter.name for counter in _chosen(settings))
+        self._any_files = netstat.NOTHING
         self.errors: Counter[str] = Counter()
         """Failed looks since somebody last emptied it, by reason."""
         self._reader = CounterReader(self.counters)
         self._asked = _ASKED[settings.listeners]
-        self._dumps = Dumps(self._asked, doors.residents)
+        self._off = not _looks(settings)
+        self._dumps = Dumps(self._asked, doors.last_arrival)
         self._max_listeners = settings.max_listeners
         names = [sysctl.name for sysctl in plan.sysctls]
         self._somaxconn = names.index(SOMAXCONN) if SOMAXCONN in names else None
@@ -81,14 +94,20 @@ class Watch:
 
         recheck: what was refused is tried again, what is idle looked at all the same.
         """
+        if self._off:
+            return
         self._recheck = recheck
         if recheck:
             self._no_diag = ""
         listening = sum(one.watched.queues.listening for one in known.values())
         self._dumps.start(listening, recheck=recheck)
-        with self._doors.tour() as go:
+        with self._doors.tour() as do_in:
             for ino, one in known.items():
-                self._look_at(go, ino, one)
+                self._look_at(do_in, ino, one)
+
+    def sockets(self) -> Sockstat:
+        """Return those of the last namespace; the machine's are the same in any."""
+        return parse_sockstat(self._any_files.sockstat, self._any_files.sockstat6)
 
     def problems(self, known: Mapping[Ino, Known]) -> Iterator[Problem]:
         """Yield what keeps the signals from the whole truth."""
@@ -103,13 +122,17 @@ class Watch:
         if self._own_net is not None:
             os.close(self._own_net)
 
-    def _look_at(self, go: Callable[[Ino], None], ino: Ino, one: Known) -> None:
+    def _look_at(
+        self,
+        do_in: Callable[[Ino, Callable[[], None]], None],
+        ino: Ino,
+        one: Known,
+    ) -> None:
         try:
             if one.files is None:
                 self._look_from_outside(ino, one.watched)
             else:
-                go(ino)
-                self._look_inside(ino, one, one.files)
+                do_in(ino, partial(self._look_inside, ino, one, one.files))
         except NetnsGoneError:  # it is on its way out, or nobody is left to lead there
             one.watched.lose()
         except (EntryDeniedError, OSError) as error:
@@ -195,8 +218,11 @@ class Watch:
             stat = netstat.read_conntrack(directory)
         else:  # it counts only where flows are
             stat = watched.conntrack_stat
+        self._any_files = files
+        if watched.is_still(files, stat, conntrack):
+            return
         counters = watched.counted(self._reader, files, stat)
-        self.sockstat = sockets = parse_sockstat(files.sockstat, files.sockstat6)
+        sockets = parse_sockstat(files.sockstat, files.sockstat6)
         queues = watched.queues
         watched.take(
             Signals(

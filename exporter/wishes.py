@@ -1,6 +1,7 @@
 """What a scrape asks for: format, families, compression, how soon. Pure."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,10 @@ ANSWER_SECONDS = 0.5
 MAX_NAMES = 100
 
 
+_ESCAPING = re.compile(r"escaping=(?!allow-utf-8)[^;,]*")
+"""Ways to write names that are not plain words, which ours are; `dots` would double
+each underscore."""
+
 Encoder = Callable[[Any], bytes]
 """Makes text of what has the families of a registry."""
 
@@ -37,7 +42,7 @@ class Wanted:
 def negotiate(accept: str) -> tuple[Encoder, str]:
     """Return the encoder and content type for an Accept header, plain text if odd."""
     try:
-        return choose_encoder(accept)
+        return choose_encoder(_ESCAPING.sub("escaping=underscores", accept))
     except (TypeError, ValueError):  # a version that is no number
         return generate_text, CONTENT_TYPE_PLAIN_0_0_4
 

@@ -15,8 +15,8 @@ MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 
 LAYERS = [  # a module may import only from layers above its own
     {"__init__"},
-    {"model", "globs"},
-    {"values", "problems", "plain", "output", "signals"},
+    {"model", "globs", "chunks", "unchanged"},
+    {"values", "problems", "plain", "output", "signals", "deflate"},
     {"catalog", "kernel"},
     {"runtimes"},
     {"ownership", "drift"},
@@ -40,8 +40,10 @@ LAYERS = [  # a module may import only from layers above its own
         "tls",
     },
     {"naming", "asking", "samples", "watch", "webfile"},
-    {"lines"},
+    {"lines", "holdings"},
     {"signal_lines"},
+    {"namespace_lines"},
+    {"node_lines"},
     {"collect", "who", "exposition", "signs"},
     {"hurts"},
     {"recorded", "report", "advice", "live", "screen", "words", "tally", "scraper"},
@@ -55,6 +57,8 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 PURE = {"model.py", "values.py", "ownership.py", "drift.py", "metrics.py"}
 PURE |= {"samples.py", "exposition.py", "lines.py", "signal_lines.py"}
+PURE |= {"namespace_lines.py", "node_lines.py"}
+PURE |= {"chunks.py", "unchanged.py", "deflate.py"}
 PURE |= {"policy.py", "harm.py", "queues.py", "signals.py"}
 PURE |= {"advice.py", "compare.py", "explain.py", "plain.py", "recorded.py"}
 PURE |= {"report.py", "who.py", "words.py"}
@@ -82,6 +86,7 @@ PRIVILEGED = (
     "dumps.py",
     "fresh.py",
     "harm.py",
+    "holdings.py",
     "inventory.py",
     "listen.py",
     "live.py",

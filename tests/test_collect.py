@@ -116,7 +116,7 @@ def test_closing_gives_everything_back(node: Node) -> None:
 
     node.collector.close()
 
-    assert node.collector._budget.held == 0
+    assert node.collector._holdings.held == 0
 
 
 class TestRefused:

@@ -1,21 +1,33 @@
 """The exposition: a contract in names, and byte for byte prometheus_client's."""
 
+import gc
 from collections.abc import Callable, Iterator
 from operator import attrgetter
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest as text_format
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
-from exporter import exposition, lines, metrics, samples, signal_lines
+from exporter import (
+    chunks,
+    exposition,
+    lines,
+    metrics,
+    node_lines,
+    samples,
+    signal_lines,
+)
+from exporter.chunks import Chunk
+from exporter.deflate import gzipped
 from exporter.drift import references
-from exporter.exposition import Families, Renderer, family
+from exporter.exposition import Families, Names, Renderer, family
 from exporter.harm import Limits, backlog, fills, limits, tcp_ports_in_use
 from exporter.metrics import METRICS
 from exporter.model import (
@@ -31,6 +43,7 @@ from exporter.model import (
     Rule,
     Signals,
 )
+from exporter.namespace_lines import Rendered, decode, render_namespace
 from exporter.values import DENIED, MISSING
 from tests.builders import (
     OTHER_UID,
@@ -48,6 +61,7 @@ from tests.builders import (
     the_hosts_namespace,
 )
 from tests.running import Page
+from tests.test_deflate import unpacked
 
 RANGE = a_sysctl("net.ipv4.ip_local_port_range", kind="ints", fields=("low", "high"))
 CONGESTION = a_sysctl("net.ipv4.tcp_congestion_control", kind="text")
@@ -56,9 +70,19 @@ TEXT = "text/plain; version=0.0.4"
 HOST = ("65535", "1024 65535", "bbr")
 
 
+def render(
+    renderer: Renderer, parcel: Parcel, content_type: str = TEXT, names: Names = None
+) -> bytes:
+    renderer.render(parcel)
+    return plain(renderer.page(content_type, names))
+
+
+def plain(chunks: list[Chunk]) -> bytes:
+    return b"".join(chunk.plain for chunk in chunks)
+
+
 def page(parcel: Parcel) -> Page:
-    body, rest = Renderer("1.2.3").render(parcel, TEXT)
-    return Page((body + text_format(Families(rest))).decode())
+    return Page(render(Renderer("1.2.3"), parcel).decode())
 
 
 def node(*readings: Reading, host: tuple[Reading, ...] = HOST) -> Parcel:
@@ -185,7 +209,7 @@ class TestSignals:
 
         def queue(*signals: Signals) -> float | None:
             parcel = a_parcel(a_namespace(), counters=COUNTERS, signals=signals)
-            body, _ = renderer.render(parcel, TEXT)
+            body = render(renderer, parcel)
             return Page(body.decode()).value("netns_listener_queue", port="8080")
 
         assert queue(some_signals(a_listener(queue=1))) == 1
@@ -202,7 +226,7 @@ class TestSignals:
                 machine=Machine(conntrack_limit=limit),
                 signals=[some_signals(conntrack=10)],
             )
-            body, _ = renderer.render(parcel, TEXT)
+            body = render(renderer, parcel)
             return Page(body.decode()).value("netns_fill_ratio", resource="conntrack")
 
         assert ratio(100) == 0.1
@@ -341,7 +365,7 @@ class TestPolicy:
         ]
 
         for changed, end in steps:
-            body, _ = renderer.render(msgspec.structs.replace(before, **changed), TEXT)
+            body = render(renderer, msgspec.structs.replace(before, **changed))
             lines = [line for line in body.splitlines() if line.startswith(name)]
             assert [line[-4:] for line in lines] == ([end] if end else [])
 
@@ -421,19 +445,18 @@ class TestReuse:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         renderer, parcel = Renderer("1"), node("1", "2 3", "cubic")
-        first, _ = renderer.render(parcel, TEXT)
+        first = render(renderer, parcel)
         rendered = []
-        real = exposition.render_namespace
 
-        def counted(*arguments: object) -> exposition.Rendered:
+        def counted(*arguments: object) -> Rendered:
             rendered.append(arguments)
-            return real(*arguments)  # type: ignore[arg-type]
+            return render_namespace(*arguments)  # type: ignore[arg-type]
 
         monkeypatch.setattr(exposition, "render_namespace", counted)
 
-        assert renderer.render(parcel, TEXT)[0] == first
+        assert render(renderer, parcel) == first
         assert not rendered
-        renderer.render(node("9", "2 3", "cubic"), TEXT)
+        render(renderer, node("9", "2 3", "cubic"))
         assert len(rendered) == 1
 
     def test_new_counters_do_not_render_anything_else_again(
@@ -447,34 +470,97 @@ class TestReuse:
             )
 
         renderer = Renderer("1")
-        renderer.render(parcel(1), TEXT)
+        renderer.render(parcel(1))
         monkeypatch.setattr(exposition, "render_namespace", pytest.fail)
         monkeypatch.setattr(signal_lines, "_of_listeners", pytest.fail)
 
-        body, _ = renderer.render(parcel(2), TEXT)
+        body = render(renderer, parcel(2))
 
         found = Page(body.decode()).value("netns_tcpext_listen_overflows_total")
         assert found == 2
 
+    def test_what_stays_the_same_costs_a_comparison(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def parcel() -> Parcel:
+            every = [some_signals(a_listener(), counters=(5, 5))] * 2
+            host = the_hosts_namespace()
+            return a_parcel(host, a_namespace(), counters=COUNTERS, signals=every)
+
+        renderer = Renderer("1")
+        renderer.render(parcel())
+        before = renderer.page(TEXT)
+        monkeypatch.setattr(exposition, "signal_lines", pytest.fail)
+        monkeypatch.setattr(chunks, "renewed", pytest.fail)
+        monkeypatch.setattr(node_lines, "lines", pytest.fail)
+
+        renderer.render(parcel())
+
+        now = renderer.page(TEXT)
+        assert all(a is b for a, b in zip(now, before, strict=True))
+
+    def test_one_that_goes_leaves_most_chunks_as_they_are(self) -> None:
+        every = [
+            a_namespace(netns=a_netns(at), owner=an_owner(pod=f"web-{at}"))
+            for at in range(100, 400)
+        ]
+        renderer = Renderer("1")
+        renderer.render(a_parcel(*every, signals=[some_signals()] * 300))
+        before = renderer.page(TEXT)
+
+        renderer.render(
+            a_parcel(*every[:150], *every[151:], signals=[some_signals()] * 299)
+        )
+
+        now = renderer.page(TEXT)
+        new = sum(len(one.plain) for one in {*now} - {*before})
+        assert 0 < new < sum(len(one.plain) for one in now) / 3
+
     def test_a_change_of_the_host_changes_every_drift(self) -> None:
         renderer = Renderer("1")
-        renderer.render(node("1", "2 3", "cubic"), TEXT)
+        renderer.render(node("1", "2 3", "cubic"))
         changed = node("1", "2 3", "cubic", host=("100", "1024 65535", "bbr"))
 
-        body, rest = renderer.render(changed, TEXT)
+        again = Page(render(renderer, changed).decode())
 
-        again = Page((body + text_format(Families(rest))).decode())
         assert again.value("netns_sysctl_drift", uid=UID, sysctl=SEVERAL[0].name) == -99
 
     def test_what_ended_is_forgotten(self) -> None:
         renderer = Renderer("1")
-        renderer.render(node("1", "2 3", "cubic"), TEXT)
+        renderer.render(node("1", "2 3", "cubic"))
 
         only_the_host = a_parcel(the_hosts_namespace(), sysctls=SEVERAL[:1])
-        body, _ = renderer.render(only_the_host, TEXT)
+        body = render(renderer, only_the_host)
 
         assert UID.encode() not in body
-        assert len(renderer._kept) == 1
+        assert UID.encode() not in b"".join(held(renderer))
+
+
+def test_no_part_of_a_parcel_keeps_the_whole() -> None:
+    def decoded(message: bytearray) -> Parcel:
+        return msgspec.json.decode(message, type=Parcel)
+
+    renderer = Renderer("1")
+    message = bytearray(
+        msgspec.json.encode(a_parcel(a_namespace(), signals=[some_signals()]))
+    )
+    renderer.render(decoded(message))
+
+    message.clear()  # BufferError if anybody looks at it still
+
+
+def held(thing: object) -> set[bytes]:
+    """Return all bytes that *thing* refers to, however far."""
+    seen, found, ahead = set[int](), set[bytes](), [thing]
+    while ahead:
+        one = ahead.pop()
+        if isinstance(one, (type, ModuleType)) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, bytes | msgspec.Raw):
+            found.add(bytes(one))
+        ahead += gc.get_referents(one)
+    return found
 
 
 HOSTILE = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -589,10 +675,11 @@ def readings(draw: st.DrawFn) -> tuple[Reading, ...]:
     )
 
 
-def by_prometheus_client(parcel: Parcel, rest: list[Metric]) -> Families:
-    """Build the families of each namespace the slow way."""
-    decoded = [exposition.decode(bytes(raw)) for raw in parcel.namespaces]
-    against = references(parcel, decoded[0].readings)
+def by_prometheus_client(parcel: Parcel) -> Families:
+    """Build every family the slow way."""
+    decoded = [decode(raw) for raw in parcel.namespaces]
+    host = decoded[0].readings
+    against = references(parcel, host)
     one_by_one: list[Callable[[Namespace], Iterator[samples.Sample]]] = [
         lambda n: samples.value_samples(parcel.sysctls, n.owner, n.readings),
         lambda n: samples.text_samples(parcel, n.owner, n.readings),
@@ -625,7 +712,9 @@ def by_prometheus_client(parcel: Parcel, rest: list[Metric]) -> Families:
         family(spec, signals.get(spec.name, []))
         for spec in (*metrics.OF_LISTENERS, *metrics.OF_SIGNALS, *counters)
     ]
-    return Families([*slow, *rest])
+    rendered = [render_namespace(parcel, against, one) for one in decoded]
+    rest = node_lines.families(parcel, host, rendered, "1")
+    return Families([*slow, *(family(one.spec, one.make(*one.of)) for one in rest)])
 
 
 Row = tuple[metrics.Spec, dict[str, str], float]
@@ -673,9 +762,9 @@ def listener_samples(listener: Listener, allowed: Limits) -> Iterator[Row]:
 def test_the_page_is_prometheus_clients_byte_for_byte(
     encode: Callable[[Families], bytes], content_type: str, parcel: Parcel
 ) -> None:
-    body, rest = Renderer("1").render(parcel, content_type)
+    body = render(Renderer("1"), parcel, content_type)
 
-    assert body + encode(Families(rest)) == encode(by_prometheus_client(parcel, rest))
+    assert body + encode(Families([])) == encode(by_prometheus_client(parcel))
 
 
 def by_family(text: bytes, names: set[str]) -> bytes:
@@ -691,27 +780,65 @@ def test_chosen_names_are_the_whole_page_without_the_other_families(
     parcel: Parcel, names: set[str]
 ) -> None:
     renderer = Renderer("1")
+    whole = render(renderer, parcel)
 
-    def rendered(names: set[str] | None) -> bytes:
-        body, rest = renderer.render(parcel, TEXT, names)
-        return body + text_format(Families(rest))
-
-    whole = rendered(None)
-    assert rendered(names) == by_family(whole, names)
-    assert rendered(None) == whole
+    assert plain(renderer.page(TEXT, names)) == by_family(whole, names)
+    assert plain(renderer.page(TEXT)) == whole
 
 
 @given(parcels(), st.sets(st.sampled_from([one.name for one in METRICS])))
 def test_chosen_names_are_understood_as_prometheus_client_does(
     parcel: Parcel, names: set[str]
 ) -> None:
-    body, rest = Renderer("1").render(parcel, TEXT)
-    every = list(by_prometheus_client(parcel, rest).collect())
     registry = CollectorRegistry(auto_describe=True)
-    registry.register(Families(every))
+    registry.register(by_prometheus_client(parcel))
     expected = text_format(registry.restricted_registry(names))
 
-    body, rest = Renderer("1").render(parcel, TEXT, names)
+    chosen = Page(render(Renderer("1"), parcel, TEXT, names).decode())
 
-    chosen = Page((body + text_format(Families(rest))).decode())
     assert chosen.series == Page(expected.decode()).series
+
+
+Pages = list[Parcel]
+PROBLEMS = st.builds(a_problem, st.sampled_from(["a", "b"]), count=st.integers(1, 9))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> Pages:
+    """Two forms of the same namespaces; pages have some in either."""
+    forms = draw(parcels()), draw(parcels())
+    number = min(len(one.namespaces) for one in forms)
+    form = st.sampled_from(forms)
+    pages = []
+    for _ in range(draw(st.integers(2, 5))):
+        some = (
+            draw(st.lists(st.integers(1, number - 1), unique=True))
+            if number > 1
+            else []
+        )
+        places = [0, *some]
+        base = draw(form)
+        looked = draw(st.sampled_from([len(places), len(places), 1, 0]))
+        changed = {
+            "namespaces": tuple(draw(form).namespaces[at] for at in places),
+            "signals": tuple(draw(form).signals[at] for at in places[:looked]),
+            "problems": tuple(draw(st.lists(PROBLEMS, max_size=2))),
+        }
+        pages.append(msgspec.structs.replace(base, **changed))
+    return pages
+
+
+@given(histories(), st.sampled_from([None, {"netns_info", "netns_ports"}]))
+def test_a_page_does_not_depend_on_the_pages_before(
+    pages: Pages, names: set[str] | None
+) -> None:
+    with patch.multiple(exposition, VALUES_TOGETHER=2, SIGNALS_TOGETHER=2):
+        lasting = Renderer("1")
+    openmetrics_type = f"{lines.OPENMETRICS}; version=1.0.0"
+    for parcel in pages:
+        lasting.render(parcel)
+        for content_type in (TEXT, openmetrics_type):
+            expected = render(Renderer("1"), parcel, content_type, names)
+            page = lasting.page(content_type, names)
+            assert plain(page) == expected
+            assert unpacked(gzipped(page)) == expected

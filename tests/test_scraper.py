@@ -11,10 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
 
+from exporter.chunks import Chunk
 from exporter.exposition import Names, Renderer
-from exporter.model import Parcel
 from exporter.privsep import CollectionFailedError, PeerGoneError
 from exporter.scraper import (
     MAX_FILTERED,
@@ -23,6 +22,7 @@ from exporter.scraper import (
     Scraper,
     TooManyError,
 )
+from exporter.tally import Tally
 from exporter.wishes import Wanted, negotiate
 from tests.builders import a_namespace, a_parcel, the_hosts_namespace
 from tests.clients import SECONDS
@@ -32,6 +32,8 @@ PARCEL = msgspec.json.encode(a_parcel(the_hosts_namespace(), a_namespace()))
 ENCODE, TYPE = negotiate("")
 TEXT = Wanted(content_type=TYPE, encode=ENCODE)
 ZIPPED = replace(TEXT, gzip=True)
+OPEN_ENCODE, OPEN_TYPE = negotiate("application/openmetrics-text; version=1.0.0")
+OPEN = Wanted(content_type=OPEN_TYPE, encode=OPEN_ENCODE, gzip=True)
 
 
 class Node:
@@ -219,18 +221,40 @@ class TestPages:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         made: list[object] = []
-        real = Renderer.render
+        real = Renderer.page
 
-        def counted(
-            one: Renderer, parcel: Parcel, kind: str, names: Names
-        ) -> tuple[bytes, list[Metric]]:
+        def counted(one: Renderer, kind: str, names: Names) -> list[Chunk]:
             made.append((kind, names))
-            return real(one, parcel, kind, names)
+            return real(one, kind, names)
 
-        monkeypatch.setattr(Renderer, "render", counted)
+        monkeypatch.setattr(Renderer, "page", counted)
         few = replace(ZIPPED, names=frozenset({"netns_info"}))
         self.pages()(1.0, (ZIPPED, TEXT, few))
         assert made == [(TEXT.content_type, None), (TEXT.content_type, few.names)]
+
+    def test_the_servers_own_families_are_chosen_too(self) -> None:
+        own = CollectorRegistry(auto_describe=True)
+        own.register(Tally())
+        names = frozenset({"netns_info", "netns_exporter_connections"})
+        few = replace(TEXT, names=names)
+
+        page = Pages(lambda _: PARCEL, "1", own)(1.0, (few,))[few].decode()
+
+        assert {
+            line.split(" ")[2] for line in page.splitlines() if "#" in line
+        } == names
+
+    def test_pages_of_one_collection_and_of_the_next_share_what_is_the_same(
+        self,
+    ) -> None:
+        pages = self.pages()
+
+        first, second, third = (pages(1.0, (ZIPPED, OPEN, TEXT)) for _ in range(3))
+
+        assert first[TEXT] == second[TEXT] == third[TEXT]
+        for made in (first, second, third):
+            assert gzip.decompress(made[ZIPPED]) == made[TEXT]
+            assert gzip.decompress(made[OPEN]).endswith(b"# EOF\n")
 
     def test_what_is_no_parcel_is_told(self) -> None:
         with pytest.raises(msgspec.DecodeError):

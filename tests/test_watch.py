@@ -180,13 +180,16 @@ def test_before_cookies_a_held_file_tells_one_namespace_from_the_next(
         sockdiag, "dump_inside", lambda *asked: real(*asked)._replace(netns_cookie=None)
     )
 
-    def last() -> Signals:
-        return watched.snapshot().signals[-1]
+    def of_the_pod() -> Signals:
+        snapshot = watched.snapshot()
+        pairs = zip(snapshot.namespaces, snapshot.signals, strict=True)
+        (found,) = (s for n, s in pairs if n.id.ino == watched.pod.ino)
+        return found
 
     with watched.listener():
-        assert last().listening == 1
+        assert of_the_pod().listening == 1
         monkeypatch.setattr(SysctlFiles, "gone", lambda _files: True)
-        assert last() == Signals()
+        assert of_the_pod() == Signals()
 
 
 def test_without_files_to_hold_flows_are_counted_all_the_same() -> None:
@@ -202,6 +205,21 @@ def test_nobody_asks_for_listeners_that_nobody_wants() -> None:
 
         assert found.listeners is None
         assert found.tcp_sockets == 1
+
+
+def test_where_only_sysctls_are_wanted_nobody_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = config.Signals(listeners="none", counters_exclude=("*",))
+    with watching(Config(signals=settings)) as one:
+        one.look()
+        monkeypatch.setattr(one.collector._doors, "tour", None)  # nobody goes there
+
+        snapshot = one.snapshot()
+
+        assert set(snapshot.signals) == {Signals()}
+        assert snapshot.machine.tcp_orphans is None
+        assert all(found.readings for found in snapshot.namespaces)
 
 
 def test_counters_are_chosen_by_globs() -> None:

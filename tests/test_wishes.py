@@ -6,6 +6,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Gauge
 
 from exporter.wishes import accepts_gzip, names, negotiate, scrape_seconds
 
@@ -34,6 +35,17 @@ def test_any_accept_header_gets_a_format(accept: str) -> None:
     assert content_type.startswith(("text/plain", "application/openmetrics-text"))
     assert "\n" not in content_type
     assert encode(Nothing()) in {b"", b"# EOF\n"}
+
+
+@pytest.mark.parametrize("scheme", ["dots", "values", "underscores", "allow-utf-8"])
+@pytest.mark.parametrize("media", ["text/plain", "application/openmetrics-text"])
+def test_no_scheme_writes_our_names_otherwise(media: str, scheme: str) -> None:
+    registry = CollectorRegistry()
+    Gauge("netns_a_b", "A gauge.", registry=registry)
+
+    encode, _ = negotiate(f"{media}; version=1.0.0; escaping={scheme};q=0.5")
+
+    assert b"\nnetns_a_b 0.0\n" in encode(registry)
 
 
 class Nothing:

@@ -2,14 +2,16 @@
 Who is in which network namespace: processes, threads and bind mounts.
 
 A pass looks at what is new; the recheck, on a slower cadence, looks at
-everything again: it finds processes that moved, threads that live apart from
-their process, and mounts in other mount namespaces than pid 1's.
+everything again: it finds processes that ended or moved, threads that live apart
+from their process, and mounts in other mount namespaces than pid 1's. Until then
+somebody who meets a process that is gone may say so.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, ParamSpec, TypeVar
 
+from exporter.kernel.births import Births
 from exporter.kernel.netns import mount_door, process_door, thread_door
 from exporter.kernel.procfs import MountNs, MountWatch, NsMount, Procfs
 from exporter.model import Ino
@@ -50,7 +52,11 @@ class Census:
         self._procfs = procfs
         self._rootfs = rootfs.rstrip("/")
         self._clock = clock
-        self._known: set[tuple[str, int]] = set()
+        self._births = Births(procfs)
+        self._behind = True
+        """The births of a pass went unseen: only the full list can make up for it."""
+        self._known: dict[int, int] = {}
+        """Of each pid, dead ones included, what Procfs.identity said."""
         self._netns: dict[int, Ino] = {}
         self._young: dict[int, float] = {}
         self._watch: MountWatch | None = None
@@ -59,37 +65,51 @@ class Census:
         self._other_mounts: dict[Ino, list[PrivateMount]] = {}
         self._threads: dict[Ino, list[tuple[int, int]]] = {}
         self.members: dict[Ino, set[int]] = {}
+        self.last_arrivals: dict[Ino, int] = {}
+        """A number for whoever was found in a namespace last, never used again."""
+        self._arrivals = 0
         self.denied: set[int] = set()
         self.failures = 0
         """Questions that /proc answered with neither data, absence nor refusal."""
         self.cut_mountinfos = 0
         """Mount namespaces with more mounts than the last recheck would read."""
 
-    def scan(self) -> None:
-        """Take in which processes came and went, and pid 1's mounts if they changed."""
-        now = self._procfs.processes()
-        born, gone = now - self._known, self._known - now
-        self._known = now
-        for name, _ in gone:
-            self._forget(int(name))
-        moment = self._clock()
-        for pid, seen in list(self._young.items()):
-            self._locate(pid)
-            if moment - seen >= _YOUNG_SECONDS:
-                del self._young[pid]
-        for name, _ in born:
-            self._locate(int(name))
-            self._young[int(name)] = moment
+    def scan(self, *, thorough: bool = False) -> None:
+        """
+        Take in who was born, and pid 1's mounts if they changed.
+
+        thorough: read the list of all processes, which tells who ended as well.
+        """
+        self._births.advance()
+        found = None
+        if not thorough and not self._behind:
+            found = self._ask(self._births.processes, self._known)
+        born = self._read_list() if found is None else self._unknown(found)
+        self._locate_young()
+        self._welcome(born)
         self._scan_init_mounts()
 
     def recheck(self) -> None:
         """Look at every process, its threads and its mount namespace again."""
+        self._welcome(self._read_list())
         self._threads.clear()
-        for name, _ in self._known:
-            pid = int(name)
+        for pid in self._known:
             self._locate(pid)
             self._locate_threads(pid)
         self._scan_other_mounts()
+
+    def doubt(self, pid: int) -> None:
+        """Look again at a process that did not lead where it was last seen."""
+        try:
+            inode = self._procfs.identity(pid)
+        except OSError:
+            self.failures += 1
+            return
+        if inode is not None and inode == self._known.get(pid):
+            self._locate(pid)
+            return
+        self._forget(pid)
+        self._behind |= inode is not None  # who has the pid now?
 
     def seen(self) -> set[Ino]:
         """Return every namespace that something was last seen in."""
@@ -101,10 +121,15 @@ class Census:
         }
 
     def doors(self, ino: Ino) -> Iterator[str]:
-        """Return every known way into *ino*, the likeliest first."""
+        """
+        Return every known way into *ino*, the likeliest first.
+
+        Who asks for one more found the last one shut: its process is doubted.
+        """
         root = self._procfs.root
         for pid in sorted(self.members.get(ino, ())):
             yield process_door(root, pid)
+            self.doubt(pid)
         for path in self._init_mounts.get(ino, ()):
             init = mount_door(root, 1, NsMount(ino=ino, path=path))
             yield from dict.fromkeys((f"{self._rootfs}{path}", init, path))
@@ -137,7 +162,50 @@ class Census:
         if self._watch:
             self._watch.close()
 
+    def _read_list(self) -> list[int]:
+        """Read the list of all processes, forget who ended, return who was born."""
+        self._behind = True
+        now = self._procfs.processes()
+        self._behind = False
+        born = [pid for pid, _ in now.items() - self._known.items()]
+        for pid, _ in self._known.items() - now.items():
+            self._forget(pid)
+        self._known = now
+        return born
+
+    def _unknown(self, found: Iterable[int]) -> list[int]:
+        """Return those of the *found* that were born since they were last looked at."""
+        born = []
+        for pid in found:
+            try:
+                inode = self._procfs.identity(pid)
+            except OSError:
+                self.failures += 1
+                self._behind = True
+                continue
+            if inode == self._known.get(pid):
+                continue
+            self._forget(pid)
+            if inode is not None:
+                self._known[pid] = inode
+                born.append(pid)
+        return born
+
+    def _welcome(self, born: Iterable[int]) -> None:
+        moment = self._clock()
+        for pid in born:
+            self._locate(pid)
+            self._young[pid] = moment
+
+    def _locate_young(self) -> None:
+        moment = self._clock()
+        for pid, seen in list(self._young.items()):
+            self._locate(pid)
+            if moment - seen >= _YOUNG_SECONDS:
+                del self._young[pid]
+
     def _forget(self, pid: int) -> None:
+        self._known.pop(pid, None)
         self._young.pop(pid, None)
         self._leave(pid)
 
@@ -147,6 +215,7 @@ class Census:
             self.members[ino].discard(pid)
             if not self.members[ino]:
                 del self.members[ino]
+                del self.last_arrivals[ino]
 
     def _locate(self, pid: int) -> None:
         try:
@@ -161,6 +230,8 @@ class Census:
         if ino is not None:
             self._netns[pid] = ino
             self.members.setdefault(ino, set()).add(pid)
+            self._arrivals += 1
+            self.last_arrivals[ino] = self._arrivals
 
     def _ask(
         self, question: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
@@ -219,7 +290,7 @@ class Census:
 
     def _one_of_each_mount_namespace(self) -> dict[MountNs, int]:
         pids: dict[MountNs, int] = {}
-        for pid in sorted(int(name) for name, _ in self._known):
+        for pid in sorted(self._known):
             try:
                 found = self._ask(self._procfs.mount_namespace, pid)
             except PermissionError:

@@ -26,6 +26,8 @@ PF_KTHREAD = 0x00200000  # linux/sched.h
 _GONE = (FileNotFoundError, ProcessLookupError, NotADirectoryError)
 _NSFS = b" - nsfs "
 _BLOCK = 1 << 18
+_DIGITS = "123456789"
+_LOADAVG = "loadavg"
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
@@ -55,9 +57,9 @@ class Procfs:
     def __init__(self, root: str = "/proc") -> None:
         self.root = root
 
-    def processes(self) -> set[tuple[str, int]]:
+    def processes(self) -> dict[int, int]:
         """
-        Return (pid, inode of /proc/PID) of every process.
+        Return every pid with the inode of /proc/PID.
 
         The kernel makes a new inode for each new process (proc_pid_make_inode),
         so the pair tells a reused pid from its predecessor without reading
@@ -65,7 +67,31 @@ class Procfs:
         costs a needless look.
         """
         with os.scandir(self.root) as entries:
-            return {(e.name, e.inode()) for e in entries if e.name[0] in "123456789"}
+            return {int(e.name): e.inode() for e in entries if e.name[0] in _DIGITS}
+
+    def last_pid(self) -> int | None:
+        """Return the id last given out in our own pid namespace; /proc/loadavg."""
+        try:
+            text = self._read(_LOADAVG)
+        except OSError:
+            return None
+        return None if text is None else parse_last_pid(text)
+
+    def shows_our_pids(self) -> bool:
+        """
+        Return whether what loadavg says of pids holds for this mount.
+
+        It speaks of the reader's pid namespace, not of the mount's, and a
+        container may have another file mounted over it (lxcfs).
+        """
+        try:
+            status = self._read("self/status") or b""
+            devices = [
+                os.stat(f"{self.root}/{name}").st_dev for name in (".", _LOADAVG)
+            ]
+        except OSError:
+            return False
+        return parse_ns_pids(status) == [os.getpid()] and devices[0] == devices[1]
 
     def netns(self, pid: int) -> Ino | None:
         """Return the netns of *pid*, None if it is gone or a zombie."""
@@ -240,6 +266,28 @@ def parse_stat(text: bytes) -> Stat | None:
         )
     except (IndexError, ValueError):
         return None
+
+
+def parse_last_pid(text: bytes) -> int | None:
+    r"""
+    Return the last word of a loadavg; 0, where there is no such count, is None.
+
+    >>> parse_last_pid(b"0.20 0.18 0.12 1/80 11206\n")
+    11206
+    """
+    last = text.split()[-1:]
+    return int(last[0]) or None if last and last[0].isdigit() else None
+
+
+def parse_ns_pids(status: bytes) -> list[int]:
+    r"""
+    Return a process's pids, from the mount's pid namespace down to its own.
+
+    >>> parse_ns_pids(b"Pid:\t7\nNSpid:\t7\t1\n")
+    [7, 1]
+    """
+    _, _, rest = status.partition(b"\nNSpid:")
+    return [int(word) for word in rest.partition(b"\n")[0].split()]
 
 
 def parse_netns_mounts(text: bytes) -> list[NsMount]:

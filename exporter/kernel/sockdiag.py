@@ -52,7 +52,6 @@ _ERRNO = Struct("=i")
 _MULTI = NLM_F_MULTI.to_bytes(2, sys.byteorder)
 
 _RECEIVE = 1 << 16  # the kernel makes no datagram of more than 32 KiB: netlink_dump
-_TIMEOUT = Struct("@ll").pack(2, 0)
 _AT_ONCE = 64  # as many answers need 85 of the 208 KiB of net.core.rmem_default
 
 
@@ -103,7 +102,6 @@ def dump_inside(*requests: bytes, max_bytes: int = MAX_BYTES) -> Dump:
     namespace. Raises OSError if the kernel refuses or does not know a request.
     """
     with _diag() as diag:
-        diag.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
         raw, cut = _answers(diag, requests, max_bytes)
         return Dump(raw, cut, netns_cookie_of(diag))
 
@@ -167,8 +165,8 @@ def _answers(
 
 
 def _receive(diag: socket.socket) -> bytes:
-    try:
-        return diag.recv(_RECEIVE)
+    try:  # a part is there before send, or the recv before, returns: netlink_dump
+        return diag.recv(_RECEIVE, socket.MSG_DONTWAIT)
     except BlockingIOError as error:
         raise TimeoutError(errno.ETIMEDOUT, "sock_diag does not answer") from error
 

@@ -3,14 +3,16 @@ Sysctl files, opened once in their namespace and read for as long as it lives.
 
 A file opened below /proc/sys/net inside a namespace stays bound to it: a later
 pread from anywhere shows that namespace's live value, does not keep it alive,
-and fails with ENOENT once it is gone (fs/proc/proc_sysctl.c). Opening by path
-instead gets slower with every namespace on the node, since all of them hash to
-the same dentry chain.
+and fails with ENOENT once it is gone (fs/proc/proc_sysctl.c). To open by path gets
+slower with every namespace on the node: each has dentries of its own for the
+directories of /proc/sys/net, and those of one name are on one hash chain. Below
+such a directory, once it is open, it takes the same time however many there are.
 """
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from exporter.kernel.netns import NetnsGoneError
 from exporter.model import Change, Reading, Reason, Sysctl, Unreadable
@@ -27,7 +29,7 @@ _SPARE = 64
 
 class FdBudget:
     """
-    How many sysctl files may be held open at once.
+    How many files of some kind may be held open at once.
 
     limit: from RLIMIT_NOFILE and the configuration; each costs the kernel about
     1.1 KiB.
@@ -54,6 +56,7 @@ class Plan:
     def __init__(self, sysctls: Iterable[Sysctl], procfs: str) -> None:
         self.sysctls = tuple(sysctls)
         self.paths = [path_of(s.name, procfs) for s in self.sysctls]
+        self.places = [_place_of(path) for path in self.paths]
         self.sizes = [
             _TEXT_BYTES if s.kind == "ranges" else NUMBER_BYTES for s in self.sysctls
         ]
@@ -72,22 +75,39 @@ def path_of(name: str, procfs: str) -> str:
     return f"{procfs}/sys/{name.replace('.', '/')}"
 
 
+def _place_of(path: str) -> tuple[str, str]:
+    """
+    Return the directory of a path that each namespace has for itself, and the rest.
+
+    >>> _place_of("/proc/sys/net/ipv4/conf/all/rp_filter")
+    ('/proc/sys/net/ipv4', 'conf/all/rp_filter')
+    """
+    before, net, below = path.partition("/sys/net/")
+    directory, _, rest = below.partition("/")
+    return f"{before}{net}{directory}", rest
+
+
 class SysctlFiles:
     """
     The sysctls of one namespace: bound files, and the rest by name.
 
     Everything called inside must run in that namespace; read_bound runs
-    anywhere.
+    anywhere. short_cuts: for directories below which files are read by name.
     """
 
-    def __init__(self, plan: Plan, budget: FdBudget) -> None:
+    def __init__(
+        self, plan: Plan, budget: FdBudget, short_cuts: FdBudget | None = None
+    ) -> None:
         self._plan = plan
         self._budget = budget
+        self._short_cuts = short_cuts or FdBudget(0)
+        self._directories: dict[str, int] = {}
         self._fds: dict[int, int] = {}
-        self._readings: list[Reading] = [MISSING] * len(plan.paths)
+        self._readings: list[Reading] = [MISSING] * len(plan.sysctls)
         self._loop: tuple[list[int], list[int], list[int]] = ([], [], [])
         self._open_ended: list[int] = []
         self._last: list[bytes] = []
+        self._raws: list[bytes | None] = [None] * len(plan.sysctls)
         self._changes: dict[int, tuple[int, float]] = {}
         self.unbound: list[int] = []
         """Which sysctls the budget had no file for: they cost a visit each pass."""
@@ -137,10 +157,33 @@ class SysctlFiles:
         granted = self._budget.take(len(wanted))
         opened = 0
         self.unbound = []
-        for index in wanted:
-            opened += self._bind(index, keep=opened < granted)
+        with self._near(wanted):
+            for index in wanted:
+                opened += self._bind(index, keep=opened < granted)
         self._budget.give(granted - opened)
         self._arrange()
+
+    @contextmanager
+    def _near(self, wanted: Iterable[int]) -> Iterator[None]:
+        """Have the directories of *wanted* files open, then of those not bound."""
+        lent = {}
+        for directory in {self._plan.places[i][0] for i in wanted}:
+            if directory not in self._directories:
+                with suppress(OSError):  # each file's own open tells why
+                    lent[directory] = _open_directory(directory)
+        self._directories |= lent
+        try:
+            yield
+        finally:
+            self._settle_directories(lent)
+
+    def _settle_directories(self, lent: Collection[str]) -> None:
+        needed = {self._plan.places[i][0] for i in self.unbound}
+        for directory in list(self._directories):
+            mine = directory not in lent
+            if directory not in needed or not (mine or self._short_cuts.take(1)):
+                os.close(self._directories.pop(directory))
+                self._short_cuts.give(int(mine))
 
     def _bind(self, index: int, *, keep: bool) -> bool:
         fd = self._open(index)
@@ -154,18 +197,20 @@ class SysctlFiles:
         self.unbound.append(index)
         return False
 
-    def visit_inside(self) -> int:
-        """Read what has no file held, by name; return how many that were."""
-        for index in self.unbound:
-            if (fd := self._open(index)) is not None:
-                self._store(index, fd)
-                os.close(fd)
-        return len(self.unbound)
+    def visit_inside(self) -> bool:
+        """Read what has no file held, by name; return whether anything changed."""
+        before = self._readings.copy()
+        with self._near(self.unbound):
+            for index in self.unbound:
+                if (fd := self._open(index)) is not None:
+                    self._store(index, fd)
+                    os.close(fd)
+        return before != self._readings
 
     def lose_unbound(self, reason: Unreadable) -> None:
         """Give what a visit should have read a reason, not its old value."""
         for index in self.unbound:
-            self._readings[index] = reason
+            self._lose(index, reason)
 
     def read_bound(self) -> bool:
         """
@@ -192,13 +237,20 @@ class SysctlFiles:
                 raws[at] = _read_whole(fds[at], sizes[at])
         return raws
 
-    def close(self) -> None:
-        """Give every file back."""
+    def release(self) -> None:
+        """Give every bound file back: it is read by name from now on."""
+        self.unbound = sorted([*self._fds, *self.unbound])
         for fd in self._fds.values():
             os.close(fd)
         self._budget.give(len(self._fds))
         self._fds.clear()
         self._arrange()
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.release()
+        self.unbound = []
+        self._settle_directories(())
 
     def _arrange(self) -> None:
         fds = self._fds
@@ -225,8 +277,12 @@ class SysctlFiles:
         self._arrange()
 
     def _open(self, index: int) -> int | None:
+        directory, path = self._plan.places[index]
+        at = self._directories.get(directory)
+        if at is None:
+            path = f"{directory}/{path}"
         try:
-            return os.open(self._plan.paths[index], os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=at)
         except OSError as error:
             self._fail(index, error)
             return None
@@ -242,6 +298,9 @@ class SysctlFiles:
         return True
 
     def _judge(self, index: int, raw: bytes) -> None:
+        if raw == self._raws[index]:
+            return
+        self._raws[index] = raw
         value = reading(self._plan.sysctls[index], raw)
         before, self._readings[index] = self._readings[index], value
         if isinstance(before, str) and isinstance(value, str) and value != before:
@@ -252,11 +311,18 @@ class SysctlFiles:
 
     def _fail(self, index: int, error: OSError) -> None:
         if isinstance(error, FileNotFoundError):
-            self._readings[index] = MISSING
+            self._lose(index, MISSING)
             return
         reason = DENIED if isinstance(error, PermissionError) else FAILED
-        self._readings[index] = reason
+        self._lose(index, reason)
         self.errors.append(reason.unreadable)
+
+    def _lose(self, index: int, reason: Unreadable) -> None:
+        self._readings[index], self._raws[index] = reason, None
+
+
+def _open_directory(path: str) -> int:
+    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _read_whole(fd: int, size: int) -> bytes:
@@ -266,15 +332,10 @@ def _read_whole(fd: int, size: int) -> bytes:
     A buffer that is too small cuts the text without an error, and an offset
     above 0 reads nothing.
     """
-    for room in _sizes(size):
-        raw = os.pread(fd, room, 0)
-        if len(raw) < room - _SPARE:
+    while size <= _MAX_BYTES:
+        raw = os.pread(fd, size, 0)
+        if len(raw) < size - _SPARE:
             return raw
+        size *= 8
     message = f"sysctl longer than {_MAX_BYTES} bytes"
     raise OSError(message)
-
-
-def _sizes(first: int) -> Iterator[int]:
-    while first <= _MAX_BYTES:
-        yield first
-        first *= 8

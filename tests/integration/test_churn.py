@@ -15,6 +15,7 @@ from tests.running import Exporter, exporter
 pytestmark = pytest.mark.root
 
 ROUNDS, EACH = 25, 40
+STEP = 100
 GROWTH_BYTES = 8 << 20
 
 
@@ -37,6 +38,32 @@ def test_a_thousand_namespaces_leave_nothing_behind(running: Exporter) -> None:
     wait_until(lambda: not seen & cookies(running))
     wait_until(lambda: running.fds() <= files)
     assert resident(running) - memory < GROWTH_BYTES
+
+
+def test_ten_thousand_births_and_deaths_grow_nothing(running: Exporter) -> None:
+    """In steps of a hundred, each of them seen by a scrape before it ends."""
+    births_and_deaths(running, steps=10)
+    wait_until(lambda: len(cookies(running)) <= quiet())
+    memory, files = resident(running), running.fds()
+
+    births_and_deaths(running, steps=100)
+
+    wait_until(lambda: len(cookies(running)) <= quiet())
+    wait_until(lambda: running.fds() <= files)
+    assert resident(running) - memory < GROWTH_BYTES
+
+
+def births_and_deaths(running: Exporter, *, steps: int) -> None:
+    for _ in range(steps):
+        with held(STEP):
+            wait_until(lambda: (namespaces(running) or 0) > STEP)
+
+
+def namespaces(running: Exporter) -> float | None:
+    """Return how many have values; those that wait for their name have, too."""
+    page = running.scrape()
+    read = page.value("netns_namespaces", state="read") or 0
+    return read + (page.value("netns_namespaces", state="pending") or 0)
 
 
 def churn(running: Exporter, *, rounds: int) -> set[str]:

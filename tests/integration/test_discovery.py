@@ -213,7 +213,7 @@ def test_a_small_budget_is_shared_out_again_when_room_comes() -> None:
     with held(6) as pods:
         collector.parcel()
         crowded = snapshot(collector).stats
-        assert crowded.fds == crowded.fd_limit == 120
+        assert crowded.bound < crowded.fds <= crowded.fd_limit == 120
         assert crowded.visited > 0
         for pod in pods:
             pod.kill()
@@ -224,6 +224,31 @@ def test_a_small_budget_is_shared_out_again_when_room_comes() -> None:
         roomy = snapshot(collector).stats
 
         assert roomy.visited == 0
+    collector.close()
+
+
+def test_past_the_budget_every_value_is_right_at_each_pass() -> None:
+    """60 namespaces want 2,500 files: a quarter of that is allowed."""
+    settings = msgspec.structs.replace(
+        Config(), sysctls=msgspec.structs.replace(Config().sysctls, max_fds=630)
+    )
+    collector = Collector(settings, grace=0)
+    name = "net.ipv4.tcp_fin_timeout"
+    with held(60) as pods:
+        for turn in (1, 2):
+            for number, pod in enumerate(pods):
+                pod.write(name, str(1000 * turn + number))
+
+            said = snapshot(collector)
+
+            at = [sysctl.name for sysctl in said.sysctls].index(name)
+            values = {one.id.ino: one.readings[at] for one in said.namespaces}
+            for number, pod in enumerate(pods):
+                assert values[pod.ino] == str(1000 * turn + number)
+            stats = said.stats
+            assert stats.fds <= stats.fd_limit == 630
+            assert stats.bound + stats.visited > 60 * (len(said.sysctls) - 10)
+            assert "fd_budget" in {problem.what for problem in said.problems}
     collector.close()
 
 

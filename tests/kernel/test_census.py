@@ -33,6 +33,14 @@ def census(fake_proc: FakeProc, clock: Clock) -> Census:
     return Census(fake_proc.procfs, "/", clock)
 
 
+@pytest.fixture
+def vanish(fake_proc: FakeProc) -> Callable[[], None]:
+    def gone() -> None:
+        (fake_proc.root / "10").rename(fake_proc.root / "gone")
+
+    return gone
+
+
 def test_processes_are_grouped_by_namespace(
     fake_proc: FakeProc, census: Census
 ) -> None:
@@ -108,8 +116,8 @@ def test_a_reused_pid_is_looked_at_again(clock: Clock) -> None:
     class Reused(Procfs):
         inode, where = 1, HOST_INO
 
-        def processes(self) -> set[tuple[str, int]]:
-            return {("10", self.inode)}
+        def processes(self) -> dict[int, int]:
+            return {10: self.inode}
 
         def netns(self, pid: int) -> Ino | None:
             return Ino(self.where) if pid == 10 else None
@@ -121,9 +129,60 @@ def test_a_reused_pid_is_looked_at_again(clock: Clock) -> None:
     census.scan()
     proc.inode, proc.where = 2, POD
 
-    census.scan()
+    census.scan(thorough=True)
 
     assert census.members == {POD: {10}}
+
+
+def test_a_process_in_doubt_is_forgotten_if_it_is_gone(
+    fake_proc: FakeProc, census: Census, vanish: Callable[[], None]
+) -> None:
+    fake_proc.process(10, netns=POD)
+    census.scan()
+    vanish()
+
+    census.doubt(10)
+
+    assert census.seen() == {HOST_INO}
+
+
+def test_the_recheck_reads_the_list_of_all(
+    fake_proc: FakeProc, census: Census, vanish: Callable[[], None]
+) -> None:
+    fake_proc.process(10, netns=POD)
+    census.scan()
+    vanish()
+    fake_proc.process(11, netns=OTHER)
+
+    census.recheck()
+
+    assert census.members == {HOST_INO: {1}, OTHER: {11}}
+
+
+def test_a_process_in_doubt_that_moved_is_found_where_it_is(
+    fake_proc: FakeProc, census: Census
+) -> None:
+    fake_proc.process(10, netns=POD)
+    census.scan()
+    fake_proc.move(10, OTHER)
+
+    census.doubt(10)
+
+    assert census.members == {HOST_INO: {1}, OTHER: {10}}
+
+
+def test_who_asks_for_another_door_doubts_the_last(
+    fake_proc: FakeProc, census: Census, vanish: Callable[[], None]
+) -> None:
+    fake_proc.process(10, netns=POD)
+    fake_proc.process(11, netns=POD)
+    census.scan()
+    doors = census.doors(POD)
+    assert next(doors) == f"{fake_proc.root}/10/ns/net"
+    vanish()
+
+    assert next(doors) == f"{fake_proc.root}/11/ns/net"
+    assert census.members[POD] == {11}
 
 
 def test_a_thread_apart_from_its_process_is_found_by_the_recheck(
@@ -302,14 +361,6 @@ def test_an_entry_that_fails_costs_only_itself(
     refused = code in {errno.EACCES, errno.EPERM}
     assert census.denied == ({10} if refused else set())
     assert bool(census.failures) != refused
-
-
-@pytest.fixture
-def vanish(fake_proc: FakeProc) -> Callable[[], None]:
-    def gone() -> None:
-        (fake_proc.root / "10").rename(fake_proc.root / "gone")
-
-    return gone
 
 
 def test_what_vanishes_between_two_looks_is_normal(

@@ -32,13 +32,32 @@ def test_processes_are_the_numbers_of_proc(fake_proc: FakeProc) -> None:
     (fake_proc.root / "self").symlink_to("1")
     (fake_proc.root / "sys").mkdir()
 
-    assert {name for name, _ in fake_proc.procfs.processes()} == {"1", "4711"}
+    assert fake_proc.procfs.processes().keys() == {1, 4711}
 
 
 def test_a_process_keeps_its_inode_from_pass_to_pass() -> None:
-    ours = [p for p in Procfs().processes() if p[0] == str(os.getpid())]
+    ours = Procfs().processes()[os.getpid()]
 
-    assert ours == [p for p in Procfs().processes() if p[0] == str(os.getpid())]
+    assert ours == Procfs().processes()[os.getpid()] == Procfs().identity(os.getpid())
+
+
+def test_a_plain_tree_does_not_show_our_pids(fake_proc: FakeProc) -> None:
+    """Its loadavg, if it had one, would be another machine's."""
+    fake_proc.process(1)
+    assert not fake_proc.procfs.shows_our_pids()
+    assert fake_proc.procfs.last_pid() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [(b"0.5 0.4 0.3 1/84 4242\n", 4242), (b"0 0 0 0/0 0\n", None), (b"", None)],
+)
+def test_the_last_pid_ends_loadavg(
+    fake_proc: FakeProc, text: bytes, last: int | None
+) -> None:
+    (fake_proc.root / "loadavg").write_bytes(text)
+
+    assert fake_proc.procfs.last_pid() == last
 
 
 REUSE = """
@@ -51,7 +70,7 @@ def inode_of_a_process_with_pid_500():
         file.write("499")
     if os.fork() == 0:
         os.execv("/bin/sleep", ["sleep", "60"])
-    inode = dict(Procfs().processes())["500"]
+    inode = Procfs().processes()[500]
     os.kill(500, 9)
     os.waitpid(500, 0)
     return inode

@@ -46,6 +46,19 @@ def read(files: SysctlFiles) -> tuple[Reading, ...]:
     return files.readings()
 
 
+def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what is opened from now on."""
+    opened: list[str] = []
+    real = os.open
+
+    def spy(path: str, flags: int, *, dir_fd: int | None = None) -> int:
+        opened.append(path)
+        return real(path, flags, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", spy)
+    return opened
+
+
 @pytest.mark.root
 class TestRealNamespace:
     def test_a_held_file_shows_its_own_namespace_from_anywhere(self, pod: Held) -> None:
@@ -134,7 +147,7 @@ class TestRealNamespace:
         files = SysctlFiles(plan, FdBudget(10))
         with inside(pod.door, pod.ino):
             files.bind_inside()
-            plan.paths[1] = plan.paths[0]
+            plan.places[1] = plan.places[0]
             files.bind_inside()
 
         assert files.bound == 2
@@ -154,7 +167,8 @@ class TestBudget:
         assert read(files)[:2] == ("4096", "32768 60999")
         pod.write("net.ipv4.ip_local_reserved_ports", "5,7-9")
         with inside(pod.door, pod.ino):
-            assert files.visit_inside() == 2
+            assert files.visit_inside()
+            assert not files.visit_inside()
         assert files.readings()[2] == "4"
         files.close()
 
@@ -188,16 +202,67 @@ class TestBudget:
             files.close()
         assert budget.held == 0
 
+    @pytest.mark.usefixtures("no_leaked_files")
+    def test_directories_are_held_for_what_is_read_by_name(
+        self, pod: Held, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A path is slower to open with each namespace on the node."""
+        short_cuts = FdBudget(1)
+        files = SysctlFiles(Plan(SEVERAL, "/proc"), FdBudget(1), short_cuts)
+        opened = spied(monkeypatch)
+        with inside(pod.door, pod.ino):
+            files.bind_inside()
+            assert short_cuts.held == 1
+            opened.clear()
+            pod.write("net.ipv4.ip_local_port_range", "2000 3000")
+            opened.clear()
+            assert files.visit_inside()
+
+        assert files.readings()[:2] == ("4096", "2000 3000")
+        assert "ip_local_port_range" in opened
+        assert not any(path.startswith("/") for path in opened)
+        files.close()
+        assert short_cuts.held == 0
+
+    @pytest.mark.usefixtures("no_leaked_files")
+    def test_a_directory_is_given_back_when_all_below_it_is_bound(
+        self, pod: Held
+    ) -> None:
+        budget, short_cuts = FdBudget(0), FdBudget(2)
+        files = SysctlFiles(Plan(SEVERAL, "/proc"), budget, short_cuts)
+        with inside(pod.door, pod.ino):
+            files.bind_inside()
+            assert short_cuts.held == 2
+            budget.limit = 10
+            files.bind_inside()
+
+        assert files.bound == 4
+        assert short_cuts.held == 0
+        files.close()
+
+    def test_a_value_that_a_lost_visit_hid_is_back_after_the_next(
+        self, pod: Held
+    ) -> None:
+        files = bound(pod, SOMAXCONN, limit=0)
+        files.lose_unbound(DENIED)
+        assert files.readings() == (DENIED,)
+
+        with inside(pod.door, pod.ino):
+            assert files.visit_inside()
+
+        assert files.readings() == ("4096",)
+        files.close()
+
 
 class TestFailingFiles:
     """Plain files stand in for sysctls that the kernel will not read."""
 
     def files(self, tmp_path: Path, *names: str) -> SysctlFiles:
-        home = tmp_path / "sys/net"
+        home = tmp_path / "sys/net/core"
         home.mkdir(parents=True)
         for name in names:
             (home / name).write_text("1\n")
-        plan = Plan([sysctl(f"net.{name}") for name in names], str(tmp_path))
+        plan = Plan([sysctl(f"net.core.{name}") for name in names], str(tmp_path))
         files = SysctlFiles(plan, FdBudget(10))
         files.bind_inside()
         return files
@@ -252,7 +317,7 @@ class TestFailingFiles:
         self, tmp_path: Path
     ) -> None:
         files = self.files(tmp_path, "a", "b")
-        (tmp_path / "sys/net/b").write_text("many\n")
+        (tmp_path / "sys/net/core/b").write_text("many\n")
 
         assert read(files) == ("1", MALFORMED)
         assert files.errors == ["malformed"]
@@ -261,7 +326,7 @@ class TestFailingFiles:
     def test_a_full_fd_table_costs_values_not_the_pass(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def full(*_args: object) -> int:
+        def full(*_args: object, **_names: object) -> int:
             raise OSError(errno.EMFILE, "Too many open files")
 
         monkeypatch.setattr(os, "open", full)

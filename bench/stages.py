@@ -1,0 +1,140 @@
+"""
+Where the time of one scrape goes, by stages, in this process.
+
+A stage is told by wrapping a method. One that is called otherwise by now has no row,
+and its time is in what is left over.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from bench import cpu
+from exporter.collect import Collector
+from exporter.config import Config
+from exporter.scraper import Pages
+from exporter.wishes import Wanted
+
+_SECONDS = 60.0
+
+
+class Stopwatch:
+    """CPU milliseconds by stage; what runs inside another stage is not its own."""
+
+    def __init__(self) -> None:
+        self.spent: Counter[str] = Counter()
+        self._stages: list[str] = []
+        self._since = 0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure the block."""
+        self._lap()
+        self._stages.append(name)
+        try:
+            yield
+        finally:
+            self._lap()
+            self._stages.pop()
+
+    def _lap(self) -> None:
+        now = time.process_time_ns()
+        if self._stages:
+            self.spent[self._stages[-1]] += now - self._since
+        self._since = now
+
+    def timed(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """Return *work*, measured."""
+
+        def measured(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 # whatever it is
+            with self.stage(name):
+                return work(*args, **kwargs)
+
+        return measured
+
+    def wrap(self, owner: object, method: str, name: str) -> None:
+        """Measure a method of an object from now on, if it has it."""
+        with suppress(AttributeError):
+            work = self.timed(name, getattr(owner, method))
+            setattr(owner, method, work)
+
+
+def watched(collector: Collector, watch: Stopwatch) -> Collector:
+    """Measure the stages of a collector's passes."""
+    stage = watch.stage
+    with suppress(AttributeError):
+        wrapped = collector._stage  # noqa: SLF001 # its stages are what is measured
+
+        @contextmanager
+        def staged(name: str) -> Iterator[None]:
+            with wrapped(name), stage(name):
+                yield
+
+        setattr(collector, "_stage", staged)  # noqa: B010
+    watch.wrap(getattr(collector, "_namer", None), "settle", "naming")
+    return collector
+
+
+class Scrape:
+    """One scrape after another, both processes' work in this one."""
+
+    def __init__(self, config: Config) -> None:
+        self._watch = Stopwatch()
+        self._collector = watched(Collector(config, grace=0), self._watch)
+        pages = Pages(self._snapshot, "bench", CollectorRegistry())
+        self._pages = self._watch.timed("compression", pages)
+        self._take_apart(pages)
+        self._encoded = b""
+        self._form = Wanted(
+            content_type=CONTENT_TYPE_PLAIN_0_0_4,
+            encode=self._watch.timed("families", generate_latest),
+            gzip=True,
+        )
+
+    def _take_apart(self, pages: Pages) -> None:
+        renderer = getattr(pages, "_renderer", None)
+        self._watch.wrap(renderer, "render", "rendering")
+        decoder = getattr(pages, "_decoder", None)
+        if isinstance(decoder, msgspec.json.Decoder):
+            timed = _Decoder(self._watch.timed("decoding", decoder.decode))
+            setattr(pages, "_decoder", timed)  # noqa: B010
+
+    def once(self) -> Counter[str]:
+        """Return the milliseconds of each stage, with cold caches."""
+        self._watch.spent.clear()
+        cpu.forget()
+        with self._watch.stage("snapshot"):
+            self._encoded = msgspec.json.encode(self._collector.parcel())
+        cpu.forget()
+        self._pages(_SECONDS, [self._form])
+        spent = self._watch.spent
+        return Counter({name: ns / 1e6 for name, ns in spent.items()})
+
+    def _snapshot(self, _seconds: float) -> bytes:
+        return self._encoded
+
+    def close(self) -> None:
+        """Give every file back."""
+        self._collector.close()
+
+
+class _Decoder:
+    def __init__(self, decode: Callable[..., Any]) -> None:
+        self.decode = decode
+
+
+def costs(config: Config) -> dict[str, float]:
+    """Return the least CPU milliseconds of each stage, in some rounds."""
+    scrape = Scrape(config)
+    try:
+        scrape.once()
+        rounds = [scrape.once() for _ in range(cpu.ROUNDS)]
+    finally:
+        scrape.close()
+    return {f"stage {name}": min(one[name] for one in rounds) for name in rounds[0]}
