@@ -50,6 +50,18 @@ for _ in range(count):
 signal.pause()
 """
 
+_GUEST = """
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+with open(sys.argv[1]) as door:
+    assert libc.setns(door.fileno(), 0x40000000) == 0
+print("in", flush=True)
+sys.stdin.readline()
+assert libc.unshare(0x40000000) == 0
+print("out", flush=True)
+sys.stdin.readline()
+"""
+
 CLONE_NEWNET = 0x40000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNS = 0x00020000
@@ -107,6 +119,34 @@ def held(
             pids = [int(process.stdout.readline()) for _ in range(count)]
             assert all(pids), "cannot make a network namespace: are you root?"
             yield [Held(pid) for pid in pids]
+        finally:
+            process.kill()
+
+
+class Guest:
+    """A process that joins a namespace, and leaves it for one of its own when told."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self.pid = process.pid
+
+    def moves_out(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        assert self._process.stdout
+        assert self._process.stdout.readline() == "out\n"
+
+
+@contextlib.contextmanager
+def guest(host: Held) -> Iterator[Guest]:
+    command = [sys.executable, "-I", "-S", "-c", _GUEST, host.door]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "in\n"
+            yield Guest(process)
         finally:
             process.kill()
 

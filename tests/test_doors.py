@@ -1,63 +1,25 @@
 """Into real namespaces, again and again: by the short way, and when it leads astray."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from exporter.doors import Doors
 from exporter.kernel.census import Census
-from exporter.kernel.netns import EntryDeniedError, NetnsGoneError, Tour
+from exporter.kernel.netns import (
+    EntryDeniedError,
+    NetnsGoneError,
+    Tour,
+    own_netns,
+)
 from exporter.kernel.procfs import Procfs
 from exporter.kernel.syscalls import netns_cookie
 from exporter.kernel.sysctls import FdBudget
 from exporter.model import Ino
-from tests.lab import Held, held, wait_until
+from tests.lab import Held, guest, held, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("no_leaked_files")]
-
-_GUEST = """
-import ctypes, sys
-libc = ctypes.CDLL(None, use_errno=True)
-with open(sys.argv[1]) as door:
-    assert libc.setns(door.fileno(), 0x40000000) == 0
-print("in", flush=True)
-sys.stdin.readline()
-assert libc.unshare(0x40000000) == 0
-print("out", flush=True)
-sys.stdin.readline()
-"""
-
-
-class Guest:
-    """A process that joins a namespace, and leaves it for one of its own when told."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-        self.pid = process.pid
-
-    def moves_out(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        assert self._process.stdout
-        assert self._process.stdout.readline() == "out\n"
-
-
-@contextmanager
-def guest(host: Held) -> Iterator[Guest]:
-    command = [sys.executable, "-I", "-S", "-c", _GUEST, host.door]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-        try:
-            assert process.stdout
-            assert process.stdout.readline() == "in\n"
-            yield Guest(process)
-        finally:
-            process.kill()
 
 
 class Visitor:
@@ -76,6 +38,7 @@ class Visitor:
 
         with self.doors.tour() as do_in:
             do_in(ino, work)
+        assert own_netns() == self.doors.own
 
     def close(self) -> None:
         self.doors.close()

@@ -1,6 +1,7 @@
 """Every network namespace of this very node is found, once, and named."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 
 from exporter.collect import Collector
 from exporter.config import Config
-from exporter.kernel.netns import own_netns
-from exporter.model import Namespace, Snapshot
+from exporter.kernel.netns import EntryDeniedError, Tour, inside, own_netns
+from exporter.model import Ino, Namespace, Snapshot
 from tests.lab import (
     CLONE_NEWNET,
     CLONE_NEWUSER,
+    guest,
     held,
     held_by_thread,
     mounted_privately,
@@ -202,6 +204,79 @@ def test_a_budget_of_no_files_at_all_finds_and_reads_the_same() -> None:
         )
         assert ino
     collector.close()
+
+
+def test_without_files_a_process_that_moved_shows_nothing_of_where_it_is() -> None:
+    settings = msgspec.structs.replace(
+        Config(), sysctls=msgspec.structs.replace(Config().sysctls, max_fds=100)
+    )
+    collector = Collector(settings, grace=0)
+    with held(20) as pods, guest(pods[-1]) as visitor:
+        for pod in pods:
+            pod.write("net.core.somaxconn", "11")
+        collector.parcel()
+        ino = pods[-1].ino
+        collector._doors.forget(ino)
+        collector._doors._pidfds[ino] = os.pidfd_open(visitor.pid)
+        visitor.moves_out()
+
+        now = found(collector)
+
+        assert {now[pod.ino].readings[0] for pod in pods} == {"11"}
+    collector.close()
+
+
+def test_what_ended_leaves_no_file_open() -> None:
+    collector = Collector(Config(), grace=0)
+    with held(3) as pods:
+        collector.parcel()
+        before = snapshot(collector).stats
+        ended = pods[0]
+        with inside(ended.door, ended.ino):
+            proof = os.open("/proc/sys/net/core/somaxconn", os.O_RDONLY)
+        ended.kill()
+        wait_until(lambda: not is_readable(proof))
+        os.close(proof)
+
+        now = snapshot(collector).stats
+
+        assert now.bound < before.bound
+        assert now.fds - now.bound == before.fds - before.bound - 1  # its pidfd
+    collector.close()
+
+
+def is_readable(fd: int) -> bool:
+    try:
+        return bool(os.pread(fd, 64, 0))
+    except FileNotFoundError:
+        return False
+
+
+def test_one_that_may_not_be_entered_goes_with_its_last_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is held of it that would tell."""
+    with held(2) as pods:
+        inodes = {pod.ino for pod in pods}
+        real = Tour.enter
+
+        def refuse(tour: Tour, door: str, ino: Ino) -> None:
+            if ino in inodes:
+                raise EntryDeniedError("setns", PermissionError(1, "refused"))
+            real(tour, door, ino)
+
+        monkeypatch.setattr(Tour, "enter", refuse)
+        now = [0.0]
+        collector = Collector(Config(), grace=0, clock=lambda: now[0])
+        for _ in range(4):
+            now[0] += 3  # nobody is young any more
+            assert inodes <= {one.id.ino for one in snapshot(collector).namespaces}
+        gone = pods[0].ino
+        pods[0].kill()
+        wait_until(lambda: not os.path.exists(f"/proc/{pods[0].pid}"))
+
+        assert gone not in {one.id.ino for one in snapshot(collector).namespaces}
+        collector.close()
 
 
 def test_a_small_budget_is_shared_out_again_when_room_comes() -> None:
