@@ -150,7 +150,7 @@ GROWTH = (
 DISCOVERY = (
     Row("nobody came", of("idle"), "{:,.2f}"),
     Row("100 processes came", of("births"), "{:,.2f}"),
-    Row("once a minute: everybody again", of("recheck"), "{:,.2f}"),
+    Row("once a minute: looking again", of("recheck"), "{:,.2f}"),
 )
 
 

@@ -199,8 +199,9 @@ class Collector:
             self._host, self._host_problems = host_netns(self._procfs)
             self._count_hidden()
             self._next_recheck = self._clock() + RECHECK_SECONDS
-        self._errors["failed"] += self._census.failures
-        self._census.failures = 0
+        for one in (self._census, self._census.mounts):
+            self._errors["failed"] += one.failures
+            one.failures = 0
         self._holdings.share_out(self._known.values(), len(self._wanted()))
 
     def _wanted(self) -> list[Ino]:
@@ -385,7 +386,7 @@ class Collector:
             reasons[self._doors.why_not("open")] += self._hidden
         for reason, count in reasons.items():
             yield problems.not_entered(reason, count)
-        if cut := self._census.cut_mountinfos:
+        if cut := self._census.mounts.cut:
             yield problems.mounts_not_read(cut)
         yield from self._sources.problems()
         yield from self._watch.problems(self._known)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from exporter.kernel.census import PrivateMount
+from exporter.kernel.mounts import PrivateMount
 from exporter.kernel.netstat import CounterReader, NetFiles
 from exporter.kernel.sysctls import SysctlFiles
 from exporter.model import (

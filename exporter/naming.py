@@ -141,7 +141,7 @@ class Namer:
                 return None
             ino = self._asked(self._procfs.netns, pid)
         else:
-            ino = self._census.mounted_at(as_mounted(bundle.netns_path))
+            ino = self._census.mounts.at(as_mounted(bundle.netns_path))
         return None if ino is None else inventory.get(ino)
 
     def _is_final(self, owner: Owner) -> bool:
@@ -210,8 +210,8 @@ class Namer:
         return Witnesses(
             pids=frozenset(census.members.get(ino, ())),
             threads=frozenset(census.threads(ino)),
-            mounts=frozenset(census.init_mounts(ino)),
-            private_mounts=frozenset(census.private_mounts(ino)),
+            mounts=frozenset(census.mounts.init.get(ino, ())),
+            private_mounts=frozenset(census.mounts.private.get(ino, ())),
         )
 
     def _gather(self, ino: Ino, said: Witnesses) -> ownership.Facts:

@@ -1,19 +1,21 @@
 """
 Who is in which network namespace: processes, threads and bind mounts.
 
-A pass looks at what is new; the recheck, on a slower cadence, looks at
-everything again: it finds processes that ended or moved, threads that live apart
-from their process, and mounts in other mount namespaces than pid 1's. Until then
-somebody who meets a process that is gone may say so.
+A pass looks at what is new; the recheck, on a slower cadence, looks at the rest
+again: it finds processes that ended or moved, threads that live apart from their
+process, and mounts in other mount namespaces than pid 1's. Until then somebody who
+meets a process that is gone may say so.
 """
 
 import time
+from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from exporter.kernel.births import Births
-from exporter.kernel.netns import mount_door, process_door, thread_door
-from exporter.kernel.procfs import MountNs, MountWatch, NsMount, Procfs
+from exporter.kernel.mounts import Mounts
+from exporter.kernel.netns import process_door, thread_door
+from exporter.kernel.procfs import MountNs, Procfs
 from exporter.model import Ino
 
 _T = TypeVar("_T")
@@ -22,21 +24,19 @@ _P = ParamSpec("_P")
 _YOUNG_SECONDS = 2.0
 """A runtime forks in its own namespace and unshares a moment later (runc init)."""
 
-
-INIT_MOUNTINFO_BYTES = 64 << 20
-MOUNTINFO_BYTES = 4 << 20
-"""Of one other mount namespace; a crowded node's has some 100 kB."""
-
-RECHECK_MOUNTINFO_BYTES = 64 << 20
-"""Of all of them together, each recheck."""
+RECHECKED = 2000
+"""Processes that a recheck looks at again; each takes 15 us."""
 
 
-class PrivateMount(NamedTuple):
-    """A mount that *pid* sees, in a mount namespace that is not pid 1's."""
+class _Rechecked(NamedTuple):
+    """
+    What the last recheck of a process showed.
 
-    path: str
-    pid: int
-    mount_namespace: MountNs
+    threads: those that live apart from it, each as netns and thread id.
+    """
+
+    threads: list[tuple[Ino, int]]
+    mount_namespace: MountNs | None
 
 
 class Census:
@@ -50,7 +50,7 @@ class Census:
         self, procfs: Procfs, rootfs: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._procfs = procfs
-        self._rootfs = rootfs.rstrip("/")
+        self.mounts = Mounts(procfs, rootfs)
         self._clock = clock
         self._births = Births(procfs)
         self._behind = True
@@ -59,11 +59,9 @@ class Census:
         """Of each pid, dead ones included, what Procfs.identity said."""
         self._netns: dict[int, Ino] = {}
         self._young: dict[int, float] = {}
-        self._watch: MountWatch | None = None
-        self._init_mounts: dict[Ino, list[str]] = {}
-        self._init_mounts_known = False
-        self._other_mounts: dict[Ino, list[PrivateMount]] = {}
         self._threads: dict[Ino, list[tuple[int, int]]] = {}
+        self._rechecked: dict[int, _Rechecked] = {}
+        self._rechecked_last = 0
         self.members: dict[Ino, set[int]] = {}
         self.last_arrivals: dict[Ino, int] = {}
         """A number for whoever was found in a namespace last, never used again."""
@@ -71,8 +69,6 @@ class Census:
         self.denied: set[int] = set()
         self.failures = 0
         """Questions that /proc answered with neither data, absence nor refusal."""
-        self.cut_mountinfos = 0
-        """Mount namespaces with more mounts than the last recheck would read."""
 
     def scan(self, *, thorough: bool = False) -> None:
         """
@@ -87,16 +83,32 @@ class Census:
         born = self._read_list() if found is None else self._unknown(found)
         self._locate_young()
         self._welcome(born)
-        self._scan_init_mounts()
+        self.mounts.scan()
 
     def recheck(self) -> None:
-        """Look at every process, its threads and its mount namespace again."""
+        """
+        Look at processes, their threads and their mount namespaces again.
+
+        At all of them, as long as they are RECHECKED or fewer; else at those that no
+        recheck has looked at, and the others take turns.
+        """
         self._welcome(self._read_list())
-        self._threads.clear()
-        for pid in self._known:
+        for pid in self._due():
             self._locate(pid)
-            self._locate_threads(pid)
-        self._scan_other_mounts()
+            threads = list(self._stray_threads(pid))
+            self._rechecked[pid] = _Rechecked(threads, self._mount_namespace(pid))
+        self._threads.clear()
+        for pid, found in self._rechecked.items():
+            for ino, tid in found.threads:
+                self._threads.setdefault(ino, []).append((pid, tid))
+        self.mounts.recheck(self._one_of_each_mount_namespace())
+
+    def _due(self) -> list[int]:
+        old = sorted(self._rechecked)
+        begin = bisect(old, self._rechecked_last)
+        turn = (old[begin:] + old[:begin])[:RECHECKED]
+        self._rechecked_last = turn[-1] if turn else 0
+        return [*turn, *(self._known.keys() - self._rechecked.keys())]
 
     def doubt(self, pid: int) -> None:
         """Look again at a process that did not lead where it was last seen."""
@@ -116,8 +128,8 @@ class Census:
         return {
             *(ino for ino, pids in self.members.items() if pids),
             *self._threads,
-            *self._init_mounts,
-            *self._other_mounts,
+            *self.mounts.init,
+            *self.mounts.private,
         }
 
     def doors(self, ino: Ino) -> Iterator[str]:
@@ -130,28 +142,9 @@ class Census:
         for pid in sorted(self.members.get(ino, ())):
             yield process_door(root, pid)
             self.doubt(pid)
-        for path in self._init_mounts.get(ino, ()):
-            init = mount_door(root, 1, NsMount(ino=ino, path=path))
-            yield from dict.fromkeys((f"{self._rootfs}{path}", init, path))
-        for mount in self._other_mounts.get(ino, ()):
-            yield mount_door(root, mount.pid, NsMount(ino=ino, path=mount.path))
+        yield from self.mounts.doors(ino)
         for pid, tid in self._threads.get(ino, ()):
             yield thread_door(root, pid, tid)
-
-    def init_mounts(self, ino: Ino) -> list[str]:
-        """Return where pid 1 sees *ino* mounted."""
-        return self._init_mounts.get(ino, [])
-
-    def mounted_at(self, path: str) -> Ino | None:
-        """Return the namespace that pid 1 sees mounted at *path*."""
-        for ino, paths in self._init_mounts.items():
-            if path in paths:
-                return ino
-        return None
-
-    def private_mounts(self, ino: Ino) -> list[PrivateMount]:
-        """Return where *ino* is mounted that pid 1 does not see."""
-        return self._other_mounts.get(ino, [])
 
     def threads(self, ino: Ino) -> list[tuple[int, int]]:
         """Return the (pid, tid) of threads in *ino* whose process is elsewhere."""
@@ -159,8 +152,7 @@ class Census:
 
     def close(self) -> None:
         """Give the watched file back."""
-        if self._watch:
-            self._watch.close()
+        self.mounts.close()
 
     def _read_list(self) -> list[int]:
         """Read the list of all processes, forget who ended, return who was born."""
@@ -207,6 +199,7 @@ class Census:
     def _forget(self, pid: int) -> None:
         self._known.pop(pid, None)
         self._young.pop(pid, None)
+        self._rechecked.pop(pid, None)
         self._leave(pid)
 
     def _leave(self, pid: int) -> None:
@@ -245,56 +238,25 @@ class Census:
             self.failures += 1
             return None
 
-    def _locate_threads(self, pid: int) -> None:
+    def _stray_threads(self, pid: int) -> Iterator[tuple[Ino, int]]:
         try:
             for tid in self._ask(self._procfs.other_threads, pid) or ():
                 ino = self._ask(self._procfs.thread_netns, (pid, tid))
                 if ino is not None and ino != self._netns.get(pid):
-                    self._threads.setdefault(ino, []).append((pid, tid))
+                    yield ino, tid
         except PermissionError:
             self.denied.add(pid)
 
-    def _scan_init_mounts(self) -> None:
+    def _mount_namespace(self, pid: int) -> MountNs | None:
         try:
-            self._watch = self._watch or MountWatch(self._procfs)
-            if self._init_mounts_known and not self._watch.changed():
-                return
-            self._init_mounts_known = False
-            mounts, _ = self._procfs.netns_mounts(1, INIT_MOUNTINFO_BYTES)
-        except PermissionError:  # hidepid: the recheck sees our own mounts
-            return
-        except OSError:
-            self.failures += 1
-            return
-        self._init_mounts_known = True
-        self._init_mounts.clear()
-        for mount in mounts:
-            self._init_mounts.setdefault(mount.ino, []).append(mount.path)
-
-    def _scan_other_mounts(self) -> None:
-        self._other_mounts.clear()
-        self.cut_mountinfos, left = 0, RECHECK_MOUNTINFO_BYTES
-        for name, pid in self._one_of_each_mount_namespace().items():
-            limit = min(left, MOUNTINFO_BYTES)
-            try:
-                answer = self._ask(self._procfs.netns_mounts, pid, limit)
-            except PermissionError:
-                continue
-            mounts, size = answer or ([], 0)
-            left -= size
-            self.cut_mountinfos += size >= limit
-            for mount in mounts:
-                if mount.path not in self._init_mounts.get(mount.ino, ()):
-                    found = self._other_mounts.setdefault(mount.ino, [])
-                    found.append(PrivateMount(mount.path, pid, name))
+            return self._ask(self._procfs.mount_namespace, pid)
+        except PermissionError:
+            return None
 
     def _one_of_each_mount_namespace(self) -> dict[MountNs, int]:
         pids: dict[MountNs, int] = {}
-        for pid in sorted(self._known):
-            try:
-                found = self._ask(self._procfs.mount_namespace, pid)
-            except PermissionError:
-                continue
-            if found is not None:
-                pids.setdefault(found, pid)
+        for pid, found in sorted(self._rechecked.items()):
+            name = found.mount_namespace
+            if name is not None and name not in pids:
+                pids[name] = pid
         return pids

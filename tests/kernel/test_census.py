@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.kernel.census import MOUNTINFO_BYTES, Census
+from exporter.kernel.census import Census
+from exporter.kernel.mounts import MOUNTINFO_BYTES
 from exporter.kernel.procfs import NsMount, Procfs
 from exporter.model import Ino
 from tests.fakeproc import HOST_INO, FakeProc
@@ -112,6 +113,52 @@ def test_a_process_known_for_long_costs_no_look_until_the_recheck(
     assert census.members[POD] == {10}
 
 
+def test_of_more_processes_some_are_looked_at_each_time_and_all_in_turn(
+    fake_proc: FakeProc,
+    census: Census,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("exporter.kernel.census.RECHECKED", 2)
+    pids = (10, 11, 12, 13)
+    for pid in pids:
+        fake_proc.process(pid)
+    census.scan()
+    census.recheck()
+    clock.now += 10
+    census.scan()
+    for pid in pids:
+        fake_proc.move(pid, POD)
+        fake_proc.thread(pid, pid + 100, OTHER)
+    seen = []
+    for _ in range(3):
+        census.recheck()
+        seen.append(len(census.members.get(POD, ())))
+
+    assert seen[0] <= 2
+    assert seen[0] < seen[1] <= 4
+    assert census.members[POD] == set(pids)
+    assert {pid for pid, _ in census.threads(OTHER)} == set(pids)
+
+
+def test_a_new_process_does_not_wait_for_its_turn(
+    fake_proc: FakeProc, census: Census, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.kernel.census.RECHECKED", 1)
+    census.scan()
+    census.recheck()
+    for pid in (10, 11, 12):
+        fake_proc.process(pid, mntns=f"mnt:[{pid}]")
+        fake_proc.mount(pid, POD + pid, "/run/inside")
+        fake_proc.thread(pid, pid + 100, OTHER)
+    census.scan()
+
+    census.recheck()
+
+    assert {pid for pid, _ in census.threads(OTHER)} == {10, 11, 12}
+    assert set(census.mounts.private) == {POD + pid for pid in (10, 11, 12)}
+
+
 def test_a_reused_pid_is_looked_at_again(clock: Clock) -> None:
     class Reused(Procfs):
         inode, where = 1, HOST_INO
@@ -206,7 +253,7 @@ def test_mounts_of_pid_1_are_found_at_once(fake_proc: FakeProc) -> None:
 
     census.scan()
 
-    assert census.init_mounts(POD) == ["/run/netns/blue"]
+    assert census.mounts.init[POD] == ["/run/netns/blue"]
     assert list(census.doors(POD)) == [
         "/host/run/netns/blue",
         f"{fake_proc.root}/1/root/run/netns/blue",
@@ -224,7 +271,7 @@ def test_mounts_that_only_another_mount_namespace_sees_are_found(
 
     census.recheck()
 
-    (mount,) = census.private_mounts(POD)
+    (mount,) = census.mounts.private[POD]
     assert mount == ("/run/netns/cni-1", 20, "mnt:[9]")
     assert list(census.doors(POD)) == [f"{fake_proc.root}/20/root/run/netns/cni-1"]
 
@@ -241,7 +288,7 @@ def test_a_mount_namespace_that_only_repeats_pid_1s_adds_nothing(
 
     census.recheck()
 
-    assert census.private_mounts(POD) == []
+    assert POD not in census.mounts.private
 
 
 class Watch:
@@ -257,7 +304,7 @@ class WatchedCensus(Census):
     def __init__(self, procfs: Procfs, rootfs: str) -> None:
         super().__init__(procfs, rootfs)
         self.watch = Watch()
-        vars(self)["_watch"] = self.watch
+        vars(self.mounts)["_watch"] = self.watch
 
 
 def test_mounts_of_pid_1_are_read_again_only_when_they_changed(
@@ -295,7 +342,7 @@ def test_a_failed_look_at_the_mounts_is_repeated_and_loses_nothing(
     proc.well, census.watch.dirty = False, True
     census.scan()
     assert census.seen() == {HOST_INO, POD}
-    assert census.failures == 1
+    assert census.mounts.failures == 1
 
     proc.well, census.watch.dirty = True, False
     census.scan()
@@ -317,7 +364,7 @@ def test_more_mounts_than_are_read_are_counted(
 
     census.recheck()
 
-    assert census.cut_mountinfos == 1
+    assert census.mounts.cut == 1
     assert OTHER in census.seen()
     assert POD not in census.seen()
 
