@@ -129,7 +129,7 @@ class Kubelet:
         if word == "refused":
             return (
                 f"the token in {self._token_file or '(no token_file)'!r} needs get on"
-                " nodes/proxy, and"
+                " nodes/pods (nodes/proxy before Kubernetes 1.33), and"
                 f" {self._ca_file or 'the system (no ca_file)'!r} must hold the"
                 " authority of the kubelet's certificate: see token_file, ca_file and"
                 " insecure in --runtimes"

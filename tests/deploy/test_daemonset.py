@@ -1,0 +1,233 @@
+"""The DaemonSet's container, run by a real containerd as a kubelet has it run."""
+
+import contextlib
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import pytest
+
+from exporter.kernel.procfs import Credentials, parse_credentials
+from exporter.privileges import COLLECTING, NOBODY
+from tests import daemons
+from tests.daemons import IMAGE, Containerd, _first_string, _message
+from tests.deploy.manifests import container_of, kustomized, one, pod_of
+from tests.integration.test_prometheus import free_port
+from tests.lab import wait_until
+from tests.running import Page
+
+pytestmark = pytest.mark.root
+
+SOMAXCONN = "net.core.somaxconn"
+POD = {
+    "namespace": "shop",
+    "pod": "web-0",
+    "uid": "1f7d8a3c-0000-4000-8000-0000000000e1",
+}
+OURS = ("netns-sysctl-exporter", "exporter-x", "1f7d8a3c-0000-4000-8000-0000000000e2")
+
+NODE = 2  # runtime.v1.NamespaceMode
+UNCONFINED = 1  # runtime.v1.SecurityProfile.ProfileType
+KUBELETS_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")  # below /proc
+
+
+class Running(NamedTuple):
+    """The container, and its port."""
+
+    pid: int
+    port: int
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}{path}", timeout=30
+            ) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def scrape(self) -> Page:
+        status, text = self.get("/metrics")
+        assert status == 200, text
+        return Page(text)
+
+    @property
+    def server(self) -> int:
+        children = psutil.Process(self.pid).children()
+        (found,) = [c.pid for c in children if "--server-role" in c.cmdline()]
+        return found
+
+
+@pytest.fixture(scope="module")
+def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    with daemons.containerd(tmp_path_factory.mktemp("containerd")) as one_of_them:
+        yield one_of_them
+
+
+@pytest.fixture(scope="module")
+def running(
+    containerd: Containerd, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    with _daemonset(containerd, tmp_path_factory.mktemp("daemonset")) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def _daemonset(containerd: Containerd, home: Path) -> Iterator[Running]:
+    """Do what a kubelet does of the base's pod, but for its image."""
+    documents = kustomized("base")
+    port = free_port()
+    namespace, name, uid = OURS
+    options = _message({1: NODE, 2: NODE if pod_of(documents)["hostPID"] else 1})
+    context = _message({1: options})
+    config = _message(
+        {
+            1: _message({1: name, 2: uid, 3: namespace}),
+            3: str(home / "logs"),
+            8: _message({1: f"/kubepods/burstable/pod{uid}", 2: context}),
+        }
+    )
+    sandbox = _first_string(
+        containerd.call("RuntimeService/RunPodSandbox", {1: config})
+    )
+    try:
+        container = _first_string(
+            containerd.call(
+                "RuntimeService/CreateContainer",
+                {
+                    1: sandbox,
+                    2: _container(documents, options, home, port),
+                    3: config,
+                },
+            )
+        )
+        containerd.call("RuntimeService/StartContainer", {1: container})
+        started = Running(containerd.pid_of(container), port)
+        wait_until(lambda: started.get("/-/ready")[0] == 200)
+        yield started
+    finally:
+        containerd.call("RuntimeService/StopPodSandbox", {1: sandbox})
+        containerd.call("RuntimeService/RemovePodSandbox", {1: sandbox})
+        for log in home.glob("logs/exporter/*.log"):
+            sys.stderr.write(log.read_text())
+
+
+def _container(
+    documents: list[dict[str, Any]], options: bytes, home: Path, port: int
+) -> bytes:
+    container = container_of(documents)
+    arguments = [
+        f"--web.listen-address=127.0.0.1:{port}" if "listen-address" in word else word
+        for word in container["args"]
+    ]
+    command = [sys.executable, "-m", "exporter", *arguments]
+    mounts = (*_of_the_image(), *_of_the_pod(documents, home))
+    return (
+        _message({1: _message({1: "exporter"}), 2: _message({1: IMAGE})})
+        + b"".join(_message({3: word}) for word in command)
+        + _message({5: str(Path(__file__).parents[2])})
+        + b"".join(_message({7: mount}) for mount in mounts)
+        + _message({11: "exporter/0.log"})
+        + _message(
+            {15: _message({2: _security(container["securityContext"], options)})}
+        )
+    )
+
+
+def _security(asked: dict[str, Any], options: bytes) -> bytes:
+    """Encode a LinuxContainerSecurityContext; every key of it is understood here."""
+    capabilities = asked.pop("capabilities")
+    assert asked.pop("seccompProfile") == {"type": "RuntimeDefault"}
+    assert asked.pop("appArmorProfile") == {"type": "Unconfined"}
+    message = _message(
+        {
+            1: b"".join(_message({1: name}) for name in capabilities["add"])
+            + b"".join(_message({2: name}) for name in capabilities["drop"]),
+            2: int(asked.pop("privileged")),
+            3: options,
+            4: _message({3: asked.pop("seLinuxOptions")["type"]}),
+            5: _message({1: asked.pop("runAsUser")}),
+            7: int(asked.pop("readOnlyRootFilesystem")),
+            12: _message({1: asked.pop("runAsGroup")}),
+            15: _message({1: 0}),
+            16: _message({1: UNCONFINED}),
+        }
+    ) + b"".join(_message({14: f"/proc/{name}"}) for name in KUBELETS_READ_ONLY)
+    assert not asked
+    return message
+
+
+def _of_the_image() -> Iterator[bytes]:
+    """Mount what our own Python needs: nothing makes an image here."""
+    needed = ("/usr", "/lib", "/lib64", sys.base_prefix, sys.prefix)
+    root = str(Path(__file__).parents[2])
+    for path in dict.fromkeys((*needed, root)):
+        if Path(path).exists():
+            yield _message({1: path, 2: path, 3: 1})
+
+
+def _of_the_pod(documents: list[dict[str, Any]], home: Path) -> Iterator[bytes]:
+    """Mount its volumes; not as slaves, which needs the node's / to be shared."""
+    volumes = {volume["name"]: volume for volume in pod_of(documents)["volumes"]}
+    for name, text in one("ConfigMap", documents)["data"].items():
+        (home / name).write_text(text)
+    for mount in container_of(documents)["volumeMounts"]:
+        volume = volumes[mount["name"]]
+        path = volume["hostPath"]["path"] if "hostPath" in volume else str(home)
+        if not Path(path).exists():  # /var/log/pods, where there is no kubelet
+            path = str(home)
+        yield _message({1: mount["mountPath"], 2: path, 3: int(mount["readOnly"])})
+
+
+def _credentials(pid: int) -> list[Credentials]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [parse_credentials((task / "status").read_bytes()) for task in tasks]
+
+
+def test_the_probes_find_it_well(running: Running) -> None:
+    container = container_of(kustomized("base"))
+
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert running.get(container[probe]["httpGet"]["path"])[0] == 200
+
+
+def test_a_pod_of_the_node_is_read_and_named(
+    containerd: Containerd, running: Running
+) -> None:
+    sandbox = containerd.pod(*POD.values(), sysctls={SOMAXCONN: "2048"})
+    try:
+        page = running.scrape()
+    finally:
+        containerd.remove(sandbox)
+
+    assert page.value("netns_sysctl_value", sysctl=SOMAXCONN, **POD) == 2048
+    declared = page.value("netns_sysctl_declared_value", sysctl=SOMAXCONN, **POD)
+    assert declared == 2048
+
+
+def test_nothing_is_in_its_way(running: Running) -> None:
+    page = running.scrape()
+
+    assert not page.all("netns_namespaces", state="unreadable")
+    refused = ("missing_", "refused", "host_netns", "not_the_hosts", "no_")
+    problems = [dict(key)["problem"] for key in page.all("netns_collector_problem")]
+    assert not [word for word in problems if word.startswith(refused)]
+    assert page.all("netns_sysctl_fresh_value", sysctl=SOMAXCONN)
+
+
+def test_it_keeps_three_capabilities_and_its_server_none(running: Running) -> None:
+    for thread in _credentials(running.pid):
+        assert thread.effective == thread.permitted == thread.bounding == COLLECTING
+        assert thread.no_new_privs
+    for thread in _credentials(running.server):
+        assert thread.uids == (NOBODY,) * 4
+        sets = (thread.inheritable, thread.permitted, thread.effective)
+        assert (*sets, thread.bounding, thread.ambient) == (0, 0, 0, 0, 0)
+        assert thread.no_new_privs
