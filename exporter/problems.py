@@ -34,10 +34,15 @@ _REMEDIES = {
 
 
 def not_entered(reason: str, count: int) -> Problem:
-    """Return that *count* namespaces cannot be entered, for a reason of theirs."""
+    """
+    Return that *count* namespaces cannot be entered, for a reason of theirs.
+
+    0: a right is missing, and as yet nobody was found to whom it matters.
+    """
+    number = f"{count} network namespaces" if count else "other network namespaces"
     return Problem(
         what=reason,
-        detail=f"{count} network namespaces cannot be entered",
+        detail=f"{number} cannot be entered",
         remedy=_REMEDIES[reason],
         count=count,
     )

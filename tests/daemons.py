@@ -440,7 +440,9 @@ def _with_image(arguments: Sequence[str]) -> Sequence[str]:
 
 
 @contextlib.contextmanager
-def docker(directory: Path, *flags: str) -> Iterator[Docker]:
+def docker(
+    directory: Path, *flags: str, kind: type[Docker] = Docker
+) -> Iterator[Docker]:
     """Run a Docker Engine that has the image loaded."""
     _need("dockerd", "docker", "containerd", "runc")
     if Path("/run/containerd/containerd.sock").exists():
@@ -448,7 +450,7 @@ def docker(directory: Path, *flags: str) -> Iterator[Docker]:
     with _bridge_name() as bridge, _home() as home:
         _run("ip", "link", "add", bridge, "type", "bridge")
         _run("ip", "address", "add", f"{_subnet()}.1/24", "dev", bridge)
-        daemon = Docker(directory / "dockerd.log", home, bridge, *flags)
+        daemon = kind(directory / "dockerd.log", home, bridge, *flags)
         with daemon.running():
             daemon.command("load", "--quiet", "--input", str(image(directory)))
             yield daemon
