@@ -6,7 +6,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench docs golden lock clean
+.PHONY: run test check bench docs golden lock clean install
 
 run: $(VENV)/run-installed ## serve this node on :10128; ARGS="--log.level debug …"
 	$(BIN)/netns-sysctl-exporter serve $(ARGS)
@@ -31,6 +31,9 @@ lock: ## resolve the dependencies anew and write the lock files
 	uv pip compile --quiet --universal --generate-hashes --no-header \
 		--extra build --extra test pyproject.toml -o requirements-test.lock
 
+install: ## for systemd, docs/install/host.md; PREFIX=… DESTDIR=… PYTHON=…
+	./deploy/systemd/install
+
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build
 
@@ -54,7 +57,8 @@ system-packages:
 		dockerd:docker.io docker:docker.io containerd:containerd ctr:containerd \
 		runc:runc crun:crun podman:podman conmon:conmon iptables:iptables \
 		busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins \
-		"cc:gcc libc6-dev"
+		debootstrap:debootstrap systemd-analyze:systemd kubectl:kubernetes-client \
+		chromium:chromium chromedriver:chromium-driver "cc:gcc libc6-dev"
 
 bench-packages:
 	./scripts/system-packages "cc:gcc libc6-dev" nsenter:util-linux sysctl:procps \

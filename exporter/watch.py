@@ -29,7 +29,7 @@ from exporter.model import Ino, Problem, Reading, Signals, Sysctl
 
 _OWN_NET = "/proc/thread-self/net"
 _ASKED = {"none": (), "tcp": (sockdiag.TCP,), "all": (sockdiag.TCP, sockdiag.UNIX)}
-_UNKNOWN = {errno.ENOENT, errno.EPROTONOSUPPORT}
+_UNKNOWN = {errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT}
 _TRIED = 3
 
 CONNTRACK_COUNT = Sysctl(

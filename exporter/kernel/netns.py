@@ -105,6 +105,7 @@ class Tour:
 
     def enter(self, door: str, ino: Ino) -> None:
         """Go into *ino*; what it raises, as `inside` does, leaves us where we were."""
+        self._see_the_way_back()
         there = self._open(door, ino)
         try:
             setns(there, CLONE_NEWNET)
@@ -120,6 +121,7 @@ class Tour:
 
         Nothing tells whether it has moved since, but the cookie of where we are then.
         """
+        self._see_the_way_back()
         try:
             setns(pidfd, CLONE_NEWNET)
         except ProcessLookupError as error:
@@ -130,11 +132,25 @@ class Tour:
 
     def enter_a_fresh_one(self) -> None:
         """Make a namespace and go into it; raises as `inside_a_fresh_one` does."""
+        self._see_the_way_back()
         try:
             unshare(CLONE_NEWNET)
             self._away = True
         except PermissionError as error:
             raise EntryDeniedError("unshare", error) from error
+
+    def _see_the_way_back(self) -> None:
+        """
+        Raise EntryDeniedError where we could leave and not come home.
+
+        In a user namespace that does not own the network namespace we live in, say.
+        """
+        if self._away:
+            return
+        try:
+            setns(self._home, CLONE_NEWNET)
+        except OSError as error:
+            raise EntryDeniedError("setns", error) from error
 
     def go_home(self) -> None:
         """Go back to our own namespace, or end the process."""

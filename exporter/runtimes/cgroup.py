@@ -120,7 +120,7 @@ _SHAPES = (
     (_Maker("podman", monitor=True), rf"libpod_parent(?:/{_HEX64})?/conmon()"),
     (_Maker("lxc"), rf"(?:lxc/|lxc\.payload[./])({_LXC})"),
     (_Maker("lxc", monitor=True), rf"lxc\.monitor[./]({_LXC})"),
-    (_Maker("garden"), r"garden(?:/good|/bad)?/([0-9a-z]{8,}+(?:-[0-9a-z]++)*+)"),
+    (_Maker("garden"), r"garden(?:/good|/bad)?/([0-9a-z]{8,}+(?>(?:-[0-9a-z]++)*))"),
     (_Maker(), r"([0-9a-f]{32}-[0-9]++)"),  # a Fargate task's container
     (_Maker(), rf"(?<!/libpod_parent/)({_HEX64})"),  # there it is a podman pod
 )
@@ -128,10 +128,11 @@ _NAMES = re.compile(f"/(?:{'|'.join([_POD, *(shape for _, shape in _SHAPES)])}){
 
 # systemd.unit(5): the characters of a unit name. Only user managers have units
 # below them (in a container they are the container's); init.scope is no unit's.
-_SLICES = r"(?:/[^/]+\.slice)*+"
+# Atomic groups: Python 3.11.2, Debian 12's, never matches a possessive one, (?:…)*+.
+_SLICES = r"(?>(?:/[^/]+\.slice)*)"
 _UNIT = rf"/(?!init\.scope{_END})([A-Za-z0-9:_.\\@-]+\.(?:service|scope)){_END}"
 _USER = rf"/(user@[0-9]+\.service){_END}(?:{_SLICES}{_UNIT})?"
-_UNITS = re.compile(rf"(?:/\.\.)*+{_SLICES}(?:{_USER}|{_UNIT})")
+_UNITS = re.compile(rf"(?>(?:/\.\.)*){_SLICES}(?:{_USER}|{_UNIT})")
 
 
 # Units whose users make cgroups of their own below them.

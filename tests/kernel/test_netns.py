@@ -1,10 +1,13 @@
 """The one door: the right namespace or none, home again, nothing left behind."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import exporter
 from exporter.kernel import netns
 from exporter.kernel.netns import EntryDeniedError, NetnsGoneError, inside, own_netns
 from exporter.model import Ino
@@ -12,6 +15,7 @@ from tests.lab import held, named, veth, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("no_leaked_files")]
 
+ROOT = Path(exporter.__file__).parents[1]
 SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 
 
@@ -106,6 +110,23 @@ def test_what_keeps_us_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
             pytest.fail("entered")
 
         assert told.value.step == "setns"
+
+
+def test_who_could_not_come_home_does_not_leave() -> None:
+    """In a user namespace that does not own the network namespace it lives in."""
+    play = """
+from exporter.kernel.netns import EntryDeniedError, inside_a_fresh_one
+try:
+    with inside_a_fresh_one():
+        print("left")
+except EntryDeniedError as error:
+    print(error.step)
+"""
+    command = ("unshare", "--user", "--map-root-user", sys.executable, "-c", play)
+
+    out = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+
+    assert out.stdout == "setns\n"
 
 
 def no_way(_fd: int, _nstype: int) -> None:
