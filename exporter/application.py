@@ -1,4 +1,8 @@
-"""What the server answers to which request; ASGI."""
+"""
+What the server answers to which request; ASGI.
+
+What programs ask for is answered in plain text, failures too; the rest with pages.
+"""
 
 import asyncio
 import math
@@ -11,10 +15,19 @@ from typing import Any
 from exporter.connection import Message, Receive, Scope, Send
 from exporter.gate import BusyError, Check, Gate
 from exporter.model import Frozen
+from exporter.pages import HEADERS, STYLE, Drawer
 from exporter.privsep import CollectionFailedError
-from exporter.scraper import Scraper, TooManyError
+from exporter.scraper import NotDrawnError, Scraper, TooManyError
 from exporter.tally import Tally
-from exporter.wishes import MAX_NAMES, Wanted, accepts_gzip, names, negotiate
+from exporter.views import NoViewError, view
+from exporter.wishes import (
+    MAX_NAMES,
+    SCRAPE_SECONDS,
+    Wanted,
+    accepts_gzip,
+    names,
+    negotiate,
+)
 from exporter.wishes import scrape_seconds as seconds_for
 
 PART_BYTES = 32 << 10
@@ -27,12 +40,10 @@ QUICK_SECONDS = 5.0
 
 PLAIN = "text/plain; charset=utf-8"
 
-INDEX = b"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>netns-sysctl-exporter</title></head>
-<body><h1>netns-sysctl-exporter</h1>
-<p>The sysctls of every network namespace on this node.</p>
-<p><a href="/metrics">Metrics</a></p></body></html>
-"""
+HTML = "text/html; charset=utf-8"
+
+LASTING_SECONDS = 31_536_000
+"""How long what has its own hash in its address may be kept."""
 
 
 class Settings(Frozen, frozen=True, kw_only=True):
@@ -54,8 +65,11 @@ class Reply(Frozen, frozen=True, kw_only=True):
 class Application:
     """The ASGI application; *checker* has one thread, for passwords."""
 
-    def __init__(self, scraper: Scraper, checker: Executor, tally: Tally) -> None:
+    def __init__(
+        self, scraper: Scraper, drawer: Drawer, checker: Executor, tally: Tally
+    ) -> None:
         self._scraper = scraper
+        self._drawer = drawer
         self._checker = checker
         self._tally = tally
         self._headers: Mapping[str, str] = {}
@@ -98,14 +112,51 @@ class Application:
         match scope["path"]:
             case "/metrics":
                 return await self._metrics(scope["query_string"], headers)
-            case "/":
-                html = "text/html; charset=utf-8"
-                return Reply(status=HTTPStatus.OK, body=INDEX, content_type=html)
             case "/-/healthy":
                 return _told(HTTPStatus.OK, "healthy")
             case "/-/ready":
                 return await self._ready()
-        return _told(HTTPStatus.NOT_FOUND, "not found; try /metrics")
+            case path if path == STYLE:
+                return self._style(scope["query_string"])
+        gzip = accepts_gzip(headers.get("accept-encoding", ""))
+        return await self._view(scope["path"], scope["query_string"], gzip=gzip)
+
+    def _style(self, query: bytes) -> Reply:
+        lasting = query.decode("latin-1") == self._drawer.style_hash
+        kept = f"private, max-age={LASTING_SECONDS}, immutable"
+        return Reply(
+            status=HTTPStatus.OK,
+            body=self._drawer.style,
+            content_type="text/css; charset=utf-8",
+            headers={"Cache-Control": kept if lasting else "no-cache"},
+        )
+
+    async def _view(self, path: str, query: bytes, *, gzip: bool) -> Reply:
+        try:
+            wanted = view(path, query, gzip=gzip)
+        except NoViewError as error:
+            return self._failure(HTTPStatus.BAD_REQUEST, str(error))
+        if wanted is None:
+            return self._failure(HTTPStatus.NOT_FOUND, "There is no such page.")
+        try:
+            drawn = await self._scraper.view(wanted, SCRAPE_SECONDS)
+        except _UNAVAILABLE as error:
+            why = _why(error, SCRAPE_SECONDS)
+            return self._failure(HTTPStatus.SERVICE_UNAVAILABLE, why)
+        except NotDrawnError:
+            why = "this page could not be made; the exporter's log says why"
+            return self._failure(HTTPStatus.INTERNAL_SERVER_ERROR, why)
+        packed = {"Content-Encoding": "gzip"} if gzip else {}
+        return Reply(
+            status=HTTPStatus.OK if drawn.found else HTTPStatus.NOT_FOUND,
+            body=drawn.body,
+            content_type=HTML,
+            headers={**_OF_PAGES, **packed},
+        )
+
+    def _failure(self, status: HTTPStatus, why: str) -> Reply:
+        body = self._drawer.failure(status.phrase, why)
+        return Reply(status=status, body=body, content_type=HTML, headers=_OF_PAGES)
 
     async def _ready(self) -> Reply:
         now, then = asyncio.get_running_loop().time(), self._scraper.succeeded
@@ -139,13 +190,22 @@ class Application:
     async def _page(self, form: Wanted | None, seconds: float) -> bytes | Reply:
         try:
             return await self._scraper.page(form, seconds)
-        except TimeoutError:
-            return _unavailable(f"no snapshot from the collector within {seconds:g} s")
-        except CollectionFailedError:
-            why = "the collector failed to make a snapshot; its log says why"
-            return _unavailable(why)
-        except TooManyError as error:
-            return _unavailable(str(error))
+        except _UNAVAILABLE as error:
+            return _unavailable(_why(error, seconds))
+
+
+_OF_PAGES = {**HEADERS, "Cache-Control": "no-store", "Vary": "Accept-Encoding"}
+
+_UNAVAILABLE = (TimeoutError, CollectionFailedError, TooManyError)
+
+
+def _why(error: Exception, seconds: float) -> str:
+    match error:
+        case TimeoutError():
+            return f"no snapshot from the collector within {seconds:g} s"
+        case CollectionFailedError():
+            return "the collector failed to make a snapshot; its log says why"
+    return str(error)
 
 
 def _headers_of(scope: Scope) -> dict[str, str]:

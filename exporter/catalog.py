@@ -20,6 +20,7 @@ from exporter.model import Class, Frozen, Kind, SettableBy, Sysctl
 
 Profile = Literal["default", "all"]
 
+_ENTRY = re.compile(rb"^(?=- )", re.MULTILINE)
 _BRACES = re.compile(r"\{([^}]*)\}")
 
 
@@ -66,11 +67,15 @@ def load() -> list[Entry]:
 
 
 def parse(text: bytes) -> list[Entry]:
-    """Return the entries of a catalog file."""
-    entries = msgspec.yaml.decode(text, type=list[Entry])
+    """
+    Return the entries of a catalog file.
+
+    One by one: of the whole, YAML makes megabytes that no process gives back.
+    """
     return [
         msgspec.structs.replace(entry, name=name)
-        for entry in entries
+        for piece in _ENTRY.split(text)
+        for entry in msgspec.yaml.decode(piece, type=list[Entry] | None) or ()
         for name in expand(entry.name)
     ]
 

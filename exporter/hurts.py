@@ -38,9 +38,14 @@ class Hurt(Frozen, frozen=True, kw_only=True):
 
 def worst(snapshot: Snapshot) -> list[Hurt]:
     """Return whom something hurts: limits reached, then stale, then what was lost."""
+    return [hurt for _, hurt in hurting(snapshot)]
+
+
+def hurting(snapshot: Snapshot) -> list[tuple[Namespace, Hurt]]:
+    """Return the same with the namespaces: names are not always unique."""
     found = [(one, _bad(seen)) for one, seen in every(snapshot) if hurts(seen)]
     return [
-        Hurt(owner=name(one.owner), harms=tuple(_harms(snapshot, one, bad)))
+        (one, Hurt(owner=name(one.owner), harms=tuple(_harms(snapshot, one, bad))))
         for one, bad in sorted(found, key=lambda pair: _place(pair[1]))
     ]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from exporter.drift import COPIED, References, origins, references
-from exporter.hurts import Hurt, worst
+from exporter.hurts import Hurt, hurting
 from exporter.model import (
     Class,
     Frozen,
@@ -110,7 +110,7 @@ class Report(Frozen, frozen=True, kw_only=True):
     more_hurts: int = 0
 
 
-class _Judged(Frozen, frozen=True, kw_only=True):
+class Judged(Frozen, frozen=True, kw_only=True):
     """A value of one namespace, and what is thought of it."""
 
     value: Reading
@@ -119,15 +119,46 @@ class _Judged(Frozen, frozen=True, kw_only=True):
     owner: str
 
 
+class Study(Frozen, frozen=True, kw_only=True):
+    """
+    Every value of a node, judged.
+
+    judged: namespaces whose values count, and what is thought of each; hurting: whom
+    something hurts, the worst first.
+    """
+
+    snapshot: Snapshot
+    against: References
+    judged: tuple[tuple[Namespace, tuple[Judged, ...]], ...]
+    hurting: tuple[tuple[Namespace, Hurt], ...]
+
+
+def study(snapshot: Snapshot) -> Study:
+    """Judge every value of *snapshot*."""
+    against = references(snapshot, host_readings(snapshot))
+    others = [one for one in snapshot.namespaces if counts(one)]
+    return Study(
+        snapshot=snapshot,
+        against=against,
+        judged=tuple((one, tuple(judge(against, one))) for one in others),
+        hurting=tuple(hurting(snapshot)),
+    )
+
+
 def report(snapshot: Snapshot, *, everything: bool = False) -> Report:
     """Return *snapshot* in short; *everything*: what is as on the host as well."""
-    host = host_readings(snapshot)
-    against = references(snapshot, host)
-    others = [one for one in snapshot.namespaces if _counts(one)]
-    columns = _columns(against, others)
+    return report_of(study(snapshot), everything=everything)
+
+
+def report_of(
+    studied: Study, *, everything: bool = False, departures: bool = True
+) -> Report:
+    """Return in short what was found, see report(); departures: of everything, too."""
+    snapshot, against = studied.snapshot, studied.against
+    columns = _columns(against, (row for _, row in studied.judged))
     every = list(_rows(snapshot, against, columns))
     rows = [row for row in every if everything or row.verdict != "same"]
-    hurt = worst(snapshot)
+    hurt = [one for _, one in studied.hurting]
     shown = hurt if everything else hurt[:_HURT]
     return Report(
         node=snapshot.node,
@@ -136,7 +167,9 @@ def report(snapshot: Snapshot, *, everything: bool = False) -> Report:
         rows=tuple(sorted(rows, key=lambda row: WORST.index(row.verdict))),
         same=len(every) - len(rows),
         unsure=any(_is_unsure(snapshot, row) for row in rows),
-        departures=tuple(_departures(against, columns)) if everything else None,
+        departures=(
+            tuple(_departures(against, columns)) if everything and departures else None
+        ),
         coverage=tuple(_coverage(snapshot)),
         sandboxed=sum(bool(one.owner.sandbox) for one in snapshot.namespaces),
         problems=snapshot.problems,
@@ -151,28 +184,29 @@ def host_readings(snapshot: Snapshot) -> tuple[Reading, ...]:
     return first.readings if first and first.owner.kind == "host" else ()
 
 
-def _counts(one: Namespace) -> bool:
+def counts(one: Namespace) -> bool:
+    """Return whether its values are held against the host's."""
     read = one.state == "read" and bool(one.readings)
     return read and one.owner.kind != "host" and not one.owner.sandbox
 
 
 def _columns(
-    against: References, others: Iterable[Namespace]
-) -> list[tuple[_Judged, ...]]:
+    against: References, judged: Iterable[tuple[Judged, ...]]
+) -> list[tuple[Judged, ...]]:
     """Return for each sysctl what every namespace has."""
-    judged = (_judged(against, one) for one in others)
     columns = list(zip(*judged, strict=True))
     return columns or [()] * len(against.sysctls)
 
 
-def _judged(against: References, one: Namespace) -> Iterator[_Judged]:
+def judge(against: References, one: Namespace) -> Iterator[Judged]:
+    """Yield what is thought of each value of a namespace that was read."""
     owner = name(one.owner)
     host = against.host or (None,) * len(against.sysctls)
     why = origins(against, one.readings, one.declared)
     rows = zip(against.sysctls, one.readings, host, why, strict=True)
     for sysctl, value, theirs, origin in rows:
         verdict = _verdict(sysctl, value, theirs, origin)
-        yield _Judged(value=value, origin=origin, verdict=verdict, owner=owner)
+        yield Judged(value=value, origin=origin, verdict=verdict, owner=owner)
 
 
 def _verdict(
@@ -188,7 +222,7 @@ def _verdict(
 def _rows(
     snapshot: Snapshot,
     against: References,
-    columns: Sequence[Sequence[_Judged]],
+    columns: Sequence[Sequence[Judged]],
 ) -> Iterator[Row]:
     for at, (sysctl, column) in enumerate(zip(against.sysctls, columns, strict=True)):
         yield _row(
@@ -219,7 +253,7 @@ def _row(
     )
 
 
-def _held(column: Sequence[_Judged]) -> tuple[Held, ...]:
+def _held(column: Sequence[Judged]) -> tuple[Held, ...]:
     """Return the values of a column, the worst first, then the most frequent."""
     owners: dict[tuple[Reading, Origin | None, Verdict], list[str]] = {}
     for one in column:
@@ -243,7 +277,7 @@ def _is_unsure(snapshot: Snapshot, row: Row) -> bool:
 
 
 def _departures(
-    against: References, columns: Sequence[Sequence[_Judged]]
+    against: References, columns: Sequence[Sequence[Judged]]
 ) -> list[Departure]:
     if not against.host:
         return []

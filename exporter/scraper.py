@@ -2,13 +2,17 @@
 Collections, shared by those who ask at the same time.
 
 One runs at a time. Who asks while it runs waits for the next, which all who wait
-share: so nobody's answer is older than his question.
+share: so nobody's answer is older than his question. What is for people is drawn
+after it, one view between two collections: a scrape waits for one at most.
 """
 
 import asyncio
+import gzip
+import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -18,6 +22,7 @@ from exporter.deflate import gzipped
 from exporter.exposition import Families, Renderer, only
 from exporter.model import Parcel
 from exporter.privsep import CollectionFailedError, PeerGoneError
+from exporter.views import Drawn, View
 from exporter.wishes import Wanted
 
 MAX_WAITING = 64
@@ -28,29 +33,81 @@ MAX_FILTERED = 8
 and whoever thinks up many must not delay those who want everything."""
 
 
+MAX_VIEWS = 8
+"""Different views that wait; each is drawn by itself."""
+
+_LEVEL = 5
+"""Of compression: a view of 200 kB takes 5 ms, and is one of 15."""
+
+log = logging.getLogger(__name__)
+
+Form = Wanted | View
+
+
 class TooManyError(Exception):
     """As many requests wait as may; the text is the reason."""
+
+
+class NotDrawnError(Exception):
+    """A view could not be drawn: a fault of ours, which the log has."""
+
+
+class Maker(Protocol):
+    """Makes what is asked for, in one thread."""
+
+    def __call__(
+        self, seconds: float, forms: Collection[Form], /
+    ) -> dict[Wanted, bytes]:
+        """Collect once, and return what is for scrapes; keep what is for views."""
+
+    def draw(self, view: View, /) -> Drawn:
+        """Return a view of the last collection that was for one."""
 
 
 class Pages:
     """Makes the pages of a collection; for one thread."""
 
     def __init__(
-        self, snapshot: Callable[[float], bytes], version: str, own: CollectorRegistry
+        self,
+        snapshot: Callable[[float], bytes],
+        version: str,
+        own: CollectorRegistry,
+        draw: Callable[[View, bytes], Drawn],
     ) -> None:
         self._snapshot = snapshot
+        self._draw = draw
+        self._last = b""
         self._decoder = msgspec.json.Decoder(Parcel)
         self._renderer = Renderer(version)
         self._own = own
 
-    def __call__(
-        self, seconds: float, forms: Collection[Wanted]
-    ) -> dict[Wanted, bytes]:
-        """Collect once, within *seconds*, and return each of *forms*."""
-        self._renderer.render(self._decoder.decode(self._snapshot(seconds)))
-        plain = {form: replace(form, gzip=False) for form in forms}
+    def __call__(self, seconds: float, forms: Collection[Form]) -> dict[Wanted, bytes]:
+        """Collect once, within *seconds*, and return each of *forms* for scrapes."""
+        raw = self._snapshot(seconds)
+        parcel = self._decoder.decode(raw)
+        plain = {
+            form: replace(form, gzip=False)
+            for form in forms
+            if isinstance(form, Wanted)
+        }
+        views = len(plain) < len(forms)
+        self._last = raw if views else b""
+        if plain or not views:
+            self._renderer.render(parcel)
         pages = {form: self._page(form) for form in dict.fromkeys(plain.values())}
-        return {form: _packed(pages[plain[form]], form) for form in forms}
+        return {form: _packed(pages[plain[form]], form) for form in plain}
+
+    def draw(self, view: View) -> Drawn:
+        """Return a view of the last collection that was for one; NotDrawnError."""
+        try:
+            drawn = self._draw(view, self._last)
+        except Exception as error:  # a page's fault must not end what is scraped
+            log.exception("a page could not be drawn: %s", view.page)
+            raise NotDrawnError from error
+        if not view.gzip:
+            return drawn
+        packed = gzip.compress(drawn.body, _LEVEL, mtime=0)
+        return msgspec.structs.replace(drawn, body=packed)
 
     def _page(self, form: Wanted) -> list[Chunk]:
         own = Families(only(form.names, self._own.collect()))
@@ -66,19 +123,16 @@ def _packed(page: list[Chunk], form: Wanted) -> bytes:
 class _Waiter:
     """A request; no form: it wants to know that a collection works."""
 
-    form: Wanted | None
+    form: Form | None
     until: float
-    page: asyncio.Future[bytes]
+    page: asyncio.Future[Any]
 
 
 class Scraper:
     """Whoever waits for a collection; for one event loop."""
 
     def __init__(
-        self,
-        pages: Callable[[float, Collection[Wanted]], dict[Wanted, bytes]],
-        worker: Executor,
-        end: Callable[[Exception], None],
+        self, pages: Maker, worker: Executor, end: Callable[[Exception], None]
     ) -> None:
         """*worker* has one thread; *end* is told that there is no sound collector."""
         self._pages = pages
@@ -86,7 +140,9 @@ class Scraper:
         self._end = end
         self._served: list[_Waiter] = []
         self._waiting: list[_Waiter] = []
+        self._collected: list[_Waiter] = []
         self._running = False
+        self._draws_next = False
         self.succeeded: float | None = None
 
     async def page(self, form: Wanted | None, seconds: float) -> bytes:
@@ -95,33 +151,56 @@ class Scraper:
 
         Raises CollectionFailedError or TooManyError too.
         """
+        page: bytes = await self._answer(form, seconds)
+        return page
+
+    async def view(self, view: View, seconds: float) -> Drawn:
+        """Return a view of such a collection; NotDrawnError, and those of page()."""
+        drawn: Drawn = await self._answer(view, seconds)
+        return drawn
+
+    async def _answer(self, form: Form | None, seconds: float) -> Any:  # noqa: ANN401
         loop = asyncio.get_running_loop()
-        self._waiting = [one for one in self._waiting if not one.page.done()]
+        self._waiting = _alive(self._waiting)
+        self._collected = _alive(self._collected)
         self._refuse_too_many(form)
-        page: asyncio.Future[bytes] = loop.create_future()
+        page: asyncio.Future[Any] = loop.create_future()
         until = loop.time() + seconds
         self._waiting.append(_Waiter(form=form, until=until, page=page))
         self._start()
         async with asyncio.timeout_at(until):
             return await page
 
-    def _refuse_too_many(self, form: Wanted | None) -> None:
-        served = sum(not one.page.done() for one in self._served)
-        if served + len(self._waiting) >= MAX_WAITING:
+    def _refuse_too_many(self, form: Form | None) -> None:
+        every = [*_alive(self._served), *self._collected, *self._waiting]
+        if len(every) >= MAX_WAITING:
             raise TooManyError(f"{MAX_WAITING} requests wait already")
-        choices = {one.form.names for one in self._waiting if one.form} - {None}
-        chosen = form.names if form else None
-        if chosen is not None and len(choices | {chosen}) > MAX_FILTERED:
-            raise TooManyError(f"{MAX_FILTERED} different choices of name[] wait")
+        if isinstance(form, View):
+            views = {one.form for one in every if isinstance(one.form, View)}
+            if len(views | {form}) > MAX_VIEWS:
+                raise TooManyError(f"{MAX_VIEWS} different pages wait")
+        elif form and form.names is not None:
+            forms = [one.form for one in self._waiting]
+            choices = {one.names for one in forms if isinstance(one, Wanted)} - {None}
+            if len(choices | {form.names}) > MAX_FILTERED:
+                raise TooManyError(f"{MAX_FILTERED} different choices of name[] wait")
 
     def _start(self) -> None:
-        waiting = [one for one in self._waiting if not one.page.done()]
-        if self._running or not waiting:
+        if self._running:
             return
+        waiting = self._waiting = _alive(self._waiting)
+        collected = self._collected = _alive(self._collected)
+        if collected and (self._draws_next or not waiting):
+            self._start_drawing(collected)
+        elif waiting:
+            self._start_collecting(waiting)
+
+    def _start_collecting(self, waiting: list[_Waiter]) -> None:
         self._running, self._served, self._waiting = True, waiting, []
         loop = asyncio.get_running_loop()
         seconds = max(one.until for one in waiting) - loop.time()
-        forms = {one.form: None for one in waiting if one.form}
+        every = [*waiting, *self._collected]
+        forms = dict.fromkeys(one.form for one in every if one.form)
         work = loop.run_in_executor(
             self._worker, self._pages, max(0.0, seconds), tuple(forms)
         )
@@ -129,17 +208,41 @@ class Scraper:
 
     def _done(self, work: asyncio.Future[dict[Wanted, bytes]]) -> None:
         error, served = work.exception(), self._served
-        self._running, self._served = False, []
+        self._running, self._served, self._draws_next = False, [], True
         if isinstance(error, (PeerGoneError, msgspec.DecodeError)):
             self._end(error)
             error = CollectionFailedError()
         if error is None:
             self.succeeded = asyncio.get_running_loop().time()
-        for one in served:
-            if one.page.done():
-                continue
+        for one in _alive(served):
             if error is not None:
                 one.page.set_exception(error)
+            elif isinstance(one.form, View):
+                self._collected.append(one)
             else:
                 one.page.set_result(work.result()[one.form] if one.form else b"")
         self._start()
+
+    def _start_drawing(self, collected: list[_Waiter]) -> None:
+        view = collected[0].form
+        assert isinstance(view, View)  # noqa: S101 - _done collects no other
+        self._served = [one for one in collected if one.form == view]
+        self._collected = [one for one in collected if one.form != view]
+        self._running = True
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._worker, self._pages.draw, view)
+        work.add_done_callback(self._drawn)
+
+    def _drawn(self, work: asyncio.Future[Drawn]) -> None:
+        error, served = work.exception(), self._served
+        self._running, self._served, self._draws_next = False, [], False
+        for one in _alive(served):
+            if error is not None:
+                one.page.set_exception(error)
+            else:
+                one.page.set_result(work.result())
+        self._start()
+
+
+def _alive(waiters: list[_Waiter]) -> list[_Waiter]:
+    return [one for one in waiters if not one.page.done()]

@@ -5,7 +5,6 @@ All text that a container may have chosen goes through `plain`, and into Text, n
 into markup.
 """
 
-import datetime as dt
 import io
 import re
 
@@ -98,12 +97,3 @@ def shown(value: Reading | None) -> Text:
     if isinstance(value, Unreadable):
         return Text(f"({value.unreadable})", "dim")
     return Text(plain(value) if value else '""')
-
-
-def moment(seconds: float) -> str:
-    """Return a time of day; a snapshot may say anything, a thousand centuries too."""
-    try:
-        when = dt.datetime.fromtimestamp(seconds, dt.UTC)
-    except (OverflowError, ValueError, OSError):
-        return f"{seconds:g} s"
-    return f"{when:%Y-%m-%d %H:%M:%S} UTC"

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Protocol
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from exporter import __version__, tls
+from exporter import __version__, pages, tls
 from exporter.application import Application, Settings
 from exporter.auth import Users
 from exporter.connection import Limits
@@ -83,9 +83,10 @@ class Stack:
         self.tally = Tally()
         own = CollectorRegistry()
         own.register(self.tally)
-        pages = Pages(collector.snapshot, __version__, own)
-        scraper = Scraper(pages, worker, end)
-        self.application = Application(scraper, checker, self.tally)
+        drawer = pages.drawer()
+        made = Pages(collector.snapshot, __version__, own, drawer.draw)
+        scraper = Scraper(made, worker, end)
+        self.application = Application(scraper, drawer, checker, self.tally)
         self.application.use(first.settings)
 
     def door(self) -> Door:
@@ -238,6 +239,12 @@ _REQUESTS = (
     _request(
         b"HEAD", b"/metrics", b"Accept: application/openmetrics-text; version=1.0.0"
     ),
+    _request(b"GET", b"/", b"Accept-Encoding: gzip"),
+    _request(b"GET", b"/?q=a&sort=name", b"Accept: text/html"),
+    _request(b"GET", b"/netns/host", b"Accept: text/html"),
+    _request(b"GET", b"/netns/x", b"Accept: text/html"),
+    _request(b"GET", b"/catalog", b"Accept: text/html"),
+    _request(b"GET", b"/static/style.css", b"Accept: text/css"),
     _request(b"GET", b"/%ff", b"Expect: 100-continue"),
     _request(b"POST", b"/", b"Content-Length: 1"),
     b"garbage\r\n\r\n",

@@ -10,10 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from exporter import screen, telling
+from exporter import saying, screen, telling
 from exporter.catalog import Entry
 from exporter.compare import Changed, Difference, Side
-from exporter.explain import Explanation, Restart
+from exporter.explain import Explanation
 from exporter.hurts import Hurt
 from exporter.model import Problem, Reading
 from exporter.plain import plain
@@ -44,8 +44,7 @@ def report(made: Report) -> RenderableType:
     if made.departures is not None:
         parts += [Text(), _departures(made.departures)]
     parts += [Text(), *map(_covered, made.coverage)]
-    if made.sandboxed:
-        parts.append(Text(f"{made.sandboxed} of them sandboxed: not judged"))
+    parts += map(Text, saying.unjudged(made))
     parts += [part for one in made.problems for part in _problem(one)]
     return Group(*parts)
 
@@ -65,11 +64,7 @@ def _hurts(made: Sequence[Hurt], more: int) -> Iterator[RenderableType]:
 def _remarks(made: Report) -> Iterator[str]:
     if made.same:
         yield f"{made.same} sysctls are as on the host everywhere: --all shows them."
-    if made.unsure:
-        yield (
-            "modified may be inherited_stale here: what the host had before is known "
-            "only to an exporter that was running then."
-        )
+    yield from saying.doubts(made)
 
 
 def _spread(rows: Sequence[Row]) -> Iterator[RenderableType]:
@@ -123,9 +118,7 @@ def _departures(made: Sequence[Departure]) -> RenderableType:
 
 
 def _covered(one: Coverage) -> Text:
-    why = f" ({plain(one.reason)})" if one.reason else ""
-    plural = "" if one.count == 1 else "s"
-    return Text(f"{one.count} network namespace{plural} {one.state}{why}")
+    return Text(plain(saying.covered(one)))
 
 
 def _problem(one: Problem) -> Iterator[RenderableType]:
@@ -138,26 +131,16 @@ def explanation(made: Explanation, why: str) -> RenderableType:
     """Return the journey of a value; *why*: what the catalog says of the sysctl."""
     return Group(
         Text(f"{plain(made.who)}: {plain(made.sysctl)}", "bold"),
-        Text(f"{_of_owner(made)}; {screen.moment(made.time)}"),
+        Text(f"{plain(saying.of_owner(made.owner))}; {saying.moment(made.time)}"),
         *map(Text, _addresses(made)),
         Text(why, "dim"),
         Text(),
         _journey(made),
         Text(),
-        *map(Text, _sentences(made)),
+        *map(Text, map(plain, saying.sentences(made))),
         *_signs(made),
         *_fixes(made),
     )
-
-
-def _of_owner(made: Explanation) -> str:
-    owner = made.owner
-    said = {
-        "kind": owner.kind if owner.kind != "process" else f"process {owner.comm}",
-        "runtime": owner.runtime and f"of {owner.runtime}",
-        "evidence": owner.evidence and f"known by {owner.evidence}",
-    }
-    return plain(", ".join(filter(None, said.values())))
 
 
 def _addresses(made: Explanation) -> Iterator[str]:
@@ -176,33 +159,13 @@ def _journey(made: Explanation) -> Table:
     return table
 
 
-def _sentences(made: Explanation) -> Iterator[str]:
-    yield plain(made.because)
-    if made.host_changed:
-        until = screen.moment(made.host_changed.until)
-        yield f"The host had {plain(made.host_changed.value)} until {until}."
-    if made.changed:
-        times = "once" if made.changed.times == 1 else f"{made.changed.times} times"
-        yield (
-            f"It was seen to change {times} since the exporter knows the namespace, "
-            f"last at {screen.moment(made.changed.last)}."
-        )
-    if made.restart:
-        yield _anew(made.restart)
-    yield from map(plain, made.notes)
-
-
-def _anew(restart: Restart) -> str:
-    return plain(restart.text)
-
-
 def _signs(made: Explanation) -> Iterator[RenderableType]:
     if made.signs is None:
         return
     yield Text()
     if told := telling.table(made.signs):
-        since = "boot" if made.owner.kind == "host" else "the namespace was made"
-        yield Text(f"Does it hurt? Counts are since {since}.", "bold")
+        since = saying.counted_since(made.owner)
+        yield Text(f"Does it hurt? {since}", "bold")
         table = screen.table("", "")
         for one in told:
             style = "bold red" if one.bad else ""
@@ -212,11 +175,10 @@ def _signs(made: Explanation) -> Iterator[RenderableType]:
 
 
 def _fixes(made: Explanation) -> Iterator[RenderableType]:
-    for number, fix in enumerate(made.fixes):
-        setting = f"To set {plain(made.wanted)}: " if fix.lines and not number else ""
+    for title, lines in saying.titled_fixes(made):
         yield Text()
-        yield Text(f"{setting}{plain(fix.where)}")
-        for line in fix.lines:
+        yield Text(plain(title))
+        for line in lines:
             yield Padding(screen.Line(line), (0, 0, 0, 2))
 
 
@@ -279,4 +241,4 @@ def catalog(entries: Iterable[Entry]) -> RenderableType:
 
 def _node(node: str, kernel: str, time: float) -> Text:
     line = Text().append(plain(node), "bold")
-    return line.append(f", Linux {plain(kernel)}, {screen.moment(time)}")
+    return line.append(f", Linux {plain(kernel)}, {saying.moment(time)}")

@@ -27,11 +27,12 @@ _HELP = {counter.name: counter.help for counter in COUNTERS}
 
 
 class Told(Frozen, frozen=True, kw_only=True):
-    """A sign in words: of what, what it says, and whether that hurts."""
+    """A sign in words: of what, what it says, whether that hurts; ratio: how full."""
 
     what: str
     text: str
     bad: bool
+    ratio: float | None = None
 
 
 def table(signs: Signs) -> list[Told]:
@@ -44,7 +45,8 @@ def table(signs: Signs) -> list[Told]:
     if more:
         told.append(Told(what=f"and {more} more", text="", bad=False))
     told += [
-        Told(what=one.resource, text=_of_use(one), bad=one.near) for one in signs.uses
+        Told(what=one.resource, text=_of_use(one), bad=one.near, ratio=one.ratio)
+        for one in signs.uses
     ]
     return told + [_of_count(one) for one in signs.counts if one.count]
 
@@ -84,7 +86,7 @@ def _of_queue(one: Queue, somaxconn: int | None) -> Told:
     whose = words.HIGHER if higher else words.LIMIT_FROM[one.backlog]
     sockets = f", the fullest of {one.sockets} sockets" if one.sockets > 1 else ""
     text = f"{_filled(one)}{sockets}; {whose}"
-    return Told(what=place(one), text=text, bad=is_bad(one))
+    return Told(what=place(one), text=text, bad=is_bad(one), ratio=one.fill)
 
 
 def place(one: Queue) -> str:

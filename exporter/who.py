@@ -47,7 +47,7 @@ def find(
 
 
 def _is_meant(one: Namespace, wanted: str, ino: int | None) -> bool:
-    if one.id.ino == ino or wanted in _names(one):
+    if one.id.ino == ino or wanted in names(one):
         return True
     ids = (one.owner.container_id, one.owner.uid)
     return bool(_ID.fullmatch(wanted.replace("-", ""))) and any(
@@ -55,7 +55,8 @@ def _is_meant(one: Namespace, wanted: str, ino: int | None) -> bool:
     )
 
 
-def _names(one: Namespace) -> Iterator[str]:
+def names(one: Namespace) -> Iterator[str]:
+    """Yield what a namespace may be called; others may be called the same."""
     owner = one.owner
     yield cookie_name(one.id)
     if owner.netns:
@@ -78,8 +79,8 @@ def _which(wanted: str, found: Sequence[Namespace]) -> str:
 
 
 def _nobody(wanted: str, every: Iterable[Namespace]) -> str:
-    names = dict.fromkeys(known for one in every for known in _names(one))
-    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
+    known = dict.fromkeys(called for one in every for called in names(one))
+    near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
     hint = f"; the nearest is {near[0]}" if near else ""
     return (
         f"no network namespace is called {wanted!r}{hint}; what runs on the host's "

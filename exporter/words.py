@@ -1,7 +1,7 @@
 """What `explain` says, as tables of sentences. Pure."""
 
 from exporter.harm import Backlog
-from exporter.model import Class, DeclaredBy, Frozen, Origin, Reason
+from exporter.model import Class, DeclaredBy, Frozen, Origin, Reason, SettableBy
 from exporter.signals import Resource
 
 FRESH: dict[Class, str] = {
@@ -10,6 +10,20 @@ FRESH: dict[Class, str] = {
     "inherited": "a copy of the host's at that moment, not followed later",
     "devconf": "decided by the host's net.core.devconf_inherit_init_net",
     "shared": "the host's: one variable for the machine",
+}
+
+SETTABLE: dict[SettableBy, str] = {
+    "pod": "the pod's specification: on the kubelet's safe list",
+    "pod-unsafe": "the pod's specification, where the kubelet allows it",
+    "node": "the host only",
+    "none": "nobody",
+}
+
+SHOWS: dict[Resource, str] = {
+    "accept_queue": "how full the accept queues are, and which are stale",
+    "conntrack": "how many flows are tracked, of how many",
+    "ports": "how many ephemeral ports are used at most, of how many",
+    "time_wait": "how many sockets are in TIME-WAIT, of how many",
 }
 
 ASKED: dict[DeclaredBy, str] = {

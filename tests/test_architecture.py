@@ -46,8 +46,12 @@ LAYERS = [  # a module may import only from layers above its own
     {"node_lines"},
     {"collect", "who", "exposition", "signs"},
     {"hurts"},
-    {"recorded", "report", "advice", "live", "screen", "words", "tally", "scraper"},
+    {"recorded", "report", "advice", "live", "screen", "words", "tally"},
     {"explain", "compare", "telling", "connection", "daemon"},
+    {"saying", "pictures", "addresses"},
+    {"views"},
+    {"glance", "inspection", "listing", "scraper"},
+    {"pages"},
     {"tables", "application", "serving"},
     {"commands", "grammar", "server"},
     {"cli"},
@@ -62,7 +66,9 @@ PURE |= {"chunks.py", "unchanged.py", "deflate.py"}
 PURE |= {"policy.py", "harm.py", "queues.py", "signals.py"}
 PURE |= {"advice.py", "compare.py", "explain.py", "plain.py", "recorded.py"}
 PURE |= {"report.py", "who.py", "words.py"}
-PURE |= {"signs.py", "hurts.py", "telling.py"}
+PURE |= {"signs.py", "hurts.py", "telling.py", "saying.py"}
+PURE |= {"addresses.py", "pictures.py", "views.py"}
+PURE |= {"glance.py", "inspection.py", "listing.py"}
 PURE |= {"webconfig.py", "webform.py", "wishes.py", "globs.py"}
 PURE |= {"problems.py", "declared.py", "runtimes/cgroup.py"}
 PURE |= {"runtimes/container.py", "runtimes/oci.py"}
@@ -179,11 +185,12 @@ def test_only_the_server_speaks_http() -> None:
     asking = {"runtimes/fetch.py", "runtimes/kubelet.py"}
     assert using("ssl") == {"tls.py", "serving.py"} | asking
     assert using("bcrypt") == {"auth.py"}
+    assert using("jinja2") | using("markupsafe") == {"pages.py"}
 
 
 def test_the_collector_does_not_load_what_the_server_speaks_with() -> None:
     """It starts with cli and daemon, and reads the web configuration."""
-    late = {"asyncio", "uvicorn", "ssl", "bcrypt", "exporter.server"}
+    late = {"asyncio", "uvicorn", "ssl", "bcrypt", "jinja2", "exporter.server"}
     loaded = (
         f"import sys, exporter.cli, exporter.daemon; print({late} & {{*sys.modules}})"
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import itertools
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +18,16 @@ from exporter.exposition import Names, Renderer
 from exporter.privsep import CollectionFailedError, PeerGoneError
 from exporter.scraper import (
     MAX_FILTERED,
+    MAX_VIEWS,
     MAX_WAITING,
+    Form,
+    NotDrawnError,
     Pages,
     Scraper,
     TooManyError,
 )
 from exporter.tally import Tally
+from exporter.views import Drawn, View
 from exporter.wishes import Wanted, negotiate
 from tests.builders import a_namespace, a_parcel, the_hosts_namespace
 from tests.clients import SECONDS
@@ -41,19 +46,28 @@ class Node:
 
     def __init__(self) -> None:
         self.collections = 0
-        self.asked: list[tuple[float, Collection[Wanted]]] = []
+        self.asked: list[tuple[float, Collection[Form]]] = []
+        self.done: list[str] = []
         self.go = threading.Semaphore(0)
+        self.draws = threading.Semaphore(0)
         self.error: Exception | None = None
 
-    def __call__(
-        self, seconds: float, forms: Collection[Wanted]
-    ) -> dict[Wanted, bytes]:
+    def __call__(self, seconds: float, forms: Collection[Form]) -> dict[Wanted, bytes]:
         self.asked.append((seconds, forms))
+        self.done.append("collection")
         assert self.go.acquire(timeout=SECONDS)
         self.collections += 1
         if self.error:
             raise self.error
-        return dict.fromkeys(forms, str(self.collections).encode())
+        wanted = [form for form in forms if isinstance(form, Wanted)]
+        return dict.fromkeys(wanted, str(self.collections).encode())
+
+    def draw(self, view: View) -> Drawn:
+        self.done.append(view.who)
+        assert self.draws.acquire(timeout=SECONDS)
+        if view.who == "bad":
+            raise NotDrawnError
+        return Drawn(body=f"{view.who} of {self.collections}".encode())
 
 
 @pytest.fixture
@@ -74,6 +88,14 @@ class Scrapes:
         self, form: Wanted | None = TEXT, seconds: float = SECONDS
     ) -> asyncio.Task[bytes]:
         task = asyncio.create_task(self.scraper.page(form, seconds))
+        await asyncio.sleep(0)
+        return task
+
+    async def begin_view(
+        self, who: str, seconds: float = SECONDS
+    ) -> asyncio.Task[Drawn]:
+        view = View(page="owner", who=who)
+        task = asyncio.create_task(self.scraper.view(view, seconds))
         await asyncio.sleep(0)
         return task
 
@@ -208,9 +230,149 @@ def test_without_a_sound_collector_the_process_ends(
     assert run(main, worker).ended == [error]
 
 
+class TestViews:
+    def test_a_scrape_waits_for_one_view_at_most(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        async def main(scrapes: Scrapes) -> None:
+            node = scrapes.node
+            views = [await scrapes.begin_view(who) for who in "abc"]
+            await scrapes.running()
+            views += [await scrapes.begin_view(who) for who in "de"]
+            node.go.release(10)
+            for number in (1, 2):
+                await asyncio.to_thread(drawing, node, number)
+                scrape = await scrapes.begin()
+                node.draws.release()
+                await scrape
+            node.draws.release(10)
+            await asyncio.gather(*views)
+
+        def drawing(node: Node, number: int) -> None:
+            wait_until(lambda: len({*node.done} - {"collection"}) == number)
+
+        order = run(main, worker).node.done
+        assert [one for one in order if one != "collection"] == [*"abcde"]
+        for first, second in itertools.pairwise(order[: order.index("c") + 1]):
+            assert "collection" in {first, second}
+
+    def test_a_view_is_drawn_once_and_is_not_older_than_who_asks(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        async def main(scrapes: Scrapes) -> None:
+            first = await scrapes.begin()
+            await scrapes.running()
+            same = [await scrapes.begin_view("a") for _ in range(5)]
+            scrapes.node.go.release(2)
+            scrapes.node.draws.release()
+            assert await first == b"1"
+            for one in await asyncio.gather(*same):
+                assert one.body == b"a of 2"
+
+        run(main, worker)
+
+    def test_what_waits_to_be_drawn_is_drawn_of_the_newest(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        async def main(scrapes: Scrapes) -> None:
+            first = await scrapes.begin()
+            await scrapes.running()
+            views = [await scrapes.begin_view(who) for who in "ab"]
+            scrapes.node.go.release(3)
+            assert await first == b"1"
+            await asyncio.to_thread(wait_until, lambda: "a" in scrapes.node.done)
+            scrape = await scrapes.begin()
+            scrapes.node.draws.release(2)
+            assert await scrape == b"3"
+            assert [one.body for one in await asyncio.gather(*views)] == [
+                b"a of 2",
+                b"b of 3",
+            ]
+            assert {*scrapes.node.asked[2][1]} == {TEXT, View(page="owner", who="b")}
+
+        run(main, worker)
+
+    def test_who_leaves_is_not_drawn_for(self, worker: ThreadPoolExecutor) -> None:
+        async def main(scrapes: Scrapes) -> None:
+            late = await scrapes.begin_view("late", seconds=0.05)
+            await scrapes.running()
+            with pytest.raises(TimeoutError):
+                await late
+            scrapes.node.go.release(2)
+            assert await (await scrapes.begin()) == b"2"
+
+        assert run(main, worker).node.done == ["collection"] * 2
+
+    def test_one_that_cannot_be_drawn_harms_nobody(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        async def main(scrapes: Scrapes) -> None:
+            bad = await scrapes.begin_view("bad")
+            good, scrape = await scrapes.begin_view("good"), await scrapes.begin()
+            scrapes.node.go.release(3)
+            scrapes.node.draws.release(2)
+            with pytest.raises(NotDrawnError):
+                await bad
+            assert (await good).body
+            assert await scrape
+
+        assert not run(main, worker).ended
+
+    def test_few_different_ones_may_wait(self, worker: ThreadPoolExecutor) -> None:
+        async def main(scrapes: Scrapes) -> None:
+            every = [await scrapes.begin_view(str(at)) for at in range(MAX_VIEWS)]
+            with pytest.raises(TooManyError, match="8 different pages"):
+                await (await scrapes.begin_view("more"))
+            every.append(await scrapes.begin_view("0"))
+            scrape = await scrapes.begin()
+            scrapes.node.go.release(20)
+            scrapes.node.draws.release(20)
+            await asyncio.gather(scrape, *every)
+
+        run(main, worker)
+
+    def test_a_failure_is_told_to_them_too(self, worker: ThreadPoolExecutor) -> None:
+        async def main(scrapes: Scrapes) -> None:
+            scrapes.node.error = CollectionFailedError()
+            scrapes.node.go.release()
+            with pytest.raises(CollectionFailedError):
+                await (await scrapes.begin_view("a"))
+
+        run(main, worker)
+
+
+def nothing(_view: View, raw: bytes) -> Drawn:
+    return Drawn(body=raw)
+
+
+VIEW = View(page="glance")
+
+
 class TestPages:
     def pages(self) -> Pages:
-        return Pages(lambda _: PARCEL, "1", CollectorRegistry())
+        return Pages(lambda _: PARCEL, "1", CollectorRegistry(), nothing)
+
+    def test_a_view_is_of_the_last_collection_that_was_for_one(self) -> None:
+        pages = self.pages()
+
+        assert pages(1.0, (VIEW, TEXT)).keys() == {TEXT}
+        assert pages.draw(VIEW).body == PARCEL
+        zipped = pages.draw(replace(VIEW, gzip=True))
+        assert gzip.decompress(zipped.body) == PARCEL
+        pages(1.0, (TEXT,))
+        assert pages.draw(VIEW).body == b""
+
+    def test_a_fault_of_ours_is_in_the_log_and_no_more(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fault(_view: View, _raw: bytes) -> Drawn:
+            raise ZeroDivisionError
+
+        pages = Pages(lambda _: PARCEL, "1", CollectorRegistry(), fault)
+
+        with pytest.raises(NotDrawnError):
+            pages.draw(VIEW)
+        assert "ZeroDivisionError" in caplog.text
 
     def test_a_zipped_page_is_the_same(self) -> None:
         made = self.pages()(1.0, (TEXT, ZIPPED))
@@ -238,7 +400,7 @@ class TestPages:
         names = frozenset({"netns_info", "netns_exporter_connections"})
         few = replace(TEXT, names=names)
 
-        page = Pages(lambda _: PARCEL, "1", own)(1.0, (few,))[few].decode()
+        page = Pages(lambda _: PARCEL, "1", own, nothing)(1.0, (few,))[few].decode()
 
         assert {
             line.split(" ")[2] for line in page.splitlines() if "#" in line
@@ -258,4 +420,4 @@ class TestPages:
 
     def test_what_is_no_parcel_is_told(self) -> None:
         with pytest.raises(msgspec.DecodeError):
-            Pages(lambda _: b"{", "1", CollectorRegistry())(1.0, (TEXT,))
+            Pages(lambda _: b"{", "1", CollectorRegistry(), nothing)(1.0, (TEXT,))

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import http.client
 import os
+import re
 import signal
 import socket
 import ssl
@@ -30,6 +31,7 @@ from tests.clients import SECONDS, Pair, Served, ask, pair, served
 from tests.lab import wait_until
 from tests.running import OPENMETRICS, Page
 
+ROOT = Path(__file__).parents[1]
 PARCEL = msgspec.json.encode(a_parcel(the_hosts_namespace(), a_namespace()))
 
 
@@ -168,6 +170,84 @@ class TestPaths:
         assert max(one.node.seconds) <= QUICK_SECONDS
 
 
+class TestPages:
+    @pytest.mark.parametrize("path", ["/", "/netns/shop/web-0", "/catalog", "/x"])
+    def test_each_page_is_html_that_may_do_nothing(
+        self, one: Running, path: str
+    ) -> None:
+        status, headers, body = one.get(path)
+
+        assert status == (404 if path == "/x" else 200)
+        assert headers["content-type"] == "text/html; charset=utf-8"
+        assert headers["content-security-policy"] == (
+            "default-src 'none'; style-src 'self'; img-src 'self' data:; "
+            "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        )
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+        assert body.startswith(b"<!DOCTYPE html>")
+
+    def test_a_page_is_packed_for_who_takes_that(self, one: Running) -> None:
+        _, headers, body = one.get("/", Accept_Encoding="gzip")
+
+        assert headers["content-encoding"] == "gzip"
+        assert headers["vary"] == "Accept-Encoding"
+        assert gzip.decompress(body) == one.get("/")[2]
+
+    def test_head_has_headers_only(self, one: Running) -> None:
+        status, headers, body = one.http.get("/", "HEAD")
+
+        assert (status, body) == (200, b"")
+        assert int(headers["content-length"]) > 1000
+
+    def test_the_style_may_be_kept_under_the_address_that_pages_give(
+        self, one: Running
+    ) -> None:
+        (address,) = re.findall(r'href="(/static/[^"]*)"', one.get("/")[2].decode())
+
+        status, headers, body = one.get(address)
+        assert (status, headers["content-type"]) == (200, "text/css; charset=utf-8")
+        assert "immutable" in headers["cache-control"]
+        assert b"prefers-color-scheme" in body
+        assert one.get("/static/style.css?x")[1]["cache-control"] == "no-cache"
+        assert one.get("/static/none.css")[0] == 404
+        assert one.node.snapshots == 1
+
+    @pytest.mark.parametrize(
+        ("path", "status"),
+        [("/netns/nobody", 404), ("/netns/", 404), ("/?sort=x", 400), ("/%ff", 404)],
+    )
+    def test_what_is_not_there_is_a_page_too(
+        self, one: Running, path: str, status: int
+    ) -> None:
+        found, headers, body = one.get(path)
+
+        assert found == status
+        assert headers["content-type"].startswith("text/html")
+        assert "content-security-policy" in headers
+        assert b'<a href="/">' in body
+
+    def test_a_failure_is_a_page_that_says_why(self, one: Running) -> None:
+        one.node.error = CollectionFailedError()
+
+        status, headers, body = one.get("/")
+
+        assert status == 503
+        assert headers["content-type"].startswith("text/html")
+        assert b"the collector failed to make a snapshot" in body
+        assert one.get("/metrics")[1]["content-type"].startswith("text/plain")
+
+    def test_a_fault_of_a_page_is_its_own(
+        self, one: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exporter.pages.glance", lambda *_: 1 / 0)
+
+        assert one.get("/")[0] == 500
+        assert one.get("/metrics")[0] == 200
+        assert one.get("/netns/host")[0] == 200
+
+
 class TestDeadlines:
     def test_no_snapshot_in_time_is_a_503_that_says_so(self, one: Running) -> None:
         one.node.go.clear()
@@ -226,7 +306,7 @@ class TestUsers:
             assert one.get(path, Authorization=right)[0] == (
                 404 if path == "/x" else 200
             )
-            assert one.node.snapshots == (path in {"/metrics", "/-/ready"})
+            assert one.node.snapshots == (path in {"/metrics", "/-/ready", "/"})
 
     def test_guesses_delay_neither_healthy_users_nor_themselves_for_ever(self) -> None:
         going, asked = threading.Event(), []
@@ -317,12 +397,13 @@ class TestWebConfig:
 RUN = """
 import logging, socket, sys
 from exporter import server
-from tests.test_server import Node, Refusing
+from tests.test_server import Node, Refusing, refusing_files
 logging.basicConfig()
 logging.getLogger("exporter").setLevel("INFO")
 server.rehearse()
 assert len(__import__("os").listdir("/proc/self/task")) == 1
 sys.meta_path.insert(0, Refusing())
+sys.addaudithook(refusing_files)
 node = Node()
 node.webs = [sys.stdin.buffer.read()]
 with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -337,6 +418,13 @@ class Refusing:
     def find_spec(self, name: str, *_: object) -> None:
         os.write(2, f"imported late: {name}\n".encode())
         raise ImportError(name)
+
+
+def refusing_files(event: str, arguments: tuple[object, ...]) -> None:
+    """Refuse every file of the installation."""
+    if event == "open" and str(arguments[0]).startswith(str(ROOT / "exporter")):
+        os.write(2, f"opened late: {arguments[0]}\n".encode())
+        raise PermissionError
 
 
 @contextlib.contextmanager
@@ -371,9 +459,17 @@ class TestProcess:
                     ("/metrics", OPENMETRICS),
                     ("/metrics?name[]=%ff", f"{OPENMETRICS};escaping=dots"),
                     ("/-/ready", ""),
+                    ("/", "text/html"),
+                    ("/?q=web&sort=kind", ""),
+                    ("/netns/shop/web-0", ""),
+                    ("/catalog?q=somaxconn", ""),
+                    ("/static/style.css", ""),
                 ):
                     headers = {"Authorization": right, "Accept": accept}
                     assert ask(connection, path, **headers)[0] == 200
+                for path in ("/netns/nobody", "/nowhere"):
+                    headers = {"Authorization": right, "Accept-Encoding": "gzip"}
+                    assert ask(connection, path, **headers)[0] == 404
                 assert ask(connection)[0] == 401
             for words in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01"):
                 with socket.create_connection(("127.0.0.1", port)) as sock:
