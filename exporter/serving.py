@@ -6,7 +6,6 @@ counts those in their handshake, and each one gets the certificates of its momen
 """
 
 import asyncio
-import contextlib
 import errno
 import logging
 import socket
@@ -126,11 +125,16 @@ class Server:
             await asyncio.wait(self._watch.state.tasks, timeout=self._limits.stop)
 
     async def _all_ended(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._open:
-                    self._idle.clear()
-                    await self._idle.wait()
+        # not asyncio.timeout: before Python 3.11.4 it raises CancelledError in a task
+        # that was cancelled, as the one that stops us is
+        ended = asyncio.ensure_future(self._until_none_is_open())
+        await asyncio.wait({ended}, timeout=seconds)
+        ended.cancel()
+
+    async def _until_none_is_open(self) -> None:
+        while self._open:
+            self._idle.clear()
+            await self._idle.wait()
 
     def take(self, conn: socket.socket) -> None:
         """Serve a connection, ending another one if there are too many."""
