@@ -140,11 +140,12 @@ class Machine:
 
     def cgroup(self) -> list[int]:
         """Return the pids of the unit, as we see them."""
-        return [
-            process.pid
-            for process in psutil.Process(self.pid).children(recursive=True)
-            if UNIT in Path(f"/proc/{process.pid}/cgroup").read_text()
-        ]
+        found = []
+        for process in psutil.Process(self.pid).children(recursive=True):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended
+                if UNIT in Path(f"/proc/{process.pid}/cgroup").read_text():
+                    found.append(process.pid)
+        return found
 
     def role(self, word: str) -> psutil.Process:
         every = map(psutil.Process, self.cgroup())
@@ -191,8 +192,12 @@ def _machine(home: Path) -> Iterator[Machine]:
 def _booted(process: "subprocess.Popen[bytes]", log: Path) -> Machine:
     def systemd() -> list[int]:
         assert process.poll() is None, log.read_text()
-        children = psutil.Process(process.pid).children()
-        return [child.pid for child in children if child.name() == "systemd"]
+        found = []
+        for child in psutil.Process(process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # a command of the script
+                if child.name() == "systemd":
+                    found.append(child.pid)
+        return found
 
     wait_until(systemd, BOOT_SECONDS)
     (pid,) = systemd()
