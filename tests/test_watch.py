@@ -339,7 +339,7 @@ def test_an_unchanged_namespace_is_not_parsed_again_however_it_was_asked(
     with watched.listener():
         watched.look()
         monkeypatch.setattr("exporter.queues.parse", lambda _raw: pytest.fail("parsed"))
-        monkeypatch.setattr(dumps, "_not_established", lambda _files: None)
+        monkeypatch.setattr(dumps, "_counted", lambda _queues, _files: None)
         watched.look()
         assert dumped.times() == 2
         watched.look()
