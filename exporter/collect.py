@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -264,8 +264,7 @@ class Collector:
                     to_visit.append(ino)
             except NetnsGoneError:
                 self._drop(ino)
-        if to_visit:
-            self._visit(to_visit, self._read_unbound)
+        self._visit(to_visit, self._read_unbound)
         for known in self._known.values():
             _each(self._files(known), self._count)
 
@@ -302,8 +301,10 @@ class Collector:
         self._errors.update(files.errors)
         files.errors.clear()
 
-    def _visit(self, inodes: Iterable[Ino], work: Callable[[Known], object]) -> None:
+    def _visit(self, inodes: Sequence[Ino], work: Callable[[Known], object]) -> None:
         """Do *work* inside known namespaces, one after another."""
+        if not inodes:
+            return
         with self._doors.tour() as do_in:
             for ino in inodes:
                 known = self._known[ino]

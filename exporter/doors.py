@@ -93,13 +93,13 @@ class Doors:
         try:
             tour.follow(pidfd)
         except NetnsGoneError:
-            self.forget(ino)
-            return False
+            pass
         except EntryDeniedError:  # the door may be open all the same
             self._may_take_short_cuts = False
-            self.forget(ino)
-            return False
-        return True
+        else:
+            return True
+        self.forget(ino)
+        return False
 
     def _shorten(self, ino: Ino) -> None:
         """Keep a short way to where a process lives."""

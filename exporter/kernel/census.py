@@ -256,7 +256,6 @@ class Census:
     def _one_of_each_mount_namespace(self) -> dict[MountNs, int]:
         pids: dict[MountNs, int] = {}
         for pid, found in sorted(self._rechecked.items()):
-            name = found.mount_namespace
-            if name is not None and name not in pids:
-                pids[name] = pid
+            if found.mount_namespace is not None:
+                pids.setdefault(found.mount_namespace, pid)
         return pids

@@ -105,13 +105,9 @@ class Tour:
 
     def enter(self, door: str, ino: Ino) -> None:
         """Go into *ino*; what it raises, as `inside` does, leaves us where we were."""
-        self._see_the_way_back()
         there = self._open(door, ino)
         try:
-            setns(there, CLONE_NEWNET)
-            self._away = True
-        except OSError as error:
-            raise EntryDeniedError("setns", error) from error
+            self._go(there)
         finally:
             os.close(there)
 
@@ -121,11 +117,14 @@ class Tour:
 
         Nothing tells whether it has moved since, but the cookie of where we are then.
         """
+        self._go(pidfd)
+
+    def _go(self, fd: int) -> None:
         self._see_the_way_back()
         try:
-            setns(pidfd, CLONE_NEWNET)
-        except ProcessLookupError as error:
-            raise NetnsGoneError(pidfd) from error
+            setns(fd, CLONE_NEWNET)
+        except ProcessLookupError as error:  # of a pidfd
+            raise NetnsGoneError(fd) from error
         except OSError as error:
             raise EntryDeniedError("setns", error) from error
         self._away = True
