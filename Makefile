@@ -53,7 +53,7 @@ $(VENV)/test-installed: requirements-test.lock pyproject.toml | $(VENV)/bin/pip
 .PHONY: system-packages bench-packages
 system-packages:
 	./scripts/system-packages ip:iproute2 lsns:util-linux setpriv:util-linux \
-		mount:mount openssl:openssl promtool:prometheus prometheus:prometheus \
+		mount:mount openssl:openssl promtool:prometheus prometheus:prometheus prometheus-alertmanager:prometheus-alertmanager \
 		dockerd:docker.io docker:docker.io containerd:containerd ctr:containerd \
 		runc:runc crun:crun podman:podman conmon:conmon iptables:iptables \
 		busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins \

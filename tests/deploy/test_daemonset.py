@@ -16,8 +16,8 @@ from exporter.privileges import COLLECTING, NOBODY
 from tests import daemons
 from tests.daemons import IMAGE, Containerd, _first_string, _message
 from tests.deploy.manifests import container_of, kustomized, one, pod_of
-from tests.integration.test_prometheus import free_port
 from tests.lab import wait_until
+from tests.monitoring import free_port
 from tests.running import Page
 
 pytestmark = pytest.mark.root

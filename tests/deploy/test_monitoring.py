@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.manifests import kustomized, one
-from tests.integration.test_prometheus import prometheus
 from tests.lab import held, wait_until
+from tests.monitoring import prometheus
 from tests.running import exporter
 
 pytestmark = pytest.mark.root
@@ -57,7 +57,9 @@ def test_no_series_is_called_after_the_exporters_own_pod(tmp_path: Path) -> None
     with (
         held(1),
         exporter(tmp_path) as one_of_them,
-        prometheus(tmp_path, one_of_them.port, _job(one_of_them.port)) as server,
+        prometheus(
+            tmp_path, one_of_them.port, settings=_job(one_of_them.port)
+        ) as server,
     ):
         wait_until(lambda: server.number('up{job="as-installed"}') == 1)
 

@@ -19,8 +19,8 @@ from exporter.privileges import COLLECTING, NOBODY
 from tests import daemons
 from tests.images import NAME, PROJECT, Engine, documented
 from tests.integration.test_privileges import credentials
-from tests.integration.test_prometheus import free_port
 from tests.lab import wait_until
+from tests.monitoring import free_port
 from tests.running import Page
 
 MOST_BYTES = 250_000_000

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from exporter.connection import Limits
-from tests.integration.test_prometheus import prometheus
 from tests.lab import wait_until
+from tests.monitoring import prometheus
 from tests.running import COMMAND, Exporter, exporter
 
 pytestmark = pytest.mark.root
@@ -215,8 +215,8 @@ def test_a_real_prometheus_scrapes_over_tls_with_a_password(
     basic_auth: {{username: prometheus, password: {PASSWORD}}}
 """
     (tmp_path / "prometheus").mkdir()
-    with prometheus(tmp_path / "prometheus", secured.port, settings) as server:
-        wait_until(lambda: server.number('up{job="netns"}') == 1, seconds=60)
+    with prometheus(tmp_path / "prometheus", secured.port, settings=settings) as server:
+        wait_until(lambda: server.number("up") == 1, seconds=60)
         wait_until(lambda: server.number("count(netns_sysctl_value)"), seconds=60)
 
 

@@ -1,0 +1,187 @@
+"""What stands around the exporter, for real: Prometheus, Alertmanager, a receiver."""
+
+import contextlib
+import json
+import queue
+import socket
+import subprocess
+import threading
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+JOB = "netns-sysctl-exporter"
+
+_PROMETHEUS = """
+global: {{scrape_interval: {interval}, scrape_timeout: {interval}, \
+evaluation_interval: {interval}}}
+scrape_configs:
+  - job_name: {job}
+    honor_labels: true
+    static_configs: [{{targets: {targets}}}]
+{settings}
+rule_files: {rules}
+alerting: {{alertmanagers: [{{static_configs: [{{targets: {alertmanagers}}}]}}]}}
+"""
+
+_ALERTMANAGER = """
+route:
+  receiver: webhook
+  group_by: [alertname, instance, namespace, pod, container, netns]
+  group_wait: 0s
+  group_interval: 1s
+  repeat_interval: 1h
+receivers:
+  - name: webhook
+    webhook_configs: [{{url: "{url}", send_resolved: true}}]
+"""
+
+
+class Prometheus(NamedTuple):
+    """A running Prometheus."""
+
+    port: int
+
+    def api(self, path: str, **parameters: str) -> Any:  # noqa: ANN401
+        """Return the data of an answer; OSError (HTTPError) if there is none."""
+        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+        url = f"http://127.0.0.1:{self.port}/api/v1/{path}{query}"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return json.load(answer)["data"]
+
+    def query(self, expression: str) -> list[Any]:
+        """Return the series of an instant vector; none while nobody answers."""
+        try:
+            return list(self.api("query", query=expression)["result"])
+        except OSError:
+            return []
+
+    def number(self, expression: str) -> float | None:
+        result = self.query(expression)
+        return float(result[0]["value"][1]) if result else None
+
+    def alerts(self) -> list[Any]:
+        """Return the alerts that are pending or firing."""
+        return list(self.api("alerts")["alerts"])
+
+
+class Alertmanager(NamedTuple):
+    """A running Alertmanager."""
+
+    port: int
+
+
+class Notification(NamedTuple):
+    """One alert of a notification."""
+
+    status: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+class Receiver(NamedTuple):
+    """A webhook that keeps what it was told."""
+
+    port: int
+    told: "queue.SimpleQueue[Notification]"
+
+
+@contextlib.contextmanager
+def prometheus(
+    tmp_path: Path,
+    *targets: int,
+    settings: str = "",
+    rules: Sequence[Path] = (),
+    alertmanager: Alertmanager | None = None,
+    interval: str = "1s",
+) -> Iterator[Prometheus]:
+    """
+    Run one that scrapes those ports of loopback.
+
+    settings: lines of the scrape configuration's job; rules: files.
+    """
+    config = tmp_path / "prometheus.yml"
+    notified = [f"127.0.0.1:{alertmanager.port}"] if alertmanager else []
+    config.write_text(
+        _PROMETHEUS.format(
+            interval=interval,
+            job=JOB,
+            targets=json.dumps([f"127.0.0.1:{port}" for port in targets]),
+            settings=settings,
+            rules=json.dumps([str(one) for one in rules]),
+            alertmanagers=json.dumps(notified),
+        )
+    )
+    port = free_port()
+    command = [
+        "prometheus",
+        f"--config.file={config}",
+        f"--storage.tsdb.path={tmp_path / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=error",
+    ]
+    with running(command):
+        yield Prometheus(port)
+
+
+@contextlib.contextmanager
+def alertmanager(tmp_path: Path, receiver: Receiver) -> Iterator[Alertmanager]:
+    """Run one that tells *receiver* at once."""
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(_ALERTMANAGER.format(url=f"http://127.0.0.1:{receiver.port}/"))
+    port = free_port()
+    command = [
+        "prometheus-alertmanager",
+        f"--config.file={config}",
+        f"--storage.path={tmp_path / 'alertmanager'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+        "--log.level=error",
+    ]
+    with running(command):
+        yield Alertmanager(port)
+
+
+@contextlib.contextmanager
+def receiver() -> Iterator[Receiver]:
+    """Listen for notifications until the block ends."""
+    told: queue.SimpleQueue[Notification] = queue.SimpleQueue()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            for one in json.loads(body)["alerts"]:
+                told.put(Notification(one["status"], one["labels"], one["annotations"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield Receiver(server.server_port, told)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str]) -> Iterator[None]:
+    """Run a command until the block ends."""
+    process = subprocess.Popen(command)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
