@@ -131,7 +131,11 @@ def _run(arguments: dict[str, Any]) -> int:
 def _snapshot(settings: Config, form: str, path: str | None) -> int:
     parcel = live.parcel(settings, links=form == "json")
     live.ProblemLog().tell(parcel)
-    body = msgspec.json.encode(parcel) + b"\n" if form == "json" else _prom(parcel)
+    body = (
+        msgspec.json.encode(parcel) + b"\n"
+        if form == "json"
+        else _prom(parcel, settings.metrics)
+    )
     if path is None:
         output.write(body)
     else:
@@ -139,29 +143,32 @@ def _snapshot(settings: Config, form: str, path: str | None) -> int:
     return 0
 
 
-def _prom(parcel: Parcel) -> bytes:
+def _prom(parcel: Parcel, wanted: config.Metrics) -> bytes:
     from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
     from exporter.exposition import Renderer
 
-    renderer = Renderer(__version__)
+    renderer = Renderer(__version__, wanted.detail, wanted.max_series)
     renderer.render(parcel)
     return b"".join(chunk.plain for chunk in renderer.page(CONTENT_TYPE_LATEST))
 
 
 def _server_role(words: list[str]) -> NoReturn:
-    """Be the unprivileged process: *words* are its fds, and logging."""
+    """Be the unprivileged process: *words* are its fds, what to export, and logging."""
     from exporter import privileges, privsep, server
+    from exporter.exposition import Renderer
 
-    fds, level, form = words
+    fds, metrics, level, form = words
     channel, *listeners = (socket.socket(fileno=int(word)) for word in fds.split(","))
     logs.set_up(level, form)  # type: ignore[arg-type]
     for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends us
         signal.signal(ignored, signal.SIG_IGN)
+    wanted = msgspec.json.decode(metrics, type=config.Metrics)
+    renderer = Renderer(__version__, wanted.detail, wanted.max_series)
     server.rehearse()
     privileges.drop_everything()
     privileges.lock_in("/proc/self")
-    server.run(privsep.Channel(channel, server.end), listeners)
+    server.run(privsep.Channel(channel, server.end), listeners, renderer)
 
 
 def _asking_role(words: list[str]) -> int:

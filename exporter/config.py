@@ -14,7 +14,7 @@ import msgspec
 
 from exporter import catalog, signals
 from exporter.catalog import Profile, UnknownSysctlError
-from exporter.model import Frozen, Rule, Sysctl
+from exporter.model import Detail, Frozen, Rule, Sysctl
 from exporter.policy import mistake
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -22,6 +22,7 @@ LogFormat = Literal["logfmt", "json"]
 ListenersOf = Literal["tcp", "all", "none"]
 
 PROFILES = get_args(Profile)
+DETAILS = get_args(Detail)
 LOG_LEVELS = get_args(LogLevel)
 LOG_FORMATS = get_args(LogFormat)
 LISTENERS = get_args(ListenersOf)
@@ -105,6 +106,20 @@ class Signals(Frozen, frozen=True, kw_only=True):
     counters_exclude: tuple[str, ...] = ()
 
 
+class Metrics(Frozen, frozen=True, kw_only=True):
+    """
+    How much of each namespace to export.
+
+    detail: `full`, `drift` (of the sysctls those that differ from the host's or were
+    set, of the counters those that tell a loss) or `summary` (neither sysctls nor
+    listeners); max_series: of a page, beyond which the least important namespaces are
+    reduced, 0 for no limit.
+    """
+
+    detail: Detail = "full"
+    max_series: Annotated[int, msgspec.Meta(ge=0)] = 200_000
+
+
 class Web(Frozen, frozen=True, kw_only=True):
     """
     Where and how to serve.
@@ -139,6 +154,7 @@ class Config(Frozen, frozen=True, kw_only=True):
     path: Paths = Paths()
     runtimes: Runtimes = Runtimes()
     signals: Signals = Signals()
+    metrics: Metrics = Metrics()
     web: Web = Web()
     log: Log = Log()
     policy: tuple[Rule, ...] = ()

@@ -42,8 +42,9 @@ def serve(settings: Config) -> int:
     supervisor = notify.Supervisor()
     systemd = settings.web.systemd_socket
     with listen.listening(settings.web.addresses, systemd=systemd) as listeners:
-        form = (settings.log.level, settings.log.format)
-        pid, channel = privsep.start_server(form, listeners)
+        metrics = msgspec.json.encode(settings.metrics).decode()
+        words = (metrics, settings.log.level, settings.log.format)
+        pid, channel = privsep.start_server(words, listeners)
         places = ", ".join(map(listen.name, listeners))
         for one in listeners:
             one.close()

@@ -14,6 +14,11 @@ from exporter.model import (
 )
 from exporter.values import numbers, reading
 
+TOLD: frozenset[Origin | None] = frozenset(
+    {"declared", "overridden", "modified", "inherited_stale"}
+)
+"""The origins of a value that is not just what a new namespace gets."""
+
 COPIED = frozenset({"inherited", "devconf"})
 """The classes of what a namespace copies from the host when it is made."""
 
@@ -83,6 +88,20 @@ def findings(
                 yield Finding(
                     sysctl=sysctl.name, field=field, delta=delta, origin=origin
                 )
+
+
+def telling(
+    against: References, here: Sequence[Reading], declared: Sequence[Declared]
+) -> frozenset[str]:
+    """
+    Return the sysctls that differ from the host's or were set, if to the same.
+
+    Where there is no host to compare with, those too of which nothing is known.
+    """
+    differing = {one.sysctl for one in findings(against, here, declared) if one.delta}
+    known = TOLD if against.host else TOLD | {None}
+    why = zip(against.sysctls, origins(against, here, declared), strict=False)
+    return frozenset(differing | {sysctl.name for sysctl, one in why if one in known})
 
 
 def _deltas(sysctl: Sysctl, theirs: str, ours: str) -> Iterator[tuple[str, int]]:

@@ -14,20 +14,22 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from exporter import node_lines
-from exporter.chunks import Chunk, Table
-from exporter.drift import references
+from exporter.chunks import Chunk, Row, Table
+from exporter.drift import References, references
 from exporter.lines import OPENMETRICS, header
 from exporter.metrics import (
     COUNTER_METRICS,
     LASTING,
     OF_LISTENERS,
     OF_SIGNALS,
+    REDUCED,
     Spec,
 )
-from exporter.model import Parcel, Reading, Signals
+from exporter.model import Detail, Parcel, Reading, Signals
 from exporter.namespace_lines import Rendered, decode, render_namespace
+from exporter.reduced import Level, Size, Summaries, levels, series
 from exporter.samples import Sample
-from exporter.signal_lines import SignalLines, signal_lines
+from exporter.signal_lines import SignalLines, signal_lines, size
 from exporter.unchanged import Seen, earlier, seen
 
 Names = Collection[str] | None
@@ -38,6 +40,9 @@ VALUES_TOGETHER = 16
 
 SIGNALS_TOGETHER = 64
 """Namespaces: more, since a family has some 150 bytes of each."""
+
+SERVERS_OWN = 100
+"""Series that are left for the server process's, more than it has."""
 
 
 class Families:
@@ -59,34 +64,90 @@ class _Shown(NamedTuple):
     signals: msgspec.Raw | None = None
     lines: SignalLines | None = None
 
+    def size(self, counters: Size) -> Size:
+        """Return how many series it has at most; *counters*: that are exported."""
+        whole, less = self.rendered.series
+        if self.lines and self.rendered.ground:
+            of_signals = size(self.rendered.ground, self.lines, counters)
+            return Size(whole + of_signals.whole, less + of_signals.summary)
+        return Size(whole, less)
+
+
+class _Columns:
+    """A table of some families, in which there is not room for everybody's all."""
+
+    def __init__(self, neighbours: int) -> None:
+        self._table = Table(neighbours)
+        self._summaries = Summaries()
+
+    def update(self, specs: Iterable[Spec], rows: Iterable[tuple[Row, Level]]) -> None:
+        kept = [spec.shown("summary") for spec in specs]
+        self._table.update(self._summaries.fitting(rows, kept))
+
+    def families(self, specs: Iterable[Spec]) -> Iterator[tuple[Spec, Sequence[Chunk]]]:
+        columns = chain(self._table.columns(), repeat(()))
+        yield from zip(specs, columns, strict=False)
+
 
 class Renderer:
     """Renders one parcel after another, keeping what stays the same."""
 
-    def __init__(self, version: str) -> None:
-        self._version = version
+    def __init__(
+        self, version: str, detail: Detail = "full", max_series: int = 0
+    ) -> None:
+        """*max_series*: of a page, 0 for no limit."""
+        self._about = node_lines.About(version, detail, max_series)
         self._basis: object = None
         self._shown: list[_Shown] = []
-        self._lasting = Table(VALUES_TOGETHER)
-        self._signals = Table(SIGNALS_TOGETHER)
+        self._lasting = _Columns(VALUES_TOGETHER)
+        self._signals = _Columns(SIGNALS_TOGETHER)
         self._node = node_lines.NodeLines()
         self._families: list[tuple[Spec, Sequence[Chunk]]] = []
         self._headers: dict[tuple[str, bool], Chunk] = {}
+        self.reduced = 0
 
     def render(self, parcel: Parcel) -> None:
-        """Let the pages be of *parcel* from now on."""
+        """Let the pages be of *parcel* from now on; reduced: how many had no room."""
         host = _host_readings(parcel)
         self._show(parcel, host)
         rendered = [one.rendered for one in self._shown]
-        self._lasting.update([one.row for one in rendered])
-        self._signals.update([one.lines.row for one in self._shown if one.lines])
-        counters = (COUNTER_METRICS[name] for name in parcel.counters)
-        made = node_lines.families(parcel, host, rendered, self._version)
+        made = node_lines.families(parcel, host, rendered, self._about)
+        of_node = [(one.spec, (self._node.chunk(one),)) for one in made]
+        counters = [COUNTER_METRICS[name] for name in parcel.counters]
+        of_signals = (*OF_LISTENERS, *OF_SIGNALS, *counters)
+        allowed = self._allowed(counters, of_node)
+        rows = [one.rendered.row for one in self._shown]
+        self._lasting.update(LASTING, zip(rows, allowed, strict=True))
+        pairs = zip(self._shown, allowed, strict=True)
+        signals = [(one.lines.row, level) for one, level in pairs if one.lines]
+        self._signals.update(of_signals, signals)
+        reduced = self._node.chunk(node_lines.reduced(allowed))
+        self.reduced = len(allowed) - allowed.count(Level.WHOLE)
         self._families = [
-            *_families(LASTING, self._lasting),
-            *_families((*OF_LISTENERS, *OF_SIGNALS, *counters), self._signals),
-            *((one.spec, (self._node.chunk(one),)) for one in made),
+            *self._lasting.families(LASTING),
+            *self._signals.families(of_signals),
+            *of_node,
+            (REDUCED, (reduced,)),
         ]
+
+    def _allowed(
+        self,
+        counters: Sequence[Spec],
+        of_node: Iterable[tuple[Spec, Sequence[Chunk]]],
+    ) -> list[Level]:
+        """Return how much of each namespace there is room for."""
+        if not self._about.max_series:
+            return [Level.WHOLE] * len(self._shown)
+        counted = Size(
+            sum(spec.shown(self._about.detail) for spec in counters),
+            sum(spec.shown("summary") for spec in counters),
+        )
+        taken = sum(series(c.plain for c in chunks) for _, chunks in of_node)
+        return levels(
+            [one.rendered.owner for one in self._shown],
+            [one.size(counted) for one in self._shown],
+            self._about.max_series - taken - SERVERS_OWN,
+        )
 
     def page(self, content_type: str, names: Names = None) -> list[Chunk]:
         """
@@ -115,13 +176,18 @@ class Renderer:
         before = self._shown if basis == self._basis else []
         found = earlier(parcel.namespaces, [one.seen for one in before])
         shown = (
-            _Shown(seen(raw), render_namespace(parcel, against, decode(raw)))
+            _Shown(seen(raw), self._render(parcel, against, raw))
             if at is None
             else before[at]
             for raw, at in zip(parcel.namespaces, found, strict=True)
         )
         self._shown = list(_with_signals(shown, parcel))
         self._basis = basis
+
+    def _render(
+        self, parcel: Parcel, against: References, raw: msgspec.Raw
+    ) -> Rendered:
+        return render_namespace(parcel, against, decode(raw), self._about.detail)
 
     def _header(self, spec: Spec, *, openmetrics: bool) -> Chunk:
         key = spec.name, openmetrics
@@ -142,12 +208,6 @@ def _with_signals(shown: Iterable[_Shown], parcel: Parcel) -> Iterator[_Shown]:
             signals = msgspec.json.decode(raw, type=Signals)
             made = signal_lines(ground, names, signals, one.lines)
             yield one._replace(signals=raw.copy(), lines=made)
-
-
-def _families(
-    specs: Iterable[Spec], table: Table
-) -> Iterator[tuple[Spec, Sequence[Chunk]]]:
-    yield from zip(specs, chain(table.columns(), repeat(())), strict=False)
 
 
 def only(names: Names, made: Iterable[Metric]) -> Iterator[Metric]:

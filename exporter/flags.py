@@ -8,6 +8,7 @@ from exporter import config
 _CHOICES = {
     "sysctls.profile": config.PROFILES,
     "signals.listeners": config.LISTENERS,
+    "metrics.detail": config.DETAILS,
     "log.level": config.LOG_LEVELS,
     "log.format": config.LOG_FORMATS,
 }
@@ -30,6 +31,7 @@ _VALUES: dict[str, dict[str, Any]] = {
     "runtimes.kubelet_ca_file": {"metavar": "FILE"},
     "runtimes.stale_after": {"type": _natural, "metavar": "SECONDS"},
     "signals.max_listeners": {"type": _natural, "metavar": "N"},
+    "metrics.max_series": {"type": _natural, "metavar": "N"},
 }
 
 _REPEATED = {
@@ -62,6 +64,9 @@ _HELP = {
     "signals.max_listeners": "listeners of one namespace to show (default 100)",
     "signals.counters_include": "export these counters as well: a glob, repeatable",
     "signals.counters_exclude": "but not these: a glob, repeatable",
+    "metrics.detail": "how much of each namespace to export (default full)",
+    "metrics.max_series": "series of a page beyond which the least important "
+    "namespaces are reduced (default 200000, 0 for no limit)",
     "log.level": "the least severe messages to log (default info)",
     "log.format": "how to log (default logfmt)",
 }

@@ -2,28 +2,41 @@
 
 from typing import Literal
 
-from exporter.model import Frozen
-from exporter.signals import COUNTERS
+from exporter.model import Detail, Frozen
+from exporter.signals import COUNTERS, Counter
 
 OWNER = ("namespace", "pod", "uid", "container", "netns")
 LISTENER = (*OWNER, "address", "port")
 
 
+_DETAILS: tuple[Detail, ...] = ("summary", "drift", "full")
+"""The least first."""
+
+
 class Spec(Frozen, frozen=True, kw_only=True):
-    """A metric: a contract with everybody's queries."""
+    """
+    A metric: a contract with everybody's queries.
+
+    detail: the least metrics.detail that has it.
+    """
 
     name: str
     type: Literal["gauge", "counter"]
     help: str
     labels: tuple[str, ...] = ()
+    detail: Detail = "summary"
+
+    def shown(self, detail: Detail) -> bool:
+        """Return whether it is exported at *detail*."""
+        return _DETAILS.index(self.detail) <= _DETAILS.index(detail)
 
 
-def _gauge(name: str, text: str, *labels: str) -> Spec:
-    return Spec(name=name, type="gauge", help=text, labels=labels)
+def _gauge(name: str, text: str, *labels: str, detail: Detail = "summary") -> Spec:
+    return Spec(name=name, type="gauge", help=text, labels=labels, detail=detail)
 
 
-def _counter(name: str, text: str, *labels: str) -> Spec:
-    return Spec(name=name, type="counter", help=text, labels=labels)
+def _counter(name: str, text: str, *labels: str, detail: Detail = "summary") -> Spec:
+    return Spec(name=name, type="counter", help=text, labels=labels, detail=detail)
 
 
 VALUE = _gauge(
@@ -32,6 +45,7 @@ VALUE = _gauge(
     *OWNER,
     "sysctl",
     "field",
+    detail="drift",
 )
 TEXT_INFO = _gauge(
     "netns_sysctl_text_info",
@@ -39,6 +53,7 @@ TEXT_INFO = _gauge(
     *OWNER,
     "sysctl",
     "value",
+    detail="drift",
 )
 DRIFT = _gauge(
     "netns_sysctl_drift",
@@ -48,6 +63,7 @@ DRIFT = _gauge(
     "sysctl",
     "field",
     "origin",
+    detail="drift",
 )
 NETNS_INFO = _gauge(
     "netns_info",
@@ -73,17 +89,20 @@ DECLARED_VALUE = _gauge(
     "field",
     "source",
     "by",
+    detail="drift",
 )
 CHANGES = _counter(
     "netns_sysctl_changes_total",
     "Values that something wrote in this network namespace since it was first seen.",
     *OWNER,
+    detail="drift",
 )
 LAST_CHANGE = _gauge(
     "netns_sysctl_last_change_timestamp_seconds",
     "When a value that was written since was last seen to have changed.",
     *OWNER,
     "sysctl",
+    detail="drift",
 )
 VIOLATION = _gauge(
     "netns_sysctl_policy_violation",
@@ -98,24 +117,28 @@ PORTS = _gauge(
     "Ephemeral ports of this network namespace (ip_local_port_range), those that are "
     "reserved among them.",
     *OWNER,
+    detail="drift",
 )
 LISTENER_QUEUE = _gauge(
     "netns_listener_queue",
     "Connections that wait for accept(2) at a listening socket; of a SO_REUSEPORT "
     "group, at its fullest socket.",
     *LISTENER,
+    detail="drift",
 )
 LISTENER_LIMIT = _gauge(
     "netns_listener_queue_limit",
     "Limit of that queue (what listen(2) got of somaxconn); the kernel drops "
     "connections once more than this wait.",
     *LISTENER,
+    detail="drift",
 )
 LISTENER_STALE = _gauge(
     "netns_listener_stale",
     "Whether a new listen(2) would get a higher limit, since somaxconn was raised: 1 "
     "it would, 0 it would not; absent where nobody saw what it was before.",
     *LISTENER,
+    detail="drift",
 )
 LISTENER_INFO = _gauge(
     "netns_listener_info",
@@ -124,12 +147,14 @@ LISTENER_INFO = _gauge(
     *LISTENER,
     "protocol",
     "backlog",
+    detail="drift",
 )
 LISTENER_SOCKETS = _gauge(
     "netns_listener_sockets",
     "Sockets that listen on the same address and port (SO_REUSEPORT), where there are "
     "several.",
     *LISTENER,
+    detail="drift",
 )
 LISTENING = _gauge(
     "netns_listening_sockets", "Sockets that listen in this network namespace.", *OWNER
@@ -139,6 +164,7 @@ LEFT_OUT = _gauge(
     "Listeners of this network namespace that are not shown, since it has more than "
     "signals.max_listeners; the fullest are. At least.",
     *OWNER,
+    detail="drift",
 )
 FILL = _gauge(
     "netns_fill_ratio",
@@ -150,7 +176,10 @@ FILL = _gauge(
     "resource",
 )
 CONNTRACK_ENTRIES = _gauge(
-    "netns_conntrack_entries", "Flows that this network namespace tracks.", *OWNER
+    "netns_conntrack_entries",
+    "Flows that this network namespace tracks.",
+    *OWNER,
+    detail="drift",
 )
 PORTS_IN_USE = _gauge(
     "netns_ports_in_use",
@@ -159,11 +188,13 @@ PORTS_IN_USE = _gauge(
     "port and are counted all the same, so this is close only where few are accepted.",
     *OWNER,
     "protocol",
+    detail="drift",
 )
 TIME_WAIT = _gauge(
     "netns_tcp_time_wait_sockets",
     "TCP sockets of this network namespace in TIME-WAIT.",
     *OWNER,
+    detail="drift",
 )
 CONNTRACK_LIMIT = _gauge(
     "netns_conntrack_limit",
@@ -196,6 +227,25 @@ HOST_VALUE = _gauge(
 FRESH_VALUE = _gauge(
     "netns_sysctl_fresh_value",
     "Value of a sysctl in a network namespace that is made on this node now.",
+    "sysctl",
+    "field",
+)
+DRIFTING = _gauge(
+    "netns_sysctl_drifting_namespaces",
+    "Network namespaces, the host's apart, in which a sysctl differs from the host's, "
+    "by origin.",
+    "sysctl",
+    "origin",
+)
+LOWEST = _gauge(
+    "netns_sysctl_lowest_value",
+    "Lowest value of a sysctl in the network namespaces but the host's.",
+    "sysctl",
+    "field",
+)
+HIGHEST = _gauge(
+    "netns_sysctl_highest_value",
+    "Highest value of a sysctl in the network namespaces but the host's.",
     "sysctl",
     "field",
 )
@@ -263,6 +313,23 @@ RESIDENT = _gauge(
 BUILD_INFO = _gauge(
     "netns_exporter_build_info", "Version of the exporter; always 1.", "version"
 )
+DETAIL = _gauge(
+    "netns_exporter_detail_info",
+    "How much of each network namespace is exported (metrics.detail); always 1.",
+    "detail",
+)
+SERIES_LIMIT = _gauge(
+    "netns_exporter_series_limit",
+    "Series of a page beyond which the least important network namespaces are reduced "
+    "(metrics.max_series); absent where there is no limit.",
+)
+REDUCED = _gauge(
+    "netns_exporter_namespaces_reduced",
+    "Network namespaces of which less is exported than metrics.detail says, since the "
+    "page would have more series than the limit: those of the detail `summary`, or "
+    "nothing.",
+    "to",
+)
 
 CONNECTIONS = _gauge(
     "netns_exporter_connections",
@@ -287,9 +354,16 @@ WEB_CONFIG_FAILURES = _counter(
     "Web configurations that could not be used, so that the one before stayed.",
 )
 
-COUNTER_METRICS = {
-    counter.name: _counter(counter.metric, counter.help, *OWNER) for counter in COUNTERS
-}
+_IN_SUMMARY = {"TcpExt.ListenOverflows", "TcpExt.ListenDrops", "nf_conntrack.drop"}
+
+
+def _of_kernel(counter: Counter) -> Spec:
+    told: Detail = "drift" if counter.lost else "full"
+    detail: Detail = "summary" if counter.name in _IN_SUMMARY else told
+    return _counter(counter.metric, counter.help, *OWNER, detail=detail)
+
+
+COUNTER_METRICS = {counter.name: _of_kernel(counter) for counter in COUNTERS}
 """By the kernel's name."""
 
 LASTING = (
@@ -337,6 +411,9 @@ METRICS = (
     MEMORY_LIMIT,
     HOST_VALUE,
     FRESH_VALUE,
+    DRIFTING,
+    LOWEST,
+    HIGHEST,
     KERNEL_INFO,
     SYSCTL_INFO,
     UNREADABLE,
@@ -352,6 +429,9 @@ METRICS = (
     CPU,
     RESIDENT,
     BUILD_INFO,
+    DETAIL,
+    SERIES_LIMIT,
+    REDUCED,
     *OF_THE_SERVER,
     *COUNTER_METRICS.values(),
 )

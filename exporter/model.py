@@ -22,6 +22,7 @@ DeclaredBy = Literal["pod", "container", "runtime"]
 Severity = Literal["critical", "warning", "info"]
 Reference = Literal["host", "fresh", "declared"]
 Protocol = Literal["tcp", "mptcp", "unix"]
+Detail = Literal["full", "drift", "summary"]
 
 
 class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

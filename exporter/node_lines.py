@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 from exporter import metrics
 from exporter.chunks import Chunk, renewed
 from exporter.lines import lines
 from exporter.metrics import READ_ERROR_REASONS, Spec
-from exporter.model import Machine, Parcel, Reading, Stats, Sysctl
+from exporter.model import Detail, Machine, Parcel, Reading, Stats, Sysctl
 from exporter.namespace_lines import Rendered
+from exporter.reduced import Level
 from exporter.samples import Sample, numbered
 
 _Key = TypeVar("_Key", bound=tuple[str, ...])
@@ -21,6 +23,14 @@ class Made(NamedTuple):
     spec: Spec
     make: Callable[..., Iterable[Sample]]
     of: tuple[Any, ...]
+
+
+class About(NamedTuple):
+    """What the exporter says of itself that never changes."""
+
+    version: str
+    detail: Detail = "full"
+    max_series: int = 0
 
 
 class NodeLines:
@@ -43,13 +53,17 @@ def families(
     parcel: Parcel,
     host: Sequence[Reading],
     rendered: Sequence[Rendered],
-    version: str,
+    about: About,
 ) -> Iterator[Made]:
     """Yield every metric of METRICS that is not of one namespace or of the server."""
     sysctls, shared = parcel.sysctls, parcel.shared
     everyones = shared, parcel.shared_readings
     yield Made(metrics.HOST_VALUE, _values, (sysctls, host, *everyones))
     yield Made(metrics.FRESH_VALUE, _values, (sysctls, parcel.fresh))
+    yield Made(metrics.DRIFTING, _drifting, ([one.drifting for one in rendered],))
+    judged = [one.judged for one in rendered]
+    yield Made(metrics.LOWEST, _extreme, (min, sysctls, judged))
+    yield Made(metrics.HIGHEST, _extreme, (max, sysctls, judged))
     yield from _of_machine(parcel.machine)
     yield _samples(metrics.KERNEL_INFO, [({"release": parcel.kernel}, 1)])
     yield Made(metrics.SYSCTL_INFO, _catalog, (sysctls, shared))
@@ -59,8 +73,18 @@ def families(
     yield Made(metrics.NAMESPACES, _states, (states, parcel.stats.hidden))
     problems = Counter({(p.what,): p.count for p in parcel.problems})
     yield _samples(metrics.PROBLEM, _counted(problems, ("problem",)))
-    yield _samples(metrics.BUILD_INFO, [({"version": version}, 1)])
+    yield _samples(metrics.BUILD_INFO, [({"version": about.version}, 1)])
+    yield _samples(metrics.DETAIL, [({"detail": about.detail}, 1)])
+    yield _samples(metrics.SERIES_LIMIT, [({}, n) for n in (about.max_series,) if n])
     yield from _of_pass(parcel.stats)
+
+
+def reduced(levels: Iterable[Level]) -> Made:
+    """Return how many namespaces are not exported whole."""
+    counts = Counter(levels)
+    less = (Level.SUMMARY, Level.NOTHING)
+    samples = [({"to": level.value}, counts[level]) for level in less]
+    return _samples(metrics.REDUCED, samples)
 
 
 def _of_machine(machine: Machine) -> Iterator[Made]:
@@ -109,6 +133,28 @@ def _values(
     own = numbered(sysctls, readings)
     for sysctl, field, number in (*own, *numbered(shared, shared_readings)):
         yield {"sysctl": sysctl, "field": field}, number
+
+
+def _drifting(of_each: Iterable[tuple[tuple[str, str], ...]]) -> list[Sample]:
+    pairs = Counter(pair for one in of_each for pair in one)
+    return _counted(pairs, ("sysctl", "origin"))
+
+
+def _extreme(
+    choose: Callable[[Iterable[int]], int],
+    sysctls: Sequence[Sysctl],
+    of_each: Iterable[tuple[Reading, ...]],
+) -> Iterator[Sample]:
+    """Yield the lowest or highest number of each sysctl's fields."""
+    columns = zip(*(one for one in of_each if one), strict=True)
+    for sysctl, column in zip(sysctls, columns, strict=False):
+        texts = set(column)  # most are the same
+        found = [numbered([sysctl], [text]) for text in texts]
+        fields: dict[str, list[int]] = {}
+        for _, field, number in chain.from_iterable(found):
+            fields.setdefault(field, []).append(number)
+        for field, values in fields.items():
+            yield {"sysctl": sysctl.name, "field": field}, choose(values)
 
 
 def _catalog(sysctls: Sequence[Sysctl], shared: Sequence[Sysctl]) -> Iterator[Sample]:

@@ -5,9 +5,9 @@ A sample's labels may be empty: these are left out of the page, where they mean 
 same as absent.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from exporter.drift import References, findings
+from exporter.drift import Finding, References, findings
 from exporter.harm import Limits
 from exporter.metrics import OWNER
 from exporter.model import (
@@ -47,19 +47,30 @@ def text_samples(
             yield {**labels, "sysctl": sysctl.name, "value": text}, 1.0
 
 
-def drift_samples(against: References, namespace: Namespace) -> Iterator[Sample]:
+def judged(namespace: Namespace) -> bool:
     """
-    Yield how *readings* differ from the host's; nothing for the host itself.
+    Return whether its values are held against the host's.
 
-    Nothing either where they are not what the owner's programs see.
+    Not those of the host itself, nor where they are not what the owner's programs see.
     """
     owner = namespace.owner
-    if owner.kind == "host" or owner.sandbox or not namespace.readings:
-        return
+    named = namespace.state != "pending" and bool(namespace.readings)
+    return named and owner.kind != "host" and not owner.sandbox
+
+
+def compared(against: References, namespace: Namespace) -> tuple[Finding, ...]:
+    """Return how a namespace's values differ from the host's, if they are judged."""
+    if not judged(namespace):
+        return ()
+    return tuple(findings(against, namespace.readings, namespace.declared))
+
+
+def drift_samples(owner: Owner, found: Iterable[Finding]) -> Iterator[Sample]:
+    """Yield how values differ from the host's."""
     labels = owner_labels(owner)
-    for found in findings(against, namespace.readings, namespace.declared):
-        more = {"field": found.field, "origin": found.origin or ""}
-        yield {**labels, "sysctl": found.sysctl, **more}, found.delta
+    for one in found:
+        more = {"field": one.field, "origin": one.origin or ""}
+        yield {**labels, "sysctl": one.sysctl, **more}, one.delta
 
 
 def declared_samples(

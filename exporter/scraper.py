@@ -70,7 +70,7 @@ class Pages:
     def __init__(
         self,
         snapshot: Callable[[float], bytes],
-        version: str,
+        renderer: Renderer,
         own: CollectorRegistry,
         draw: Callable[[View, bytes], Drawn],
     ) -> None:
@@ -78,7 +78,8 @@ class Pages:
         self._draw = draw
         self._last = b""
         self._decoder = msgspec.json.Decoder(Parcel)
-        self._renderer = Renderer(version)
+        self._renderer = renderer
+        self._reduced = 0
         self._own = own
 
     def __call__(self, seconds: float, forms: Collection[Form]) -> dict[Wanted, bytes]:
@@ -94,6 +95,7 @@ class Pages:
         self._last = raw if views else b""
         if plain or not views:
             self._renderer.render(parcel)
+            self._tell_of_reduced()
         pages = {form: self._page(form) for form in dict.fromkeys(plain.values())}
         return {form: _packed(pages[plain[form]], form) for form in plain}
 
@@ -108,6 +110,18 @@ class Pages:
             return drawn
         packed = gzip.compress(drawn.body, _LEVEL, mtime=0)
         return msgspec.structs.replace(drawn, body=packed)
+
+    def _tell_of_reduced(self) -> None:
+        """Say once when namespaces are left out for want of room, and once when not."""
+        before, self._reduced = self._reduced, self._renderer.reduced
+        if self._reduced and not before:
+            log.warning(
+                "metrics.max_series leaves no room for all of %d network namespaces: "
+                "find out who makes so many, raise it or choose less metrics.detail",
+                self._reduced,
+            )
+        elif before and not self._reduced:
+            log.info("metrics.max_series leaves room for all network namespaces again")
 
     def _page(self, form: Wanted) -> list[Chunk]:
         own = Families(only(form.names, self._own.collect()))

@@ -19,6 +19,7 @@ from exporter import __version__, pages, tls
 from exporter.application import Application, Settings
 from exporter.auth import Users
 from exporter.connection import Limits
+from exporter.exposition import Renderer
 from exporter.model import Frozen, Parcel, Stats
 from exporter.privsep import CollectionFailedError, PeerGoneError
 from exporter.scraper import Pages, Scraper
@@ -75,7 +76,12 @@ class Stack:
     """The parts of a server; *worker* makes pages and *checker* checks passwords."""
 
     def __init__(
-        self, collector: Collector, first: Site, worker: Executor, checker: Executor
+        self,
+        collector: Collector,
+        renderer: Renderer,
+        first: Site,
+        worker: Executor,
+        checker: Executor,
     ) -> None:
         self._collector = collector
         self._door = first.door
@@ -84,7 +90,7 @@ class Stack:
         own = CollectorRegistry()
         own.register(self.tally)
         drawer = pages.drawer()
-        made = Pages(collector.snapshot, __version__, own, drawer.draw)
+        made = Pages(collector.snapshot, renderer, own, drawer.draw)
         scraper = Scraper(made, worker, end)
         self.application = Application(scraper, drawer, checker, self.tally)
         self.application.use(first.settings)
@@ -122,7 +128,9 @@ class Stack:
         return site(raw) if raw else None
 
 
-def run(collector: Collector, listeners: Iterable[socket.socket]) -> NoReturn:
+def run(
+    collector: Collector, listeners: Iterable[socket.socket], renderer: Renderer
+) -> NoReturn:
     """Serve until SIGTERM or end()."""
     try:
         first = site(collector.web(FIRST_SECONDS))
@@ -138,7 +146,7 @@ def run(collector: Collector, listeners: Iterable[socket.socket]) -> NoReturn:
         log.error("cannot serve with this web configuration: %s", error or "none came")
         os._exit(os.EX_CONFIG)
     try:
-        asyncio.run(_serve(collector, listeners, first))
+        asyncio.run(_serve(collector, listeners, renderer, first))
     except Exception:
         log.exception("the server is ending")
         os._exit(os.EX_SOFTWARE)
@@ -153,12 +161,15 @@ def end(error: Exception) -> None:
 
 
 async def _serve(
-    collector: Collector, listeners: Iterable[socket.socket], first: Site
+    collector: Collector,
+    listeners: Iterable[socket.socket],
+    renderer: Renderer,
+    first: Site,
 ) -> None:
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     worker, checker = ThreadPoolExecutor(1, "pages"), ThreadPoolExecutor(1, "checks")
-    stack = Stack(collector, first, worker, checker)
+    stack = Stack(collector, renderer, first, worker, checker)
     tasks = [
         asyncio.create_task(told.wait()),
         asyncio.create_task(stack.follow()),
@@ -182,7 +193,9 @@ def rehearse() -> None:
     of which codecs and encoders are imported on first use, nor any other.
     """
     codecs.lookup("idna")  # for host names, if only in a certificate
-    asyncio.run(_rehearse(Stack(_Rehearsed(), site(b"{}"), _Here(), _Here())))
+    renderer = Renderer(__version__)
+    stack = Stack(_Rehearsed(), renderer, site(b"{}"), _Here(), _Here())
+    asyncio.run(_rehearse(stack))
 
 
 async def _rehearse(stack: Stack) -> None:

@@ -6,17 +6,22 @@ Made by hand where most of them are, since they are made anew at every scrape.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
+from typing import get_args
 
 from exporter import metrics
 from exporter.chunks import Row
 from exporter.harm import Limits, backlog, fills, tcp_ports_in_use
 from exporter.lines import label_text, line, lines
 from exporter.metrics import OF_LISTENERS, OF_SIGNALS
-from exporter.model import Frozen, Listener, Owner, Signals
+from exporter.model import Detail, Frozen, Listener, Owner, Signals
+from exporter.reduced import Size
 from exporter.samples import Sample, owner_labels
 from exporter.signals import RESOURCES
 
 _PROTOCOLS = ("tcp", "udp")
+
+_MANY = len(OF_SIGNALS) + len(RESOURCES) + len(_PROTOCOLS)
+"""Of a namespace's series besides listeners' and counters, more than there can be."""
 
 
 class Ground(Frozen, frozen=True, kw_only=True):
@@ -24,7 +29,7 @@ class Ground(Frozen, frozen=True, kw_only=True):
     What the lines of a namespace rest on and keep as long as that is unchanged.
 
     key: of its rows; labels: the owner's, as text; fills, protocols: with another
-    label besides.
+    label besides; shown: the metrics to make lines of.
     """
 
     key: int
@@ -33,6 +38,7 @@ class Ground(Frozen, frozen=True, kw_only=True):
     labels: str
     fills: dict[str, str]
     protocols: dict[str, str]
+    shown: frozenset[str]
 
 
 class SignalLines(Frozen, frozen=True, kw_only=True):
@@ -42,7 +48,7 @@ class SignalLines(Frozen, frozen=True, kw_only=True):
     row: Row
 
 
-def ground(key: int, owner: Owner, limits: Limits) -> Ground:
+def ground(key: int, owner: Owner, limits: Limits, detail: Detail = "full") -> Ground:
     """Return what the lines of *owner*'s namespace rest on."""
     labels = owner_labels(owner)
     return Ground(
@@ -52,7 +58,30 @@ def ground(key: int, owner: Owner, limits: Limits) -> Ground:
         labels=label_text(labels),
         fills={one: label_text({**labels, "resource": one}) for one in RESOURCES},
         protocols={one: label_text({**labels, "protocol": one}) for one in _PROTOCOLS},
+        shown=_SHOWN[detail],
     )
+
+
+_SHOWN = {
+    detail: frozenset(
+        spec.name
+        for spec in (*OF_LISTENERS, *OF_SIGNALS, *metrics.COUNTER_METRICS.values())
+        if spec.shown(detail)
+    )
+    for detail in get_args(Detail)
+}
+
+
+def size(on: Ground, lines: SignalLines, counters: Size) -> Size:
+    """
+    Return how many series a namespace's signals are at most; quickly made.
+
+    counters: how many are exported.
+    """
+    listeners = lines.signals.listeners or ()
+    queues = len(listeners) if metrics.LISTENER_QUEUE.name in on.shown else 0
+    of_listeners = len(OF_LISTENERS) * queues
+    return Size(of_listeners + _MANY + counters.whole, _MANY + counters.summary)
 
 
 def signal_lines(
@@ -67,7 +96,8 @@ def signal_lines(
     if before and before.signals.listeners == now.listeners:
         of_listeners = before.row.cells[: len(OF_LISTENERS)]
     else:
-        of_listeners = _of_listeners(on, now.listeners or ())
+        shown = now.listeners if metrics.LISTENER_QUEUE.name in on.shown else None
+        of_listeners = _of_listeners(on, shown or ())
     of_counters = _of_counters(on, counters, now, before)
     made = *of_listeners, *_of_signals(on, now), *of_counters
     return SignalLines(signals=now, row=Row(on.key, made))
@@ -128,7 +158,8 @@ def _of_signals(on: Ground, now: Signals) -> Iterator[bytes]:
     }
     for spec in OF_SIGNALS:
         name = spec.name
-        yield "".join(line(name, *one) for one in per_spec[name]).encode()
+        samples = per_spec[name] if name in on.shown else []
+        yield "".join(line(name, *one) for one in samples).encode()
 
 
 def _if_known(labels: str, number: int | None) -> list[tuple[str, float]]:
@@ -146,4 +177,5 @@ def _of_counters(
         if number == last:
             yield made
         else:
-            yield b"" if number is None else line(name, on.labels, number).encode()
+            hidden = number is None or name not in on.shown
+            yield b"" if hidden else line(name, on.labels, number or 0).encode()

@@ -39,7 +39,7 @@ LAYERS = [  # a module may import only from layers above its own
         "webform",
         "tls",
     },
-    {"naming", "asking", "samples", "watch", "webfile"},
+    {"naming", "asking", "samples", "watch", "webfile", "reduced"},
     {"lines", "holdings"},
     {"signal_lines"},
     {"namespace_lines"},
@@ -61,7 +61,7 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 PURE = {"model.py", "values.py", "ownership.py", "drift.py", "metrics.py"}
 PURE |= {"samples.py", "exposition.py", "lines.py", "signal_lines.py"}
-PURE |= {"namespace_lines.py", "node_lines.py"}
+PURE |= {"namespace_lines.py", "node_lines.py", "reduced.py"}
 PURE |= {"chunks.py", "unchanged.py", "deflate.py"}
 PURE |= {"policy.py", "harm.py", "queues.py", "signals.py"}
 PURE |= {"advice.py", "compare.py", "explain.py", "plain.py", "recorded.py"}

@@ -30,6 +30,9 @@ vouches for, a kind node's pods among them), `cookie/…` (nothing better is kno
 since boot), `seen/…` (the same where there is no cookie: before Linux 5.14, or not
 readable).
 
+*from*: the least `metrics.detail` that has it, of `summary`, `drift` and `full`
+([configuration](configuration.md#how-much-to-export)).
+
 """
 
 COUNTERS_HEAD = """
@@ -68,18 +71,23 @@ def metrics_md() -> str:
     counted = {spec.name for spec in COUNTER_METRICS.values()}
     rows = [
         f"| `{spec.name}` | {spec.type} | {', '.join(f'`{n}`' for n in spec.labels)} "
-        f"| {spec.help} |"
+        f"| {spec.detail} | {spec.help} |"
         for spec in METRICS
         if spec.name not in counted
     ]
-    table = ["| metric | type | labels | meaning |", "|---|---|---|---|", *rows]
+    table = [
+        "| metric | type | labels | from | meaning |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
     counters = [
         COUNTERS_HEAD,
-        "| metric | kernel's name | exported | lost | meaning |",
-        "|---|---|---|---|---|",
+        "| metric | kernel's name | exported | from | lost | meaning |",
+        "|---|---|---|---|---|---|",
         *(
             f"| `{one.metric}` | `{one.name}` | "
             f"{'always' if one.default else 'on request'} | "
+            f"{COUNTER_METRICS[one.name].detail} | "
             f"{'yes' if one.lost else ''} | {one.help} |"
             for one in COUNTERS
         ),

@@ -683,7 +683,7 @@ def by_prometheus_client(parcel: Parcel) -> Families:
     one_by_one: list[Callable[[Namespace], Iterator[samples.Sample]]] = [
         lambda n: samples.value_samples(parcel.sysctls, n.owner, n.readings),
         lambda n: samples.text_samples(parcel, n.owner, n.readings),
-        lambda n: samples.drift_samples(against, n),
+        lambda n: samples.drift_samples(n.owner, samples.compared(against, n)),
         lambda n: iter([(samples.info_labels(n), 1.0)]),
         lambda n: samples.declared_samples(parcel.sysctls, n),
         samples.change_samples,
@@ -713,7 +713,10 @@ def by_prometheus_client(parcel: Parcel) -> Families:
         for spec in (*metrics.OF_LISTENERS, *metrics.OF_SIGNALS, *counters)
     ]
     rendered = [render_namespace(parcel, against, one) for one in decoded]
-    rest = node_lines.families(parcel, host, rendered, "1")
+    rest = [
+        *node_lines.families(parcel, host, rendered, node_lines.About("1")),
+        node_lines.reduced([]),
+    ]
     return Families([*slow, *(family(one.spec, one.make(*one.of)) for one in rest)])
 
 

@@ -350,7 +350,7 @@ VIEW = View(page="glance")
 
 class TestPages:
     def pages(self) -> Pages:
-        return Pages(lambda _: PARCEL, "1", CollectorRegistry(), nothing)
+        return Pages(lambda _: PARCEL, Renderer("1"), CollectorRegistry(), nothing)
 
     def test_a_view_is_of_the_last_collection_that_was_for_one(self) -> None:
         pages = self.pages()
@@ -368,7 +368,7 @@ class TestPages:
         def fault(_view: View, _raw: bytes) -> Drawn:
             raise ZeroDivisionError
 
-        pages = Pages(lambda _: PARCEL, "1", CollectorRegistry(), fault)
+        pages = Pages(lambda _: PARCEL, Renderer("1"), CollectorRegistry(), fault)
 
         with pytest.raises(NotDrawnError):
             pages.draw(VIEW)
@@ -400,7 +400,9 @@ class TestPages:
         names = frozenset({"netns_info", "netns_exporter_connections"})
         few = replace(TEXT, names=names)
 
-        page = Pages(lambda _: PARCEL, "1", own, nothing)(1.0, (few,))[few].decode()
+        page = Pages(lambda _: PARCEL, Renderer("1"), own, nothing)(1.0, (few,))[
+            few
+        ].decode()
 
         assert {
             line.split(" ")[2] for line in page.splitlines() if "#" in line
@@ -420,4 +422,6 @@ class TestPages:
 
     def test_what_is_no_parcel_is_told(self) -> None:
         with pytest.raises(msgspec.DecodeError):
-            Pages(lambda _: b"{", "1", CollectorRegistry(), nothing)(1.0, (TEXT,))
+            Pages(lambda _: b"{", Renderer("1"), CollectorRegistry(), nothing)(
+                1.0, (TEXT,)
+            )

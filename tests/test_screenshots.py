@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from exporter import server
+from exporter.exposition import Renderer
 from tests.browser import Browser, Scheme, Size, browser
 from tests.clients import served
 
@@ -56,7 +57,9 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         ThreadPoolExecutor(1) as checker,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
-        stack = server.Stack(Recorded(), server.site(b"{}"), worker, checker)
+        stack = server.Stack(
+            Recorded(), Renderer("1"), server.site(b"{}"), worker, checker
+        )
         with (
             served(
                 stack.application, stack.door, listeners=[listener], tally=stack.tally

@@ -23,6 +23,7 @@ import pytest
 
 from exporter import server
 from exporter.application import QUICK_SECONDS, Settings
+from exporter.exposition import Renderer
 from exporter.gate import MAX_CHECKS
 from exporter.privsep import CollectionFailedError
 from exporter.webconfig import Tls, WebConfig
@@ -76,7 +77,7 @@ def running(web: WebConfig | None = None) -> Iterator[Running]:
     node = Node()
     site = server.site(msgspec.json.encode(web or WebConfig()))
     with ThreadPoolExecutor(1) as worker, ThreadPoolExecutor(1) as checker:
-        stack = server.Stack(node, site, worker, checker)
+        stack = server.Stack(node, Renderer("1"), site, worker, checker)
         try:
             with served(stack.application, stack.door, tally=stack.tally) as http:
                 yield Running(node, http, stack)
@@ -397,6 +398,7 @@ class TestWebConfig:
 RUN = """
 import logging, socket, sys
 from exporter import server
+from exporter.exposition import Renderer
 from tests.test_server import Node, Refusing, refusing_files
 logging.basicConfig()
 logging.getLogger("exporter").setLevel("INFO")
@@ -408,7 +410,7 @@ node = Node()
 node.webs = [sys.stdin.buffer.read()]
 with socket.create_server(("127.0.0.1", 0)) as listener:
     print(listener.getsockname()[1], flush=True)
-    server.run(node, [listener])
+    server.run(node, [listener], Renderer("1"))
 """
 
 
