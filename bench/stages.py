@@ -18,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from bench import cpu
 from exporter.collect import Collector
 from exporter.config import Config
+from exporter.exposition import Renderer
 from exporter.pages import drawer
 from exporter.scraper import Pages
 from exporter.wishes import Wanted
@@ -88,7 +89,8 @@ class Scrape:
     def __init__(self, config: Config) -> None:
         self._watch = Stopwatch()
         self._collector = watched(Collector(config, grace=0), self._watch)
-        pages = Pages(self._snapshot, "bench", CollectorRegistry(), drawer().draw)
+        renderer = Renderer("bench", config.metrics.detail, config.metrics.max_series)
+        pages = Pages(self._snapshot, renderer, CollectorRegistry(), drawer().draw)
         self._pages = self._watch.timed("compression", pages)
         self._take_apart(pages)
         self._encoded = b""

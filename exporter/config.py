@@ -117,7 +117,7 @@ class Metrics(Frozen, frozen=True, kw_only=True):
     """
 
     detail: Detail = "full"
-    max_series: Annotated[int, msgspec.Meta(ge=0)] = 200_000
+    max_series: Annotated[int, msgspec.Meta(ge=0)] = 300_000
 
 
 class Web(Frozen, frozen=True, kw_only=True):

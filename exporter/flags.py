@@ -66,7 +66,7 @@ _HELP = {
     "signals.counters_exclude": "but not these: a glob, repeatable",
     "metrics.detail": "how much of each namespace to export (default full)",
     "metrics.max_series": "series of a page beyond which the least important "
-    "namespaces are reduced (default 200000, 0 for no limit)",
+    "namespaces are reduced (default 300000, 0 for no limit)",
     "log.level": "the least severe messages to log (default info)",
     "log.format": "how to log (default logfmt)",
 }
