@@ -63,7 +63,7 @@ _ENDPOINT = {
     },
 }
 
-_RULE = {
+_ALERT = {
     "type": "object",
     "required": ["alert", "expr"],
     "additionalProperties": False,
@@ -71,9 +71,16 @@ _RULE = {
         "alert": _TEXT,
         "expr": _TEXT,
         "for": _DURATION,
+        "keep_firing_for": {**_DURATION, "minLength": 1},
         "labels": _TEXTS,
         "annotations": _TEXTS,
     },
+}
+_RECORD = {
+    "type": "object",
+    "required": ["record", "expr"],
+    "additionalProperties": False,
+    "properties": {"record": _TEXT, "expr": _TEXT, "labels": _TEXTS},
 }
 
 CRDS = {
@@ -110,7 +117,10 @@ CRDS = {
                         "additionalProperties": False,
                         "properties": {
                             "name": {"type": "string", "minLength": 1},
-                            "rules": {"type": "array", "items": _RULE},
+                            "rules": {
+                                "type": "array",
+                                "items": {"oneOf": [_ALERT, _RECORD]},
+                            },
                         },
                     },
                 }

@@ -15,8 +15,9 @@ import pytest
 from exporter import __version__, config
 from exporter.cli import parser
 from exporter.flags import given
-from exporter.metrics import METRICS
 from exporter.privileges import COLLECTING
+from mixin.files import rules_yaml
+from mixin.settings import Settings
 from tests.deploy.crds import CRDS
 from tests.deploy.manifests import (
     CHART,
@@ -347,82 +348,24 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
 # --- rules -------------------------------------------------------------------
 
 
-def _rules(document: Document) -> list[Document]:
-    return [rule for group in document["spec"]["groups"] for rule in group["rules"]]
-
-
 @pytest.mark.parametrize("path", ["overlays/kube-prometheus", "chart, everything"])
-def test_rules_are_right_and_of_metrics_that_exist(path: str, tmp_path: Path) -> None:
+def test_the_rules_are_those_of_the_mixin_and_right(path: str, tmp_path: Path) -> None:
     document = one("PrometheusRule", rendered(path))
     file = tmp_path / "rules.json"
     file.write_text(json.dumps(document["spec"]))
 
     subprocess.run(["promtool", "check", "rules", file], check=True)
 
-    labels = {m.name: {*m.labels, "job", "instance"} for m in METRICS}
-    labels["up"] = {"job", "instance"}
-    for rule in _rules(document):
-        (name,) = re.findall(r"\b[a-z_]+\b(?=\{)", rule["expr"])
-        asked = set(re.findall(r"(\w+)=~?\"", rule["expr"]))
-        shown = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
-        assert asked | shown <= labels[name]
+    assert document["spec"] == msgspec.yaml.decode(rules_yaml(Settings()))
 
 
-NODE = {"job": NAME, "instance": "node-1"}
-
-
-def _series(name: str, value: str, **labels: str) -> dict[str, str]:
-    every = ",".join(f'{key}="{text}"' for key, text in {**NODE, **labels}.items())
-    return {"series": f"{name}{{{every}}}", "values": value}
-
-
-@pytest.mark.parametrize(
-    ("alert", "healthy", "ill"),
-    [
-        ("NetnsSysctlExporterDown", _series("up", "1x30"), _series("up", "0x30")),
-        (
-            "NetnsSysctlExporterBlind",
-            _series("netns_namespaces", "9x30", state="read"),
-            _series("netns_namespaces", "2x30", state="unreadable", reason="failed"),
-        ),
-        (
-            "NetnsSysctlExporterProblem",
-            _series("netns_collector_problem", "0x30", problem="fd_budget"),
-            _series("netns_collector_problem", "7x30", problem="fd_budget"),
-        ),
-    ],
-)
-def test_rules_tell_of_the_ill_after_a_while_and_not_of_the_healthy(
-    alert: str, healthy: dict[str, str], ill: dict[str, str], tmp_path: Path
+def test_the_rules_are_about_the_job_that_the_pod_monitor_makes(
+    documents: list[Document],
 ) -> None:
-    document = one("PrometheusRule", kustomized("overlays/kube-prometheus"))
-    (rule,) = [rule for rule in _rules(document) if rule["alert"] == alert]
-    rule["annotations"] = {}  # prose
-    (tmp_path / "rules.json").write_text(json.dumps(document["spec"]))
-    labels = dict(re.findall(r'(\w+)="([^"]*)"', ill["series"])) | rule["labels"]
-    fires = {"exp_labels": labels, "exp_annotations": {}}
-
-    def case(series: dict[str, str], minutes: int, *alerts: Document) -> Document:
-        expected = {"alertname": alert, "eval_time": f"{minutes}m"}
-        return {
-            "interval": "1m",
-            "input_series": [series],
-            "alert_rule_test": [{**expected, "exp_alerts": alerts}],
-        }
-
-    cases = [case(healthy, 20), case(ill, 10), case(ill, 20, fires)]
-    file = tmp_path / "test.json"
-    file.write_text(
-        json.dumps(
-            {
-                "rule_files": ["rules.json"],
-                "evaluation_interval": "1m",
-                "tests": cases,
-            }
-        )
-    )
-
-    subprocess.run(["promtool", "test", "rules", file], check=True)
+    pod = one("DaemonSet", documents)["spec"]["template"]["metadata"]
+    for document in documents:
+        if document["kind"] == "PodMonitor":
+            assert pod["labels"][document["spec"]["jobLabel"]] == Settings().job
 
 
 # --- the page ----------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Rules and dashboards, made from code: `python -m mixin` writes them."""
