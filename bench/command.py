@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import bench
-from bench import cpu, document, runs, ways
+from bench import cpu, document, fleet, runs, ways
 from bench.figures import COMPARED, GROWN, PROCESSES, TAKEN_APART, Figures
 from bench.promises import PROMISED_AT, broken_promises
 from bench.tables import Table, tables
@@ -16,6 +16,9 @@ def main() -> None:
     """Measure, print, and judge."""
     arguments = _parser().parse_args()
     cpu.settle()
+    if arguments.fleet:
+        fleet.run(arguments.write)
+        return
     figures: Figures = {}
     with TemporaryDirectory() as directory:
         program = ways.compiled(Path(directory))
@@ -38,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="only what is promised")
     what.add_argument("--write", type=Path, metavar="FILE", help="fill a document")
+    parser.add_argument("--fleet", action="store_true", help="what a fleet takes")
     return parser
 
 
