@@ -12,7 +12,8 @@ run: $(VENV)/run-installed ## serve this node on :10128; ARGS="--log.level debug
 	$(BIN)/netns-sysctl-exporter serve $(ARGS)
 
 test: $(VENV)/test-installed $(VENV)/types-installed system-packages check ## everything CI runs
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not root" --numprocesses=logical --dist=loadfile
+	$(BIN)/pytest -m root # by itself: these count what the whole machine has
 
 check: $(VENV)/test-installed ## lint and types only
 	$(BIN)/ruff format --check .
