@@ -1,0 +1,168 @@
+"""The node's dashboard: queues, and other limits."""
+
+from collections.abc import Iterator
+
+from exporter import metrics
+from mixin import dash_promql as q
+from mixin.dash_layout import Sized
+from mixin.dash_links import row_to_pod, series_to_pod
+from mixin.panels import (
+    BAD,
+    WARN,
+    Column,
+    Query,
+    Style,
+    graph,
+    rows,
+)
+from mixin.promql import select
+
+_NODE = (q.CLUSTER, 'instance="$instance"')
+_COUNTERS = metrics.COUNTER_METRICS
+
+_OF = Column(of="owner", title="Owner", width=260, links=[row_to_pod()])
+_HIDDEN = [Column(of=name) for name in ("owners", *q.OWNED)]
+
+
+def queues() -> Iterator[Sized]:
+    """Yield the accept queues, and what did not fit in."""
+    of = ("address", "port")
+    queue = q.each(metrics.LISTENER_QUEUE, _NODE, *of)
+    limit = q.each(metrics.LISTENER_LIMIT, _NODE, *of)
+    filled = f"clamp_max({q.matching(queue, '/', f'clamp_min({limit}, 1)', *of)}, 1)"
+    fullest = f"(topk(20, {filled}))"
+    stale = q.each(metrics.LISTENER_STALE, _NODE, *of)
+    info = q.each(metrics.LISTENER_INFO, _NODE, *of, "protocol", "backlog")
+    yield Sized(
+        rows(
+            "Fullest accept queues",
+            "Connections that wait for accept(2), the twenty fullest listeners. At "
+            "100 % the kernel drops; a stale limit is raised by listening again.",
+            Query(expr=q.named(f"topk(20, {filled})")),
+            Query(expr=q.named(q.matching(queue, "and", fullest, *of))),
+            Query(expr=q.named(q.matching(limit, "and", fullest, *of))),
+            Query(expr=q.named(q.matching(stale, "and", fullest, *of))),
+            Query(expr=q.named(q.matching(info, "and", fullest, *of))),
+            columns=(
+                _OF,
+                Column(of="address", title="Address"),
+                Column(of="port", title="Port", width=80),
+                Column(of="protocol", title="Protocol", width=95),
+                Column(of="B", title="Queue", width=90),
+                Column(of="C", title="Limit", width=90),
+                Column(of="A", title="Fill", unit="percentunit", gauge=True, most=1),
+                Column(of="backlog", title="Limit is from", width=125),
+                Column(
+                    of="D",
+                    title="Stale",
+                    width=80,
+                    colours={"0": "text", "1": WARN},
+                    names={"0": "no", "1": "stale"},
+                ),
+                Column(of="E"),
+                *_HIDDEN,
+            ),
+            sort="Fill",
+            none="no listeners, or metrics.detail is summary",
+        ),
+        width=24,
+        height=9,
+    )
+    for title, counter, description in (
+        (
+            "Overflows",
+            _COUNTERS["TcpExt.ListenOverflows"],
+            (
+                "Connections dropped for a full accept queue; anything above 0 "
+                "is felt by clients. Ten namespaces at most."
+            ),
+        ),
+        (
+            "Listen drops",
+            _COUNTERS["TcpExt.ListenDrops"],
+            (
+                "What listeners dropped for any reason, overflows included. More drops "
+                "than overflows point at SYN queues or memory."
+            ),
+        ),
+    ):
+        yield Sized(
+            graph(
+                title,
+                description,
+                Query(expr=q.total(q.rate(counter, _NODE)), legend="all"),
+                Query(
+                    expr=f"topk(10, {q.named(q.rate(counter, _NODE))} > 0)",
+                    legend="{{owner}}",
+                ),
+                unit="cps",
+                style=[Style(name="all", colour="#999999", dashed=True)],
+                links=[series_to_pod()],
+            ),
+            width=12,
+            height=8,
+        )
+
+
+def limits() -> Iterator[Sized]:
+    """Yield how near everything else is to its limit."""
+    fill = q.each(metrics.FILL, _NODE, "resource")
+    yield Sized(
+        graph(
+            "Fullest of each limit",
+            "The fullest namespace's share of each limit: accept queues, tracked "
+            "flows, ephemeral ports, TIME-WAIT sockets. At 100 % something is lost.",
+            Query(expr=f"max by (resource) ({fill})", legend="{{resource}}"),
+            unit="percentunit",
+            limit={0.8: WARN, 1: BAD},
+        ),
+        width=8,
+        height=8,
+    )
+    others = q.each(metrics.FILL, (*_NODE, 'resource!="accept_queue"'), "resource")
+    yield Sized(
+        graph(
+            "Tracked flows, ports, TIME-WAIT: the fullest",
+            "Which namespaces are nearest to a limit that is not an accept queue's. "
+            "Ports are an upper bound where a namespace also listens.",
+            Query(
+                expr=f"topk(10, {q.named(others)})",
+                legend="{{owner}}: {{resource}}",
+            ),
+            unit="percentunit",
+            links=[series_to_pod()],
+        ),
+        width=8,
+        height=8,
+    )
+
+    def one(spec: metrics.Spec, *matchers: str) -> str:
+        return f"max({select(spec, *_NODE, *matchers)})"
+
+    pages = one(metrics.MEMORY)
+    pressure = one(metrics.MEMORY_LIMIT, 'field="pressure"')
+    high = one(metrics.MEMORY_LIMIT, 'field="high"')
+    yield Sized(
+        graph(
+            "What the machine's namespaces share",
+            "Limits of the machine that every namespace draws on: at 100 % of the "
+            "orphans' connections are reset, at 100 % of TCP memory everybody's "
+            "segments are dropped.",
+            Query(
+                expr=f"{one(metrics.ORPHANS)} / {one(metrics.ORPHAN_LIMIT)}",
+                legend="orphans",
+            ),
+            Query(
+                expr=f"{pages} / {pressure}",
+                legend="TCP memory, to pressure",
+            ),
+            Query(
+                expr=f"{pages} / {high}",
+                legend="TCP memory, to the limit",
+            ),
+            unit="percentunit",
+            limit={1: BAD},
+        ),
+        width=8,
+        height=8,
+    )

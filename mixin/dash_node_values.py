@@ -1,0 +1,199 @@
+"""The node's dashboard: values, drift, policy."""
+
+from collections.abc import Iterator
+
+from exporter import metrics
+from mixin import dash_promql as q
+from mixin.dash_layout import Sized
+from mixin.dash_links import NODE, row_to_pod, row_to_sysctl
+from mixin.panels import (
+    ORIGINS,
+    SEVERITIES,
+    Column,
+    Query,
+    Style,
+    counted,
+    graph,
+    rows,
+    stats,
+)
+from mixin.promql import once, select
+
+_NODE = (q.CLUSTER, 'instance="$instance"')
+_SYSCTL = (*_NODE, 'sysctl="$sysctl"')
+_FULL = "none, or metrics.detail is not full"
+
+_OF = Column(of="owner", title="Owner", width=200, links=[row_to_pod()])
+_HIDDEN = [Column(of=name) for name in ("owners", *q.OWNED)]
+_ORIGIN = Column(of="origin", title="Origin", colours=ORIGINS, width=125)
+
+
+def of_sysctl() -> Iterator[Sized]:
+    """Yield the chosen sysctl, everywhere on the node."""
+    references = (
+        (metrics.HOST_VALUE, "host"),
+        (metrics.FRESH_VALUE, "new namespace"),
+        (metrics.LOWEST, "lowest"),
+        (metrics.HIGHEST, "highest"),
+    )
+    yield Sized(
+        stats(
+            "Host, new, lowest, highest",
+            "The host's value, what a namespace gets that is made now, and the lowest "
+            "and highest of all namespaces. A lowest far below the host's is what the "
+            "host's setting never reached.",
+            *(
+                Query(
+                    expr=once(("field",), select(spec, *_SYSCTL)),
+                    legend=f"{name} {{{{field}}}}",
+                )
+                for spec, name in references
+            ),
+            unit="none",
+            size=44,
+        ),
+        width=10,
+        height=8,
+    )
+    values = q.each(metrics.VALUE, (*_SYSCTL, 'netns!="host"'), "field")
+    yield Sized(
+        counted(
+            "How many namespaces have which value",
+            "The host itself is not counted. Several rows mean that programs on this "
+            "node run with different settings.",
+            f'count_values by (field) ("value", {values})',
+            Column(of="value", title="Value"),
+            Column(of="field", title="Field", width=80),
+            what="Namespaces",
+            none=_FULL,
+        ),
+        width=7,
+        height=8,
+    )
+    yield Sized(
+        graph(
+            "Namespaces that differ from the host, by origin",
+            "Why they differ. modified and overridden are somebody's doing; "
+            "inherited_stale is what the host had before; fresh_default is the "
+            "kernel's.",
+            Query(
+                expr=once(("origin",), select(metrics.DRIFTING, *_SYSCTL)),
+                legend="{{origin}}",
+            ),
+            stacked=True,
+            style=_origins(),
+            none="no namespace differs",
+        ),
+        width=7,
+        height=8,
+    )
+
+
+def _origins() -> tuple[Style, ...]:
+    return tuple(Style(name=name, colour=colour) for name, colour in ORIGINS.items())
+
+
+def drift() -> Iterator[Sized]:
+    """Yield everything that differs from the host."""
+    drift = f"{q.each(metrics.DRIFT, _NODE, 'sysctl', 'field', 'origin')} != 0"
+    plain = f"({q.each(metrics.DRIFT, _NODE, 'sysctl', 'field')} != 0)"
+    value = q.each(metrics.VALUE, _NODE, "sysctl", "field")
+    text = q.each(metrics.TEXT_INFO, _NODE, "sysctl", "value")
+    yield Sized(
+        rows(
+            "What differs from the host",
+            "One row for each value that is not the host's. For texts the drift is 1.",
+            Query(expr=q.named(drift)),
+            Query(expr=q.named(q.matching(value, "and", plain, "sysctl", "field"))),
+            Query(expr=q.named(q.matching(value, "-", plain, "sysctl", "field"))),
+            Query(expr=q.named(q.matching(text, "and", plain, "sysctl"))),
+            columns=(
+                _OF,
+                Column(
+                    of="sysctl",
+                    title="Sysctl",
+                    links=[row_to_sysctl(NODE, "instance")],
+                ),
+                Column(of="field", title="Field", width=75),
+                Column(of="B", title="Value", unit="none", width=105),
+                Column(of="value", title="Text", width=80),
+                Column(of="C", title="Host", unit="none", width=105),
+                Column(of="A", title="Drift", unit="none", width=105),
+                _ORIGIN,
+                Column(of="D"),
+                *_HIDDEN,
+            ),
+            sort="Sysctl",
+            ascending=True,
+            none="nothing differs, or metrics.detail is summary",
+        ),
+        width=17,
+        height=12,
+    )
+    yield Sized(
+        rows(
+            "Namespaces that differ, by sysctl",
+            "How many named namespaces differ from the host, and why; complete at "
+            "every metrics.detail.",
+            Query(
+                expr=once(("sysctl", "origin"), select(metrics.DRIFTING, *_NODE)),
+            ),
+            columns=(
+                Column(
+                    of="sysctl",
+                    title="Sysctl",
+                    links=[row_to_sysctl(NODE, "instance")],
+                ),
+                _ORIGIN,
+                Column(of="A", title="Namespaces", width=125),
+            ),
+            sort="Namespaces",
+            none="no namespace differs",
+        ),
+        width=7,
+        height=12,
+    )
+
+
+def judged() -> Iterator[Sized]:
+    """Yield what breaks rules, and what was written."""
+    of = ("sysctl", "rule", "severity")
+    yield Sized(
+        rows(
+            "Policy violations",
+            "Values that break a rule of the exporter's policy now.",
+            Query(expr=q.named(f"{q.each(metrics.VIOLATION, _NODE, *of)} == 1")),
+            columns=(
+                _OF,
+                Column(of="sysctl", title="Sysctl"),
+                Column(of="rule", title="Rule"),
+                Column(of="severity", title="Severity", colours=SEVERITIES, width=90),
+                Column(of="A"),
+                *_HIDDEN,
+            ),
+            sort="Severity",
+            ascending=True,
+            none="no violation, or no policy",
+        ),
+        width=12,
+        height=8,
+    )
+    changed = q.each(metrics.LAST_CHANGE, _NODE, "sysctl")
+    yield Sized(
+        rows(
+            "Last changes",
+            "The twenty values that something wrote most recently, after their "
+            "namespace was first seen.",
+            Query(expr=q.named(f"topk(20, {changed}) * 1000")),
+            columns=(
+                Column(of="A", title="When", unit="dateTimeAsIso", width=170),
+                _OF,
+                Column(of="sysctl", title="Sysctl"),
+                *_HIDDEN,
+            ),
+            sort="When",
+            none="nothing was written",
+        ),
+        width=12,
+        height=8,
+    )

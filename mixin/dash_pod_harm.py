@@ -1,0 +1,165 @@
+"""The pod's dashboard: queues, and how full each limit is."""
+
+from collections.abc import Iterator
+
+from exporter import metrics
+from mixin import dash_promql as q
+from mixin.dash_layout import Sized
+from mixin.panels import (
+    BAD,
+    GOOD,
+    PLAIN,
+    WARN,
+    Column,
+    Query,
+    Style,
+    graph,
+    rows,
+)
+from mixin.promql import select
+
+_ON = (q.CLUSTER, 'instance="$instance"')
+_POD = (
+    *_ON,
+    'namespace="$namespace"',
+    'pod="$pod"',
+    'container=~"$container"',
+    'netns=~"$netns"',
+)
+_SYSCTL = (*_POD, 'sysctl="$sysctl"')
+_COUNTERS = metrics.COUNTER_METRICS
+
+_OF = Column(of="owner", title="Owner", width=130)
+_HIDDEN = [Column(of=name) for name in ("owners", *q.OWNED)]
+
+
+def queues() -> Iterator[Sized]:
+    """Yield the listeners, their queues, and what did not fit in."""
+    of = ("address", "port")
+    queue = q.each(metrics.LISTENER_QUEUE, _POD, *of)
+    limit = q.each(metrics.LISTENER_LIMIT, _POD, *of)
+    filled = f"clamp_max({q.matching(queue, '/', f'clamp_min({limit}, 1)', *of)}, 1)"
+    yield Sized(
+        rows(
+            "Listeners",
+            "Connections that wait for accept(2) at each listener. A limit that is "
+            "clamped is somaxconn's; a stale one is raised by listening again.",
+            Query(expr=q.named(filled)),
+            Query(expr=q.named(queue)),
+            Query(expr=q.named(limit)),
+            Query(expr=q.named(q.each(metrics.LISTENER_STALE, _POD, *of))),
+            Query(
+                expr=q.named(
+                    q.each(metrics.LISTENER_INFO, _POD, *of, "protocol", "backlog")
+                )
+            ),
+            Query(expr=q.named(q.each(metrics.LISTENER_SOCKETS, _POD, *of))),
+            columns=(
+                Column(of="address", title="Address"),
+                Column(of="port", title="Port", width=80),
+                Column(of="protocol", title="Protocol", width=95),
+                Column(of="B", title="Queue", width=80),
+                Column(of="C", title="Limit", width=80),
+                Column(of="A", title="Fill", unit="percentunit", gauge=True, most=1),
+                Column(of="backlog", title="Limit is from", width=125),
+                Column(
+                    of="D",
+                    title="Stale",
+                    width=75,
+                    colours={"0": "text", "1": WARN},
+                    names={"0": "no", "1": "stale"},
+                ),
+                Column(of="F", title="Sockets", width=85),
+                _OF,
+                Column(of="E"),
+                *_HIDDEN,
+            ),
+            sort="Fill",
+            none="no listeners, or metrics.detail is summary",
+        ),
+        width=16,
+        height=9,
+    )
+    fullest = f"topk(5, {queue})"
+    limits = q.matching(limit, "and", f"({fullest})", *of)
+    yield Sized(
+        graph(
+            "Queue and limit",
+            "The five fullest queues over time, and their limits (dashed). A queue at "
+            "its limit drops connections.",
+            Query(expr=fullest, legend="{{address}}:{{port}}"),
+            Query(expr=limits, legend="limit of {{address}}:{{port}}"),
+            style=[Style(name="limit.*", dashed=True)],
+            none="no listeners, or metrics.detail is summary",
+        ),
+        width=8,
+        height=9,
+    )
+    drift = q.each(metrics.DRIFT, _SYSCTL, "field")
+    yield Sized(
+        graph(
+            "Overflows beside the drift of $sysctl",
+            "Connections dropped for a full accept queue (bars), and how far the "
+            "sysctl is from the host's (right): whether the drift hurts.",
+            Query(
+                expr=q.total(q.rate(_COUNTERS["TcpExt.ListenOverflows"], _POD)),
+                legend="overflows",
+            ),
+            Query(expr=q.named(drift), legend="drift {{owner}} {{field}}"),
+            unit="cps",
+            below_zero=True,
+            style=[
+                Style(name="overflows", colour=BAD, bars=True),
+                Style(name="drift.*", colour=GOOD, right=True, unit="none"),
+            ],
+        ),
+        width=24,
+        height=8,
+    )
+
+
+def fill() -> Iterator[Sized]:
+    """Yield how near each limit is, and the numbers."""
+    yield Sized(
+        graph(
+            "How full each limit is",
+            "Accept queues, tracked flows, ephemeral ports, TIME-WAIT sockets; at "
+            "100 % something is lost. Ports are an upper bound where it also listens.",
+            Query(
+                expr=q.named(q.each(metrics.FILL, _POD, "resource")),
+                legend="{{resource}} {{owner}}",
+            ),
+            unit="percentunit",
+            limit={0.8: WARN, 1: BAD},
+        ),
+        width=12,
+        height=8,
+    )
+
+    def all_of(spec: metrics.Spec, *labels: str) -> str:
+        return q.total(q.each(spec, _POD, *labels), *labels)
+
+    yield Sized(
+        graph(
+            "Sockets, ports and flows",
+            "The numbers behind it: ports in use and how many there are, sockets in "
+            "TIME-WAIT, tracked flows.",
+            Query(
+                expr=all_of(metrics.PORTS_IN_USE, "protocol"),
+                legend="{{protocol}} ports in use",
+            ),
+            Query(expr=all_of(metrics.PORTS), legend="ephemeral ports"),
+            Query(expr=all_of(metrics.TIME_WAIT), legend="TIME-WAIT"),
+            Query(expr=all_of(metrics.CONNTRACK_ENTRIES), legend="tracked flows"),
+            Query(
+                expr=f"max({select(metrics.CONNTRACK_LIMIT, *_ON)})",
+                legend="most tracked flows",
+            ),
+            style=[
+                Style(name="ephemeral ports", colour=PLAIN, dashed=True),
+                Style(name="most tracked flows", colour=WARN, dashed=True),
+            ],
+        ),
+        width=12,
+        height=8,
+    )

@@ -1,0 +1,165 @@
+"""The pod's dashboard: every sysctl, changes, policy."""
+
+from collections.abc import Iterator
+
+from exporter import metrics
+from mixin import dash_promql as q
+from mixin.dash_layout import Sized
+from mixin.dash_links import POD, row_to_sysctl
+from mixin.panels import (
+    BAD,
+    GOOD,
+    ORIGINS,
+    PLAIN,
+    SEVERITIES,
+    WARN,
+    Column,
+    Query,
+    Style,
+    graph,
+    rows,
+)
+from mixin.promql import NODE, once, select
+
+_ON = (q.CLUSTER, 'instance="$instance"')
+_POD = (
+    *_ON,
+    'namespace="$namespace"',
+    'pod="$pod"',
+    'container=~"$container"',
+    'netns=~"$netns"',
+)
+_SYSCTL = (*_POD, 'sysctl="$sysctl"')
+_KEPT = ("owners", "namespace", "pod", "instance", "container", "netns")
+
+_OF = Column(of="owner", title="Owner")
+_HIDDEN = [Column(of=name) for name in ("owners", *q.OWNED)]
+
+
+def sysctls() -> Iterator[Sized]:
+    """Yield every value with its references, and its history."""
+    of = ("sysctl", "field")
+    node = (*NODE, *of)
+    there = f"group by ({', '.join((*q.OWNED, *of))}) ({select(metrics.VALUE, *_POD)})"
+
+    def reference(spec: metrics.Spec) -> str:
+        return q.named(q.beside(there, once(node, select(spec, *_ON)), node))
+
+    catalog = ("class", "settable_by")
+    facts = (*NODE, "sysctl")
+    about = once((*facts, *catalog), select(metrics.SYSCTL_INFO, *_ON))
+    yield Sized(
+        rows(
+            "Every sysctl",
+            "Each value beside the host's, what a namespace gets that is made now "
+            "(New), what was declared, and why it is what it is (Origin).",
+            Query(expr=q.named(q.each(metrics.VALUE, _POD, *of))),
+            Query(expr=q.named(q.each(metrics.DRIFT, _POD, *of, "origin"))),
+            Query(expr=reference(metrics.HOST_VALUE)),
+            Query(expr=reference(metrics.FRESH_VALUE)),
+            Query(
+                expr=q.named(q.each(metrics.DECLARED_VALUE, _POD, *of, "source", "by"))
+            ),
+            Query(expr=q.named(q.each(metrics.TEXT_INFO, _POD, "sysctl", "value"))),
+            Query(expr=q.named(q.beside(there, about, facts, *catalog))),
+            columns=(
+                Column(
+                    of="sysctl",
+                    title="Sysctl",
+                    width=290,
+                    links=[row_to_sysctl(POD, *_KEPT)],
+                ),
+                Column(of="field", title="Field", width=75),
+                Column(of="A", title="Value", unit="none", width=95),
+                Column(of="value", title="Text", width=80),
+                Column(of="C", title="Host", unit="none", width=95),
+                Column(of="D", title="New", unit="none", width=95),
+                Column(of="E", title="Declared", unit="none", width=95),
+                Column(
+                    of="B",
+                    title="Drift",
+                    unit="none",
+                    width=95,
+                    base=WARN,
+                    steps={0: "text", 1: WARN},
+                ),
+                Column(of="origin", title="Origin", colours=ORIGINS, width=125),
+                Column(of="source", title="Declared by", width=125),
+                Column(of="by", title="In container", width=110),
+                Column(of="class", title="Class", width=90),
+                Column(of="settable_by", title="Set by", width=100),
+                _OF,
+                Column(of="F"),
+                Column(of="G"),
+                *_HIDDEN,
+            ),
+            sort="Sysctl",
+            ascending=True,
+            none="none, or metrics.detail is summary",
+        ),
+        width=24,
+        height=14,
+    )
+    yield Sized(
+        rows(
+            "Changes",
+            "When something last wrote each value, after the namespace was first seen.",
+            Query(
+                expr=q.named(f"{q.each(metrics.LAST_CHANGE, _POD, 'sysctl')} * 1000")
+            ),
+            columns=(
+                Column(of="A", title="When", unit="dateTimeAsIso", width=165),
+                Column(of="sysctl", title="Sysctl"),
+                Column(of="owner", title="Owner"),
+                *_HIDDEN,
+            ),
+            sort="When",
+            none="nothing was written",
+        ),
+        width=8,
+        height=8,
+    )
+    rules = q.each(metrics.VIOLATION, _POD, "sysctl", "rule", "severity")
+    yield Sized(
+        rows(
+            "Policy",
+            "The rules that apply here, and whether they hold.",
+            Query(expr=q.named(rules)),
+            columns=(
+                Column(of="rule", title="Rule"),
+                Column(of="sysctl", title="Sysctl"),
+                Column(of="severity", title="Severity", colours=SEVERITIES, width=90),
+                Column(
+                    of="A",
+                    title="Holds",
+                    width=90,
+                    colours={"0": GOOD, "1": BAD},
+                    names={"0": "yes", "1": "violated"},
+                ),
+                Column(of="owner"),
+                *_HIDDEN,
+            ),
+            sort="Holds",
+            none="no rule applies",
+        ),
+        width=8,
+        height=8,
+    )
+    host = once(("field",), select(metrics.HOST_VALUE, *_ON, 'sysctl="$sysctl"'))
+    yield Sized(
+        graph(
+            "$sysctl over time",
+            "The value here beside the host's and what a new namespace would get; a "
+            "step is somebody's doing.",
+            Query(
+                expr=q.named(q.each(metrics.VALUE, _SYSCTL, "field")),
+                legend="{{owner}} {{field}}",
+            ),
+            Query(expr=host, legend="host {{field}}"),
+            unit="none",
+            style=[Style(name="host.*", colour=PLAIN, dashed=True)],
+            none="none, or it does not differ and metrics.detail is not full",
+        ),
+        width=8,
+        height=8,
+    )

@@ -1,0 +1,134 @@
+"""The dashboard of one pod, container, named namespace, or the host."""
+
+from collections.abc import Iterator
+
+from exporter import metrics
+from mixin import dash_promql as q
+from mixin.dash_layout import Board, Row, Sized
+from mixin.dash_links import POD, row_to_node
+from mixin.dash_pod_counters import counters
+from mixin.dash_pod_harm import fill, queues
+from mixin.dash_pod_values import sysctls
+from mixin.dash_variables import cluster, datasource, owner, sysctl
+from mixin.panels import (
+    BAD,
+    WARN,
+    Column,
+    Query,
+    rows,
+    stats,
+)
+
+_ON = (q.CLUSTER, 'instance="$instance"')
+_POD = (
+    *_ON,
+    'namespace="$namespace"',
+    'pod="$pod"',
+    'container=~"$container"',
+    'netns=~"$netns"',
+)
+_COUNTERS = metrics.COUNTER_METRICS
+
+_HIDDEN = [Column(of=name) for name in ("owners", *q.OWNED)]
+
+
+def board() -> Board:
+    """Return what a namespace's dashboard has."""
+    return Board(
+        uid=POD,
+        title="Network namespaces / Pod",
+        description="One pod's network namespace, or a container's, a unit's, a named "
+        "one, or the host's: its sysctls, their origin, and whether they hurt.",
+        variables=(
+            datasource(),
+            cluster(several=False),
+            *owner(),
+            sysctl('instance="$instance"'),
+        ),
+        rows=(
+            Row("Who it is", tuple(_identity())),
+            Row("Sysctls", tuple(sysctls())),
+            Row("Accept queues", tuple(queues())),
+            Row("How full", tuple(fill())),
+            Row("What the kernel counts", tuple(counters())),
+        ),
+    )
+
+
+def _identity() -> Iterator[Sized]:
+    about = (
+        ("kind", "Kind"),
+        ("runtime", "Runtime"),
+        ("sandbox", "Sandbox"),
+        ("container_id", "Container"),
+        ("compose_project", "Compose project"),
+        ("compose_service", "Compose service"),
+        ("comm", "Command"),
+        ("cookie", "Cookie"),
+        ("evidence", "Told by"),
+    )
+    info = q.each(metrics.NETNS_INFO, _POD, *(name for name, _ in about))
+    yield Sized(
+        rows(
+            "Identity",
+            "Whose network namespace this is, and what says so. Nothing here means "
+            "that the variables above fit no namespace.",
+            Query(expr=q.named(info)),
+            columns=(
+                Column(of="owner", title="Owner"),
+                Column(of="instance", title="Node", links=[row_to_node()]),
+                *(Column(of=name, title=title) for name, title in about),
+                Column(of="A"),
+                *(one for one in _HIDDEN if one.of != "instance"),
+            ),
+            none="no such namespace",
+        ),
+        width=24,
+        height=5,
+    )
+    differing = f"{q.each(metrics.DRIFT, _POD, 'sysctl')} != 0"
+    violated = q.each(metrics.VIOLATION, _POD, "sysctl", "rule")
+    overflows = q.total(q.rate(_COUNTERS["TcpExt.ListenOverflows"], _POD))
+    left_out = q.each(metrics.LEFT_OUT, _POD)
+    changed = q.total(q.each(metrics.CHANGES, _POD))
+    yield Sized(
+        stats(
+            "At a glance",
+            "Sysctls that differ from the host's, rules that are violated, sockets "
+            "that listen and those that are not shown below, and values that something "
+            "wrote since.",
+            Query(expr=q.or_zero(f"count({differing})"), legend="differ"),
+            Query(expr=q.or_zero(f"sum({violated})"), legend="violations"),
+            Query(expr=q.total(q.each(metrics.LISTENING, _POD)), legend="listeners"),
+            Query(expr=q.or_zero(f"sum({left_out})"), legend="listeners left out"),
+            Query(expr=changed, legend="changes"),
+            judged={"violations": {1: BAD}, "differ": {1: WARN}},
+        ),
+        width=10,
+        height=4,
+    )
+    yield Sized(
+        stats(
+            "Overflows now",
+            "Connections dropped in a second because an accept queue was full; "
+            "anything above 0 is felt by clients.",
+            Query(expr=overflows, legend="overflows"),
+            unit="cps",
+            steps={0.000001: BAD},
+        ),
+        width=7,
+        height=4,
+    )
+    last = q.each(metrics.LAST_CHANGE, _POD, "sysctl")
+    yield Sized(
+        stats(
+            "Last change",
+            "When something last wrote a sysctl of this namespace, after it was first "
+            "seen.",
+            Query(expr=f"max({last}) * 1000", legend="last change"),
+            unit="dateTimeFromNow",
+            none="nothing was written",
+        ),
+        width=7,
+        height=4,
+    )

@@ -1,0 +1,330 @@
+"""Every expression of the dashboards, on a real Prometheus of a real exporter."""
+
+import contextlib
+import errno
+import os
+import socket
+import time
+import urllib.error
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from exporter.kernel.netns import inside
+from exporter.metrics import NETNS_INFO
+from exporter.model import Ino
+from mixin.dash_promql import OTHERS, PODS
+from mixin.dash_promql import named as named_owners
+from tests import daemons
+from tests.httpserver import ok, served
+from tests.lab import Held, named, wait_until
+from tests.mixin.grafana import (
+    ALL,
+    DIRECTORY,
+    NAMES,
+    Asked,
+    Expression,
+    asked,
+    dashboard,
+    expressions,
+    filled,
+)
+from tests.monitoring import Prometheus, free_port, prometheus
+from tests.running import Exporter, exporter
+
+pytestmark = pytest.mark.root
+
+SOMAXCONN = "net.core.somaxconn"
+UID = "0d3a9f0e-5d3c-4d38-a4e5-6b1f0a2c9b11"
+POD_ID, PLAIN_ID = "a" * 64, "dash-plain"
+PORT, BACKLOG = 8080, 3
+
+CONFIG = """
+policy:
+  - {name: floor, sysctl: net.core.somaxconn, min: 1024, severity: critical}
+"""
+
+Values = Mapping[str, str | list[str]]
+
+
+class Scene(NamedTuple):
+    """A pod that overflows, a container, a named namespace; and who watches them."""
+
+    server: Prometheus
+    node: str
+    name: str
+    started: float
+
+    def data(self, expression: Expression, values: Values) -> bool:
+        """Return whether an expression has a series."""
+        now = time.time()
+        # a 0 that stands for nothing would hide that there is nothing
+        text = filled(expression.text, values).replace(" or vector(0)", "")
+        try:
+            if expression.instant:
+                return bool(self.server.api("query", query=text)["result"])
+            span = {"start": f"{now - 30}", "end": f"{now}", "step": "1"}
+            return bool(self.server.api("query_range", query=text, **span)["result"])
+        except urllib.error.HTTPError as error:
+            pytest.fail(f"{expression.panel}: {text}\n{error.read()!r}")
+
+    def options(self, variable: Asked, values: Values) -> list[str]:
+        """Return the values of a variable, in order."""
+        selector = {"match[]": filled(variable.selector, values)}
+        return sorted(self.server.api(f"label/{variable.label}/values", **selector))
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    tmp_path = tmp_path_factory.mktemp("scene")
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    name = f"exdash-{os.getpid()}"
+    with contextlib.ExitStack() as stack:
+        enter = stack.enter_context
+        pod = Held(enter(_pod(tmp_path)))
+        enter(_plain(tmp_path))
+        spot = enter(named(name))
+        kubelet = enter(served(lambda _path, _web: ok(b'{"items": []}')))
+        running = enter(
+            exporter(
+                tmp_path,
+                "--config.file=config.yaml",
+                "--signals.max-listeners=6",
+                f"--runtimes.kubelet={kubelet.url.replace('tcp', 'http')}",
+            )
+        )
+        silent = free_port()
+        rules = [DIRECTORY / "rules.yaml"]
+        server = enter(prometheus(tmp_path, running.port, silent, rules=rules))
+        wait_until(lambda: server.number("sum(up)") == 1)
+        _happen(running, pod, Path(spot), stack)
+        yield Scene(server, f"127.0.0.1:{running.port}", name, time.time())
+
+
+def _pod(tmp_path: Path) -> contextlib.AbstractContextManager[int]:
+    cri = "io.kubernetes.cri"
+    return daemons.oci(
+        "runc",
+        tmp_path,
+        POD_ID,
+        cgroups_path=f"/kubepods/besteffort/pod{UID}/{POD_ID}",
+        sysctls={SOMAXCONN: "10"},
+        annotations={
+            f"{cri}.container-type": "sandbox",
+            f"{cri}.sandbox-id": POD_ID,
+            f"{cri}.sandbox-name": "web-0",
+            f"{cri}.sandbox-namespace": "shop",
+            f"{cri}.sandbox-uid": UID,
+        },
+        default_root=True,
+    )
+
+
+def _plain(tmp_path: Path) -> contextlib.AbstractContextManager[int]:
+    return daemons.oci(
+        "runc",
+        tmp_path,
+        PLAIN_ID,
+        cgroups_path=f"/{PLAIN_ID}",
+        sysctls={SOMAXCONN: "333"},
+        default_root=True,
+    )
+
+
+def _happen(
+    running: Exporter, pod: Held, spot: Path, stack: contextlib.ExitStack
+) -> None:
+    """Overflow the pod's queue, and write what the exporter sees being written."""
+    pod.run("ip", "link", "set", "lo", "up")
+    rule = ("-A", "INPUT", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT")
+    pod.run("iptables", "-w", *rule)
+
+    def a_socket() -> socket.socket:
+        with inside(pod.door, pod.ino):
+            made = socket.socket()
+        return stack.enter_context(made)
+
+    def listening(port: int, backlog: int) -> None:
+        made = a_socket()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind(("127.0.0.1", port))
+        made.listen(backlog)
+
+    for port in range(PORT, PORT + 8):
+        listening(port, BACKLOG)
+    listening(PORT, BACKLOG)
+    listening(PORT + 1, 100)
+    running.scrape()
+    pod.write(SOMAXCONN, "50")
+    pod.write("net.ipv4.tcp_congestion_control", "reno")
+    for _ in range(20):
+        client = a_socket()
+        client.settimeout(0)
+        assert client.connect_ex(("127.0.0.1", PORT)) == errno.EINPROGRESS
+    with inside(str(spot), Ino(spot.stat().st_ino)):
+        Path("/proc/sys", SOMAXCONN.replace(".", "/")).write_text("128")
+
+
+def of_node(scene: Scene) -> dict[str, str | list[str]]:
+    """Return what the variables are at first, and Grafana's own."""
+    return {
+        "cluster": ".*",
+        "job": ["netns-sysctl-exporter"],
+        "instance": scene.node,
+        "sysctl": SOMAXCONN,
+        "__rate_interval": "10s",
+        "__range": "60s",
+    }
+
+
+_WELL = "nothing of the kind goes wrong here"
+
+EMPTY = {
+    "node.json": {
+        "Namespaces C": _WELL,
+        "What went wrong B": _WELL,
+        "Values that cannot be read A": "a kernel of which no namespace lacks a sysctl",
+    },
+    "fleet.json": {
+        "Alerts that fire A": "each alert waits for minutes",
+        "Nodes C": _WELL,
+        "Nodes D": _WELL,
+    },
+}
+"""Of each dashboard the expressions that find nothing in this scene, and why."""
+
+_UNHEARD = dict.fromkeys(
+    (
+        *(f"Listeners {letter}" for letter in "ABCDEF"),
+        *(f"Queue and limit {letter}" for letter in "AB"),
+    ),
+    "nobody listens there",
+)
+_UNWRITTEN = dict.fromkeys(("Changes A", "Last change A"), "nothing was written")
+_ALL_SHOWN = {"At a glance D": "it has fewer listeners than are shown"}
+
+OWNERS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
+    "pod": ({"namespace": "shop", "pod": "web-0"}, {}),
+    "container": (
+        {"container": PLAIN_ID},
+        {**_UNHEARD, **_UNWRITTEN, **_ALL_SHOWN},
+    ),
+    "named": (
+        {"netns": "named/{name}"},
+        {
+            **_UNHEARD,
+            **_ALL_SHOWN,
+            "Every sysctl E": "nobody declares a sysctl of a named namespace",
+        },
+    ),
+    "host": (
+        {"netns": "host"},
+        {
+            **_UNWRITTEN,
+            **_ALL_SHOWN,
+            "Listeners F": "every port may have one listener only",
+            **dict.fromkeys(
+                ("At a glance A", "At a glance B", "Policy A"),
+                "it is not held against itself, and rules leave it out",
+            ),
+            **dict.fromkeys(
+                ("Every sysctl B", "Overflows beside the drift of $sysctl B"),
+                "its values are what others differ from",
+            ),
+            "Every sysctl E": "nobody declares the host's",
+        },
+    ),
+}
+"""Whose the Pod dashboard may be; and what finds nothing then, and why."""
+
+
+@pytest.mark.parametrize("name", ["node.json", "fleet.json"])
+def test_every_expression_has_data(scene: Scene, name: str) -> None:
+    assert _missing(scene, name, of_node(scene), EMPTY[name]) <= set(EMPTY[name])
+
+
+@pytest.mark.parametrize("kind", OWNERS)
+def test_every_expression_of_a_pod_has_data_whatever_it_is(
+    scene: Scene, kind: str
+) -> None:
+    own, empty = OWNERS[kind]
+    labels = {name: one.format(name=scene.name) for name, one in own.items()}
+    nobody = {"namespace": "", "pod": "", "container": "", "netns": ""}
+    values = {**of_node(scene), **nobody, **labels}
+
+    assert _missing(scene, "pod.json", values, empty) <= set(empty)
+
+
+def _missing(
+    scene: Scene, name: str, values: Values, known: Mapping[str, str]
+) -> set[str]:
+    """Return the expressions without data, once those that are known to be are left."""
+    left = {f"{one.panel} {one.letter}": one for one in expressions(dashboard(name))}
+
+    def none_is_left() -> bool:
+        for key, one in list(left.items()):
+            if scene.data(one, values):
+                del left[key]
+        return left.keys() <= known.keys()
+
+    with contextlib.suppress(AssertionError):
+        wait_until(none_is_left)
+    return set(left)
+
+
+def test_rows_have_an_owners_name_and_what_leads_to_its_dashboard(
+    scene: Scene,
+) -> None:
+    told = {
+        one["metric"]["owner"]: one["metric"]["owners"]
+        for one in scene.server.query(named_owners(NETNS_INFO.name))
+    }
+    options = [
+        option["value"]
+        for variable in dashboard("pod.json")["templating"]["list"]
+        if variable["name"] == "owners"
+        for option in variable["options"]
+    ]
+
+    pods, others = options
+    assert told["shop/web-0"] == pods
+    for other in (PLAIN_ID, f"named/{scene.name}", "host"):
+        assert told[other] == others
+
+
+def test_the_variables_lead_to_each_owner(scene: Scene) -> None:
+    """As Grafana asks them: each with what was chosen of those before it."""
+    chosen = {"shop", "web-0", scene.node}
+    pods = _chosen(scene, {"owners": PODS}, chosen)
+    assert (pods["namespace"], pods["pod"]) == (["shop"], ["web-0"])
+    assert (pods["instance"], pods["container"]) == ([scene.node], [])
+
+    others = _chosen(scene, {"owners": OTHERS}, chosen)
+    assert (others["namespace"], others["pod"]) == ([], [])
+    assert others["instance"] == [scene.node]
+    assert PLAIN_ID in others["container"]
+    assert {"host", f"named/{scene.name}"} <= set(others["netns"])
+    assert others["cluster"] == []
+    assert SOMAXCONN in others["sysctl"]
+
+
+def _chosen(scene: Scene, values: Values, likes: set[str]) -> dict[str, list[str]]:
+    """Return the options of the variables, where one of *likes* is taken or all."""
+    now = dict(values)
+    found = {}
+    for variable in asked(dashboard("pod.json")):
+        options = scene.options(variable, now)
+        found[variable.name] = options
+        first = next((one for one in options if one in likes), "")
+        now[variable.name] = variable.all_value or first
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_default_is_an_option(scene: Scene, name: str) -> None:
+    for variable in asked(dashboard(name)):
+        if variable.default not in {None, ALL}:
+            values = {**of_node(scene), "owners": OTHERS}
+            assert variable.default in scene.options(variable, values)
