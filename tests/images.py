@@ -85,6 +85,37 @@ class Engine(Docker):
         build = ("build", "--quiet", "--network=none", *arguments, "--tag", NAME)
         _do(*self._client, *build, str(context), env={"DOCKER_BUILDKIT": "0"})
 
+    def stand_in(self, directory: Path, image: str, program: str, *others: str) -> None:
+        """
+        Make an image of a registry's name, with this machine's own program in it.
+
+        As in Prometheus's own, nobody runs it, whose is a place for data, of the
+        image's name. others: paths of what else the program needs.
+        """
+        name = re.sub(".*/|:.*", "", image)
+        path = shutil.which(program) or pytest.skip(f"needs {program}")
+        context = directory / name
+        for source in (path, *others):
+            target = context / "root" / source.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if Path(source).is_dir() else shutil.copy2
+            copy(source, target)
+        recipe = (
+            f"FROM {BASE}\nCOPY root /\nRUN install --directory -o nobody /{name}\n"
+        )
+        start = f'USER nobody\nENTRYPOINT ["{path}"]\n'
+        (context / "Dockerfile").write_text(recipe + start)
+        build = ("build", "--quiet", "--network=none", "--tag", image)
+        _do(*self._client, *build, str(context), env={"DOCKER_BUILDKIT": "0"})
+
+    def compose(self, *arguments: str | Path) -> str:
+        """Run Docker Compose; as Debian has it, it is older than `docker compose`."""
+        if not shutil.which("docker-compose"):
+            pytest.skip("needs docker-compose")
+        words = map(str, arguments)
+        address = {"DOCKER_HOST": f"unix://{self.socket}"}
+        return _do("docker-compose", "--ansi=never", *words, env=address)
+
 
 def documented(document: str) -> tuple[list[str], list[str]]:
     """Return the flags of a document's `docker run`, and the exporter's arguments."""

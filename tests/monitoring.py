@@ -3,6 +3,7 @@
 import contextlib
 import json
 import queue
+import re
 import socket
 import subprocess
 import threading
@@ -14,6 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 JOB = "netns-sysctl-exporter"
+RULES = Path(__file__).parents[1] / "dashboards/rules.yaml"
+
+_DURATION = re.compile(r"((?:for: |\[)\d+)([mh])\b")
+_SHORTER = {"m": "s", "h": "m"}
 
 _PROMETHEUS = """
 global: {{scrape_interval: {interval}, scrape_timeout: {interval}, \
@@ -87,6 +92,23 @@ class Receiver(NamedTuple):
 
     port: int
     told: "queue.SimpleQueue[Notification]"
+
+    def hear(self, seconds: float = 0.1) -> Iterator[Notification]:
+        """Yield what it was told since, if need be a moment later."""
+        with contextlib.suppress(queue.Empty):
+            yield self.told.get(timeout=seconds)
+            while True:
+                yield self.told.get_nowait()
+
+
+def hurried(rules: str) -> str:
+    """
+    Return rules in which a second is what a minute was, and all else as it was.
+
+    >>> hurried("[for: 1h, keep_firing_for: 10m, expr: 'rate(x:rate5m[5m]) > 5']")
+    "[for: 1m, keep_firing_for: 10s, expr: 'rate(x:rate5m[5s]) > 5']"
+    """
+    return _DURATION.sub(lambda found: found[1] + _SHORTER[found[2]], rules)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ import psutil
 import pytest
 
 from exporter.privileges import COLLECTING, NOBODY
-from tests import daemons
 from tests.images import NAME, PROJECT, Engine, documented
 from tests.integration.test_privileges import credentials
 from tests.lab import wait_until
@@ -62,16 +61,6 @@ class Container(NamedTuple):
     def execute(self, *command: str) -> "subprocess.CompletedProcess[str]":
         words = [*self.engine._client, "exec", NAME, *command]
         return subprocess.run(words, check=False, capture_output=True, text=True)
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    directory = tmp_path_factory.mktemp("image")
-    with daemons.docker(directory, kind=Engine) as one:
-        assert isinstance(one, Engine)
-        one.make_base(directory)
-        one.build(directory)
-        yield one
 
 
 @pytest.fixture(scope="module")
