@@ -32,22 +32,36 @@ def below_host(settings: Settings, *where: str) -> str:
     Return the owners whose somaxconn is below the host's though nobody asked for it.
 
     The value is how much, below 0. Where a value's origin changed within the gap there
-    are two series of it for a moment: the one nearer to the host's counts.
+    are two series of it for a moment: the one nearer to the host's counts, so this
+    compares after it aggregated.
     """
     drift = select(metrics.DRIFT, OF_SOMAXCONN, NOT_ASKED_FOR, *where)
     return f"{once(OF_OWNER, latest(drift, settings.gap))} < 0"
 
 
-def own_somaxconn(settings: Settings, labels: str) -> str:
-    """Return a query of an owner's somaxconn."""
+def listening_to_nothing(settings: Settings, *where: str) -> str:
+    """
+    Return the owners of whom it is known that they do; none where nobody looks.
+
+    Of two that look, both have to say so.
+    """
+    listening = select(metrics.LISTENING, *where)
+    return f"{once(OF_OWNER, latest(listening, settings.gap))} == 0"
+
+
+def own_somaxconn(settings: Settings) -> str:
+    """Return a query of the somaxconn of a template's $owner."""
     value = select(metrics.VALUE, OF_SOMAXCONN, "%s")
-    return query(latest(value, settings.gap), f"(printf {texts.matchers(labels)})")
+    return query(latest(value, settings.gap), "$owner")
 
 
-def hosts_somaxconn(settings: Settings, labels: str) -> str:
-    """Return a query of the somaxconn of an owner's host."""
-    host = select(metrics.HOST_VALUE, OF_SOMAXCONN, "%s")
-    return query(latest(host, settings.gap), f"(printf {texts.matchers(labels, NODE)})")
+def both_somaxconn(settings: Settings) -> str:
+    """Return a query of $owner's somaxconn, whose label `host` is that of $node."""
+    own = latest(select(metrics.VALUE, OF_SOMAXCONN, "%s"), settings.gap)
+    host = latest(select(metrics.HOST_VALUE, OF_SOMAXCONN, "%s"), settings.gap)
+    as_label = f'count_values("host", max({host}))'
+    both = f"max({own}) * on () group_left (host) {as_label}"
+    return query(both, "$owner", "$node")
 
 
 def _shared(labels: tuple[str, ...], in_kubernetes: str, elsewhere: str) -> str:
@@ -58,11 +72,11 @@ def _shared(labels: tuple[str, ...], in_kubernetes: str, elsewhere: str) -> str:
 
 
 _AMONG = (
-    "{{ $where := printf `cluster=%q,namespace=%q` $labels.cluster $labels.namespace }}"
-    "{{ if $labels.instance }}"
-    "{{ $where = printf `%s,instance=%q` $where $labels.instance }}{{ end }}"
+    "{{ $nodes := printf `cluster=%q` $labels.cluster }}{{ if $labels.instance }}"
+    "{{ $nodes = printf `%s,instance=%q` $nodes $labels.instance }}{{ end }}"
+    "{{ $where := printf `%s,namespace=%q` $nodes $labels.namespace }}"
 )
-"""Sets what _shared() counted together, as matchers."""
+"""Sets what _shared() counted together, as matchers; $nodes: where that may be."""
 
 _HOW_MANY = (
     texts.NUMBER
@@ -77,23 +91,14 @@ _EACH = f"{texts.owner(ONE)}{texts.further(ONE)} on {{{{ {ONE}.instance }}}}"
 
 
 def _somaxconn_drift(settings: Settings) -> Alert:
-    drift = select(metrics.DRIFT, OF_SOMAXCONN, NOT_ASKED_FOR, "%s")
-    lowest = (
-        f"bottomk({settings.examples}, max by ({', '.join(OF_OWNER)}) "
-        f"({latest(drift, settings.gap)}) < 0)"
-    )
-    each = lines(
-        _EACH,
-        texts.number(own_somaxconn(settings, ONE), before=" with "),
-        texts.number(hosts_somaxconn(settings, ONE), before=" (host ", after=")"),
-    )
+    def counted(where: str) -> str:
+        below = below_host(settings, where)
+        return f"{below}\nunless\n{listening_to_nothing(settings, where)}"
+
+    each = f"{_EACH} with {texts.VALUE} (host {{{{ {ONE}.host }}}})"
     return Alert(
         name="NetnsSomaxconnDrift",
-        expr=_shared(
-            (),
-            below_host(settings, IN_KUBERNETES),
-            below_host(settings, ELSEWHERE),
-        ),
+        expr=_shared((), counted(IN_KUBERNETES), counted(ELSEWHERE)),
         wait="1h",
         severity="info",
         summary=f"net.core.somaxconn is below the host's in {_HOW_MANY} {_WHERE}.",
@@ -102,9 +107,9 @@ def _somaxconn_drift(settings: Settings) -> Alert:
             f"In {_HOW_MANY} {_WHERE}",
             " net.core.somaxconn is below the host's, and nobody asked for that: it is "
             "what the kernel gives a new network namespace, whatever the host has, or "
-            "something wrote it.",
+            "something wrote it. What listens on nothing is not counted.",
             examples(
-                f"{query(lowest, '$where')} | sortByLabel `pod`",
+                texts.in_order(_lowest(settings)),
                 each,
                 before=" Such as",
                 after=".",
@@ -113,21 +118,32 @@ def _somaxconn_drift(settings: Settings) -> Alert:
     )
 
 
+def _lowest(settings: Settings) -> str:
+    """Return a query of the lowest somaxconn in $where, with label `host`."""
+
+    def inline(labels: tuple[str, ...], *selector: str) -> str:
+        return (
+            f"max by ({', '.join(labels)}) ({latest(''.join(selector), settings.gap)})"
+        )
+
+    drift = inline(OF_OWNER, select(metrics.DRIFT, OF_SOMAXCONN, NOT_ASKED_FOR, "%s"))
+    listening = inline(OF_OWNER, select(metrics.LISTENING, "%s"))
+    some = f"bottomk({settings.examples}, {drift} < 0 unless {listening} == 0)"
+    own = inline(OF_OWNER, select(metrics.VALUE, OF_SOMAXCONN, "%s"))
+    hosts = inline(NODE, select(metrics.HOST_VALUE, OF_SOMAXCONN, "%s"))
+    of_node = ", ".join(NODE)
+    as_label = f'count_values by ({of_node}) ("host", {hosts})'
+    both = f"({own} and {some}) * on ({of_node}) group_left (host) {as_label}"
+    return query(both, "$where", "$where", "$where", "$nodes")
+
+
 def _policy_violation(settings: Settings) -> Alert:
     rule = ("sysctl", "rule", "severity")
 
     def violated(where: str) -> str:
         violation = latest(select(metrics.VIOLATION, where), settings.gap)
-        return f"{once((*OF_OWNER, *rule), violation)} == 1"
+        return once((*OF_OWNER, *rule), f"{violation} == 1")
 
-    of_rule = select(metrics.VIOLATION, "%s", "sysctl=%q", "rule=%q")
-    some = (
-        f"topk({settings.examples}, max by ({', '.join(OF_OWNER)}) "
-        f"({latest(of_rule, settings.gap)}) == 1)"
-    )
-    found = query(some, "$where", "$labels.sysctl", "$labels.rule")
-    value = latest(select(metrics.VALUE, "sysctl=%q", 'field=""', "%s"), settings.gap)
-    number = query(value, "$labels.sysctl", f"(printf {texts.matchers(ONE)})")
     return Alert(
         name="NetnsPolicyViolation",
         expr=_shared(rule, violated(IN_KUBERNETES), violated(ELSEWHERE)),
@@ -141,8 +157,8 @@ def _policy_violation(settings: Settings) -> Alert:
             "wants",
             f" in {_HOW_MANY} {_WHERE}",
             examples(
-                f"{found} | sortByLabel `pod`",
-                lines(_EACH, texts.number(number, before=" with ")),
+                texts.in_order(_violators(settings)),
+                f"{_EACH}{{{{ with {ONE}.value }}}} with {{{{ . }}}}{{{{ end }}}}",
                 before=", such as",
             ),
             ".",
@@ -150,35 +166,81 @@ def _policy_violation(settings: Settings) -> Alert:
     )
 
 
-def _inherited_stale(settings: Settings) -> Alert:
-    stale = 'origin="inherited_stale"'
-    counted = latest(select(metrics.DRIFTING, stale), settings.gap)
-    each = select(metrics.DRIFT, stale, "sysctl=%q", "cluster=%q", "instance=%q")
-    some = (
-        f"topk({settings.examples}, group by ({', '.join(OF_OWNER)}) "
-        f"({latest(each, settings.gap)} != 0))"
+def _violators(settings: Settings) -> str:
+    """Return a query of some that violate; label `value` where it is one number."""
+    of_owner = ", ".join(OF_OWNER)
+    of_rule = latest(
+        select(metrics.VIOLATION, "sysctl=%q", "rule=%q", "%s"), settings.gap
     )
-    found = query(some, "$labels.sysctl", "$labels.cluster", "$labels.instance")
+    all_of_them = f"max by ({of_owner}) ({of_rule} == 1)"
+    value = latest(select(metrics.VALUE, "sysctl=%q", 'field=""', "%s"), settings.gap)
+    as_label = f'count_values by ({of_owner}) ("value", max by ({of_owner}) ({value}))'
+    told = f"{as_label} and on ({of_owner}) {all_of_them}"
+    some = f"topk({settings.examples}, {told} or on ({of_owner}) {all_of_them})"
+    sysctl, rule, where = "$labels.sysctl", "$labels.rule", "$where"
+    return query(some, sysctl, where, sysctl, rule, where, sysctl, rule, where)
+
+
+_STALE = 'origin="inherited_stale"'
+
+
+def _inherited_stale(settings: Settings) -> Alert:
+    counted = latest(select(metrics.DRIFTING, _STALE), settings.gap)
+    of_node = once(("cluster", "instance", "sysctl"), f"{counted} > 0")
     many = texts.count("network namespace")
+    among = "{{ with $labels.cluster }} of {{ . }}{{ end }}"
     return Alert(
         name="NetnsSysctlInheritedStale",
-        expr=f"{once(('cluster', 'instance', 'sysctl'), counted)} > 0",
+        expr=by("sum", ("cluster", "sysctl"), of_node),
         wait="1h",
         severity="info",
-        summary=f"{{{{ $labels.sysctl }}}} in {many} on {{{{ $labels.instance }}}} is "
-        "what the host had before.",
+        summary=f"{{{{ $labels.sysctl }}}} in {many}{among} is what the host had "
+        "before.",
         description=lines(
-            "The host's {{ $labels.sysctl }} on {{ $labels.instance }} changed after "
+            *_nodes_with_stale(settings),
+            f"The host's {{{{ $labels.sysctl }}}} changed on {_NODES}{among} after "
             f"{many} had copied it",
-            examples(
-                f"{found} | sortByLabel `pod`",
-                texts.owner(ONE) + texts.further(ONE),
-                before=":",
-            ),
+            *_stale_examples(settings),
             ". A copy does not follow: they have the new value once they are made "
             "anew.",
         ),
     )
+
+
+_NODES = '{{ printf "%.0f" $nodes }} node{{ if ne $nodes 1.0 }}s{{ end }}'
+
+
+def _nodes_with_stale(settings: Settings) -> Iterator[str]:
+    """Yield what sets $nodes: how many there are."""
+    here = select(metrics.DRIFTING, _STALE, "sysctl=%q", "cluster=%q")
+    counted = f"count(count by (instance) ({latest(here, settings.gap)} > 0))"
+    found = query(counted, "$labels.sysctl", "$labels.cluster")
+    yield "{{ $nodes := 0.0 }}"
+    yield f"{{{{ range {found} }}}}{{{{ $nodes = .Value }}}}{{{{ end }}}}"
+
+
+def _stale_examples(settings: Settings) -> Iterator[str]:
+    """
+    Yield some of them, of few nodes, since they may be all pods of a cluster.
+
+    One of each, or several of the only one; of a node that does not show who, how many.
+    """
+    here = select(metrics.DRIFTING, _STALE, "sysctl=%q", "cluster=%q")
+    most = f"max by (instance) ({latest(here, settings.gap)} > 0)"
+    nodes = query(
+        f"topk({settings.examples}, {most})", "$labels.sysctl", "$labels.cluster"
+    )
+    drift = select(metrics.DRIFT, _STALE, "sysctl=%q", "cluster=%q", "instance=%q")
+    stale = f"group by ({', '.join(OF_OWNER)}) ({latest(drift, settings.gap)} != 0)"
+    there = ("$labels.sysctl", "$labels.cluster", "$node.Labels.instance")
+    some = query(f"topk({settings.examples}, {stale})", *there)
+    yield '{{ $before := ", such as" }}'
+    yield f"{{{{ range $node := {nodes} | sortByLabel `instance` }}}}"
+    yield f"{{{{ range $at, $one := {texts.in_order(some)} }}}}"
+    yield "{{ if or (eq $nodes 1.0) (eq $at 0) }}"
+    yield f'{{{{ $before }}}} {_EACH}{{{{ $before = "," }}}}{{{{ end }}}}'
+    yield '{{ else }}{{ $before }} {{ printf "%.0f" $node.Value }}'
+    yield ' on {{ $node.Labels.instance }}{{ $before = "," }}{{ end }}{{ end }}'
 
 
 def _fresh_defaults_differ(settings: Settings) -> Alert:

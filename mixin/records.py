@@ -100,10 +100,6 @@ def _of_clusters() -> Sequence[Record]:
             expr=_summed(("state",), metrics.NAMESPACES, of_each=("state", "reason")),
         ),
         Record(
-            record="cluster_resource:netns_fill_ratio:max",
-            expr=by("max", ("cluster", "resource"), metrics.FILL.name),
-        ),
-        Record(
             record="cluster_namespace:netns_tcpext_listen_overflows:rate5m",
             expr=by("sum", ("cluster", "namespace"), _rate(overflows)),
         ),

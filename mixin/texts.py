@@ -9,7 +9,7 @@ with such a name in it, which somebody might paste into a shell.
 
 from collections.abc import Iterable
 
-from mixin.promql import OF_OWNER
+from mixin.promql import NODE, OF_OWNER
 
 HERE = "$labels"
 """The labels of the alert."""
@@ -20,7 +20,12 @@ ONE = "$one.Labels"
 NUMBER = '{{ printf "%.0f" $value }}'
 """The alert's value, a number of things."""
 
+VALUE = '{{ printf "%.0f" $one.Value }}'
+"""The value of ONE."""
+
 PLURAL = "{{ if ne $value 1.0 }}s{{ end }}"
+
+END = "{{ end }}"
 
 PER_CENT = "{{ $value | humanizePercentage }}"
 
@@ -35,6 +40,7 @@ def owner(labels: str) -> str:
         f'{labels}.pod | printf "%q" }}}}'
         f'{{{{ else if {labels}.container }}}}container {{{{ printf "%q" '
         f"{labels}.container }}}}"
+        f'{{{{ else if {labels}.uid }}}}pod of uid {{{{ printf "%q" {labels}.uid }}}}'
         f'{{{{ else if eq {labels}.netns "host" }}}}the host'
         f'{{{{ else }}}}network namespace {{{{ printf "%q" {labels}.netns }}}}'
         "{{ end }}"
@@ -43,8 +49,9 @@ def owner(labels: str) -> str:
 
 def further(labels: str) -> str:
     """Return which of an owner's network namespaces it is, where not its main one."""
+    somebodys = " ".join(f"{labels}.{name}" for name in ("pod", "container", "uid"))
     return (
-        f"{{{{ if and {labels}.netns (or {labels}.pod {labels}.container) }}}} "
+        f"{{{{ if and {labels}.netns (or {somebodys}) }}}} "
         f'(its network namespace {{{{ printf "%q" {labels}.netns }}}}){{{{ end }}}}'
     )
 
@@ -65,9 +72,23 @@ def matchers(labels: str, names: Iterable[str] = OF_OWNER) -> str:
     return " ".join([f"`{form}`", *(f"{labels}.{name}" for name in names)])
 
 
-def remember(variable: str, labels: str, names: Iterable[str] = OF_OWNER) -> str:
-    """Set a template's *variable* to matchers for use in queries."""
-    return f"{{{{ ${variable} := printf {matchers(labels, names)} }}}}"
+def remember_owner() -> str:
+    """
+    Set a template's $owner to matchers of the alert's owner, no more than it takes.
+
+    A server looks up each of them, and all that an empty one excludes. A pod's uid is
+    its own on a node, but the pod may have several network namespaces.
+    """
+    of_pod = matchers(HERE, (*NODE, "uid", "netns"))
+    return (
+        f"{{{{ $owner := printf {matchers(HERE)} }}}}"
+        f"{{{{ if {HERE}.uid }}}}{{{{ $owner = printf {of_pod} }}}}{{{{ end }}}}"
+    )
+
+
+def remember_node() -> str:
+    """Set a template's $node to matchers of the alert's node."""
+    return f"{{{{ $node := printf {matchers(HERE, NODE)} }}}}"
 
 
 def query(expression: str, *arguments: str) -> str:
@@ -75,10 +96,23 @@ def query(expression: str, *arguments: str) -> str:
     return " ".join(["printf", f"`{expression}`", *arguments, "| query"])
 
 
+def in_order(pipeline: str) -> str:
+    """Return a query's owners in order of their names; the sorting is stable."""
+    return f"{pipeline} | {' | '.join(f'sortByLabel `{one}`' for one in _NAMES)}"
+
+
+_NAMES = ("netns", "container", "pod")
+
+
 def number(pipeline: str, *, before: str = "", after: str = "") -> str:
     """Return the number that a query finds; nothing where it finds none."""
     value = '{{ . | first | value | printf "%.0f" }}'
     return f"{{{{ with {pipeline} }}}}{before}{value}{after}{{{{ end }}}}"
+
+
+def found(pipeline: str, *parts: str) -> str:
+    """Return *parts* of the first that a query finds, ONE; nothing without any."""
+    return lines(f"{{{{ with {pipeline} }}}}{{{{ $one := first . }}}}", *parts, END)
 
 
 def examples(pipeline: str, each: str, *, before: str = "", after: str = "") -> str:

@@ -38,6 +38,22 @@ def listener(
     )
 
 
+def limited(owner: Labels, *backlogs: str) -> tuple[Series, ...]:
+    """Return what says from where each listener has its limit, "": nobody knows."""
+    return tuple(
+        of(
+            owner,
+            "netns_listener_info",
+            "1x200",
+            address="*",
+            port=f"{8080 + at}",
+            protocol="tcp",
+            **({"backlog": backlog} if backlog else {}),
+        )
+        for at, backlog in enumerate(backlogs)
+    )
+
+
 def dropping(
     owner: Labels, who: str, rate: str, values: str, fullest: str = ""
 ) -> Fired:
@@ -50,6 +66,9 @@ def dropping(
 
 
 HOST = {**node(), "netns": "host"}
+UNIT = named("unit/backup.service")
+NAMELESS = {**node(), "uid": pod()["uid"]}
+"""A pod of which nothing but a cgroup tells."""
 
 DRIFT_OVERFLOWS = (
     Scenario(
@@ -94,12 +113,12 @@ DRIFT_OVERFLOWS = (
         ),
     ),
     Scenario(
-        "fires for containers, units and network namespaces by name",
+        "fires for containers, units and network namespaces by name, pods by uid",
         (
             host(65535),
             *(
                 one
-                for owner in (container(HOSTILE), named("unit/backup.service"))
+                for owner in (container(HOSTILE), UNIT, NAMELESS)
                 for one in (
                     *somaxconn(owner, 4096, 65535),
                     overflows(owner, "0+6000x200"),
@@ -121,8 +140,14 @@ DRIFT_OVERFLOWS = (
                         "waiting, limit 4096.",
                     ),
                     dropping(
-                        named("unit/backup.service"),
+                        UNIT,
                         'network namespace "unit/backup.service" on node-1',
+                        "100",
+                        "4096, the host's 65535",
+                    ),
+                    dropping(
+                        NAMELESS,
+                        'pod of uid "uid-web-0" on node-1',
                         "100",
                         "4096, the host's 65535",
                     ),
@@ -150,6 +175,96 @@ DRIFT_OVERFLOWS = (
             *somaxconn(pod("new-0"), 4096, 65535),
         ),
         quiet(7, 24, 30, 100),
+    ),
+    Scenario(
+        "is quiet where no listener has its limit from somaxconn, as far as is known",
+        (
+            host(65535),
+            *(
+                one
+                for name, backlogs in (
+                    ("asked-0", ("application", "application")),
+                    ("unknown-0", ("",)),
+                )
+                for one in (
+                    *somaxconn(pod(name), 4096, 65535),
+                    overflows(pod(name), ONE_A_MINUTE),
+                    *limited(pod(name), *backlogs),
+                )
+            ),
+            *limited(pod("asked-0", on=node("node-2")), "clamped"),
+            *limited({**pod("asked-0"), "netns": "within/dind"}, "clamped"),
+        ),
+        quiet(7, 24, 60),
+    ),
+    Scenario(
+        "fires where one listener has, or had when it began to listen",
+        (
+            host(65535),
+            *(
+                one
+                for name, backlogs in (
+                    ("clamped-0", ("application", "clamped")),
+                    ("stale-0", ("stale", "")),
+                )
+                for one in (
+                    *somaxconn(pod(name), 4096, 65535),
+                    overflows(pod(name), ONE_A_MINUTE),
+                    *limited(pod(name), *backlogs),
+                )
+            ),
+        ),
+        (
+            At(
+                8,
+                tuple(
+                    dropping(
+                        pod(name),
+                        f'pod "shop/{name}" on node-1',
+                        "0.017",
+                        "4096, the host's 65535",
+                    )
+                    for name in ("clamped-0", "stale-0")
+                ),
+            ),
+        ),
+    ),
+    Scenario(
+        "has the numbers of this network namespace, of all of a pod and its namesakes",
+        (
+            host(65535),
+            host(99999, node("node-2")),
+            *somaxconn(pod(), 128, 65535),
+            overflows(pod(), "0+60x200"),
+            *listener(pod(), 120, 128),
+            *(
+                one
+                for other in (
+                    {**pod(), "netns": "within/dind"},
+                    pod(on=node("node-2")),
+                    pod(on=node(cluster="eu")),
+                    pod("web-1"),
+                )
+                for one in (
+                    *somaxconn(other, 512, 65535),
+                    *listener(other, 513, 512, "9090"),
+                )
+            ),
+        ),
+        (
+            At(
+                8,
+                (
+                    dropping(
+                        pod(),
+                        'pod "shop/web-0" on node-1',
+                        "1",
+                        "128, the host's 65535",
+                        ' Its fullest listener is "*:8080": 120 waiting, limit 128.',
+                    ),
+                ),
+            ),
+        ),
     ),
     Scenario(
         "matches a pod once though its origin changes and two jobs scrape it, and goes "
@@ -261,6 +376,43 @@ OVERFLOWS = (
                 (
                     losing(
                         pod(on=node("node-2")), 'pod "shop/web-0" on node-2', "0.017"
+                    ),
+                ),
+            ),
+        ),
+    ),
+    Scenario(
+        "fires though somaxconn has drifted, where the program's own backlog is lower",
+        (
+            *somaxconn(pod("asked-0"), 4096, 65535),
+            overflows(pod("asked-0"), ONE_A_MINUTE),
+            *limited(pod("asked-0"), "application"),
+            *listener(pod("asked-0"), 51, 50),
+            *listener(pod("asked-0", on=node(job="other")), 51, 50),
+            *somaxconn(pod("unknown-0"), 4096, 65535),
+            overflows(pod("unknown-0"), ONE_A_MINUTE),
+            *limited(pod("unknown-0"), "", "application"),
+            *somaxconn(pod("clamped-0"), 4096, 65535),
+            overflows(pod("clamped-0"), ONE_A_MINUTE),
+            *limited(pod("clamped-0"), "application", "clamped"),
+        ),
+        (
+            *quiet(15),
+            At(
+                18,
+                (
+                    losing(
+                        pod("asked-0"),
+                        'pod "shop/asked-0" on node-1',
+                        "0.017",
+                        " Its net.core.somaxconn is 4096. Its fullest listener is "
+                        '"*:8080": 51 waiting, limit 50.',
+                    ),
+                    losing(
+                        pod("unknown-0"),
+                        'pod "shop/unknown-0" on node-1',
+                        "0.017",
+                        " Its net.core.somaxconn is 4096.",
                     ),
                 ),
             ),

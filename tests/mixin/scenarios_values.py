@@ -21,6 +21,9 @@ HOSTILE = 'a"} or vector(1)\\ {{ $value }}\n\N{RIGHT-TO-LEFT OVERRIDE}<!channel>
 """What a container may be called, for all that is known."""
 
 
+OF_IT = {"sysctl": SOMAXCONN}
+
+
 def host(somaxconn: int, on: Labels | None = None) -> Series:
     return of(
         on or node(), "netns_sysctl_host_value", f"{somaxconn}{HOUR}", sysctl=SOMAXCONN
@@ -37,10 +40,14 @@ def somaxconn(
     )
 
 
+def listening(owner: Labels, sockets: int) -> Series:
+    return of(owner, "netns_listening_sockets", f"{sockets}{HOUR}")
+
+
 BELOW = (
     " net.core.somaxconn is below the host's, and nobody asked for that: it is what "
     "the kernel gives a new network namespace, whatever the host has, or something "
-    "wrote it."
+    "wrote it. What listens on nothing is not counted."
 )
 
 
@@ -75,6 +82,8 @@ SOMAXCONN_DRIFT = (
                 sysctl=SOMAXCONN,
                 origin="modified",
             ),
+            of(named(on=node("node-2")), "netns_sysctl_value", "256x90", **OF_IT),
+            of(pod("late-0", "batch"), "netns_sysctl_value", "4096x90", **OF_IT),
             of(
                 pod("late-0", "batch"),
                 "netns_sysctl_drift",
@@ -97,13 +106,14 @@ SOMAXCONN_DRIFT = (
                     drifting(
                         {"namespace": "batch"},
                         '1 pod of namespace "batch"',
-                        ' Such as pod "batch/late-0" on node-1 (host 65535).',
+                        ' Such as pod "batch/late-0" on node-1 with 4096 (host 65535).',
                     ),
                     drifting(
                         {"instance": "node-2"},
                         "2 network namespaces on node-2",
-                        ' Such as container "cache" on node-2 with 128 (host 1024), '
-                        'network namespace "named/blue" on node-2 (host 1024).',
+                        ' Such as network namespace "named/blue" on node-2 with 256 '
+                        '(host 1024), container "cache" on node-2 with 128 (host '
+                        "1024).",
                     ),
                 ),
             ),
@@ -239,6 +249,63 @@ SOMAXCONN_DRIFT = (
         ),
     ),
     Scenario(
+        "leaves out who is known to listen on nothing, in number and in name",
+        (
+            host(65535),
+            *somaxconn(pod("idle-0"), 128, 65535),
+            listening(pod("idle-0"), 0),
+            *somaxconn(pod("web-0"), 512, 65535),
+            listening(pod("web-0"), 1),
+            listening(pod("web-0", on=node("node-2")), 0),
+            # of two that look, one has not seen it yet
+            *somaxconn(pod("web-1"), 1024, 65535),
+            listening(pod("web-1"), 0),
+            listening(pod("web-1", on=node(job="other")), 2),
+            # where nobody looks
+            *somaxconn(pod("web-2"), 4096, 65535),
+            *somaxconn({**pod("web-2"), "netns": "within/dind"}, 128, 65535),
+            listening({**pod("web-2"), "netns": "within/dind"}, 0),
+        ),
+        (
+            At(
+                61,
+                (
+                    drifting(
+                        {"namespace": "shop"},
+                        '3 pods of namespace "shop"',
+                        ' Such as pod "shop/web-0" on node-1 with 512 (host 65535), '
+                        'pod "shop/web-1" on node-1 with 1024 (host 65535), '
+                        'pod "shop/web-2" on node-1 with 4096 (host 65535).',
+                    ),
+                ),
+            ),
+        ),
+    ),
+    Scenario(
+        "is quiet about units with a network of their own on each of many tuned nodes",
+        tuple(
+            one
+            for number in range(100)
+            for on in [node(f"node-{number:03}")]
+            for unit in (named("unit/logind.service", on=on), named("unit/a", on=on))
+            for one in (
+                host(65535, on),
+                *somaxconn(unit, 4096, 65535),
+                listening(unit, 0),
+            )
+        ),
+        quiet(61, 90),
+    ),
+    Scenario(
+        "begins once a program listens",
+        (
+            host(65535),
+            *somaxconn(pod(), 4096, 65535),
+            of(pod(), "netns_listening_sockets", "0x30 1x100"),
+        ),
+        (*quiet(61, 89), At(92, (IN_SHOP,))),
+    ),
+    Scenario(
         "is one alert though every pod of a node drifts",
         (
             host(65535),
@@ -358,6 +425,7 @@ POLICY_VIOLATION = (
 )
 
 RMEM = "net.ipv4.tcp_rmem"
+STALE = "inherited_stale"
 
 
 def counted(values: str, origin: str, on: Labels | None = None) -> Series:
@@ -370,12 +438,42 @@ def counted(values: str, origin: str, on: Labels | None = None) -> Series:
     )
 
 
+def stale(owner: Labels, values: str = "-9x90 stale") -> Series:
+    return of(
+        owner,
+        "netns_sysctl_drift",
+        values,
+        sysctl=RMEM,
+        field="max",
+        origin=STALE,
+    )
+
+
+def had_before(
+    many: str, nodes: str, such: str, cluster: str = "", sysctl: str = RMEM
+) -> Fired:
+    of_cluster = f" of {cluster}" if cluster else ""
+    return Fired(
+        {
+            "sysctl": sysctl,
+            "severity": "info",
+            **({"cluster": cluster} if cluster else {}),
+        },
+        f"{sysctl} in {many}{of_cluster} is what the host had before.",
+        f"The host's {sysctl} changed on {nodes}{of_cluster} after {many} had copied "
+        f"it, such as {such}. A copy does not follow: they have the new value once "
+        "they are made anew.",
+    )
+
+
+FLEET = [node(f"node-{number:03}", cluster="eu") for number in range(100)]
+
 INHERITED_STALE = (
     Scenario(
-        "fires once for a node and a sysctl, and resolves",
+        "fires once for a sysctl, with those of its only node, and resolves",
         (
-            counted("2x90 stale", "inherited_stale"),
-            counted("2x90 stale", "inherited_stale", node(job="other")),
+            counted("2x90 stale", STALE),
+            counted("2x90 stale", STALE, node(job="other")),
             *(
                 of(
                     pod(name),
@@ -383,25 +481,23 @@ INHERITED_STALE = (
                     f"{drift}x90 stale",
                     sysctl=RMEM,
                     field=field,
-                    origin="inherited_stale",
+                    origin=STALE,
                 )
                 for name in ("old-0", "old-1")
                 for field, drift in (("min", 0), ("default", -65536), ("max", -9))
             ),
+            stale(pod("same-0"), "0x90"),
+            stale(pod("other-0", on=node("node-2")), "-9x90"),
         ),
         (
             *quiet(59),
             At(
                 61,
                 (
-                    Fired(
-                        {"instance": "node-1", "sysctl": RMEM, "severity": "info"},
-                        "net.ipv4.tcp_rmem in 2 network namespaces on node-1 is what "
-                        "the host had before.",
-                        "The host's net.ipv4.tcp_rmem on node-1 changed after 2 "
-                        'network namespaces had copied it: pod "shop/old-0", pod '
-                        '"shop/old-1". A copy does not follow: they have the new value '
-                        "once they are made anew.",
+                    had_before(
+                        "2 network namespaces",
+                        "1 node",
+                        'pod "shop/old-0" on node-1, pod "shop/old-1" on node-1',
                     ),
                 ),
             ),
@@ -409,19 +505,60 @@ INHERITED_STALE = (
         ),
     ),
     Scenario(
-        "says how many where it is not told who",
-        (counted("1x90", "inherited_stale"),),
+        "is one alert for a cluster though the host changed on all nodes",
+        (
+            *(
+                counted(f"{5 if number in range(40, 45) else 2}x90", STALE, on)
+                for number, on in enumerate(FLEET)
+            ),
+            *(
+                stale(
+                    named(on=on)
+                    if number == 44
+                    else pod(f"web-{on['instance']}", on=on)
+                )
+                for number, on in enumerate(FLEET)
+            ),
+            *(stale(pod("z", "batch", on=on)) for on in FLEET[40:44]),
+            counted("1x90", STALE, node("node-040", cluster="us")),
+            stale(container(on=node("node-040", cluster="us"))),
+        ),
         (
             At(
                 61,
                 (
-                    Fired(
-                        {"instance": "node-1", "sysctl": RMEM, "severity": "info"},
-                        "net.ipv4.tcp_rmem in 1 network namespace on node-1 is what "
-                        "the host had before.",
-                        "The host's net.ipv4.tcp_rmem on node-1 changed after 1 "
-                        "network namespace had copied it. A copy does not follow: they "
-                        "have the new value once they are made anew.",
+                    had_before(
+                        "215 network namespaces",
+                        "100 nodes",
+                        ", ".join(
+                            f'pod "shop/web-node-{number:03}" on node-{number:03}'
+                            for number in range(40, 44)
+                        )
+                        + ', network namespace "named/blue" on node-044',
+                        cluster="eu",
+                    ),
+                    had_before(
+                        "1 network namespace",
+                        "1 node",
+                        'container "cache" on node-040',
+                        cluster="us",
+                    ),
+                ),
+            ),
+        ),
+    ),
+    Scenario(
+        "says how many where it is not told who",
+        (
+            counted("1x90", STALE),
+            counted("3x90", STALE, node("node-2")),
+        ),
+        (
+            At(
+                61,
+                (
+                    had_before(
+                        "4 network namespaces", "2 nodes", "1 on node-1, 3 on node-2"
                     ),
                 ),
             ),

@@ -67,7 +67,7 @@ def test_settings_change_what_is_written(tmp_path: Path) -> None:
     assert (full["for"], full.get("keep_firing_for")) == ("1s", None)
     assert full["labels"] == {"team": "net'work", "severity": "critical"}
     assert "[5s]" in str(full["expr"])
-    assert str(full["expr"]).endswith("> 0.5")
+    assert str(full["expr"]).endswith("> 0.5\n)")
     assert '"runbook_url": "https://wiki.example/netns/NetnsListenerNearlyFull.md"' in (
         msgspec.json.encode(full).decode().replace('":"', '": "')
     )

@@ -10,6 +10,7 @@ from exporter.model import Detail
 from mixin import files
 from mixin.settings import ALERTS, AlertName, Settings
 from tests.mixin import healthy, scenarios_exporter, scenarios_harm, scenarios_values
+from tests.mixin.names import every_alert
 from tests.mixin.promtool import Labels, Scenario, expected, failures, node
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,14 @@ SCENARIOS: dict[AlertName, tuple[Scenario, ...]] = {
     "NetnsSysctlExporterOverBudget": scenarios_exporter.OVER_BUDGET,
     "NetnsSysctlExporterProblem": scenarios_exporter.PROBLEM,
 }
+
+
+OF_FEW = {
+    "NetnsSysctlInheritedStale",
+    "NetnsFreshDefaultsDiffer",
+    "NetnsSysctlExporterOverBudget",
+}
+"""Of a cluster and a sysctl, or of a node that has too much: there are never many."""
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +79,16 @@ def test_each_alert_is_seen_to_fire_to_resolve_and_to_be_quiet(
     assert any(not one[0] and any(one) for one in told), "not before its time"
     assert any(_ended(one) for one in told), "resolved"
     assert any(not any(one) for one in told), "quiet"
+
+
+@pytest.mark.parametrize("alert", sorted(set(ALERTS) - OF_FEW))
+def test_what_hundreds_may_have_at_once_asks_at_most_twice(alert: AlertName) -> None:
+    """Descriptions are made anew at each evaluation, for each alert that is active."""
+    (text,) = [one.description for one in every_alert() if one.name == alert]
+    _, _, repeated = text.partition("range $")
+
+    assert text.count("| query") <= 2
+    assert " query" not in repeated, "not for each that it names"
 
 
 def _ended(told: list[list[Labels]]) -> bool:
