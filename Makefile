@@ -6,7 +6,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench docs pictures golden lock clean install
+.PHONY: run test check bench docs mixin pictures golden lock clean install
 
 run: $(VENV)/run-installed ## serve this node on :10128; ARGS="--log.level debug …"
 	$(BIN)/netns-sysctl-exporter serve $(ARGS)
@@ -25,6 +25,9 @@ bench: $(VENV)/test-installed bench-packages ## what a scrape costs; ARGS="50 20
 
 docs: $(VENV)/test-installed ## write all that is generated anew, dashboards/ too
 	$(BIN)/pytest -q tests/test_docs.py tests/test_commands.py tests/mixin --update-docs
+
+mixin: $(VENV)/test-installed ## rules and dashboards as you want them; ARGS="--settings …"
+	$(BIN)/python -m mixin $(ARGS)
 
 pictures: $(VENV)/pictures-installed pictures-packages ## draw the dashboards for docs/
 	$(BIN)/python -m tests.screenshots
