@@ -12,6 +12,7 @@ from mixin.dash_links import (
 )
 from mixin.panels import (
     BAD,
+    LATEST,
     SEVERITIES,
     WARN,
     Column,
@@ -28,7 +29,7 @@ _ALL = (q.CLUSTER,)
 _UP = 'up{cluster=~"$cluster",job=~"$job"}'
 
 _NODE = Column(of="instance", title="Node", links=[row_to_node()])
-_CLUSTER = Column(of="cluster", title="Cluster")
+_CLUSTER = Column(of="cluster", title="Cluster", width=110)
 
 
 def coverage(settings: Settings) -> Iterator[Sized]:
@@ -86,12 +87,17 @@ def coverage(settings: Settings) -> Iterator[Sized]:
             "Alerts of this exporter's rules, with their runbooks; empty is good.",
             Query(expr=by("count", of, firing)),
             columns=(
-                Column(of="alertname", title="Alert", links=[row_to_runbook(settings)]),
+                Column(
+                    of="alertname",
+                    title="Alert",
+                    width=270,
+                    links=[row_to_runbook(settings)],
+                ),
                 Column(of="severity", title="Severity", colours=SEVERITIES, width=90),
                 _CLUSTER,
                 _NODE,
                 Column(of="namespace", title="Namespace"),
-                Column(of="pod", title="Pod"),
+                Column(of="pod", title="Pod", width=260),
                 Column(of="container", title="Container"),
                 Column(of="netns", title="Network namespace"),
                 Column(of="A", title="Alerts", width=80),
@@ -100,7 +106,7 @@ def coverage(settings: Settings) -> Iterator[Sized]:
             ascending=True,
             none="none fires",
         ),
-        width=14,
+        width=16,
         height=8,
     )
     yield Sized(
@@ -112,7 +118,7 @@ def coverage(settings: Settings) -> Iterator[Sized]:
             columns=(_CLUSTER, _NODE, Column(of="A")),
             none="all answer",
         ),
-        width=10,
+        width=8,
         height=8,
     )
 
@@ -174,7 +180,7 @@ def exporters() -> Iterator[Sized]:
             none="no problem",
         ),
         width=8,
-        height=8,
+        height=9,
     )
     series = q.of_exporters(f"scrape_samples_scraped{{{q.CLUSTER}}}")
     yield Sized(
@@ -185,7 +191,7 @@ def exporters() -> Iterator[Sized]:
             Query(expr=f"max({series})", legend="most of one node"),
         ),
         width=8,
-        height=8,
+        height=9,
     )
     costs = f"rate({select(metrics.CPU, *_ALL)}[$__rate_interval])"
     yield Sized(
@@ -198,8 +204,9 @@ def exporters() -> Iterator[Sized]:
                 legend="{{instance}}",
             ),
             unit="percentunit",
+            sort=LATEST,
             links=[series_to_node()],
         ),
         width=8,
-        height=8,
+        height=9,
     )

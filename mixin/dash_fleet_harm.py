@@ -22,7 +22,7 @@ from mixin.promql import NODE, by
 _RECORDED = "none, or the recording rules are not loaded"
 
 _NODE = Column(of="instance", title="Node", links=[row_to_node()])
-_CLUSTER = Column(of="cluster", title="Cluster")
+_CLUSTER = Column(of="cluster", title="Cluster", width=110)
 
 
 def harm() -> Iterator[Sized]:
@@ -104,8 +104,15 @@ def harm() -> Iterator[Sized]:
             columns=(
                 _CLUSTER,
                 _NODE,
-                Column(of="resource", title="Limit"),
-                Column(of="A", title="Fill", unit="percentunit", gauge=True, most=1),
+                Column(of="resource", title="Limit", width=125),
+                Column(
+                    of="A",
+                    title="Fill",
+                    unit="percentunit",
+                    width=140,
+                    gauge=True,
+                    most=1,
+                ),
             ),
             sort="Fill",
             none=_RECORDED,

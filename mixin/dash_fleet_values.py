@@ -27,7 +27,7 @@ _SYSCTL = (*_ALL, 'sysctl="$sysctl"')
 _RECORDED = "none, or the recording rules are not loaded"
 
 _NODE = Column(of="instance", title="Node", links=[row_to_node()])
-_CLUSTER = Column(of="cluster", title="Cluster")
+_CLUSTER = Column(of="cluster", title="Cluster", width=110)
 
 
 def kernels() -> Iterator[Sized]:
@@ -55,7 +55,7 @@ def kernels() -> Iterator[Sized]:
             none="no such sysctl",
         ),
         width=8,
-        height=8,
+        height=10,
     )
     for title, spec, description in (
         (
@@ -87,7 +87,7 @@ def kernels() -> Iterator[Sized]:
                 none="no namespace but the hosts'",
             ),
             width=5,
-            height=8,
+            height=10,
         )
     yield Sized(
         graph(
@@ -114,11 +114,13 @@ def kernels() -> Iterator[Sized]:
                 )
             ),
             unit="none",
+            log=True,
+            below_zero=True,
             style=[Style(name=".*host.*", dashed=True)],
             none=_RECORDED,
         ),
         width=6,
-        height=8,
+        height=10,
     )
 
 
@@ -135,6 +137,7 @@ def drift() -> Iterator[Sized]:
                 legend="{{origin}}",
             ),
             stacked=True,
+            sort="Name",
             style=[Style(name=one, colour=colour) for one, colour in ORIGINS.items()],
             none=_RECORDED,
         ),
@@ -151,7 +154,8 @@ def drift() -> Iterator[Sized]:
                 Column(of="origin", title="Origin", colours=ORIGINS, width=130),
                 Column(of="A", title="Namespaces", width=125),
             ),
-            sort="Namespaces",
+            sort="Origin",  # downwards it begins with what somebody did
+            then="Sysctl",
             none=_RECORDED,
         ),
         width=12,

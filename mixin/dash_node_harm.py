@@ -8,6 +8,7 @@ from mixin.dash_layout import Sized
 from mixin.dash_links import row_to_pod, series_to_pod
 from mixin.panels import (
     BAD,
+    LATEST,
     WARN,
     Column,
     Query,
@@ -20,8 +21,8 @@ from mixin.promql import select
 _NODE = (q.CLUSTER, 'instance="$instance"')
 _COUNTERS = metrics.COUNTER_METRICS
 
-_OF = Column(of="owner", title="Owner", width=260, links=[row_to_pod()])
-_HIDDEN = [Column(of=name) for name in ("owners", *q.OWNED)]
+_OF = Column(of="owner", title="Owner", width=320, links=[row_to_pod()])
+_HIDDEN = [Column(of=name) for name in ("owners", *q.SEEN)]
 
 
 def queues() -> Iterator[Sized]:
@@ -45,7 +46,7 @@ def queues() -> Iterator[Sized]:
             Query(expr=q.named(q.matching(info, "and", fullest, *of))),
             columns=(
                 _OF,
-                Column(of="address", title="Address"),
+                Column(of="address", title="Address", width=260),
                 Column(of="port", title="Port", width=80),
                 Column(of="protocol", title="Protocol", width=95),
                 Column(of="B", title="Queue", width=90),
@@ -86,21 +87,23 @@ def queues() -> Iterator[Sized]:
             ),
         ),
     ):
+        of_each = q.rate(counter, _NODE)
         yield Sized(
             graph(
                 title,
                 description,
-                Query(expr=q.total(q.rate(counter, _NODE)), legend="all"),
+                Query(expr=q.total(of_each), legend="all"),
                 Query(
-                    expr=f"topk(10, {q.named(q.rate(counter, _NODE))} > 0)",
+                    expr=f"topk(10, {q.named(of_each, lasting=True)} > 0)",
                     legend="{{owner}}",
                 ),
                 unit="cps",
                 style=[Style(name="all", colour="#999999", dashed=True)],
+                sort=LATEST,
                 links=[series_to_pod()],
             ),
             width=12,
-            height=8,
+            height=9,
         )
 
 
@@ -117,23 +120,24 @@ def limits() -> Iterator[Sized]:
             limit={0.8: WARN, 1: BAD},
         ),
         width=8,
-        height=8,
+        height=9,
     )
-    others = q.each(metrics.FILL, (*_NODE, 'resource!="accept_queue"'), "resource")
+    others = q.lasting(metrics.FILL, (*_NODE, 'resource!="accept_queue"'), "resource")
     yield Sized(
         graph(
             "Tracked flows, ports, TIME-WAIT: the fullest",
             "Which namespaces are nearest to a limit that is not an accept queue's. "
             "Ports are an upper bound where a namespace also listens.",
             Query(
-                expr=f"topk(10, {q.named(others)})",
+                expr=f"topk(10, {q.named(others, lasting=True)})",
                 legend="{{owner}}: {{resource}}",
             ),
             unit="percentunit",
+            sort=LATEST,
             links=[series_to_pod()],
         ),
         width=8,
-        height=8,
+        height=9,
     )
 
     def one(spec: metrics.Spec, *matchers: str) -> str:
@@ -164,5 +168,5 @@ def limits() -> Iterator[Sized]:
             limit={1: BAD},
         ),
         width=8,
-        height=8,
+        height=9,
     )

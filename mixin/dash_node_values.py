@@ -23,9 +23,9 @@ _NODE = (q.CLUSTER, 'instance="$instance"')
 _SYSCTL = (*_NODE, 'sysctl="$sysctl"')
 _FULL = "none, or metrics.detail is not full"
 
-_OF = Column(of="owner", title="Owner", width=200, links=[row_to_pod()])
-_HIDDEN = [Column(of=name) for name in ("owners", *q.OWNED)]
-_ORIGIN = Column(of="origin", title="Origin", colours=ORIGINS, width=125)
+_OF = Column(of="owner", title="Owner", width=320, links=[row_to_pod()])
+_HIDDEN = [Column(of=name) for name in ("owners", *q.SEEN)]
+_ORIGIN = Column(of="origin", title="Origin", colours=ORIGINS, width=115)
 
 
 def of_sysctl() -> Iterator[Sized]:
@@ -50,10 +50,9 @@ def of_sysctl() -> Iterator[Sized]:
                 for spec, name in references
             ),
             unit="none",
-            size=44,
         ),
         width=10,
-        height=8,
+        height=9,
     )
     values = q.each(metrics.VALUE, (*_SYSCTL, 'netns!="host"'), "field")
     yield Sized(
@@ -68,7 +67,7 @@ def of_sysctl() -> Iterator[Sized]:
             none=_FULL,
         ),
         width=7,
-        height=8,
+        height=9,
     )
     yield Sized(
         graph(
@@ -81,11 +80,12 @@ def of_sysctl() -> Iterator[Sized]:
                 legend="{{origin}}",
             ),
             stacked=True,
+            sort="Name",
             style=_origins(),
             none="no namespace differs",
         ),
         width=7,
-        height=8,
+        height=9,
     )
 
 
@@ -114,20 +114,20 @@ def drift() -> Iterator[Sized]:
                     title="Sysctl",
                     links=[row_to_sysctl(NODE, "instance")],
                 ),
-                Column(of="field", title="Field", width=75),
-                Column(of="B", title="Value", unit="none", width=105),
-                Column(of="value", title="Text", width=80),
-                Column(of="C", title="Host", unit="none", width=105),
-                Column(of="A", title="Drift", unit="none", width=105),
+                Column(of="field", title="Field", width=65),
+                Column(of="B", title="Value", unit="none", width=90),
+                Column(of="value", title="Text", width=75),
+                Column(of="C", title="Host", unit="none", width=90),
+                Column(of="A", title="Drift", unit="none", width=90),
                 _ORIGIN,
                 Column(of="D"),
                 *_HIDDEN,
             ),
-            sort="Sysctl",
-            ascending=True,
+            sort="Origin",  # downwards it begins with what somebody did
+            then="Sysctl",
             none="nothing differs, or metrics.detail is summary",
         ),
-        width=17,
+        width=16,
         height=12,
     )
     yield Sized(
@@ -147,10 +147,11 @@ def drift() -> Iterator[Sized]:
                 _ORIGIN,
                 Column(of="A", title="Namespaces", width=125),
             ),
-            sort="Namespaces",
+            sort="Origin",
+            then="Sysctl",
             none="no namespace differs",
         ),
-        width=7,
+        width=8,
         height=12,
     )
 

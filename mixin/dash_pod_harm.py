@@ -29,8 +29,8 @@ _POD = (
 _SYSCTL = (*_POD, 'sysctl="$sysctl"')
 _COUNTERS = metrics.COUNTER_METRICS
 
-_OF = Column(of="owner", title="Owner", width=130)
-_HIDDEN = [Column(of=name) for name in ("owners", *q.OWNED)]
+_OF = Column(of="owner", title="Owner", width=280)
+_HIDDEN = [Column(of=name) for name in ("owners", *q.SEEN)]
 
 
 def queues() -> Iterator[Sized]:
@@ -55,7 +55,7 @@ def queues() -> Iterator[Sized]:
             ),
             Query(expr=q.named(q.each(metrics.LISTENER_SOCKETS, _POD, *of))),
             columns=(
-                Column(of="address", title="Address"),
+                Column(of="address", title="Address", width=260),
                 Column(of="port", title="Port", width=80),
                 Column(of="protocol", title="Protocol", width=95),
                 Column(of="B", title="Queue", width=80),
@@ -77,11 +77,12 @@ def queues() -> Iterator[Sized]:
             sort="Fill",
             none="no listeners, or metrics.detail is summary",
         ),
-        width=16,
-        height=9,
+        width=24,
+        height=7,
     )
-    fullest = f"topk(5, {queue})"
-    limits = q.matching(limit, "and", f"({fullest})", *of)
+    fullest = f"topk(5, {q.lasting(metrics.LISTENER_QUEUE, _POD, *of)})"
+    limit = q.lasting(metrics.LISTENER_LIMIT, _POD, *of)
+    limits = f"{limit}\nand\n({fullest})"
     yield Sized(
         graph(
             "Queue and limit",
@@ -89,13 +90,14 @@ def queues() -> Iterator[Sized]:
             "its limit drops connections.",
             Query(expr=fullest, legend="{{address}}:{{port}}"),
             Query(expr=limits, legend="limit of {{address}}:{{port}}"),
+            log=True,
             style=[Style(name="limit.*", dashed=True)],
             none="no listeners, or metrics.detail is summary",
         ),
-        width=8,
-        height=9,
+        width=12,
+        height=10,
     )
-    drift = q.each(metrics.DRIFT, _SYSCTL, "field")
+    drift = q.lasting(metrics.DRIFT, _SYSCTL, "field")
     yield Sized(
         graph(
             "Overflows beside the drift of $sysctl",
@@ -105,7 +107,9 @@ def queues() -> Iterator[Sized]:
                 expr=q.total(q.rate(_COUNTERS["TcpExt.ListenOverflows"], _POD)),
                 legend="overflows",
             ),
-            Query(expr=q.named(drift), legend="drift {{owner}} {{field}}"),
+            Query(
+                expr=q.named(drift, lasting=True), legend="drift {{owner}} {{field}}"
+            ),
             unit="cps",
             below_zero=True,
             style=[
@@ -113,8 +117,8 @@ def queues() -> Iterator[Sized]:
                 Style(name="drift.*", colour=GOOD, right=True, unit="none"),
             ],
         ),
-        width=24,
-        height=8,
+        width=12,
+        height=10,
     )
 
 
@@ -126,14 +130,14 @@ def fill() -> Iterator[Sized]:
             "Accept queues, tracked flows, ephemeral ports, TIME-WAIT sockets; at "
             "100 % something is lost. Ports are an upper bound where it also listens.",
             Query(
-                expr=q.named(q.each(metrics.FILL, _POD, "resource")),
+                expr=q.named(q.lasting(metrics.FILL, _POD, "resource"), lasting=True),
                 legend="{{resource}} {{owner}}",
             ),
             unit="percentunit",
             limit={0.8: WARN, 1: BAD},
         ),
         width=12,
-        height=8,
+        height=10,
     )
 
     def all_of(spec: metrics.Spec, *labels: str) -> str:
@@ -155,11 +159,12 @@ def fill() -> Iterator[Sized]:
                 expr=f"max({select(metrics.CONNTRACK_LIMIT, *_ON)})",
                 legend="most tracked flows",
             ),
+            log=True,
             style=[
                 Style(name="ephemeral ports", colour=PLAIN, dashed=True),
                 Style(name="most tracked flows", colour=WARN, dashed=True),
             ],
         ),
         width=12,
-        height=8,
+        height=10,
     )

@@ -32,15 +32,15 @@ _POD = (
 _SYSCTL = (*_POD, 'sysctl="$sysctl"')
 _KEPT = ("owners", "namespace", "pod", "instance", "container", "netns")
 
-_OF = Column(of="owner", title="Owner")
-_HIDDEN = [Column(of=name) for name in ("owners", *q.OWNED)]
+_OF = Column(of="owner", title="Owner", width=260)
+_HIDDEN = [Column(of=name) for name in ("owners", *q.SEEN)]
 
 
 def sysctls() -> Iterator[Sized]:
     """Yield every value with its references, and its history."""
     of = ("sysctl", "field")
     node = (*NODE, *of)
-    there = f"group by ({', '.join((*q.OWNED, *of))}) ({select(metrics.VALUE, *_POD)})"
+    there = f"group by ({', '.join((*q.SEEN, *of))}) ({select(metrics.VALUE, *_POD)})"
 
     def reference(spec: metrics.Spec) -> str:
         return q.named(q.beside(there, once(node, select(spec, *_ON)), node))
@@ -66,12 +66,12 @@ def sysctls() -> Iterator[Sized]:
                 Column(
                     of="sysctl",
                     title="Sysctl",
-                    width=290,
+                    width=270,
                     links=[row_to_sysctl(POD, *_KEPT)],
                 ),
-                Column(of="field", title="Field", width=75),
+                Column(of="field", title="Field", width=65),
                 Column(of="A", title="Value", unit="none", width=95),
-                Column(of="value", title="Text", width=80),
+                Column(of="value", title="Text", width=75),
                 Column(of="C", title="Host", unit="none", width=95),
                 Column(of="D", title="New", unit="none", width=95),
                 Column(of="E", title="Declared", unit="none", width=95),
@@ -83,8 +83,8 @@ def sysctls() -> Iterator[Sized]:
                     base=WARN,
                     steps={0: "text", 1: WARN},
                 ),
-                Column(of="origin", title="Origin", colours=ORIGINS, width=125),
-                Column(of="source", title="Declared by", width=125),
+                Column(of="origin", title="Origin", colours=ORIGINS, width=115),
+                Column(of="source", title="Declared by", width=115),
                 Column(of="by", title="In container", width=110),
                 Column(of="class", title="Class", width=90),
                 Column(of="settable_by", title="Set by", width=100),
@@ -110,14 +110,14 @@ def sysctls() -> Iterator[Sized]:
             columns=(
                 Column(of="A", title="When", unit="dateTimeAsIso", width=165),
                 Column(of="sysctl", title="Sysctl"),
-                Column(of="owner", title="Owner"),
+                _OF,
                 *_HIDDEN,
             ),
             sort="When",
             none="nothing was written",
         ),
-        width=8,
-        height=8,
+        width=12,
+        height=7,
     )
     rules = q.each(metrics.VIOLATION, _POD, "sysctl", "rule", "severity")
     yield Sized(
@@ -136,14 +136,14 @@ def sysctls() -> Iterator[Sized]:
                     colours={"0": GOOD, "1": BAD},
                     names={"0": "yes", "1": "violated"},
                 ),
-                Column(of="owner"),
+                _OF,
                 *_HIDDEN,
             ),
             sort="Holds",
             none="no rule applies",
         ),
-        width=8,
-        height=8,
+        width=12,
+        height=7,
     )
     host = once(("field",), select(metrics.HOST_VALUE, *_ON, 'sysctl="$sysctl"'))
     yield Sized(
@@ -152,14 +152,16 @@ def sysctls() -> Iterator[Sized]:
             "The value here beside the host's and what a new namespace would get; a "
             "step is somebody's doing.",
             Query(
-                expr=q.named(q.each(metrics.VALUE, _SYSCTL, "field")),
+                expr=q.named(q.lasting(metrics.VALUE, _SYSCTL, "field"), lasting=True),
                 legend="{{owner}} {{field}}",
             ),
             Query(expr=host, legend="host {{field}}"),
             unit="none",
+            log=True,
+            below_zero=True,
             style=[Style(name="host.*", colour=PLAIN, dashed=True)],
             none="none, or it does not differ and metrics.detail is not full",
         ),
-        width=8,
+        width=24,
         height=8,
     )

@@ -8,6 +8,9 @@ from mixin.promql import NODE, by, once, select
 OWNED = (*NODE, "namespace", "pod", "container", "netns")
 """Whose a series is. Without uid: what a new pod of an old name does goes on."""
 
+SEEN = (*OWNED, "uid")
+"""Whose it is now: a pod that is known by its uid only is told from the others."""
+
 CLUSTER = 'cluster=~"$cluster"'
 
 PODS = ".+"
@@ -16,7 +19,12 @@ OTHERS = "^$"
 
 
 def each(spec: Spec, selector: Sequence[str], *labels: str) -> str:
-    """Return the series of namespaces, one for each owner and *labels*."""
+    """Return the series of namespaces now, one for each owner and *labels*."""
+    return once((*SEEN, *labels), select(spec, *selector))
+
+
+def lasting(spec: Spec, selector: Sequence[str], *labels: str) -> str:
+    """Return the same over time, where a pod made anew goes on as the one before."""
     return once((*OWNED, *labels), select(spec, *selector))
 
 
@@ -47,7 +55,7 @@ def of_exporters(inner: str) -> str:
 
 def matching(left: str, operator: str, right: str, *labels: str) -> str:
     """Return an operation on pairs of the same owner and *labels*."""
-    return f"{left}\n{operator} on ({', '.join((*OWNED, *labels))})\n{right}"
+    return f"{left}\n{operator} on ({', '.join((*SEEN, *labels))})\n{right}"
 
 
 def beside(counted: str, right: str, labels: Sequence[str], *gained: str) -> str:
@@ -56,21 +64,36 @@ def beside(counted: str, right: str, labels: Sequence[str], *gained: str) -> str
     return f"{counted}\n* on ({', '.join(labels)}) {gain}\n{right}"
 
 
-def named(inner: str) -> str:
+def named(inner: str, *, lasting: bool = False) -> str:
     """
     Add two labels to the series of namespaces: `owner`, and `owners` for links.
 
-    owner: the four of an owner that are not empty, joined; owners: what the variable
-    of that name in the Pod dashboard has to be for this one.
+    owner: the four of an owner that are not empty, joined, or `uid/` and the uid
+    where all four are; owners: what the variable of that name in the Pod dashboard
+    has to be for this one; lasting: the series have no uid.
     """
     joined = ", ".join(f'"{one}"' for one in OWNED[len(NODE) :])
-    expression = f'label_join(\n{inner},\n"owner", "/", {joined})'
-    for label, replacement, source, pattern in (
+    expression = _replaced(
+        f'label_join(\n{inner},\n"owner", "/", {joined})',
         ("owner", "$1", "owner", "/*(.*?)/*"),
         ("owner", "$1/$2", "owner", "(.*?)//+(.*)"),
+    )
+    if not lasting:
+        expression = _replaced(
+            f'label_join({expression}, "owner", "//", "owner", "uid")',
+            ("owner", "$1", "owner", "(.+)//.*"),
+            ("owner", "uid/$1", "owner", "//(.*)"),
+        )
+    return _replaced(
+        expression,
         ("owners", OTHERS.replace("$", "$$"), "", ""),
         ("owners", PODS, "namespace", ".+"),
-    ):
+    )
+
+
+def _replaced(expression: str, *replaced: tuple[str, str, str, str]) -> str:
+    """Return the expression with labels set: which, to what, from which, if it is."""
+    for label, replacement, source, pattern in replaced:
         expression = (
             f"label_replace({expression},"
             f' "{label}", "{replacement}", "{source}", "{pattern}")'

@@ -28,14 +28,17 @@ PLAIN = "#999999"
 
 ORIGINS = {
     "declared": GOOD,
-    "fresh_default": "#BBBBBB",
+    "fresh_default": "#7F7F7F",
     "inherited": "#009E73",
     "inherited_stale": WARN,
     "overridden": BAD,
     "modified": "#CC79A7",
-    "shared": "#777777",
+    "shared": "#0072B2",
 }
 """The same colour for an origin everywhere."""
+
+LATEST = "Last *"
+"""The column of a graph's table that has what its lines end at."""
 
 SEVERITIES = {"critical": BAD, "warning": WARN, "info": GOOD}
 
@@ -93,14 +96,13 @@ def stats(  # noqa: PLR0913
     steps: Mapping[float, str] | None = None,
     judged: Mapping[str, Mapping[float, str]] | None = None,
     names: bool = False,
-    size: int = 28,
     none: str = "none",
 ) -> stat.Panel:
     """
     Return numbers in large type.
 
     judged: by the name of a number, its colours from values on; names: the names of
-    the series are shown and not their values; size: of the numbers' type.
+    the series are shown and not their values, one below the other.
     """
     both = styles.BigValueTextMode.VALUE_AND_NAME
     mode = styles.BigValueTextMode.NAME if names else both
@@ -110,17 +112,24 @@ def stats(  # noqa: PLR0913
         .graph_mode(styles.BigValueGraphMode.NONE)
         .color_mode(styles.BigValueColorMode.VALUE)
         .text_mode(mode)
+        .wide_layout(False)  # noqa: FBT003
         .reduce_options(last)
         .unit(unit)
         .no_value(none)
         .thresholds(_thresholds(steps or {}))
         .color_scheme(_by_thresholds())
     )
-    if not names:  # numbers beside one another are of one size
-        panel.text(common.VizTextDisplayOptions().title_size(14).value_size(size))
+    # of one size everywhere, which Grafana would fit to each panel
+    panel.text(common.VizTextDisplayOptions().title_size(14).value_size(_size(names)))
+    if names:
+        panel.orientation(styles.VizOrientation.HORIZONTAL)
     for name, of_name in (judged or {}).items():
         panel.override_by_name(name, [_steps(of_name)])
     return _with(panel, title, description, queries, instant=True)
+
+
+def _size(names: bool) -> float:  # noqa: FBT001
+    return 18 if names else 28
 
 
 def counted(
@@ -146,6 +155,8 @@ def graph(  # noqa: PLR0913
     style: Sequence[Style] = (),
     stacked: bool = False,
     below_zero: bool = False,
+    log: bool = False,
+    sort: str = "",
     limit: Mapping[float, str] | None = None,
     links: Sequence[_Link] = (),
     none: str = "none",
@@ -153,16 +164,10 @@ def graph(  # noqa: PLR0913
     """
     Return lines over time, with what they end at and their highest in a table.
 
-    below_zero: numbers may be negative; limit: lines across, by value; links: of a
-    point.
+    below_zero: numbers may be negative; log: the axis is logarithmic, but has 0 and
+    what is below it; sort: the column of the table by which it is sorted, downwards;
+    limit: lines across, by value; links: of a point.
     """
-    legend = (
-        common.VizLegendOptions()
-        .show_legend(True)  # noqa: FBT003
-        .display_mode(styles.LegendDisplayMode.TABLE)
-        .placement(styles.LegendPlacement.BOTTOM)
-        .calcs(["lastNotNull", "max"])
-    )
     tooltip = (
         common.VizTooltipOptions()
         .mode(styles.TooltipDisplayMode.MULTI)
@@ -170,7 +175,7 @@ def graph(  # noqa: PLR0913
     )
     panel = (
         timeseries.Panel()
-        .legend(legend)
+        .legend(_legend(sort))
         .tooltip(tooltip)
         .unit(unit)
         .line_width(1)
@@ -184,6 +189,8 @@ def graph(  # noqa: PLR0913
     )
     if stacked:
         panel.stacking(common.StackingConfig().mode(styles.StackingMode.NORMAL))
+    if log:
+        panel.scale_distribution(_logarithmic())
     if not below_zero:
         panel.min(0)
     if unit == "cps":
@@ -199,6 +206,22 @@ def graph(  # noqa: PLR0913
     return _with(panel, title, description, queries, instant=False)
 
 
+def _legend(sort: str) -> common.VizLegendOptions:
+    legend = (
+        common.VizLegendOptions()
+        .show_legend(True)  # noqa: FBT003
+        .display_mode(styles.LegendDisplayMode.TABLE)
+        .placement(styles.LegendPlacement.BOTTOM)
+        .calcs(["lastNotNull", "max"])
+    )
+    return legend.sort_by(sort).sort_desc(True) if sort else legend  # noqa: FBT003
+
+
+def _logarithmic() -> common.ScaleDistributionConfig:
+    made = common.ScaleDistributionConfig().type(styles.ScaleDistribution.SYMLOG)
+    return made.log(10).linear_threshold(1)
+
+
 def rows(  # noqa: PLR0913
     title: str,
     description: str,
@@ -206,9 +229,14 @@ def rows(  # noqa: PLR0913
     columns: Sequence[Column],
     sort: str = "",
     ascending: bool = False,
+    then: str = "",
     none: str = "none",
 ) -> table.Panel:
-    """Return a table of what the queries say, merged by the labels they share."""
+    """
+    Return a table of what the queries say, merged by the labels they share.
+
+    then: a column by which rows are sorted, upwards, that are equal in the first.
+    """
     panel = (
         table.Panel()
         .show_header(True)  # noqa: FBT003
@@ -221,8 +249,13 @@ def rows(  # noqa: PLR0913
     if isinstance(options, TableOptions):  # always
         options.footer = None  # which newer Grafanas have no more
     if sort:
-        by = common.TableSortByFieldState().display_name(sort).desc(not ascending)
-        panel.sort_by([by])
+        by = [(sort, not ascending), *([(then, False)] if then else [])]
+        panel.sort_by(
+            [
+                common.TableSortByFieldState().display_name(name).desc(down)
+                for name, down in by
+            ]
+        )
     if len(queries) > 1:
         panel.with_transformation(model.DataTransformerConfig("merge", options={}))
     panel.with_transformation(_organized(columns))

@@ -29,7 +29,7 @@ _POD = (
 )
 _COUNTERS = metrics.COUNTER_METRICS
 
-_HIDDEN = [Column(of=name) for name in ("owners", *q.OWNED)]
+_HIDDEN = [Column(of=name) for name in ("owners", *q.SEEN)]
 
 
 def board() -> Board:
@@ -57,17 +57,17 @@ def board() -> Board:
 
 def _identity() -> Iterator[Sized]:
     about = (
-        ("kind", "Kind"),
-        ("runtime", "Runtime"),
-        ("sandbox", "Sandbox"),
-        ("container_id", "Container"),
-        ("compose_project", "Compose project"),
-        ("compose_service", "Compose service"),
-        ("comm", "Command"),
-        ("cookie", "Cookie"),
-        ("evidence", "Told by"),
+        ("kind", "Kind", 90),
+        ("runtime", "Runtime", 110),
+        ("sandbox", "Sandbox", 0),
+        ("container_id", "Container", 0),
+        ("compose_project", "Compose project", 150),
+        ("compose_service", "Compose service", 150),
+        ("comm", "Command", 115),
+        ("cookie", "Cookie", 85),
+        ("evidence", "Told by", 110),
     )
-    info = q.each(metrics.NETNS_INFO, _POD, *(name for name, _ in about))
+    info = q.each(metrics.NETNS_INFO, _POD, *(name for name, *_ in about))
     yield Sized(
         rows(
             "Identity",
@@ -75,16 +75,19 @@ def _identity() -> Iterator[Sized]:
             "that the variables above fit no namespace.",
             Query(expr=q.named(info)),
             columns=(
-                Column(of="owner", title="Owner"),
-                Column(of="instance", title="Node", links=[row_to_node()]),
-                *(Column(of=name, title=title) for name, title in about),
+                Column(of="owner", title="Owner", width=280),
+                Column(of="instance", title="Node", width=170, links=[row_to_node()]),
+                *(
+                    Column(of=name, title=title, width=width)
+                    for name, title, width in about
+                ),
                 Column(of="A"),
                 *(one for one in _HIDDEN if one.of != "instance"),
             ),
             none="no such namespace",
         ),
         width=24,
-        height=5,
+        height=4,
     )
     differing = f"{q.each(metrics.DRIFT, _POD, 'sysctl')} != 0"
     violated = q.each(metrics.VIOLATION, _POD, "sysctl", "rule")

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -13,11 +14,13 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from exporter.metrics import METRICS
+from exporter.metrics import METRICS, VIOLATION
 from exporter.signals import COUNTERS
+from mixin import dash_promql as q
 from mixin import records
 from mixin.dash_pod_counters import COUNTERS as SHOWN
 from mixin.dashboards import dashboards
+from mixin.panels import ORIGINS
 from mixin.rules import Record
 from mixin.settings import Settings
 from tests.mixin.grafana import (
@@ -30,6 +33,7 @@ from tests.mixin.grafana import (
     filled,
     panels,
 )
+from tests.mixin.promtool import container, failures, named, node, of, pod
 
 OF_GRAFANA = {
     "__all",
@@ -365,6 +369,116 @@ def _grouped(text: str) -> Iterator[str]:
 def _made(text: str) -> set[str]:
     """Return the labels that an expression makes itself."""
     return set(re.findall(r'count_values by \([^)]*\) \("(\w+)"', text)) | {"uid"}
+
+
+def test_pods_that_are_known_by_their_uid_only_are_told_apart(tmp_path: Path) -> None:
+    nameless = [{**node(), "uid": uid} for uid in ("4e1f", "9b20")]
+    owners = (*nameless, pod(), container(), named(), named("host"))
+    wanted = ("uid/4e1f", "uid/9b20", "shop/web-0", "cache", "named/blue", "host")
+    text = q.named(q.each(VIOLATION, ()))
+    expr = f"count by (owner) ({text.replace('$$', '$')})"
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("groups: []")
+
+    said = failures(
+        rules,
+        tmp_path,
+        [of(owner, VIOLATION.name, "1") for owner in owners],
+        {
+            "promql_expr_test": [
+                {
+                    "expr": expr,
+                    "eval_time": "0m",
+                    "exp_samples": [
+                        {"labels": f'{{owner="{one}"}}', "value": 1} for one in wanted
+                    ],
+                }
+            ]
+        },
+    )
+
+    assert not said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_graphs_lines_outlive_a_pod_and_a_tables_rows_do_not(name: str) -> None:
+    owned = f"by ({', '.join(q.OWNED)}"
+    for panel in panels(dashboard(name)):
+        for target in panel["targets"]:
+            kept = f"{owned}, uid" in target["expr"]
+            if panel["type"] == "table":
+                assert kept == (owned in target["expr"]), panel["title"]
+            elif "{{owner}}" in target.get("legendFormat", ""):
+                assert not kept, panel["title"]
+
+
+OWNER_WIDTH = 260
+"""What a Kubernetes namespace and pod take, as they are usually called."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_column_of_owners_is_as_wide_as_their_names(name: str) -> None:
+    for panel in panels(dashboard(name)):
+        widths = {
+            one["matcher"]["options"]: prop["value"]
+            for one in panel["fieldConfig"]["overrides"]
+            for prop in one["properties"]
+            if prop["id"] == "custom.width"
+        }
+        titles = {
+            title
+            for one in panel.get("transformations", ())
+            if one["id"] == "organize"
+            for title in one["options"]["renameByName"].values()
+        }
+        for title in titles & {"Owner", "Alert"}:
+            assert widths[title] >= OWNER_WIDTH, panel["title"]
+        # Grafana leaves that one out but where a pod's containers declare sysctls
+        shown = sum(widths.values()) - widths.get("In container", 0)
+        if "Owner" in titles:
+            assert shown <= 1600 / 24 * panel["gridPos"]["w"], panel["title"]
+
+
+def test_what_somebody_did_comes_before_what_the_kernel_did() -> None:
+    sorts = {
+        panel["title"]: panel["options"]["sortBy"]
+        for name in NAMES
+        for panel in panels(dashboard(name))
+        if panel["type"] == "table" and "differ" in panel["title"]
+    }
+
+    downwards = {"displayName": "Origin", "desc": True}
+    then = {"displayName": "Sysctl", "desc": False}
+    for title in (
+        "What differs from the host",
+        "Namespaces that differ, by sysctl",
+        "Namespaces that differ, by sysctl and origin",
+    ):
+        assert sorts[title] == [downwards, then]
+    named_first = sorted(ORIGINS.keys() - {"shared"}, reverse=True)  # it never differs
+    assert named_first[:3] == ["overridden", "modified", "inherited_stale"]
+
+
+def test_what_is_of_unlike_size_is_on_a_logarithmic_axis_that_has_0() -> None:
+    scales = {
+        panel["title"]: scale["type"]
+        for name in NAMES
+        for panel in panels(dashboard(name))
+        if (scale := panel["fieldConfig"]["defaults"].get("custom", {}).get(SCALE))
+    }
+
+    assert scales == dict.fromkeys(
+        (
+            "$sysctl over time",
+            "Queue and limit",
+            "Sockets, ports and flows",
+            "From the lowest to the highest",
+        ),
+        "symlog",
+    )
+
+
+SCALE = "scaleDistribution"
 
 
 def test_every_counter_that_is_exported_by_default_is_shown_of_a_pod() -> None:
