@@ -235,7 +235,7 @@ function Numbers({ panel, data, width, height }) {
           justifyMode="auto"
           textMode={options.textMode}
           text={options.text}
-          wideLayout={options.wideLayout ?? true}
+          disableWideLayout={!(options.wideLayout ?? true)}
         />
       )}
     />
