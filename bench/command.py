@@ -17,7 +17,8 @@ def main() -> None:
     arguments = _parser().parse_args()
     cpu.settle()
     if arguments.fleet:
-        fleet.run(arguments.write)
+        measured = fleet.run()
+        _tell(fleet.machine(), measured, arguments.write)
         return
     figures: Figures = {}
     with TemporaryDirectory() as directory:
@@ -28,9 +29,7 @@ def main() -> None:
             made = _only(figures, program, tuple(arguments.sizes))
         else:
             made = _everything(figures, program)
-    _print(made)
-    if arguments.write:
-        _write(arguments.write, made)
+    _tell(document.machine(), made, arguments.write)
     sys.exit("\n".join(broken_promises(figures)) or None)
 
 
@@ -72,16 +71,14 @@ def _everything(figures: Figures, program: Path) -> list[Table]:
     return tables(figures)
 
 
-def _print(made: list[Table]) -> None:
-    print(document.machine())
+def _tell(machine: str, made: list[Table], write: Path | None) -> None:
+    """Print what was measured, and fill the document if there is one."""
+    print(machine)
     for one in made:
         print(f"\n{one.aligned()}")
-
-
-def _write(path: Path, made: list[Table]) -> None:
-    parts = [(one.name, one.markdown()) for one in made]
-    text = document.filled(path.read_text(), [("machine", document.machine()), *parts])
-    path.write_text(text)
+    if write:
+        parts = [("machine", machine), *((one.name, one.markdown()) for one in made)]
+        write.write_text(document.filled(write.read_text(), parts))
 
 
 if __name__ == "__main__":

@@ -3,15 +3,15 @@
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from statistics import mean
 
 from bench import document, fleet_disk, fleet_queries
-from bench.fleet_formula import DETAILS
 from bench.fleet_nodes import PODS
 from bench.fleet_prometheus import INTERVAL, Ingested, ingested
 from bench.fleet_server import Exporter
 from bench.fleet_tables import Figures, tables
+from bench.tables import Table
+from exporter.config import DETAILS
 from exporter.model import Detail
 
 NODES: dict[Detail, int] = {"full": 80, "drift": 200, "summary": 200}
@@ -23,8 +23,8 @@ _OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 _NEEDED = "prometheus", "promtool"
 
 
-def run(write: Path | None) -> None:
-    """Measure all details, print, and write the document if there is one."""
+def run() -> list[Table]:
+    """Measure all details."""
     for command in _NEEDED:
         if not shutil.which(command):
             sys.exit(f"{command} is not installed")
@@ -32,13 +32,7 @@ def run(write: Path | None) -> None:
     for detail in DETAILS:
         found = measured(detail, NODES[detail])
         figures.update({(name, detail): value for name, value in found.items()})
-    made = tables(figures)
-    print(machine())
-    for one in made:
-        print(f"\n{one.aligned()}")
-    if write:
-        parts = [("machine", machine()), *((one.name, one.markdown()) for one in made)]
-        write.write_text(document.filled(write.read_text(), parts))
+    return tables(figures)
 
 
 def machine() -> str:

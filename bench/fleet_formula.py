@@ -7,8 +7,7 @@ import msgspec
 
 from exporter.drift import references, telling
 from exporter.model import Detail, Namespace, Parcel, Signals, Sysctl
-
-DETAILS: tuple[Detail, ...] = ("full", "drift", "summary")
+from exporter.samples import compared
 
 
 class Term(NamedTuple):
@@ -48,7 +47,10 @@ def counted(parcel: Parcel) -> dict[str, int]:
     )
     against = references(parcel, host.readings)
     fields = {one.name: _numbers(one) for one in parcel.sysctls}
-    told = [telling(against, pod.readings, pod.declared) for pod in pods]
+    told = [
+        telling(against, pod.readings, pod.declared, compared(against, pod))
+        for pod in pods
+    ]
     asked = [{one.sysctl for one in pod.declared} for pod in pods]
     return {
         "node": 1,

@@ -5,7 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -18,6 +18,7 @@ from exporter.exposition import Families, Renderer
 from exporter.model import Detail
 from exporter.tally import Tally
 from exporter.wishes import accepts_gzip, negotiate
+from tests.monitoring import answering
 
 _PATH = re.compile(r"/node/(\d+)/metrics\Z")
 
@@ -97,13 +98,5 @@ def served(numbers: Iterable[int], detail: Detail, pods: int = PODS) -> Iterator
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    with server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield Fleet(server.server_port, exporters)
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(Handler) as port:
+        yield Fleet(port, exporters)

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
-from bench.fleet_formula import DETAILS, FORMULA
+from bench.fleet_formula import FORMULA
 from bench.fleet_nodes import PODS
 from bench.tables import UNKNOWN, Table
+from exporter.config import DETAILS
 from exporter.model import Detail
 
 Figures = dict[tuple[str, Detail], float]

@@ -91,14 +91,18 @@ def findings(
 
 
 def telling(
-    against: References, here: Sequence[Reading], declared: Sequence[Declared]
+    against: References,
+    here: Sequence[Reading],
+    declared: Sequence[Declared],
+    found: Iterable[Finding],
 ) -> frozenset[str]:
     """
     Return the sysctls that differ from the host's or were set, if to the same.
 
     Where there is no host to compare with, those too of which nothing is known.
+    found: the findings of the same.
     """
-    differing = {one.sysctl for one in findings(against, here, declared) if one.delta}
+    differing = {one.sysctl for one in found if one.delta}
     known = TOLD if against.host else TOLD | {None}
     why = zip(against.sysctls, origins(against, here, declared), strict=False)
     return frozenset(differing | {sysctl.name for sysctl, one in why if one in known})

@@ -80,9 +80,8 @@ class _Columns:
         self._table = Table(neighbours)
         self._summaries = Summaries()
 
-    def update(self, specs: Iterable[Spec], rows: Iterable[tuple[Row, Level]]) -> None:
-        kept = [spec.shown("summary") for spec in specs]
-        self._table.update(self._summaries.fitting(rows, kept))
+    def update(self, specs: Sequence[Spec], rows: Iterable[tuple[Row, Level]]) -> None:
+        self._table.update(self._summaries.fitting(rows, specs))
 
     def families(self, specs: Iterable[Spec]) -> Iterator[tuple[Spec, Sequence[Chunk]]]:
         columns = chain(self._table.columns(), repeat(()))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from exporter.chunks import Row
-from exporter.drift import References, telling
+from exporter.drift import Finding, References, telling
 from exporter.harm import limits
 from exporter.lines import lines
 from exporter.metrics import LASTING
@@ -73,7 +73,7 @@ def render_namespace(
     readings = namespace.readings if named else ()
     allowed = limits(against, namespace, parcel.machine)
     found = compared(against, namespace)
-    told = _told(against, namespace, detail)
+    told = _told(against, namespace, found, detail)
     shown = _shown(parcel.sysctls, readings, told)
     texts = readings if owner.kind == "host" else shown
     per_spec = (
@@ -93,7 +93,7 @@ def render_namespace(
     return Rendered(
         owner=owner,
         row=row,
-        series=Size(series(row.cells), series(summary(row, IN_SUMMARY).cells)),
+        series=Size(series(row.cells), series(summary(row, LASTING).cells)),
         ground=ground(key, owner, allowed, detail) if shows_signals else None,
         state=(namespace.state, namespace.reason),
         unreadable=tuple(
@@ -104,10 +104,6 @@ def render_namespace(
         judged=readings if judged(namespace) else (),
         drifting=tuple(sorted({(f.sysctl, f.origin or "") for f in found if f.delta})),
     )
-
-
-IN_SUMMARY = tuple(spec.shown("summary") for spec in LASTING)
-"""Of each column of a row."""
 
 
 def _row(key: int, per_spec: Iterable[Iterable[Sample]], detail: Detail) -> Row:
@@ -122,14 +118,17 @@ def _row(key: int, per_spec: Iterable[Iterable[Sample]], detail: Detail) -> Row:
 
 
 def _told(
-    against: References, namespace: Namespace, detail: Detail
+    against: References,
+    namespace: Namespace,
+    found: Iterable[Finding],
+    detail: Detail,
 ) -> frozenset[str] | None:
     """Return of which sysctls to show values, None for all."""
     if detail == "full":
         return None
     if not judged(namespace):  # what the host has is netns_sysctl_host_value too
         return frozenset()
-    return telling(against, namespace.readings, namespace.declared)
+    return telling(against, namespace.readings, namespace.declared, found)
 
 
 def _shown(

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from exporter.chunks import Row
+from exporter.metrics import Spec
 from exporter.model import Owner
 
 
@@ -84,9 +85,9 @@ class Summaries:
         self._made: dict[int, tuple[Row, Row]] = {}
 
     def fitting(
-        self, rows: Iterable[tuple[Row, Level]], kept: Sequence[bool]
+        self, rows: Iterable[tuple[Row, Level]], specs: Sequence[Spec]
     ) -> list[Row]:
-        """Return what is allowed of *rows*; *kept*: whether a summary has a column."""
+        """Return what is allowed of *rows*; *specs*: of their columns."""
         before, self._made = self._made, {}
         fitting = []
         for row, level in rows:
@@ -95,16 +96,17 @@ class Summaries:
             elif level is Level.SUMMARY:
                 made = before.get(row.key)
                 if made is None or made[0] is not row:
-                    made = row, summary(row, kept)
+                    made = row, summary(row, specs)
                 self._made[row.key] = made
                 fitting.append(made[1])
         return fitting
 
 
-def summary(row: Row, kept: Sequence[bool]) -> Row:
-    """Return *row* without the columns that are not *kept*."""
-    pairs = zip(row.cells, kept, strict=True)
-    return Row(row.key, tuple(cell if keep else b"" for cell, keep in pairs))
+def summary(row: Row, specs: Sequence[Spec]) -> Row:
+    """Return *row* without the columns that a summary has not."""
+    pairs = zip(row.cells, specs, strict=True)
+    cells = tuple(cell if spec.shown("summary") else b"" for cell, spec in pairs)
+    return Row(row.key, cells)
 
 
 def series(cells: Iterable[bytes | memoryview]) -> int:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from exporter import metrics
+from mixin import dash_columns as columns
 from mixin import dash_promql as q
 from mixin.dash_layout import Sized
 from mixin.dash_links import (
-    row_to_node,
     row_to_runbook,
     series_to_node,
 )
@@ -27,9 +27,6 @@ from mixin.settings import Settings
 
 _ALL = (q.CLUSTER,)
 _UP = 'up{cluster=~"$cluster",job=~"$job"}'
-
-_NODE = Column(of="instance", title="Node", links=[row_to_node()])
-_CLUSTER = Column(of="cluster", title="Cluster", width=110)
 
 
 def coverage(settings: Settings) -> Iterator[Sized]:
@@ -94,8 +91,8 @@ def coverage(settings: Settings) -> Iterator[Sized]:
                     links=[row_to_runbook(settings)],
                 ),
                 Column(of="severity", title="Severity", colours=SEVERITIES, width=90),
-                _CLUSTER,
-                _NODE,
+                columns.CLUSTER,
+                columns.NODE,
                 Column(of="namespace", title="Namespace"),
                 Column(of="pod", title="Pod", width=260),
                 Column(of="container", title="Container"),
@@ -115,7 +112,7 @@ def coverage(settings: Settings) -> Iterator[Sized]:
             "Exporters that did not answer the last scrape: nothing is known of their "
             "nodes.",
             Query(expr=f"{by('max', NODE, _UP)} == 0"),
-            columns=(_CLUSTER, _NODE, Column(of="A")),
+            columns=(columns.CLUSTER, columns.NODE, Column(of="A")),
             none="all answer",
         ),
         width=8,

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
+from mixin import dash_columns as columns
 from mixin import dash_promql as q
 from mixin.dash_layout import Sized
 from mixin.dash_links import (
     row_to_namespace,
-    row_to_node,
 )
 from mixin.panels import (
     BAD,
@@ -18,11 +18,6 @@ from mixin.panels import (
     rows,
 )
 from mixin.promql import NODE, by
-
-_RECORDED = "none, or the recording rules are not loaded"
-
-_NODE = Column(of="instance", title="Node", links=[row_to_node()])
-_CLUSTER = Column(of="cluster", title="Cluster", width=110)
 
 
 def harm() -> Iterator[Sized]:
@@ -41,7 +36,7 @@ def harm() -> Iterator[Sized]:
                 Style(name="overflows", colour=BAD),
                 Style(name="drops.*", colour=WARN, dashed=True),
             ],
-            none=_RECORDED,
+            none=q.NOT_RECORDED,
         ),
         width=12,
         height=8,
@@ -52,7 +47,7 @@ def harm() -> Iterator[Sized]:
             "How many nodes have a full accept queue at that time: one node is a "
             "program's problem, many are a setting's.",
             Query(expr=f"count({of_nodes} > 0) or sum({of_nodes}) * 0", legend="nodes"),
-            none=_RECORDED,
+            none=q.NOT_RECORDED,
         ),
         width=12,
         height=8,
@@ -64,8 +59,8 @@ def harm() -> Iterator[Sized]:
             "whose.",
             Query(expr=f"topk(20, {by('max', NODE, of_nodes)} > 0)"),
             columns=(
-                _CLUSTER,
-                _NODE,
+                columns.CLUSTER,
+                columns.NODE,
                 Column(of="A", title="Overflows", unit="cps", width=110),
             ),
             sort="Overflows",
@@ -83,7 +78,7 @@ def harm() -> Iterator[Sized]:
             "The twenty that drop most; a click shows their pods one by one.",
             Query(expr=f"topk(20, {others} > 0)"),
             columns=(
-                _CLUSTER,
+                columns.CLUSTER,
                 Column(of="namespace", title="Namespace", links=[row_to_namespace()]),
                 Column(of="A", title="Overflows", unit="cps", width=110),
             ),
@@ -102,8 +97,8 @@ def harm() -> Iterator[Sized]:
             "TIME-WAIT budget of any namespace, by node; at 100 % something is lost.",
             Query(expr=f"topk(20, {fullest})"),
             columns=(
-                _CLUSTER,
-                _NODE,
+                columns.CLUSTER,
+                columns.NODE,
                 Column(of="resource", title="Limit", width=125),
                 Column(
                     of="A",
@@ -115,7 +110,7 @@ def harm() -> Iterator[Sized]:
                 ),
             ),
             sort="Fill",
-            none=_RECORDED,
+            none=q.NOT_RECORDED,
         ),
         width=8,
         height=9,

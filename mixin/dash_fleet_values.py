@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from exporter import metrics
+from mixin import dash_columns as columns
 from mixin import dash_promql as q
 from mixin.dash_layout import Sized
 from mixin.dash_links import (
     FLEET,
-    row_to_node,
     row_to_sysctl,
 )
 from mixin.panels import (
@@ -23,11 +23,7 @@ from mixin.panels import (
 from mixin.promql import NODE, by
 
 _ALL = (q.CLUSTER,)
-_SYSCTL = (*_ALL, 'sysctl="$sysctl"')
-_RECORDED = "none, or the recording rules are not loaded"
-
-_NODE = Column(of="instance", title="Node", links=[row_to_node()])
-_CLUSTER = Column(of="cluster", title="Cluster", width=110)
+_SYSCTL = (*_ALL, q.OF_SYSCTL)
 
 
 def kernels() -> Iterator[Sized]:
@@ -117,7 +113,7 @@ def kernels() -> Iterator[Sized]:
             log=True,
             below_zero=True,
             style=[Style(name=".*host.*", dashed=True)],
-            none=_RECORDED,
+            none=q.NOT_RECORDED,
         ),
         width=6,
         height=10,
@@ -139,7 +135,7 @@ def drift() -> Iterator[Sized]:
             stacked=True,
             sort="Name",
             style=[Style(name=one, colour=colour) for one, colour in ORIGINS.items()],
-            none=_RECORDED,
+            none=q.NOT_RECORDED,
         ),
         width=12,
         height=9,
@@ -156,7 +152,7 @@ def drift() -> Iterator[Sized]:
             ),
             sort="Origin",  # downwards it begins with what somebody did
             then="Sysctl",
-            none=_RECORDED,
+            none=q.NOT_RECORDED,
         ),
         width=12,
         height=9,
@@ -168,8 +164,8 @@ def drift() -> Iterator[Sized]:
             "The twenty nodes where the host's value reached the fewest.",
             Query(expr=f"topk(20, {by('sum', NODE, drifting)})"),
             columns=(
-                _CLUSTER,
-                _NODE,
+                columns.CLUSTER,
+                columns.NODE,
                 Column(of="A", title="Namespaces", width=125),
             ),
             sort="Namespaces",

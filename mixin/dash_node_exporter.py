@@ -17,14 +17,12 @@ from mixin.panels import (
 )
 from mixin.promql import by, once, select
 
-_NODE = (q.CLUSTER, 'instance="$instance"')
-
 
 def coverage() -> Iterator[Sized]:
     """Yield what of the node is seen, and what is not."""
 
     def of(state: str) -> str:
-        found = select(metrics.NAMESPACES, *_NODE, f'state="{state}"')
+        found = select(metrics.NAMESPACES, *q.ON_NODE, f'state="{state}"')
         return q.total(once(("state", "reason"), found))
 
     yield Sized(
@@ -47,7 +45,7 @@ def coverage() -> Iterator[Sized]:
             "exporter's version; and how much it exports (metrics.detail).",
             *(
                 Query(
-                    expr=once((label,), select(spec, *_NODE)),
+                    expr=once((label,), select(spec, *q.ON_NODE)),
                     legend=f"{{{{{label}}}}}",
                 )
                 for spec, label in (
@@ -61,7 +59,7 @@ def coverage() -> Iterator[Sized]:
         width=8,
         height=4,
     )
-    samples = "scrape_samples_scraped{" + ",".join(_NODE) + "}"
+    samples = "scrape_samples_scraped{" + ",".join(q.ON_NODE) + "}"
     yield Sized(
         stats(
             "Series",
@@ -69,10 +67,11 @@ def coverage() -> Iterator[Sized]:
             "there would be more, the least important namespaces are reduced.",
             Query(expr=f"max({q.of_exporters(samples)})", legend="now"),
             Query(
-                expr=f"max({select(metrics.SERIES_LIMIT, *_NODE)})", legend="at most"
+                expr=f"max({select(metrics.SERIES_LIMIT, *q.ON_NODE)})",
+                legend="at most",
             ),
             Query(
-                expr=q.total(once(("to",), select(metrics.REDUCED, *_NODE))),
+                expr=q.total(once(("to",), select(metrics.REDUCED, *q.ON_NODE))),
                 legend="namespaces reduced",
             ),
             judged={"namespaces reduced": {1: BAD}},
@@ -80,8 +79,8 @@ def coverage() -> Iterator[Sized]:
         width=8,
         height=4,
     )
-    problems = once(("problem",), select(metrics.PROBLEM, *_NODE))
-    errors = f"increase({select(metrics.READ_ERRORS, *_NODE)}[$__range])"
+    problems = once(("problem",), select(metrics.PROBLEM, *q.ON_NODE))
+    errors = f"increase({select(metrics.READ_ERRORS, *q.ON_NODE)}[$__range])"
     yield Sized(
         stats(
             "What went wrong",
@@ -94,7 +93,7 @@ def coverage() -> Iterator[Sized]:
             Query(
                 expr=q.or_zero(
                     "count("
-                    f"{once(('collector',), select(metrics.SUCCESS, *_NODE))} == 0)"
+                    f"{once(('collector',), select(metrics.SUCCESS, *q.ON_NODE))} == 0)"
                 ),
                 legend="failed parts",
             ),
@@ -123,7 +122,7 @@ def coverage() -> Iterator[Sized]:
         width=8,
         height=4,
     )
-    answered = once(("runtime",), select(metrics.ANSWERED, *_NODE))
+    answered = once(("runtime",), select(metrics.ANSWERED, *q.ON_NODE))
     yield Sized(
         stats(
             "Last answer of runtimes",
@@ -143,10 +142,10 @@ def cost() -> Iterator[Sized]:
     """Yield what the exporter takes of the node."""
 
     def rate(name: str) -> str:
-        return f"rate({name}{{{','.join(_NODE)}}}[$__rate_interval])"
+        return f"rate({name}{{{','.join(q.ON_NODE)}}}[$__rate_interval])"
 
     def own(name: str) -> str:
-        return f"{name}{{{','.join(_NODE)}}}"
+        return f"{name}{{{','.join(q.ON_NODE)}}}"
 
     yield Sized(
         graph(
@@ -212,7 +211,9 @@ def cost() -> Iterator[Sized]:
             "Values that cannot be read",
             "Sysctls without a value, and in how many namespaces; missing is usual of "
             "modules that are not loaded.",
-            Query(expr=once(("sysctl", "reason"), select(metrics.UNREADABLE, *_NODE))),
+            Query(
+                expr=once(("sysctl", "reason"), select(metrics.UNREADABLE, *q.ON_NODE))
+            ),
             columns=(
                 Column(of="sysctl", title="Sysctl"),
                 Column(of="reason", title="Reason", width=110),

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from exporter import metrics
 from mixin import dash_promql as q
+from mixin.dash_columns import HIDDEN, OWNER, of_listeners
 from mixin.dash_layout import Sized
-from mixin.dash_links import row_to_pod, series_to_pod
+from mixin.dash_links import series_to_pod
 from mixin.panels import (
     BAD,
     LATEST,
@@ -18,22 +19,18 @@ from mixin.panels import (
 )
 from mixin.promql import select
 
-_NODE = (q.CLUSTER, 'instance="$instance"')
 _COUNTERS = metrics.COUNTER_METRICS
-
-_OF = Column(of="owner", title="Owner", width=320, links=[row_to_pod()])
-_HIDDEN = [Column(of=name) for name in ("owners", *q.SEEN)]
 
 
 def queues() -> Iterator[Sized]:
     """Yield the accept queues, and what did not fit in."""
     of = ("address", "port")
-    queue = q.each(metrics.LISTENER_QUEUE, _NODE, *of)
-    limit = q.each(metrics.LISTENER_LIMIT, _NODE, *of)
+    queue = q.each(metrics.LISTENER_QUEUE, q.ON_NODE, *of)
+    limit = q.each(metrics.LISTENER_LIMIT, q.ON_NODE, *of)
     filled = f"clamp_max({q.matching(queue, '/', f'clamp_min({limit}, 1)', *of)}, 1)"
     fullest = f"(topk(20, {filled}))"
-    stale = q.each(metrics.LISTENER_STALE, _NODE, *of)
-    info = q.each(metrics.LISTENER_INFO, _NODE, *of, "protocol", "backlog")
+    stale = q.each(metrics.LISTENER_STALE, q.ON_NODE, *of)
+    info = q.each(metrics.LISTENER_INFO, q.ON_NODE, *of, "protocol", "backlog")
     yield Sized(
         rows(
             "Fullest accept queues",
@@ -45,23 +42,10 @@ def queues() -> Iterator[Sized]:
             Query(expr=q.named(q.matching(stale, "and", fullest, *of))),
             Query(expr=q.named(q.matching(info, "and", fullest, *of))),
             columns=(
-                _OF,
-                Column(of="address", title="Address", width=260),
-                Column(of="port", title="Port", width=80),
-                Column(of="protocol", title="Protocol", width=95),
-                Column(of="B", title="Queue", width=90),
-                Column(of="C", title="Limit", width=90),
-                Column(of="A", title="Fill", unit="percentunit", gauge=True, most=1),
-                Column(of="backlog", title="Limit is from", width=125),
-                Column(
-                    of="D",
-                    title="Stale",
-                    width=80,
-                    colours={"0": "text", "1": WARN},
-                    names={"0": "no", "1": "stale"},
-                ),
+                OWNER,
+                *of_listeners(numbers=90, stale=80),
                 Column(of="E"),
-                *_HIDDEN,
+                *HIDDEN,
             ),
             sort="Fill",
             none="no listeners, or metrics.detail is summary",
@@ -87,7 +71,7 @@ def queues() -> Iterator[Sized]:
             ),
         ),
     ):
-        of_each = q.rate(counter, _NODE)
+        of_each = q.rate(counter, q.ON_NODE)
         yield Sized(
             graph(
                 title,
@@ -109,7 +93,7 @@ def queues() -> Iterator[Sized]:
 
 def limits() -> Iterator[Sized]:
     """Yield how near everything else is to its limit."""
-    fill = q.each(metrics.FILL, _NODE, "resource")
+    fill = q.each(metrics.FILL, q.ON_NODE, "resource")
     yield Sized(
         graph(
             "Fullest of each limit",
@@ -122,7 +106,9 @@ def limits() -> Iterator[Sized]:
         width=8,
         height=9,
     )
-    others = q.lasting(metrics.FILL, (*_NODE, 'resource!="accept_queue"'), "resource")
+    others = q.lasting(
+        metrics.FILL, (*q.ON_NODE, 'resource!="accept_queue"'), "resource"
+    )
     yield Sized(
         graph(
             "Tracked flows, ports, TIME-WAIT: the fullest",
@@ -141,7 +127,7 @@ def limits() -> Iterator[Sized]:
     )
 
     def one(spec: metrics.Spec, *matchers: str) -> str:
-        return f"max({select(spec, *_NODE, *matchers)})"
+        return f"max({select(spec, *q.ON_NODE, *matchers)})"
 
     pages = one(metrics.MEMORY)
     pressure = one(metrics.MEMORY_LIMIT, 'field="pressure"')

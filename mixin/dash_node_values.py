@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from exporter import metrics
 from mixin import dash_promql as q
+from mixin.dash_columns import HIDDEN, OWNER
 from mixin.dash_layout import Sized
-from mixin.dash_links import NODE, row_to_pod, row_to_sysctl
+from mixin.dash_links import NODE, row_to_sysctl
 from mixin.panels import (
     ORIGINS,
     SEVERITIES,
@@ -19,12 +20,9 @@ from mixin.panels import (
 )
 from mixin.promql import once, select
 
-_NODE = (q.CLUSTER, 'instance="$instance"')
-_SYSCTL = (*_NODE, 'sysctl="$sysctl"')
+_SYSCTL = (*q.ON_NODE, q.OF_SYSCTL)
 _FULL = "none, or metrics.detail is not full"
 
-_OF = Column(of="owner", title="Owner", width=320, links=[row_to_pod()])
-_HIDDEN = [Column(of=name) for name in ("owners", *q.SEEN)]
 _ORIGIN = Column(of="origin", title="Origin", colours=ORIGINS, width=115)
 
 
@@ -95,10 +93,10 @@ def _origins() -> tuple[Style, ...]:
 
 def drift() -> Iterator[Sized]:
     """Yield everything that differs from the host."""
-    drift = f"{q.each(metrics.DRIFT, _NODE, 'sysctl', 'field', 'origin')} != 0"
-    plain = f"({q.each(metrics.DRIFT, _NODE, 'sysctl', 'field')} != 0)"
-    value = q.each(metrics.VALUE, _NODE, "sysctl", "field")
-    text = q.each(metrics.TEXT_INFO, _NODE, "sysctl", "value")
+    drift = f"{q.each(metrics.DRIFT, q.ON_NODE, 'sysctl', 'field', 'origin')} != 0"
+    plain = f"({q.each(metrics.DRIFT, q.ON_NODE, 'sysctl', 'field')} != 0)"
+    value = q.each(metrics.VALUE, q.ON_NODE, "sysctl", "field")
+    text = q.each(metrics.TEXT_INFO, q.ON_NODE, "sysctl", "value")
     yield Sized(
         rows(
             "What differs from the host",
@@ -108,7 +106,7 @@ def drift() -> Iterator[Sized]:
             Query(expr=q.named(q.matching(value, "-", plain, "sysctl", "field"))),
             Query(expr=q.named(q.matching(text, "and", plain, "sysctl"))),
             columns=(
-                _OF,
+                OWNER,
                 Column(
                     of="sysctl",
                     title="Sysctl",
@@ -121,7 +119,7 @@ def drift() -> Iterator[Sized]:
                 Column(of="A", title="Drift", unit="none", width=90),
                 _ORIGIN,
                 Column(of="D"),
-                *_HIDDEN,
+                *HIDDEN,
             ),
             sort="Origin",  # downwards it begins with what somebody did
             then="Sysctl",
@@ -136,7 +134,7 @@ def drift() -> Iterator[Sized]:
             "How many named namespaces differ from the host, and why; complete at "
             "every metrics.detail.",
             Query(
-                expr=once(("sysctl", "origin"), select(metrics.DRIFTING, *_NODE)),
+                expr=once(("sysctl", "origin"), select(metrics.DRIFTING, *q.ON_NODE)),
             ),
             columns=(
                 Column(
@@ -163,14 +161,14 @@ def judged() -> Iterator[Sized]:
         rows(
             "Policy violations",
             "Values that break a rule of the exporter's policy now.",
-            Query(expr=q.named(f"{q.each(metrics.VIOLATION, _NODE, *of)} == 1")),
+            Query(expr=q.named(f"{q.each(metrics.VIOLATION, q.ON_NODE, *of)} == 1")),
             columns=(
-                _OF,
+                OWNER,
                 Column(of="sysctl", title="Sysctl"),
                 Column(of="rule", title="Rule"),
                 Column(of="severity", title="Severity", colours=SEVERITIES, width=90),
                 Column(of="A"),
-                *_HIDDEN,
+                *HIDDEN,
             ),
             sort="Severity",
             ascending=True,
@@ -179,7 +177,7 @@ def judged() -> Iterator[Sized]:
         width=12,
         height=8,
     )
-    changed = q.each(metrics.LAST_CHANGE, _NODE, "sysctl")
+    changed = q.each(metrics.LAST_CHANGE, q.ON_NODE, "sysctl")
     yield Sized(
         rows(
             "Last changes",
@@ -188,9 +186,9 @@ def judged() -> Iterator[Sized]:
             Query(expr=q.named(f"topk(20, {changed}) * 1000")),
             columns=(
                 Column(of="A", title="When", unit="dateTimeAsIso", width=170),
-                _OF,
+                OWNER,
                 Column(of="sysctl", title="Sysctl"),
-                *_HIDDEN,
+                *HIDDEN,
             ),
             sort="When",
             none="nothing was written",

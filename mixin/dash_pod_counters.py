@@ -10,15 +10,6 @@ from mixin.panels import (
     graph,
 )
 
-_ON = (q.CLUSTER, 'instance="$instance"')
-_POD = (
-    *_ON,
-    'namespace="$namespace"',
-    'pod="$pod"',
-    'container=~"$container"',
-    'netns=~"$netns"',
-)
-
 COUNTERS: Mapping[str, tuple[str, Sequence[str]]] = {
     "Listen queue": (
         (
@@ -137,7 +128,8 @@ def counters() -> Iterator[Sized]:
                 description,
                 *(
                     Query(
-                        expr=q.total(q.rate(COUNTER_METRICS[name], _POD)), legend=name
+                        expr=q.total(q.rate(COUNTER_METRICS[name], q.OF_POD)),
+                        legend=name,
                     )
                     for name in names
                 ),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from exporter import metrics
 from mixin import dash_promql as q
+from mixin.dash_columns import HIDDEN, of_listeners
 from mixin.dash_layout import Sized
 from mixin.panels import (
     BAD,
@@ -18,26 +19,17 @@ from mixin.panels import (
 )
 from mixin.promql import select
 
-_ON = (q.CLUSTER, 'instance="$instance"')
-_POD = (
-    *_ON,
-    'namespace="$namespace"',
-    'pod="$pod"',
-    'container=~"$container"',
-    'netns=~"$netns"',
-)
-_SYSCTL = (*_POD, 'sysctl="$sysctl"')
+_SYSCTL = (*q.OF_POD, q.OF_SYSCTL)
 _COUNTERS = metrics.COUNTER_METRICS
 
 _OF = Column(of="owner", title="Owner", width=280)
-_HIDDEN = [Column(of=name) for name in ("owners", *q.SEEN)]
 
 
 def queues() -> Iterator[Sized]:
     """Yield the listeners, their queues, and what did not fit in."""
     of = ("address", "port")
-    queue = q.each(metrics.LISTENER_QUEUE, _POD, *of)
-    limit = q.each(metrics.LISTENER_LIMIT, _POD, *of)
+    queue = q.each(metrics.LISTENER_QUEUE, q.OF_POD, *of)
+    limit = q.each(metrics.LISTENER_LIMIT, q.OF_POD, *of)
     filled = f"clamp_max({q.matching(queue, '/', f'clamp_min({limit}, 1)', *of)}, 1)"
     yield Sized(
         rows(
@@ -47,32 +39,19 @@ def queues() -> Iterator[Sized]:
             Query(expr=q.named(filled)),
             Query(expr=q.named(queue)),
             Query(expr=q.named(limit)),
-            Query(expr=q.named(q.each(metrics.LISTENER_STALE, _POD, *of))),
+            Query(expr=q.named(q.each(metrics.LISTENER_STALE, q.OF_POD, *of))),
             Query(
                 expr=q.named(
-                    q.each(metrics.LISTENER_INFO, _POD, *of, "protocol", "backlog")
+                    q.each(metrics.LISTENER_INFO, q.OF_POD, *of, "protocol", "backlog")
                 )
             ),
-            Query(expr=q.named(q.each(metrics.LISTENER_SOCKETS, _POD, *of))),
+            Query(expr=q.named(q.each(metrics.LISTENER_SOCKETS, q.OF_POD, *of))),
             columns=(
-                Column(of="address", title="Address", width=260),
-                Column(of="port", title="Port", width=80),
-                Column(of="protocol", title="Protocol", width=95),
-                Column(of="B", title="Queue", width=80),
-                Column(of="C", title="Limit", width=80),
-                Column(of="A", title="Fill", unit="percentunit", gauge=True, most=1),
-                Column(of="backlog", title="Limit is from", width=125),
-                Column(
-                    of="D",
-                    title="Stale",
-                    width=75,
-                    colours={"0": "text", "1": WARN},
-                    names={"0": "no", "1": "stale"},
-                ),
+                *of_listeners(numbers=80, stale=75),
                 Column(of="F", title="Sockets", width=85),
                 _OF,
                 Column(of="E"),
-                *_HIDDEN,
+                *HIDDEN,
             ),
             sort="Fill",
             none="no listeners, or metrics.detail is summary",
@@ -80,8 +59,8 @@ def queues() -> Iterator[Sized]:
         width=24,
         height=7,
     )
-    fullest = f"topk(5, {q.lasting(metrics.LISTENER_QUEUE, _POD, *of)})"
-    limit = q.lasting(metrics.LISTENER_LIMIT, _POD, *of)
+    fullest = f"topk(5, {q.lasting(metrics.LISTENER_QUEUE, q.OF_POD, *of)})"
+    limit = q.lasting(metrics.LISTENER_LIMIT, q.OF_POD, *of)
     limits = f"{limit}\nand\n({fullest})"
     yield Sized(
         graph(
@@ -104,7 +83,7 @@ def queues() -> Iterator[Sized]:
             "Connections dropped for a full accept queue (bars), and how far the "
             "sysctl is from the host's (right): whether the drift hurts.",
             Query(
-                expr=q.total(q.rate(_COUNTERS["TcpExt.ListenOverflows"], _POD)),
+                expr=q.total(q.rate(_COUNTERS["TcpExt.ListenOverflows"], q.OF_POD)),
                 legend="overflows",
             ),
             Query(
@@ -130,7 +109,9 @@ def fill() -> Iterator[Sized]:
             "Accept queues, tracked flows, ephemeral ports, TIME-WAIT sockets; at "
             "100 % something is lost. Ports are an upper bound where it also listens.",
             Query(
-                expr=q.named(q.lasting(metrics.FILL, _POD, "resource"), lasting=True),
+                expr=q.named(
+                    q.lasting(metrics.FILL, q.OF_POD, "resource"), lasting=True
+                ),
                 legend="{{resource}} {{owner}}",
             ),
             unit="percentunit",
@@ -141,7 +122,7 @@ def fill() -> Iterator[Sized]:
     )
 
     def all_of(spec: metrics.Spec, *labels: str) -> str:
-        return q.total(q.each(spec, _POD, *labels), *labels)
+        return q.total(q.each(spec, q.OF_POD, *labels), *labels)
 
     yield Sized(
         graph(
@@ -156,7 +137,7 @@ def fill() -> Iterator[Sized]:
             Query(expr=all_of(metrics.TIME_WAIT), legend="TIME-WAIT"),
             Query(expr=all_of(metrics.CONNTRACK_ENTRIES), legend="tracked flows"),
             Query(
-                expr=f"max({select(metrics.CONNTRACK_LIMIT, *_ON)})",
+                expr=f"max({select(metrics.CONNTRACK_LIMIT, *q.ON_NODE)})",
                 legend="most tracked flows",
             ),
             log=True,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from exporter import metrics
 from mixin import dash_promql as q
+from mixin.dash_columns import HIDDEN
 from mixin.dash_layout import Sized
 from mixin.dash_links import POD, row_to_sysctl
 from mixin.panels import (
@@ -21,46 +22,41 @@ from mixin.panels import (
 )
 from mixin.promql import NODE, once, select
 
-_ON = (q.CLUSTER, 'instance="$instance"')
-_POD = (
-    *_ON,
-    'namespace="$namespace"',
-    'pod="$pod"',
-    'container=~"$container"',
-    'netns=~"$netns"',
-)
-_SYSCTL = (*_POD, 'sysctl="$sysctl"')
+_SYSCTL = (*q.OF_POD, q.OF_SYSCTL)
 _KEPT = ("owners", "namespace", "pod", "instance", "container", "netns")
 
 _OF = Column(of="owner", title="Owner", width=260)
-_HIDDEN = [Column(of=name) for name in ("owners", *q.SEEN)]
 
 
 def sysctls() -> Iterator[Sized]:
     """Yield every value with its references, and its history."""
     of = ("sysctl", "field")
     node = (*NODE, *of)
-    there = f"group by ({', '.join((*q.SEEN, *of))}) ({select(metrics.VALUE, *_POD)})"
+    there = (
+        f"group by ({', '.join((*q.SEEN, *of))}) ({select(metrics.VALUE, *q.OF_POD)})"
+    )
 
     def reference(spec: metrics.Spec) -> str:
-        return q.named(q.beside(there, once(node, select(spec, *_ON)), node))
+        return q.named(q.beside(there, once(node, select(spec, *q.ON_NODE)), node))
 
     catalog = ("class", "settable_by")
     facts = (*NODE, "sysctl")
-    about = once((*facts, *catalog), select(metrics.SYSCTL_INFO, *_ON))
+    about = once((*facts, *catalog), select(metrics.SYSCTL_INFO, *q.ON_NODE))
     yield Sized(
         rows(
             "Every sysctl",
             "Each value beside the host's, what a namespace gets that is made now "
             "(New), what was declared, and why it is what it is (Origin).",
-            Query(expr=q.named(q.each(metrics.VALUE, _POD, *of))),
-            Query(expr=q.named(q.each(metrics.DRIFT, _POD, *of, "origin"))),
+            Query(expr=q.named(q.each(metrics.VALUE, q.OF_POD, *of))),
+            Query(expr=q.named(q.each(metrics.DRIFT, q.OF_POD, *of, "origin"))),
             Query(expr=reference(metrics.HOST_VALUE)),
             Query(expr=reference(metrics.FRESH_VALUE)),
             Query(
-                expr=q.named(q.each(metrics.DECLARED_VALUE, _POD, *of, "source", "by"))
+                expr=q.named(
+                    q.each(metrics.DECLARED_VALUE, q.OF_POD, *of, "source", "by")
+                )
             ),
-            Query(expr=q.named(q.each(metrics.TEXT_INFO, _POD, "sysctl", "value"))),
+            Query(expr=q.named(q.each(metrics.TEXT_INFO, q.OF_POD, "sysctl", "value"))),
             Query(expr=q.named(q.beside(there, about, facts, *catalog))),
             columns=(
                 Column(
@@ -91,7 +87,7 @@ def sysctls() -> Iterator[Sized]:
                 _OF,
                 Column(of="F"),
                 Column(of="G"),
-                *_HIDDEN,
+                *HIDDEN,
             ),
             sort="Sysctl",
             ascending=True,
@@ -105,13 +101,15 @@ def sysctls() -> Iterator[Sized]:
             "Changes",
             "When something last wrote each value, after the namespace was first seen.",
             Query(
-                expr=q.named(f"{q.each(metrics.LAST_CHANGE, _POD, 'sysctl')} * 1000")
+                expr=q.named(
+                    f"{q.each(metrics.LAST_CHANGE, q.OF_POD, 'sysctl')} * 1000"
+                )
             ),
             columns=(
                 Column(of="A", title="When", unit="dateTimeAsIso", width=165),
                 Column(of="sysctl", title="Sysctl"),
                 _OF,
-                *_HIDDEN,
+                *HIDDEN,
             ),
             sort="When",
             none="nothing was written",
@@ -119,7 +117,7 @@ def sysctls() -> Iterator[Sized]:
         width=12,
         height=7,
     )
-    rules = q.each(metrics.VIOLATION, _POD, "sysctl", "rule", "severity")
+    rules = q.each(metrics.VIOLATION, q.OF_POD, "sysctl", "rule", "severity")
     yield Sized(
         rows(
             "Policy",
@@ -137,7 +135,7 @@ def sysctls() -> Iterator[Sized]:
                     names={"0": "yes", "1": "violated"},
                 ),
                 _OF,
-                *_HIDDEN,
+                *HIDDEN,
             ),
             sort="Holds",
             none="no rule applies",
@@ -145,7 +143,7 @@ def sysctls() -> Iterator[Sized]:
         width=12,
         height=7,
     )
-    host = once(("field",), select(metrics.HOST_VALUE, *_ON, 'sysctl="$sysctl"'))
+    host = once(("field",), select(metrics.HOST_VALUE, *q.ON_NODE, 'sysctl="$sysctl"'))
     yield Sized(
         graph(
             "$sysctl over time",

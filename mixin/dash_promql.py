@@ -13,6 +13,19 @@ SEEN = (*OWNED, "uid")
 
 CLUSTER = 'cluster=~"$cluster"'
 
+ON_NODE = (CLUSTER, 'instance="$instance"')
+OF_POD = (
+    *ON_NODE,
+    'namespace="$namespace"',
+    'pod="$pod"',
+    'container=~"$container"',
+    'netns=~"$netns"',
+)
+OF_SYSCTL = 'sysctl="$sysctl"'
+"""What the variables choose."""
+
+NOT_RECORDED = "none, or the recording rules are not loaded"
+
 PODS = ".+"
 OTHERS = "^$"
 """What a Kubernetes namespace is like: that of pods, and that of all else, none."""

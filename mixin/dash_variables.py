@@ -10,8 +10,6 @@ from mixin.dash_promql import CLUSTER, OTHERS, PODS
 from mixin.panels import DATASOURCE
 from mixin.promql import select
 
-Variable = dashboard.QueryVariable | dashboard.DatasourceVariable
-
 SOMAXCONN = "net.core.somaxconn"
 
 _ALL = model.VariableOption(selected=True, text="All", value="$__all")

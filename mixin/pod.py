@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from exporter import metrics
 from mixin import dash_promql as q
+from mixin.dash_columns import HIDDEN
 from mixin.dash_layout import Board, Row, Sized
 from mixin.dash_links import POD, row_to_node
 from mixin.dash_pod_counters import counters
@@ -19,17 +20,7 @@ from mixin.panels import (
     stats,
 )
 
-_ON = (q.CLUSTER, 'instance="$instance"')
-_POD = (
-    *_ON,
-    'namespace="$namespace"',
-    'pod="$pod"',
-    'container=~"$container"',
-    'netns=~"$netns"',
-)
 _COUNTERS = metrics.COUNTER_METRICS
-
-_HIDDEN = [Column(of=name) for name in ("owners", *q.SEEN)]
 
 
 def board() -> Board:
@@ -67,7 +58,7 @@ def _identity() -> Iterator[Sized]:
         ("cookie", "Cookie", 85),
         ("evidence", "Told by", 110),
     )
-    info = q.each(metrics.NETNS_INFO, _POD, *(name for name, *_ in about))
+    info = q.each(metrics.NETNS_INFO, q.OF_POD, *(name for name, *_ in about))
     yield Sized(
         rows(
             "Identity",
@@ -82,18 +73,18 @@ def _identity() -> Iterator[Sized]:
                     for name, title, width in about
                 ),
                 Column(of="A"),
-                *(one for one in _HIDDEN if one.of != "instance"),
+                *(one for one in HIDDEN if one.of != "instance"),
             ),
             none="no such namespace",
         ),
         width=24,
         height=4,
     )
-    differing = f"{q.each(metrics.DRIFT, _POD, 'sysctl')} != 0"
-    violated = q.each(metrics.VIOLATION, _POD, "sysctl", "rule")
-    overflows = q.total(q.rate(_COUNTERS["TcpExt.ListenOverflows"], _POD))
-    left_out = q.each(metrics.LEFT_OUT, _POD)
-    changed = q.total(q.each(metrics.CHANGES, _POD))
+    differing = f"{q.each(metrics.DRIFT, q.OF_POD, 'sysctl')} != 0"
+    violated = q.each(metrics.VIOLATION, q.OF_POD, "sysctl", "rule")
+    overflows = q.total(q.rate(_COUNTERS["TcpExt.ListenOverflows"], q.OF_POD))
+    left_out = q.each(metrics.LEFT_OUT, q.OF_POD)
+    changed = q.total(q.each(metrics.CHANGES, q.OF_POD))
     yield Sized(
         stats(
             "At a glance",
@@ -102,7 +93,9 @@ def _identity() -> Iterator[Sized]:
             "wrote since.",
             Query(expr=q.or_zero(f"count({differing})"), legend="differ"),
             Query(expr=q.or_zero(f"sum({violated})"), legend="violations"),
-            Query(expr=q.total(q.each(metrics.LISTENING, _POD)), legend="listeners"),
+            Query(
+                expr=q.total(q.each(metrics.LISTENING, q.OF_POD)), legend="listeners"
+            ),
             Query(expr=q.or_zero(f"sum({left_out})"), legend="listeners left out"),
             Query(expr=changed, legend="changes"),
             judged={"violations": {1: BAD}, "differ": {1: WARN}},
@@ -122,7 +115,7 @@ def _identity() -> Iterator[Sized]:
         width=7,
         height=4,
     )
-    last = q.each(metrics.LAST_CHANGE, _POD, "sysctl")
+    last = q.each(metrics.LAST_CHANGE, q.OF_POD, "sysctl")
     yield Sized(
         stats(
             "Last change",

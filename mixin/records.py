@@ -65,36 +65,17 @@ def _of_nodes() -> Sequence[Record]:
 def _of_clusters() -> Sequence[Record]:
     """Return those per cluster."""
     overflows = metrics.COUNTER_METRICS["TcpExt.ListenOverflows"]
-    of_field = ("cluster", "sysctl", "field")
     return (
         Record(
             record="cluster_sysctl_origin:netns_sysctl_drifting_namespaces:sum",
             expr=_summed(("sysctl", "origin"), metrics.DRIFTING),
         ),
-        Record(
-            record="cluster_sysctl_field:netns_sysctl_lowest_value:min",
-            expr=by("min", of_field, metrics.LOWEST.name),
-        ),
-        Record(
-            record="cluster_sysctl_field:netns_sysctl_highest_value:max",
-            expr=by("max", of_field, metrics.HIGHEST.name),
-        ),
-        Record(
-            record="cluster_sysctl_field:netns_sysctl_host_value:min",
-            expr=by("min", of_field, metrics.HOST_VALUE.name),
-        ),
-        Record(
-            record="cluster_sysctl_field:netns_sysctl_host_value:max",
-            expr=by("max", of_field, metrics.HOST_VALUE.name),
-        ),
-        Record(
-            record="cluster_sysctl_field:netns_sysctl_fresh_value:min",
-            expr=by("min", of_field, metrics.FRESH_VALUE.name),
-        ),
-        Record(
-            record="cluster_sysctl_field:netns_sysctl_fresh_value:max",
-            expr=by("max", of_field, metrics.FRESH_VALUE.name),
-        ),
+        _of_fields("min", metrics.LOWEST),
+        _of_fields("max", metrics.HIGHEST),
+        _of_fields("min", metrics.HOST_VALUE),
+        _of_fields("max", metrics.HOST_VALUE),
+        _of_fields("min", metrics.FRESH_VALUE),
+        _of_fields("max", metrics.FRESH_VALUE),
         Record(
             record="cluster:netns_namespaces:sum",
             expr=_summed(("state",), metrics.NAMESPACES, of_each=("state", "reason")),
@@ -123,6 +104,13 @@ def _of_clusters() -> Sequence[Record]:
             record="cluster_to:netns_exporter_namespaces_reduced:sum",
             expr=_summed(("to",), metrics.REDUCED),
         ),
+    )
+
+
+def _of_fields(operation: str, spec: Spec) -> Record:
+    return Record(
+        record=f"cluster_sysctl_field:{spec.name}:{operation}",
+        expr=by(operation, ("cluster", "sysctl", "field"), spec.name),
     )
 
 

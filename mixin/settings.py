@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
+from exporter.config import NOT_YAML, said_of
 from exporter.model import Frozen, Severity
 
 REPOSITORY = "https://github.com/netns-sysctl-exporter/netns-sysctl-exporter"
@@ -38,14 +39,6 @@ Duration = Annotated[str, msgspec.Meta(pattern=rf"\A(?=\d){_UNITS}\Z")]
 Ratio = Annotated[float, msgspec.Meta(gt=0, le=1)]
 LabelName = Annotated[str, msgspec.Meta(pattern=r"\A[a-zA-Z_][a-zA-Z0-9_]*\Z")]
 
-_NOT_YAML = (  # what PyYAML raises on `!!bool x` and its like, besides its own
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    ArithmeticError,
-    RecursionError,
-)
 _UNKNOWN = re.compile(r"unknown field `(.*?)`|Invalid enum value '(.*?)'")
 
 
@@ -96,8 +89,8 @@ def parse(text: bytes, file: str) -> Settings:
     """Return the settings in *text* over the defaults; *file* is for the message."""
     try:
         return msgspec.yaml.decode(text, type=Settings | None) or Settings()
-    except _NOT_YAML as error:
-        said = str(error) if isinstance(error, ValueError) else f"not YAML: {error!r}"
+    except NOT_YAML as error:
+        said = said_of(error)
         raise SettingsError(f"{file}: {said}{_nearest(said)}") from error
 
 

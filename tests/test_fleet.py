@@ -22,13 +22,14 @@ from bench import (
     fleet_prometheus,
     fleet_queries,
 )
-from bench.fleet_formula import DETAILS, counted, series
+from bench.fleet_formula import counted, series
 from bench.fleet_nodes import PODS, Node
 from bench.fleet_prometheus import Ingested, scraping
 from bench.fleet_server import Exporter, served
 from bench.fleet_tables import INGESTION, PAGES, Figures, tables
 from bench.fleet_values import KERNELS
 from bench.tables import UNKNOWN, Table
+from exporter.config import DETAILS
 from exporter.metrics import METRICS, OWNER
 from exporter.model import Detail
 from tests.lab import wait_until

