@@ -1,7 +1,8 @@
 """Every file that is made from this package. Pure."""
 
 from exporter import __version__
-from mixin import alerts, dashboards, records
+from mixin import alerts, dashboards
+from mixin import recording_rules as records
 from mixin.rules import Group, prometheus_rule, rule_file
 from mixin.settings import Settings
 

@@ -17,7 +17,7 @@ from exporter import server
 from exporter.exposition import Renderer
 from tests.browser import Browser, Scheme, Size, browser
 from tests.clients import served
-from tests.mixin.grafana import NAMES
+from tests.mixin.support.grafana import NAMES
 
 ROOT = Path(__file__).parents[1]
 DIRECTORY = ROOT / "docs/screenshots"

@@ -15,12 +15,12 @@ import pytest
 from exporter.kernel.netns import inside
 from exporter.metrics import NETNS_INFO
 from exporter.model import Ino
-from mixin.dash_promql import OTHERS, PODS
-from mixin.dash_promql import named as named_owners
+from mixin.dashboards.queries import OTHERS, PODS
+from mixin.dashboards.queries import named as named_owners
 from tests import daemons
 from tests.httpserver import ok, served
 from tests.lab import Held, named, wait_until
-from tests.mixin.grafana import (
+from tests.mixin.support.grafana import (
     ALL,
     DIRECTORY,
     NAMES,

@@ -13,7 +13,7 @@ import pytest
 
 from tests.images import PROJECT, Engine
 from tests.lab import wait_until
-from tests.mixin.grafana import NAMES, dashboard, expressions, filled, panels
+from tests.mixin.support.grafana import NAMES, dashboard, expressions, filled, panels
 from tests.monitoring import Prometheus, free_port, hurried
 from tests.running import Page
 

@@ -8,10 +8,11 @@ import msgspec
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from mixin import files, records
+from mixin import files
+from mixin import recording_rules as records
 from mixin.__main__ import main
 from mixin.settings import ALERTS, Settings, SettingsError, Tuning, parse
-from tests.mixin.promtool import Labels, Series, failures, node, of, pod
+from tests.mixin.support.promtool import Labels, Series, failures, node, of, pod
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from mixin import records
+from mixin import recording_rules as records
 from mixin.rules import Alert, Record
 from mixin.settings import ALERTS
-from tests.mixin.names import (
+from tests.mixin.support.expression_names import (
     ANYTHING,
     TARGET,
     VALUES,

@@ -17,10 +17,10 @@ from exporter.config import Config
 from exporter.runtimes.container import Failure
 from exporter.words import LIMIT_FROM
 from mixin import alerts
-from mixin.of_exporter import CANNOT_ENTER
+from mixin.alerts.exporter import CANNOT_ENTER
 from mixin.rules import Alert
 from mixin.settings import ALERTS, Settings, Tuning
-from tests.mixin.problem_words import PARTS, PROBLEMS
+from tests.mixin.support.problem_names import PARTS, PROBLEMS
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs/runbooks"

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.mixin.grafana import NAMES, dashboard, filled, panels
+from tests.mixin.support.grafana import NAMES, dashboard, filled, panels
 from tests.monitoring import JOB, Prometheus
 from tests.screenshots.drawing import draw
 from tests.screenshots.history import remembering
