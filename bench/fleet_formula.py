@@ -24,14 +24,16 @@ class Term(NamedTuple):
 
 
 FORMULA = {
-    "node": Term("the node itself, its host's namespace too", 376, 311, 292),
+    "node": Term("the node itself, including the host's namespace", 376, 311, 292),
     "pod": Term("each pod", 140, 27, 9),
     "listener": Term("each listener", 4, 4, 0),
     "asked": Term("each number that a pod or the runtime declared", 1, 1, 0),
-    "told": Term("each number that drifted or was set", 0, 2, 0),
-    "written": Term("each sysctl that something wrote in a pod", 1, 1, 0),
-    "rule": Term("each policy rule and sysctl of it, in each pod", 1, 1, 1),
-    "drifting": Term("each sysctl and origin that drifts on the node", 1, 1, 1),
+    "told": Term("each number that drifts or was set", 0, 2, 0),
+    "written": Term("each sysctl written in a pod at run time", 1, 1, 0),
+    "rule": Term("each policy rule and sysctl that it matches, in each pod", 1, 1, 1),
+    "drifting": Term(
+        "each combination of sysctl and origin that drifts on the node", 1, 1, 1
+    ),
 }
 """
 With the default profile and counters.

@@ -22,40 +22,40 @@ Row = tuple[str, str, str]
 
 PAGES: tuple[Row, ...] = (
     ("series", "series", "{:,.0f}"),
-    ("page, kB", "page kb", "{:,.0f}"),
-    ("page, compressed, kB", "packed kb", "{:,.0f}"),
+    ("exposition, kB", "page kb", "{:,.0f}"),
+    ("exposition, compressed, kB", "packed kb", "{:,.0f}"),
     ("series with 1,000 pods", "series of 1000", "{:,.0f}"),
-    ("page with 1,000 pods, MiB", "page of 1000 mib", "{:,.1f}"),
+    ("exposition with 1,000 pods, MiB", "page of 1000 mib", "{:,.1f}"),
 )
 
 INGESTION: tuple[Row, ...] = (
     ("nodes", "nodes", "{:,.0f}"),
     ("series", "head series", "{:,.0f}"),
-    ("samples a second", "samples a second", "{:,.0f}"),
+    ("samples per second", "samples a second", "{:,.0f}"),
     ("resident memory, MiB", "resident mib", "{:,.0f}"),
-    ("resident memory for each series, bytes", "bytes a series", "{:,.0f}"),
-    ("heap in use for each series, bytes", "heap a series", "{:,.0f}"),
-    ("CPU for each scrape of a node, ms", "cpu ms", "{:,.1f}"),
-    ("a sample on disk, bytes", "bytes a sample", "{:,.2f}"),
+    ("resident memory per series, bytes", "bytes a series", "{:,.0f}"),
+    ("heap in use per series, bytes", "heap a series", "{:,.0f}"),
+    ("CPU per scrape of a node, ms", "cpu ms", "{:,.1f}"),
+    ("disk per sample, bytes", "bytes a sample", "{:,.2f}"),
 )
 
 QUERIES: tuple[Row, ...] = (
-    ("all rules, ms for each evaluation", "rules ms", "{:,.0f}"),
-    ("their slowest group, ms", "rules worst ms", "{:,.0f}"),
-    ("what drifts, from every namespace: ms", "drift raw ms", "{:,.1f}"),
-    ("… samples touched", "drift raw samples", "{:,.0f}"),
-    ("what drifts, from each node's sums: ms", "drift node ms", "{:,.1f}"),
-    ("… samples touched", "drift node samples", "{:,.0f}"),
-    ("what drifts, recorded: ms", "drift recorded ms", "{:,.1f}"),
-    ("… samples touched", "drift recorded samples", "{:,.0f}"),
+    ("all rules, ms per evaluation", "rules ms", "{:,.0f}"),
+    ("slowest group of rules, ms", "rules worst ms", "{:,.0f}"),
+    ("drift, from every namespace: ms", "drift raw ms", "{:,.1f}"),
+    ("… samples processed", "drift raw samples", "{:,.0f}"),
+    ("drift, from each node's sums: ms", "drift node ms", "{:,.1f}"),
+    ("… samples processed", "drift node samples", "{:,.0f}"),
+    ("drift, recorded: ms", "drift recorded ms", "{:,.1f}"),
+    ("… samples processed", "drift recorded samples", "{:,.0f}"),
     ("overflows, from every namespace: ms", "overflows raw ms", "{:,.1f}"),
-    ("… samples touched", "overflows raw samples", "{:,.0f}"),
+    ("… samples processed", "overflows raw samples", "{:,.0f}"),
     ("overflows, recorded: ms", "overflows recorded ms", "{:,.1f}"),
-    ("… samples touched", "overflows recorded samples", "{:,.0f}"),
-    ("the fleet dashboard's queries", "dashboard queries", "{:,.0f}"),
-    ("all of them once, ms", "dashboard ms", "{:,.0f}"),
-    ("the dearest, ms", "dashboard worst ms", "{:,.0f}"),
-    ("samples touched by all", "dashboard samples", "{:,.0f}"),
+    ("… samples processed", "overflows recorded samples", "{:,.0f}"),
+    ("queries of the fleet dashboard", "dashboard queries", "{:,.0f}"),
+    ("… each once, ms", "dashboard ms", "{:,.0f}"),
+    ("… the most expensive, ms", "dashboard worst ms", "{:,.0f}"),
+    ("… samples processed by all", "dashboard samples", "{:,.0f}"),
 )
 
 
@@ -65,7 +65,7 @@ def tables(figures: Figures) -> list[Table]:
         Table("formula", ("series of", *DETAILS), tuple(_formula())),
         _by_detail("pages", f"a node of {PODS} pods", PAGES, figures),
         _by_detail("ingestion", "Prometheus", INGESTION, figures),
-        _by_detail("queries", "with that Prometheus", QUERIES, figures),
+        _by_detail("queries", "in that Prometheus", QUERIES, figures),
         Table("sizing", _SIZING, tuple(_sizing(figures))),
     ]
 
@@ -94,7 +94,7 @@ _SIZING = (
     f"samples/s at {_SHORT} s",
     f"samples/s at {_LONG} s",
     "memory, GiB",
-    f"disk a day at {_LONG} s, GB",
+    f"disk per day at {_LONG} s, GB",
     f"network at {_LONG} s, Mbit/s",
 )
 

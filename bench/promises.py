@@ -25,19 +25,19 @@ class Promise(NamedTuple):
 
 PROMISES = (
     Promise(
-        f"{PROMISED_AT} namespaces: the C program over our reading",
+        f"{PROMISED_AT} namespaces: C program / reading the sysctls",
         f"at least {READING_TIMES:g}",
         lambda figures: ratio(figures, "c", "reading", PROMISED_AT),
         lambda times: times >= READING_TIMES,
     ),
     Promise(
-        f"{PROMISED_AT} namespaces: the C program over a whole scrape of ours",
+        f"{PROMISED_AT} namespaces: C program / a whole scrape",
         f"at least {SCRAPE_TIMES:g}",
         lambda figures: ratio(figures, "c", "scrape", PROMISED_AT),
         lambda times: times >= SCRAPE_TIMES,
     ),
     Promise(
-        "a scrape per namespace, 1,000 over 100, 16 sysctls",
+        "scrape cost per namespace, 1,000 / 100 namespaces, 16 sysctls",
         f"at most {GROWTH_TIMES:g}",
         lambda figures: growth(figures, "few scrape", 100, 1000),
         lambda times: times <= GROWTH_TIMES,
@@ -68,4 +68,4 @@ def broken_promises(figures: Figures) -> Iterator[str]:
     for one in PROMISES:
         times = one.measured(figures)
         if times is not None and not one.kept(times):
-            yield f"{one.text}: {one.limit} is promised, it is {times:.2f}"
+            yield f"{one.text}: the limit is {one.limit}, measured {times:.2f}"

@@ -83,29 +83,29 @@ WHOLE = "{:,.0f}"
 COMPARISON = (
     Row("**a whole scrape**, with listeners and counters", of("scrape")),
     Row("**a whole scrape**, sysctls alone", of("alone scrape")),
-    Row("of it, reading the sysctls", of("reading")),
-    Row("C: enter, open, read and close each", of("c")),
-    Row("Python: the same", of("python")),
+    Row("… of which reading the sysctls", of("reading")),
+    Row("C program: enter, open, read and close each", of("c")),
+    Row("the same in Python", of("python")),
     Row("`nsenter` and `sysctl -n` for each namespace", of("commands")),
-    Row("node_exporter, the same sysctls of the host alone", of("yardstick sysctls")),
-    Row("node_exporter, its default collectors", of("yardstick defaults")),
-    Row("a namespace, µs: a whole scrape", each("scrape"), WHOLE),
-    Row("a namespace, µs: the C program", each("c"), WHOLE),
-    Row("the C program over our reading", over("c", "reading"), TIMES),
-    Row("the C program over a whole scrape", over("c", "scrape"), TIMES),
+    Row("node_exporter, the same sysctls, host only", of("yardstick sysctls")),
+    Row("node_exporter, default collectors", of("yardstick defaults")),
+    Row("per namespace, µs: a whole scrape", each("scrape"), WHOLE),
+    Row("per namespace, µs: the C program", each("c"), WHOLE),
+    Row("C program / reading the sysctls", over("c", "reading"), TIMES),
+    Row("C program / a whole scrape", over("c", "scrape"), TIMES),
 )
 
 STAGES = {
-    "discovery": "discovery: who came and went",
+    "discovery": "discovery: new and ended processes",
     "reading": "reading the sysctls",
-    "naming": "naming: whose is what",
-    "references": "references: the host, what it had",
+    "naming": "resolving owners",
+    "references": "references: current and earlier host values",
     "signals": "signals: listeners, counters, sockets",
-    "snapshot": "the snapshot: judging, encoding",
-    "decoding": "decoding it, in the other process",
+    "snapshot": "snapshot: evaluating, encoding",
+    "decoding": "decoding the snapshot in the server process",
     "rendering": "rendering what changed",
-    "families": "the server's own families, by prometheus_client",
-    "compression": "putting the page together, compressing",
+    "families": "the server's own metrics, by prometheus_client",
+    "compression": "assembling and compressing the response",
 }
 
 
@@ -119,15 +119,15 @@ def _elsewhere(figures: Figures, size: int) -> float | None:
 
 BREAKDOWN = (
     *(Row(text, of(f"stage {name}"), "{:,.2f}") for name, text in STAGES.items()),
-    Row("the rest: HTTP, pipes, two processes", _elsewhere, "{:,.2f}"),
-    Row("**the whole scrape**, measured apart", of("scrape"), "{:,.2f}"),
+    Row("remainder: HTTP, pipes, two processes", _elsewhere, "{:,.2f}"),
+    Row("**the whole scrape**, measured separately", of("scrape"), "{:,.2f}"),
 )
 
 CHANGES = (
-    Row("nothing happened, ms", of("scrape")),
-    Row("something in every namespace, ms", of("busy")),
-    Row("nothing happened, µs a namespace", each("scrape"), WHOLE),
-    Row("something in every namespace, µs a namespace", each("busy"), WHOLE),
+    Row("idle, ms", of("scrape")),
+    Row("traffic in every namespace, ms", of("busy")),
+    Row("idle, µs per namespace", each("scrape"), WHOLE),
+    Row("traffic in every namespace, µs per namespace", each("busy"), WHOLE),
 )
 
 HOLDS = (
@@ -135,22 +135,22 @@ HOLDS = (
     Row("server, MiB", of("server_mib")),
     Row("both, MiB", of("mib")),
     Row("open files", of("files"), WHOLE),
-    Row("values read by entering, for want of files", of("visited"), WHOLE),
-    Row("page, kB", of("page_kb"), WHOLE),
-    Row("page, compressed, kB", of("packed_kb"), WHOLE),
+    Row("values read without a held file", of("visited"), WHOLE),
+    Row("exposition, kB", of("page_kb"), WHOLE),
+    Row("exposition, compressed, kB", of("packed_kb"), WHOLE),
 )
 
 GROWTH = (
     Row("a scrape, ms", of("few scrape")),
-    Row("a namespace, µs", each("few scrape"), WHOLE),
+    Row("per namespace, µs", each("few scrape"), WHOLE),
     Row("open files", of("few files"), WHOLE),
-    Row("values read by entering, for want of files", of("few visited"), WHOLE),
+    Row("values read without a held file", of("few visited"), WHOLE),
 )
 
 DISCOVERY = (
-    Row("nobody came", of("idle"), "{:,.2f}"),
-    Row("100 processes came", of("births"), "{:,.2f}"),
-    Row("once a minute: looking again", of("recheck"), "{:,.2f}"),
+    Row("no new process", of("idle"), "{:,.2f}"),
+    Row("100 new processes", of("births"), "{:,.2f}"),
+    Row("full scan, once a minute", of("recheck"), "{:,.2f}"),
 )
 
 
@@ -164,7 +164,7 @@ def tables(
     plan = (
         ("comparison", "CPU ms", namespaces, compared, COMPARISON),
         ("stages", "CPU ms", namespaces, taken_apart, BREAKDOWN),
-        ("changes", "since the last scrape", namespaces, compared, CHANGES),
+        ("changes", "since the previous scrape", namespaces, compared, CHANGES),
         ("holds", "after ten scrapes", namespaces, compared, HOLDS),
         ("growth", "16 sysctls each", namespaces, GROWN, GROWTH),
         ("discovery", "CPU ms", "{:,} processes".format, PROCESSES, DISCOVERY),
@@ -178,8 +178,8 @@ def tables(
             )
             for name, what, title, sizes, rows in plan
         ),
-        Table("promises", ("promise", "times", "measured", "kept"), _promises(figures)),
-        Table("budgets", ("budget", "at most", "measured"), tuple(_budgets(figures))),
+        Table("promises", ("ratio", "limit", "measured", "met"), _promises(figures)),
+        Table("budgets", ("target", "at most", "measured"), tuple(_budgets(figures))),
     ]
 
 

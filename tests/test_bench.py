@@ -79,7 +79,7 @@ def test_a_run_that_keeps_its_promises_has_none_broken() -> None:
 @pytest.mark.parametrize(
     ("name", "size", "worse", "what"),
     [
-        ("reading", 450, 61.0, "our reading"),
+        ("reading", 450, 61.0, "reading the sysctls"),
         ("scrape", 450, 201.0, "a whole scrape"),
         ("few scrape", 1000, 121.0, "per namespace"),
     ],

@@ -287,9 +287,9 @@ def test_the_documents_sizing_follows_from_what_it_measured(detail: Detail) -> N
         float(cell.replace(",", "")) for cell in cells("sizing")["1,000", detail]
     )
     series = 1000 * figure(pages, "series")
-    each = figure(prometheus, "resident memory for each series, bytes")
-    sample = figure(prometheus, "a sample on disk, bytes")
-    packed = figure(pages, "page, compressed, kB")
+    each = figure(prometheus, "resident memory per series, bytes")
+    sample = figure(prometheus, "disk per sample, bytes")
+    packed = figure(pages, "exposition, compressed, kB")
 
     assert million == pytest.approx(series / 1e6, rel=0.01)
     assert at_30 == pytest.approx(series / 30, rel=0.01)
@@ -428,7 +428,7 @@ def test_no_metric_is_beyond_the_limits_that_mimir_has() -> None:
     most = max(len({*spec.labels, *target}) for spec in METRICS)
 
     assert most <= 30
-    assert f"ours at most {most} with those of the target" in DOCUMENT.read_text()
+    assert f"have at most {most}, including those of the target" in DOCUMENT.read_text()
     assert max(len(spec.help) for spec in METRICS) <= 1024
 
 
