@@ -93,9 +93,9 @@ def test_a_runbook_has_its_parts_in_order(page: Path) -> None:
     parts = re.findall(r"^## (.*)$", text, re.MULTILINE)
 
     assert text.startswith(f"# {page.stem}\n\n")
-    wanted = ["Impact", "Look", "Fix", "No trouble", "Tune"]
+    wanted = ["Impact", "Diagnosis", "Fix", "No action needed", "Tuning"]
     assert [part for part in wanted if part in parts] == parts
-    assert {"Impact", "Look", "Fix", "Tune"} <= set(parts)
+    assert {"Impact", "Diagnosis", "Fix", "Tuning"} <= set(parts)
 
 
 @pytest.mark.parametrize("page", OF_ALERTS, ids=lambda page: page.stem)
@@ -152,7 +152,7 @@ def test_every_setting_exists(page: Path) -> None:
         for kind in (Settings, Tuning)
         for key in msgspec.structs.fields(kind)
     }
-    _, _, tune = page.read_text().partition("\n## Tune\n")
+    _, _, tune = page.read_text().partition("\n## Tuning\n")
     before, _, _ = tune.partition("in the\n[settings]")
     before, _, _ = before.partition("in the [settings]")
 
