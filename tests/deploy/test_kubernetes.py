@@ -413,7 +413,9 @@ def test_the_pages_scrape_configuration_is_prometheuss(tmp_path: Path) -> None:
 
 def test_the_page_has_every_value_of_the_chart() -> None:
     (table,) = re.findall(
-        r"^\| value \| meaning \|\n(.*?)\n\n", PAGE.read_text(), re.DOTALL | re.MULTILINE
+        r"^\| value \| meaning \|\n(.*?)\n\n",
+        PAGE.read_text(),
+        re.DOTALL | re.MULTILINE,
     )
     listed = {name.split(".")[0] for name in re.findall(r"`(\w+[\w.]*)`", table)}
 
