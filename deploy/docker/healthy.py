@@ -4,8 +4,8 @@ Docker's HEALTHCHECK: check that this container's server responds, wherever it l
 
 The server needs no configuration to be found: among all processes (the host's, with
 --pid=host) it is the one with the server role in the same mount namespace, and its
-sockets give the addresses. Any response is accepted except a 5xx status, and so is a
-connection reset, because with TLS the server closes this plain connection. A process
+sockets give the addresses. Any response except a 5xx status is a success, and so is a
+closed connection, because with TLS the server closes this plain connection. A process
 that hangs does neither.
 """
 
@@ -60,7 +60,7 @@ def socket_addresses(pid: int, fds: str) -> Iterator[Address]:
 
 
 def responds(address: Address) -> bool:
-    """Return whether the server responds, or resets the connection, in time."""
+    """Return whether the server responds, or closes the connection, in time."""
     family, name = address
     try:
         with socket.socket(family) as connection:
