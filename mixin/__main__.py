@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from mixin.files import files
-from mixin.settings import Settings, SettingsError, parse
+from mixin.files import generated_files
+from mixin.settings import Settings, SettingsError, parse_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write every file; 0: done, 2: the settings or the output cannot be used."""
+    """Write all files. Exits 2 if the settings or the output directory are invalid."""
     parser = argparse.ArgumentParser(prog="python -m mixin", description=__doc__)
     parser.add_argument(
         "--settings", metavar="FILE", type=Path, help="YAML, dashboards/README.md"
@@ -17,20 +17,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--output", metavar="DIR", type=Path, default=Path("dashboards")
     )
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        settings = _settings(given.settings)
-        given.output.mkdir(parents=True, exist_ok=True)
-        for name, text in files(settings).items():
-            (given.output / name).write_text(text)
+        settings = _read_settings(options.settings)
+        options.output.mkdir(parents=True, exist_ok=True)
+        for name, text in generated_files(settings).items():
+            (options.output / name).write_text(text)
     except (SettingsError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0
 
 
-def _settings(file: Path | None) -> Settings:
-    return parse(file.read_bytes(), str(file)) if file else Settings()
+def _read_settings(file: Path | None) -> Settings:
+    return parse_settings(file.read_bytes(), str(file)) if file else Settings()
 
 
 if __name__ == "__main__":

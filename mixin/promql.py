@@ -1,19 +1,19 @@
-"""How expressions are put together. Pure."""
+"""Building blocks of PromQL expressions. Pure: no I/O."""
 
 from collections.abc import Iterable
 
 from exporter.metrics import OWNER, Spec
 
-NODE = ("cluster", "instance")
-"""The target's labels: there may be no cluster, which is the same as an empty one."""
+NODE_LABELS = ("cluster", "instance")
+"""The labels of a node. A missing `cluster` is the same as an empty one."""
 
-OF_OWNER = (*NODE, *OWNER)
-"""Whose something is: two pods of one name on two nodes are two."""
+OWNER_LABELS = (*NODE_LABELS, *OWNER)
+"""The labels of an owner: pods of the same name on two nodes are two owners."""
 
 
 def select(spec: Spec, *matchers: str) -> str:
     """
-    Return a selector.
+    Return an instant vector selector.
 
     >>> from exporter.metrics import FILL
     >>> select(FILL, 'resource="ports"')
@@ -22,33 +22,33 @@ def select(spec: Spec, *matchers: str) -> str:
     return f"{spec.name}{{{','.join(matchers)}}}" if matchers else spec.name
 
 
-def by(operation: str, labels: Iterable[str], inner: str) -> str:
+def aggregate(operator: str, labels: Iterable[str], inner: str) -> str:
     """
-    Return an aggregation of *inner*, which is indented.
+    Return an aggregation over *inner*, which is indented.
 
-    >>> print(by("max", ["a", "b"], "x > 1"))
+    >>> print(aggregate("max", ["a", "b"], "x > 1"))
     max by (a, b) (
       x > 1
     )
     """
-    return f"{operation} by ({', '.join(labels)}) (\n{indented(inner)}\n)"
+    return f"{operator} by ({', '.join(labels)}) (\n{indent(inner)}\n)"
 
 
-def indented(text: str) -> str:
-    """Return *text*, each line of it two further to the right."""
+def max_by(labels: Iterable[str], inner: str) -> str:
+    """Return one series of *inner* per label set, even if several jobs scrape it."""
+    return aggregate("max", labels, inner)
+
+
+def indent(text: str) -> str:
+    """Return *text* with each line indented by two spaces."""
     return "\n".join(f"  {line}" for line in text.split("\n"))
 
 
-def once(labels: Iterable[str], inner: str) -> str:
-    """Return *inner* with one series for *labels*, however often it was scraped."""
-    return by("max", labels, inner)
-
-
-def latest(selector: str, gap: str) -> str:
+def last_over_time(selector: str, window: str) -> str:
     """
-    Return the last sample of *gap*.
+    Return the last sample within *window*.
 
-    When a scrape fails, all series of its target end at that moment; this bridges it
-    on every server, where `keep_firing_for` would not save what is still pending.
+    A failed scrape marks all series of its target stale. This bridges the gap on
+    every server; `keep_firing_for` would not preserve pending alerts.
     """
-    return f"last_over_time({selector}[{gap}])"
+    return f"last_over_time({selector}[{window}])"

@@ -1,125 +1,138 @@
 """
-The recording rules: what dashboards of a fleet ask, summed per node and per cluster.
+The recording rules: per node and per cluster, for dashboards of many nodes.
 
-Names are level:metric:operation. None rests on another, since not every ruler
-evaluates rules in turn (vmalert writes results later); and each counts a node once
-though two jobs scrape it.
+Names have the form level:metric:operation. No rule reads the result of another, since
+not every ruler evaluates rules in order (vmalert writes results later). A node that
+two jobs scrape counts once.
 """
 
 from collections.abc import Sequence
 
 from exporter import metrics
 from exporter.metrics import Spec
-from mixin.promql import NODE, OF_OWNER, by, once, select
-from mixin.rules import Group, Record
+from mixin.promql import NODE_LABELS, OWNER_LABELS, aggregate, max_by, select
+from mixin.rules import RecordingRule, RuleGroup
 
-WINDOW = "5m"
-"""Of rates; it is in their names, so it is no setting."""
-
-_FILL = (*NODE, "resource")
+RATE_WINDOW = "5m"
+"""Part of the recorded names (rate5m), therefore not a setting."""
 
 
-def group() -> Group:
+def recording_group() -> RuleGroup:
     """Return all recording rules as one group."""
-    return Group(name="netns-sysctl-records", rules=rules())
+    return RuleGroup(name="netns-sysctl-records", rules=recording_rules())
 
 
-def rules() -> tuple[Record, ...]:
+def recording_rules() -> tuple[RecordingRule, ...]:
     """Return all recording rules."""
-    return (*_of_nodes(), *_of_clusters())
+    return (*_node_rules(), *_cluster_rules())
 
 
-def names() -> frozenset[str]:
-    """Return what is recorded."""
-    return frozenset(rule.record for rule in rules())
+def recorded_names() -> frozenset[str]:
+    """Return the names of all recorded series."""
+    return frozenset(rule.record for rule in recording_rules())
 
 
-def _of_nodes() -> Sequence[Record]:
-    """Return those per node; few, whatever a node runs."""
+def _node_rules() -> Sequence[RecordingRule]:
+    """Return the rules per node: a few series each, however many pods it runs."""
     overflows = metrics.COUNTER_METRICS["TcpExt.ListenOverflows"]
     drops = metrics.COUNTER_METRICS["TcpExt.ListenDrops"]
     return (
-        Record(
+        RecordingRule(
             record="instance:netns_tcpext_listen_overflows:rate5m",
-            expr=by("sum", NODE, _rate(overflows)),
+            expr=aggregate("sum", NODE_LABELS, _rate(overflows)),
         ),
-        Record(
+        RecordingRule(
             record="instance:netns_tcpext_listen_drops:rate5m",
-            expr=by("sum", NODE, _rate(drops)),
+            expr=aggregate("sum", NODE_LABELS, _rate(drops)),
         ),
-        Record(
+        RecordingRule(
             record="instance_resource:netns_fill_ratio:max",
-            expr=by("max", _FILL, metrics.FILL.name),
+            expr=max_by((*NODE_LABELS, "resource"), metrics.FILL.name),
         ),
-        Record(
+        RecordingRule(
             record="instance:netns_sysctl_policy_violation:sum",
-            expr=by(
+            expr=aggregate(
                 "sum",
-                NODE,
-                once((*OF_OWNER, "sysctl", "rule"), metrics.VIOLATION.name),
+                NODE_LABELS,
+                max_by((*OWNER_LABELS, "sysctl", "rule"), metrics.VIOLATION.name),
             ),
         ),
     )
 
 
-def _of_clusters() -> Sequence[Record]:
-    """Return those per cluster."""
+def _cluster_rules() -> Sequence[RecordingRule]:
+    """Return the rules per cluster."""
     overflows = metrics.COUNTER_METRICS["TcpExt.ListenOverflows"]
+    rule_labels = ("sysctl", "rule", "severity")
     return (
-        Record(
-            record="cluster_sysctl_origin:netns_sysctl_drifting_namespaces:sum",
-            expr=_summed(("sysctl", "origin"), metrics.DRIFTING),
+        _cluster_sum(
+            "cluster_sysctl_origin:netns_sysctl_drifting_namespaces:sum",
+            ("sysctl", "origin"),
+            max_by((*NODE_LABELS, "sysctl", "origin"), metrics.DRIFTING.name),
         ),
-        _of_fields("min", metrics.LOWEST),
-        _of_fields("max", metrics.HIGHEST),
-        _of_fields("min", metrics.HOST_VALUE),
-        _of_fields("max", metrics.HOST_VALUE),
-        _of_fields("min", metrics.FRESH_VALUE),
-        _of_fields("max", metrics.FRESH_VALUE),
-        Record(
-            record="cluster:netns_namespaces:sum",
-            expr=_summed(("state",), metrics.NAMESPACES, of_each=("state", "reason")),
+        *_value_ranges(),
+        _cluster_sum(
+            "cluster:netns_namespaces:sum",
+            ("state",),
+            max_by((*NODE_LABELS, "state", "reason"), metrics.NAMESPACES.name),
         ),
-        Record(
-            record="cluster_namespace:netns_tcpext_listen_overflows:rate5m",
-            expr=by("sum", ("cluster", "namespace"), _rate(overflows)),
+        _cluster_sum(
+            "cluster_namespace:netns_tcpext_listen_overflows:rate5m",
+            ("namespace",),
+            _rate(overflows),
         ),
-        Record(
-            record="cluster_sysctl_rule:netns_sysctl_policy_violation:sum",
-            expr=_summed(
-                ("sysctl", "rule", "severity"),
-                metrics.VIOLATION,
-                of_each=(*metrics.OWNER, "sysctl", "rule", "severity"),
-            ),
+        _cluster_sum(
+            "cluster_sysctl_rule:netns_sysctl_policy_violation:sum",
+            rule_labels,
+            max_by((*OWNER_LABELS, *rule_labels), metrics.VIOLATION.name),
         ),
-        Record(
-            record="cluster_release:netns_kernel_info:sum",
-            expr=_summed(("release",), metrics.KERNEL_INFO),
-        ),
-        Record(
-            record="cluster_version:netns_exporter_build_info:sum",
-            expr=_summed(("version",), metrics.BUILD_INFO),
-        ),
-        Record(
-            record="cluster_to:netns_exporter_namespaces_reduced:sum",
-            expr=_summed(("to",), metrics.REDUCED),
-        ),
+        *_node_counts(),
     )
 
 
-def _of_fields(operation: str, spec: Spec) -> Record:
-    return Record(
-        record=f"cluster_sysctl_field:{spec.name}:{operation}",
-        expr=by(operation, ("cluster", "sysctl", "field"), spec.name),
+def _value_ranges() -> Sequence[RecordingRule]:
+    """Return the lowest and the highest value of each sysctl."""
+    return tuple(
+        RecordingRule(
+            record=f"cluster_sysctl_field:{spec.name}:{operation}",
+            expr=aggregate(operation, ("cluster", "sysctl", "field"), spec.name),
+        )
+        for operation, spec in (
+            ("min", metrics.LOWEST),
+            ("max", metrics.HIGHEST),
+            ("min", metrics.HOST_VALUE),
+            ("max", metrics.HOST_VALUE),
+            ("min", metrics.FRESH_VALUE),
+            ("max", metrics.FRESH_VALUE),
+        )
+    )
+
+
+def _node_counts() -> Sequence[RecordingRule]:
+    """Return how many nodes have each kernel and exporter, and what is reduced."""
+    return tuple(
+        _cluster_sum(record, (label,), max_by((*NODE_LABELS, label), spec.name))
+        for record, label, spec in (
+            ("cluster_release:netns_kernel_info:sum", "release", metrics.KERNEL_INFO),
+            (
+                "cluster_version:netns_exporter_build_info:sum",
+                "version",
+                metrics.BUILD_INFO,
+            ),
+            (
+                "cluster_to:netns_exporter_namespaces_reduced:sum",
+                "to",
+                metrics.REDUCED,
+            ),
+        )
     )
 
 
 def _rate(counter: Spec) -> str:
-    return once(OF_OWNER, f"rate({select(counter)}[{WINDOW}])")
+    return max_by(OWNER_LABELS, f"rate({select(counter)}[{RATE_WINDOW}])")
 
 
-def _summed(
-    labels: Sequence[str], spec: Spec, *, of_each: Sequence[str] | None = None
-) -> str:
-    each = once((*NODE, *(of_each or labels)), spec.name)
-    return by("sum", ("cluster", *labels), each)
+def _cluster_sum(record: str, labels: Sequence[str], inner: str) -> RecordingRule:
+    return RecordingRule(
+        record=record, expr=aggregate("sum", ("cluster", *labels), inner)
+    )

@@ -1,4 +1,4 @@
-"""The types that rules are made of, and their YAML. Pure."""
+"""Alerting and recording rules, and their YAML. Pure: no I/O."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,11 +9,17 @@ import yaml  # type: ignore[import-untyped]
 from exporter.model import Frozen
 from mixin.settings import AlertName
 
-_WIDTH = 100
+_LINE_WIDTH = 100
 
 
-class Record(Frozen, frozen=True, kw_only=True):
-    """A recording rule; record: level:metric:operation."""
+class RecordingRule(Frozen, frozen=True, kw_only=True):
+    """
+    A recording rule.
+
+    Attributes:
+        record: name of the recorded series, level:metric:operation.
+        expr: PromQL expression.
+    """
 
     record: str
     expr: str
@@ -21,96 +27,107 @@ class Record(Frozen, frozen=True, kw_only=True):
 
 class Alert(Frozen, frozen=True, kw_only=True):
     """
-    An alerting rule.
+    An alerting rule. `severity`, `summary` and `description` are Go templates.
 
-    wait: its `for`; keep: its `keep_firing_for`, "" for none; severity, summary and
-    description are Go templates; runbook: a URL; labels: others, on every alert.
+    Attributes:
+        name: alert name, also the file name of its runbook.
+        expr: PromQL expression; each resulting series is an alert.
+        pending_for: value of `for`, a Prometheus duration.
+        keep_firing_for: Prometheus duration; "" omits the key.
+        severity: value of the label `severity`.
+        summary: annotation, one line.
+        description: annotation with the numbers of this alert.
+        runbook_url: annotation, URL of the runbook.
+        labels: labels added to every alert.
     """
 
     name: AlertName
     expr: str
-    wait: str
-    keep: str = ""
+    pending_for: str
+    keep_firing_for: str = ""
     severity: str
     summary: str
     description: str
-    runbook: str = ""
+    runbook_url: str = ""
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-class Group(Frozen, frozen=True, kw_only=True):
-    """Rules that are evaluated one after another."""
+class RuleGroup(Frozen, frozen=True, kw_only=True):
+    """
+    Rules that a ruler evaluates in order.
+
+    Attributes:
+        name: name of the group.
+        rules: its alerts or recording rules.
+    """
 
     name: str
-    rules: Sequence[Record | Alert]
+    rules: Sequence[RecordingRule | Alert]
 
 
-def rule_file(groups: Sequence[Group], head: str) -> str:
-    """Return a rule file of Prometheus; *head*: of its first lines, a comment."""
-    return _commented(head) + _yaml({"groups": [_of_group(group) for group in groups]})
+def rule_file(groups: Sequence[RuleGroup], header: str) -> str:
+    """Return a Prometheus rule file that starts with *header* as a comment."""
+    return _comment(header) + _yaml({"groups": [_group(group) for group in groups]})
 
 
 def prometheus_rule(
-    groups: Sequence[Group], head: str, *, name: str, labels: Mapping[str, str]
+    groups: Sequence[RuleGroup], header: str, *, name: str, labels: Mapping[str, str]
 ) -> str:
-    """Return the same as a PrometheusRule of the Prometheus Operator."""
-    return _commented(head) + _yaml(
+    """Return the same rules as a PrometheusRule of the Prometheus Operator."""
+    return _comment(header) + _yaml(
         {
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": "PrometheusRule",
             "metadata": {"name": name, "labels": dict(labels)},
-            "spec": {"groups": [_of_group(group) for group in groups]},
+            "spec": {"groups": [_group(group) for group in groups]},
         }
     )
 
 
-def _of_group(group: Group) -> dict[str, Any]:
-    return {
-        "name": group.name,
-        "rules": [dict(_of_rule(rule)) for rule in group.rules],
-    }
+def _group(group: RuleGroup) -> dict[str, Any]:
+    return {"name": group.name, "rules": [dict(_rule(rule)) for rule in group.rules]}
 
 
-def _of_rule(rule: Record | Alert) -> Iterator[tuple[str, Any]]:
-    if isinstance(rule, Record):
+def _rule(rule: RecordingRule | Alert) -> Iterator[tuple[str, Any]]:
+    if isinstance(rule, RecordingRule):
         yield "record", rule.record
         yield "expr", rule.expr
         return
     yield "alert", rule.name
     yield "expr", rule.expr
-    yield "for", rule.wait
-    if rule.keep:
-        yield "keep_firing_for", rule.keep
+    yield "for", rule.pending_for
+    if rule.keep_firing_for:
+        yield "keep_firing_for", rule.keep_firing_for
     yield "labels", {**rule.labels, "severity": rule.severity}
     yield (
         "annotations",
         {
             "summary": rule.summary,
             "description": rule.description,
-            "runbook_url": rule.runbook,
+            "runbook_url": rule.runbook_url,
         },
     )
 
 
-def _commented(head: str) -> str:
-    return "".join(f"# {line}\n" for line in head.splitlines())
+def _comment(text: str) -> str:
+    return "".join(f"# {line}\n" for line in text.splitlines())
 
 
 def _yaml(document: Mapping[str, Any]) -> str:
-    return str(yaml.dump(document, Dumper=_Readable, sort_keys=False, width=_WIDTH))
+    return str(yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=_LINE_WIDTH))
 
 
-class _Readable(yaml.SafeDumper):  # type: ignore[misc]
-    """Long texts are blocks: as they are where they have lines, else folded."""
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+    """Dump multi-line texts as literal blocks and long lines as folded blocks."""
 
     def represent_text(self, text: str) -> yaml.Node:
-        long = len(text) > _WIDTH and " " in text
-        style = "|" if "\n" in text else ">" if long else None
+        is_long = len(text) > _LINE_WIDTH and " " in text
+        style = "|" if "\n" in text else ">" if is_long else None
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
-        """Indent lists in mappings too, as people do."""
+        """Indent lists within mappings, the usual style of rule files."""
         super().increase_indent(flow, False)  # noqa: FBT003
 
 
-_Readable.add_representer(str, _Readable.represent_text)
+_Dumper.add_representer(str, _Dumper.represent_text)

@@ -1,4 +1,4 @@
-"""What operators change of the rules and dashboards: a YAML file over defaults."""
+"""Settings of the rules and dashboards: defaults, overridden by a YAML file."""
 
 import difflib
 import re
@@ -30,11 +30,11 @@ AlertName = Literal[
     "NetnsSysctlExporterOverBudget",
     "NetnsSysctlExporterProblem",
 ]
-ALERTS: tuple[AlertName, ...] = get_args(AlertName)
+ALERT_NAMES: tuple[AlertName, ...] = get_args(AlertName)
 
 _UNITS = r"(\d+y)?(\d+w)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?"
 Duration = Annotated[str, msgspec.Meta(pattern=rf"\A(?=\d){_UNITS}\Z")]
-"""As Prometheus writes it: 5m, 1h30m."""
+"""A Prometheus duration: 5m, 1h30m."""
 
 Ratio = Annotated[float, msgspec.Meta(gt=0, le=1)]
 LabelName = Annotated[str, msgspec.Meta(pattern=r"\A[a-zA-Z_][a-zA-Z0-9_]*\Z")]
@@ -43,33 +43,42 @@ _UNKNOWN = re.compile(r"unknown field `(.*?)`|Invalid enum value '(.*?)'")
 
 
 class SettingsError(ValueError):
-    """Settings that cannot be used; says where and what to do."""
+    """Invalid settings; the message names the file and the cause."""
 
 
-class Tuning(Frozen, frozen=True, kw_only=True):
+class AlertOverride(Frozen, frozen=True, kw_only=True):
     """
-    What to change of one alert; None: as it is.
+    Changes to one alert; None keeps its default.
 
-    wait: its `for`; keep: its `keep_firing_for`, "0s" for none.
+    Attributes:
+        enabled: false omits the alert.
+        pending_for: `for`, how long the condition must hold before it fires.
+        keep_firing_for: how long it fires after the condition ends; "0s": not at all.
+        severity: critical, warning or info.
     """
 
     enabled: bool = True
-    wait: Duration | None = msgspec.field(name="for", default=None)
-    keep: Duration | None = msgspec.field(name="keep_firing_for", default=None)
+    pending_for: Duration | None = msgspec.field(name="for", default=None)
+    keep_firing_for: Duration | None = None
     severity: Severity | None = None
 
 
 class Settings(Frozen, frozen=True, kw_only=True):
     """
-    The whole of it; the YAML file has the same shape.
+    All settings; the YAML file has the same shape.
 
-    job: the exporter's in the scrape configuration; runbooks: where they are read,
-    the URL of the directory; window: of rates in alerts, at least four times the
-    scrape interval; gap: for how long what was last scraped still counts, so that one
-    failed scrape ends no alert; accept_queue, conntrack, ports: how full is nearly
-    full, 1 is full; silence: seconds after which what a runtime said is old; examples:
-    how many pods a description names at most; alerts: by name, what to change of it;
-    labels: to put on every alert, a team's name say.
+    Attributes:
+        job: job of the exporter in the scrape configuration.
+        runbooks: URL of the directory of the runbooks.
+        window: range of rates in alerts, at least four times the scrape interval.
+        gap: how long the last sample counts, so that one failed scrape ends no alert.
+        accept_queue: fill ratio of an accept queue above which an alert fires; 1: full.
+        conntrack: the same for connection tracking.
+        ports: the same for ephemeral ports.
+        silence: seconds after which the last response of a runtime is outdated.
+        examples: maximum number of pods named in a description.
+        alerts: changes to single alerts, by name.
+        labels: labels added to every alert, such as a team.
     """
 
     job: str = "netns-sysctl-exporter"
@@ -81,27 +90,27 @@ class Settings(Frozen, frozen=True, kw_only=True):
     ports: Ratio = 0.8
     silence: Annotated[int, msgspec.Meta(gt=0)] = 900
     examples: Annotated[int, msgspec.Meta(ge=1)] = 5
-    alerts: Mapping[AlertName, Tuning] = msgspec.field(default_factory=dict)
+    alerts: Mapping[AlertName, AlertOverride] = msgspec.field(default_factory=dict)
     labels: Mapping[LabelName, str] = msgspec.field(default_factory=dict)
 
 
-def parse(text: bytes, file: str) -> Settings:
-    """Return the settings in *text* over the defaults; *file* is for the message."""
+def parse_settings(text: bytes, file: str) -> Settings:
+    """Parse YAML over the defaults; *file* is named in error messages."""
     try:
         return msgspec.yaml.decode(text, type=Settings | None) or Settings()
     except NOT_YAML as error:
-        said = said_of(error)
-        raise SettingsError(f"{file}: {said}{_nearest(said)}") from error
+        message = said_of(error)
+        raise SettingsError(f"{file}: {message}{_suggestion(message)}") from error
 
 
-def _nearest(message: str) -> str:
-    found = _UNKNOWN.search(message)
-    if not found:
+def _suggestion(message: str) -> str:
+    unknown = _UNKNOWN.search(message)
+    if not unknown:
         return ""
-    known = [*_keys(Settings), *_keys(Tuning), *ALERTS]
-    near = difflib.get_close_matches(found[1] or found[2], known, n=1)
+    names = [*_keys(Settings), *_keys(AlertOverride), *ALERT_NAMES]
+    near = difflib.get_close_matches(unknown[1] or unknown[2], names, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _keys(kind: Any) -> list[str]:  # noqa: ANN401
-    return [key.encode_name for key in msgspec.structs.fields(kind)]
+def _keys(struct: Any) -> list[str]:  # noqa: ANN401
+    return [field.encode_name for field in msgspec.structs.fields(struct)]

@@ -1,5 +1,5 @@
 #!/opt/exporter/bin/python3
-"""A webhook receiver for Alertmanager: print each alert as it fires and resolves."""
+"""Who is paged: prints each alert that Alertmanager tells it, and when it is over."""
 
 import json
 import sys
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class Pager(BaseHTTPRequestHandler):
-    """Handle webhook notifications."""
+    """A webhook of Alertmanager."""
 
     def do_POST(self) -> None:
-        """Print each alert of a notification."""
+        """Print what is told."""
         length = int(self.headers["Content-Length"])
         for alert in json.loads(self.rfile.read(length))["alerts"]:
             sys.stdout.write(line(alert))
@@ -19,16 +19,15 @@ class Pager(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Do not log requests."""
+        """Say nothing of requests."""
 
 
 def line(alert: dict[str, Any]) -> str:
-    """Return a readable line, such as: FIRING critical SomeAlert: description."""
+    """Return a line for people: FIRING critical SomeAlert: what is wrong."""
     labels = alert["labels"]
-    description = " ".join(alert["annotations"].get("description", "").split())
+    said = " ".join(alert["annotations"].get("description", "").split())
     severity = labels.get("severity", "")
-    status = alert["status"].upper()
-    return f"{status} {severity} {labels['alertname']}: {description}\n"
+    return f"{alert['status'].upper()} {severity} {labels['alertname']}: {said}\n"
 
 
 if __name__ == "__main__":

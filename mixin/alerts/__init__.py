@@ -1,46 +1,51 @@
 """
-All alerts, as they are with given settings; docs/runbooks has a page for each.
+All alerts, with the settings applied; docs/runbooks has a page for each.
 
-Each is aggregated to just the labels that it is about: a value's origin, the job that
-scraped it and a target's other labels may change or come twice, which would end an
+Each alert is aggregated to the labels it is about. Otherwise a change of a value's
+origin, a second job that scrapes the same node, or other target labels would end the
 alert or break a join.
 """
 
 import msgspec
 
-from mixin.alerts import exporter as of_exporter
-from mixin.alerts import saturation as of_harm
-from mixin.alerts import values as of_values
-from mixin.rules import Alert, Group
-from mixin.settings import ALERTS, Settings, Tuning
+from mixin.alerts import exporter, saturation, values
+from mixin.rules import Alert, RuleGroup
+from mixin.settings import AlertOverride, Settings
+
+_NONE = AlertOverride()
 
 
-def groups(settings: Settings) -> tuple[Group, ...]:
-    """Return the groups of alerts that the settings want."""
-    every = {
-        "netns-sysctl-values": of_values.alerts(settings),
-        "netns-sysctl-harm": of_harm.alerts(settings),
-        "netns-sysctl-exporter": of_exporter.alerts(settings),
+def alert_groups(settings: Settings) -> tuple[RuleGroup, ...]:
+    """Return the groups of enabled alerts."""
+    alerts_by_group = {
+        "netns-sysctl-values": values.alerts(settings),
+        "netns-sysctl-saturation": saturation.alerts(settings),
+        "netns-sysctl-exporter": exporter.alerts(settings),
     }
-    tunings = {name: settings.alerts.get(name, Tuning()) for name in ALERTS}
-    wanted = {
-        group: tuple(
-            _tuned(one, tunings[one.name], settings)
-            for one in made
-            if tunings[one.name].enabled
+    groups = (
+        RuleGroup(
+            name=name,
+            rules=tuple(
+                _apply_settings(alert, settings)
+                for alert in alerts
+                if settings.alerts.get(alert.name, _NONE).enabled
+            ),
         )
-        for group, made in every.items()
-    }
-    return tuple(Group(name=name, rules=made) for name, made in wanted.items() if made)
+        for name, alerts in alerts_by_group.items()
+    )
+    return tuple(group for group in groups if group.rules)
 
 
-def _tuned(alert: Alert, tuning: Tuning, settings: Settings) -> Alert:
-    kept = alert.keep if tuning.keep is None else tuning.keep
+def _apply_settings(alert: Alert, settings: Settings) -> Alert:
+    override = settings.alerts.get(alert.name, _NONE)
+    keep_firing_for = override.keep_firing_for
+    if keep_firing_for is None:
+        keep_firing_for = alert.keep_firing_for
     return msgspec.structs.replace(
         alert,
-        wait=alert.wait if tuning.wait is None else tuning.wait,
-        keep=kept if kept.strip("0ywdhms") else "",
-        severity=tuning.severity or alert.severity,
-        runbook=f"{settings.runbooks.rstrip('/')}/{alert.name}.md",
+        pending_for=override.pending_for or alert.pending_for,
+        keep_firing_for=keep_firing_for if keep_firing_for.strip("0ywdhms") else "",
+        severity=override.severity or alert.severity,
+        runbook_url=f"{settings.runbooks.rstrip('/')}/{alert.name}.md",
         labels=settings.labels,
     )

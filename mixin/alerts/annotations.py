@@ -1,145 +1,149 @@
 """
-Snippets of Go templates for annotations. Pure.
+Snippets of Go templates for annotations. Pure: no I/O.
 
-What a container chose (its name above all) is hostile: in a query it stands where
-`printf "%q"` put it, quoted as PromQL reads it too, and for people it is quoted the
-same way, so that it can neither end a string nor begin a line. No text has a command
-with such a name in it, which somebody might paste into a shell.
+Label values are untrusted: a container's name is chosen by its creator. Within a
+query, `printf "%q"` quotes them, and PromQL reads the same quoting. Within text they
+are quoted the same way, so that a name can neither end a string nor start a line. No
+text contains a command with a name in it, since it could be pasted into a shell.
 """
 
 from collections.abc import Iterable
 
-from mixin.promql import NODE, OF_OWNER
+from mixin.promql import NODE_LABELS, OWNER_LABELS
 
-HERE = "$labels"
+ALERT_LABELS = "$labels"
 """The labels of the alert."""
 
-ONE = "$one.Labels"
-"""The labels of one of several that are found by a query: examples()."""
+SAMPLE_LABELS = "$sample.Labels"
+"""The labels of the current query result, in with_first() and for_each()."""
 
-NUMBER = '{{ printf "%.0f" $value }}'
-"""The alert's value, a number of things."""
+VALUE = '{{ printf "%.0f" $value }}'
+"""The value of the alert, a count."""
 
-VALUE = '{{ printf "%.0f" $one.Value }}'
-"""The value of ONE."""
+SAMPLE_VALUE = '{{ printf "%.0f" $sample.Value }}'
+"""The value of the current query result."""
 
 PLURAL = "{{ if ne $value 1.0 }}s{{ end }}"
 
 END = "{{ end }}"
 
-PER_CENT = "{{ $value | humanizePercentage }}"
+PERCENTAGE = "{{ $value | humanizePercentage }}"
 
 RATE = '{{ if ge $value 10.0 }}{{ printf "%.0f" $value }}{{ else }}\
-{{ printf "%.2g" $value }}{{ end }} a second'
+{{ printf "%.2g" $value }}{{ end }} per second'
+
+_OWNER_NAMES = ("netns", "container", "pod")
 
 
-def owner(labels: str) -> str:
-    """Return what says whose a network namespace is, of its labels."""
+def owner_name(labels: str) -> str:
+    """Return the name of the owner that *labels* identify."""
     return (
         f'{{{{ if {labels}.pod }}}}pod {{{{ printf "%s/%s" {labels}.namespace '
         f'{labels}.pod | printf "%q" }}}}'
         f'{{{{ else if {labels}.container }}}}container {{{{ printf "%q" '
         f"{labels}.container }}}}"
-        f'{{{{ else if {labels}.uid }}}}pod of uid {{{{ printf "%q" {labels}.uid }}}}'
+        f'{{{{ else if {labels}.uid }}}}pod with uid {{{{ printf "%q" {labels}.uid }}}}'
         f'{{{{ else if eq {labels}.netns "host" }}}}the host'
         f'{{{{ else }}}}network namespace {{{{ printf "%q" {labels}.netns }}}}'
         "{{ end }}"
     )
 
 
-def further(labels: str) -> str:
-    """Return which of an owner's network namespaces it is, where not its main one."""
-    somebodys = " ".join(f"{labels}.{name}" for name in ("pod", "container", "uid"))
+def netns_suffix(labels: str) -> str:
+    """Return the name of an owner's additional namespace, "" for its main one."""
+    owner = " ".join(f"{labels}.{name}" for name in ("pod", "container", "uid"))
     return (
-        f"{{{{ if and {labels}.netns (or {somebodys}) }}}} "
+        f"{{{{ if and {labels}.netns (or {owner}) }}}} "
         f'(its network namespace {{{{ printf "%q" {labels}.netns }}}}){{{{ end }}}}'
     )
 
 
-def count(thing: str) -> str:
-    """Return the alert's value as a number of things."""
-    return f"{NUMBER} {thing}{PLURAL}"
+def count_of(noun: str) -> str:
+    """Return the value of the alert with *noun*, in the plural unless it is 1."""
+    return f"{VALUE} {noun}{PLURAL}"
 
 
-def matchers(labels: str, names: Iterable[str] = OF_OWNER) -> str:
+def matchers(labels: str, names: Iterable[str] = OWNER_LABELS) -> str:
     """
-    Return what a Go template's printf makes matchers of: a format, then arguments.
+    Return the arguments of a Go printf that formats matchers.
 
-    An empty label matches series that have none.
+    An empty label value matches series without that label.
     """
     names = tuple(names)
-    form = ",".join(f"{name}=%q" for name in names)
-    return " ".join([f"`{form}`", *(f"{labels}.{name}" for name in names)])
+    template = ",".join(f"{name}=%q" for name in names)
+    return " ".join([f"`{template}`", *(f"{labels}.{name}" for name in names)])
 
 
-def remember_owner() -> str:
+def set_owner() -> str:
     """
-    Set a template's $owner to matchers of the alert's owner, no more than it takes.
+    Set the template variable $owner to matchers of the alert's owner.
 
-    A server looks up each of them, and all that an empty one excludes. A pod's uid is
-    its own on a node, but the pod may have several network namespaces.
+    With a uid these are fewer matchers: each costs a lookup, as does all that an
+    empty one excludes. A uid is unique on a node, but its pod may have several
+    network namespaces.
     """
-    of_pod = matchers(HERE, (*NODE, "uid", "netns"))
+    by_uid = matchers(ALERT_LABELS, (*NODE_LABELS, "uid", "netns"))
     return (
-        f"{{{{ $owner := printf {matchers(HERE)} }}}}"
-        f"{{{{ if {HERE}.uid }}}}{{{{ $owner = printf {of_pod} }}}}{{{{ end }}}}"
+        f"{{{{ $owner := printf {matchers(ALERT_LABELS)} }}}}"
+        f"{{{{ if {ALERT_LABELS}.uid }}}}{{{{ $owner = printf {by_uid} }}}}"
+        "{{ end }}"
     )
 
 
-def remember_node() -> str:
-    """Set a template's $node to matchers of the alert's node."""
-    return f"{{{{ $node := printf {matchers(HERE, NODE)} }}}}"
+def set_node() -> str:
+    """Set the template variable $node to matchers of the alert's node."""
+    return f"{{{{ $node := printf {matchers(ALERT_LABELS, NODE_LABELS)} }}}}"
 
 
 def query(expression: str, *arguments: str) -> str:
-    """Return a pipeline that asks; *expression* has a %s for each of *arguments*."""
+    """Return a query pipeline; *expression* has a %s or %q for each argument."""
     return " ".join(["printf", f"`{expression}`", *arguments, "| query"])
 
 
-def in_order(pipeline: str) -> str:
-    """Return a query's owners in order of their names; the sorting is stable."""
-    return f"{pipeline} | {' | '.join(f'sortByLabel `{one}`' for one in _NAMES)}"
+def sort_by_owner(pipeline: str) -> str:
+    """Return the pipeline with its results sorted by owner; the sort is stable."""
+    return (
+        f"{pipeline} | {' | '.join(f'sortByLabel `{name}`' for name in _OWNER_NAMES)}"
+    )
 
 
-_NAMES = ("netns", "container", "pod")
-
-
-def number(pipeline: str, *, before: str = "", after: str = "") -> str:
-    """Return the number that a query finds; nothing where it finds none."""
+def first_value(pipeline: str, *, before: str = "", after: str = "") -> str:
+    """Return the value of the first result between two texts, "" without results."""
     value = '{{ . | first | value | printf "%.0f" }}'
     return f"{{{{ with {pipeline} }}}}{before}{value}{after}{{{{ end }}}}"
 
 
-def found(pipeline: str, *parts: str) -> str:
-    """Return *parts* of the first that a query finds, ONE; nothing without any."""
-    return lines(f"{{{{ with {pipeline} }}}}{{{{ $one := first . }}}}", *parts, END)
+def with_first(pipeline: str, *parts: str) -> str:
+    """Return *parts* evaluated for the first result, "" without results."""
+    start = f"{{{{ with {pipeline} }}}}{{{{ $sample := first . }}}}"
+    return join_lines(start, *parts, END)
 
 
-def examples(pipeline: str, each: str, *, before: str = "", after: str = "") -> str:
-    """Return *each* of what a query finds, of ONE, with commas between."""
-    return lines(
+def for_each(pipeline: str, text: str, *, before: str = "", after: str = "") -> str:
+    """Return *text* evaluated for each result, separated by commas."""
+    return join_lines(
         f"{{{{ with {pipeline} }}}}{before}",
-        "{{ range $at, $one := . }}{{ if $at }},{{ end }}",
-        f" {each}{{{{ end }}}}{after}{{{{ end }}}}",
+        "{{ range $index, $sample := . }}{{ if $index }},{{ end }}",
+        f" {text}{{{{ end }}}}{after}{{{{ end }}}}",
     )
 
 
-def lines(*parts: str) -> str:
+def join_lines(*parts: str) -> str:
     """
-    Return a template that is one line for people and has one for each of *parts*.
+    Return a template with a source line per part that renders as a single line.
 
-    A space between two belongs at the beginning of the second.
+    A space between two parts must stand at the start of the second.
 
-    >>> print(lines("a", " b", "{{ $value }}"))
+    >>> print(join_lines("a", " b", "{{ $value }}"))
     a
     {{- "" }} b
     {{- $value }}
     """
     first, *others = filter(None, parts)
-    return "\n".join([first, *(_continued(part) for part in others)])
+    return "\n".join([first, *(_continuation(part) for part in others)])
 
 
-def _continued(part: str) -> str:
-    return (
-        part.replace("{{", "{{-", 1) if part.startswith("{{ ") else '{{- "" }}' + part
-    )
+def _continuation(part: str) -> str:
+    if part.startswith("{{ "):
+        return part.replace("{{", "{{-", 1)
+    return '{{- "" }}' + part

@@ -1,32 +1,59 @@
-"""The alerts about harm: what overflows, and what is about to. Pure."""
+"""Alerts about saturation and drops: limits exceeded or nearly so. Pure: no I/O."""
 
 from collections.abc import Iterator
 
 from exporter import metrics
 from exporter.signals import Resource
-from mixin.alerts import annotations as texts
-from mixin.alerts.annotations import HERE, ONE, PER_CENT, RATE, examples, lines, query
+from mixin.alerts.annotations import (
+    ALERT_LABELS,
+    PERCENTAGE,
+    RATE,
+    SAMPLE_LABELS,
+    SAMPLE_VALUE,
+    count_of,
+    first_value,
+    for_each,
+    join_lines,
+    netns_suffix,
+    owner_name,
+    query,
+    set_node,
+    set_owner,
+    with_first,
+)
 from mixin.alerts.values import (
     below_host,
-    both_somaxconn,
-    listening_to_nothing,
-    own_somaxconn,
+    owner_and_host_somaxconn,
+    owner_somaxconn,
+    without_listeners,
 )
-from mixin.promql import OF_OWNER, by, indented, latest, once, select
+from mixin.promql import (
+    OWNER_LABELS,
+    aggregate,
+    indent,
+    last_over_time,
+    max_by,
+    select,
+)
 from mixin.rules import Alert
 from mixin.settings import Settings
 
-BURSTS = "10m"
-"""For how long what comes in bursts is still told after the last of them."""
+KEEP_BURSTS_FOR = "10m"
+"""How long alerts about bursty conditions keep firing after the last burst."""
 
-_NODE = "on {{ $labels.instance }}"
-_WHO = f"{texts.owner(HERE)} {_NODE}"
-_WHO_EXACTLY = f"{texts.owner(HERE)}{texts.further(HERE)} {_NODE}"
-_OWNER = texts.remember_owner()
+_ON_NODE = "on {{ $labels.instance }}"
+_OWNER = f"{owner_name(ALERT_LABELS)} {_ON_NODE}"
+_NETNS = f"{owner_name(ALERT_LABELS)}{netns_suffix(ALERT_LABELS)} {_ON_NODE}"
+
+_LISTENER = (
+    f'{{{{ printf "%s:%s" {SAMPLE_LABELS}.address {SAMPLE_LABELS}.port '
+    '| printf "%q" }}'
+)
+"""Address and port; a unix socket has a path and no port."""
 
 
 def alerts(settings: Settings) -> Iterator[Alert]:
-    """Yield those that say that a limit hurts or soon will."""
+    """Yield the alerts about limits that are exceeded or nearly so."""
     yield _drift_overflows(settings)
     yield _overflows(settings)
     yield _nearly_full(settings)
@@ -37,49 +64,49 @@ def alerts(settings: Settings) -> Iterator[Alert]:
 
 def _overflowing(settings: Settings) -> str:
     counter = metrics.COUNTER_METRICS["TcpExt.ListenOverflows"]
-    return once(OF_OWNER, f"rate({select(counter)}[{settings.window}]) > 0")
+    return max_by(OWNER_LABELS, f"rate({select(counter)}[{settings.window}]) > 0")
 
 
-def _to_blame(settings: Settings) -> str:
+def _limited_by_drift(settings: Settings) -> str:
     """
-    Return those whose somaxconn is below the host's and may limit a listener.
+    Return owners whose low somaxconn limits a listener.
 
-    It may where nobody says from where the listeners have their limits.
+    Owners for which the source of the limits is not exported are included.
     """
-    others = _with_backlog(settings, 'backlog!~"clamped|stale"')
-    limited = _with_backlog(settings, 'backlog=~"clamped|stale"')
-    return _without(below_host(settings), _without(others, limited))
+    other_limits = _with_backlog(settings, 'backlog!~"clamped|stale"')
+    somaxconn_limits = _with_backlog(settings, 'backlog=~"clamped|stale"')
+    return _unless(below_host(settings), _unless(other_limits, somaxconn_limits))
 
 
-def _without(some: str, others: str) -> str:
-    both = indented(f"{some}\nunless\n{others}")
-    return f"(\n{both}\n)"
+def _unless(left: str, right: str) -> str:
+    inner = indent(f"{left}\nunless\n{right}")
+    return f"(\n{inner}\n)"
 
 
-def _with_backlog(settings: Settings, backlog: str) -> str:
-    listeners = latest(select(metrics.LISTENER_INFO, backlog), settings.gap)
-    return by("group", OF_OWNER, listeners)
+def _with_backlog(settings: Settings, matcher: str) -> str:
+    listeners = last_over_time(select(metrics.LISTENER_INFO, matcher), settings.gap)
+    return aggregate("group", OWNER_LABELS, listeners)
 
 
 def _drift_overflows(settings: Settings) -> Alert:
     return Alert(
         name="NetnsSomaxconnDriftOverflows",
-        expr=f"{_overflowing(settings)}\nand\n{_to_blame(settings)}",
-        wait="5m",
-        keep=BURSTS,
+        expr=f"{_overflowing(settings)}\nand\n{_limited_by_drift(settings)}",
+        pending_for="5m",
+        keep_firing_for=KEEP_BURSTS_FOR,
         severity="critical",
-        summary=f"Connections to {_WHO} are dropped: its somaxconn is below the "
+        summary=f"Connections to {_OWNER} are dropped: its somaxconn is below the "
         "host's.",
-        description=lines(
-            _OWNER,
-            texts.remember_node(),
-            f"Accept queues of {_WHO_EXACTLY} overflow, {RATE} (ListenOverflows).",
-            texts.found(
-                both_somaxconn(settings),
-                f" Its net.core.somaxconn is {texts.VALUE}, the host's "
-                f"{{{{ {ONE}.host }}}}, and nobody asked for that.",
+        description=join_lines(
+            set_owner(),
+            set_node(),
+            f"Accept queues of {_NETNS} overflow at {RATE} (ListenOverflows).",
+            with_first(
+                owner_and_host_somaxconn(settings),
+                f" Its net.core.somaxconn is {SAMPLE_VALUE}, the host's is "
+                f"{{{{ {SAMPLE_LABELS}.host }}}}, and its value is not declared.",
             ),
-            _fullest(settings),
+            _fullest_listener(settings),
         ),
     )
 
@@ -87,136 +114,138 @@ def _drift_overflows(settings: Settings) -> Alert:
 def _overflows(settings: Settings) -> Alert:
     return Alert(
         name="NetnsListenOverflows",
-        expr=f"{_overflowing(settings)}\nunless\n{_to_blame(settings)}",
-        wait="15m",
-        keep=BURSTS,
+        expr=f"{_overflowing(settings)}\nunless\n{_limited_by_drift(settings)}",
+        pending_for="15m",
+        keep_firing_for=KEEP_BURSTS_FOR,
         severity="warning",
-        summary=f"Connections to {_WHO} are dropped: an accept queue is full.",
-        description=lines(
-            _OWNER,
-            f"Accept queues of {_WHO_EXACTLY} overflow, {RATE} (ListenOverflows).",
-            texts.number(
-                own_somaxconn(settings),
+        summary=f"Connections to {_OWNER} are dropped: an accept queue is full.",
+        description=join_lines(
+            set_owner(),
+            f"Accept queues of {_NETNS} overflow at {RATE} (ListenOverflows).",
+            first_value(
+                owner_somaxconn(settings),
                 before=" Its net.core.somaxconn is ",
                 after=".",
             ),
-            _fullest(settings),
+            _fullest_listener(settings),
         ),
     )
 
 
-def _fullest(settings: Settings) -> str:
-    """Return a sentence of the fullest listener, "" where listeners are not shown."""
-    of_listener = "address, port"
+def _fullest_listener(settings: Settings) -> str:
+    """Return a sentence about the fullest listener, "" if none is exported."""
+    labels = "address, port"
     queue, limit = (
-        f"max by ({of_listener}) ({latest(select(spec, '%s'), settings.gap)})"
+        f"max by ({labels}) ({last_over_time(select(spec, '%s'), settings.gap)})"
         for spec in (metrics.LISTENER_QUEUE, metrics.LISTENER_LIMIT)
     )
     fullest = f"{queue} and topk(1, {queue} / ({limit} + 1))"
-    as_label = f'count_values by ({of_listener}) ("limit", {limit})'
-    both = f"({fullest}) * on ({of_listener}) group_left (limit) {as_label}"
-    return texts.found(
-        query(both, *["$owner"] * 4),
-        f" Its fullest listener is {_LISTENER}: {texts.VALUE} waiting, limit "
-        f"{{{{ {ONE}.limit }}}}.",
+    as_label = f'count_values by ({labels}) ("limit", {limit})'
+    joined = f"({fullest}) * on ({labels}) group_left (limit) {as_label}"
+    return with_first(
+        query(joined, *["$owner"] * 4),
+        f" Its fullest listener is {_LISTENER}: queue {SAMPLE_VALUE}, limit "
+        f"{{{{ {SAMPLE_LABELS}.limit }}}}.",
     )
 
 
-_LISTENER = '{{ printf "%s:%s" $one.Labels.address $one.Labels.port | printf "%q" }}'
-"""A unix socket has a path, and no port."""
-
-
-def _full(settings: Settings, resource: Resource, threshold: float) -> str:
-    """Return the owners that use more of something than *threshold* of it."""
+def _above(settings: Settings, resource: Resource, threshold: float) -> str:
+    """Return the owners with a fill ratio of *resource* above *threshold*."""
     ratio = select(metrics.FILL, f'resource="{resource}"')
-    return once(OF_OWNER, f"{latest(ratio, settings.gap)} > {threshold:g}")
+    return max_by(
+        OWNER_LABELS, f"{last_over_time(ratio, settings.gap)} > {threshold:g}"
+    )
 
 
 def _nearly_full(settings: Settings) -> Alert:
     return Alert(
         name="NetnsListenerNearlyFull",
-        expr=_full(settings, "accept_queue", settings.accept_queue),
-        wait="5m",
-        keep=BURSTS,
+        expr=_above(settings, "accept_queue", settings.accept_queue),
+        pending_for="5m",
+        keep_firing_for=KEEP_BURSTS_FOR,
         severity="warning",
-        summary=f"An accept queue of {_WHO} is {PER_CENT} full.",
-        description=lines(
-            _OWNER,
-            f"An accept queue of {_WHO_EXACTLY} is {PER_CENT} full. Once it is full, "
+        summary=f"An accept queue of {_OWNER} is {PERCENTAGE} full.",
+        description=join_lines(
+            set_owner(),
+            f"An accept queue of {_NETNS} is {PERCENTAGE} full. Once it is full, "
             "the kernel drops connections.",
-            _fullest(settings),
+            _fullest_listener(settings),
         ),
     )
 
 
 def _stale(settings: Settings) -> Alert:
-    of_listener = (*OF_OWNER, "address", "port")
-    stale = latest(metrics.LISTENER_STALE.name, settings.gap)
-    limit = latest(select(metrics.LISTENER_LIMIT, "%s"), settings.gap)
-    of_owner = latest(select(metrics.LISTENER_STALE, "%s"), settings.gap)
-    some = (
-        f"bottomk({settings.examples}, max by (address, port) ({limit}) "
-        f"and max by (address, port) ({of_owner} == 1))"
-    )
-    each = f'{_LISTENER} ({{{{ printf "%.0f" $one.Value }}}})'
-    many = texts.count("listener")
+    stale = last_over_time(metrics.LISTENER_STALE.name, settings.gap)
+    stale_listeners = max_by((*OWNER_LABELS, "address", "port"), f"{stale} == 1")
+    count = count_of("listener")
     return Alert(
         name="NetnsListenerStale",
-        expr=by("count", OF_OWNER, once(of_listener, f"{stale} == 1")),
-        wait="1h",
+        expr=aggregate("count", OWNER_LABELS, stale_listeners),
+        pending_for="1h",
         severity="info",
-        summary=f"A raised somaxconn has not reached {many} of {_WHO}.",
-        description=lines(
-            _OWNER,
-            f"net.core.somaxconn of {_WHO_EXACTLY} was raised",
-            texts.number(own_somaxconn(settings), before=" to "),
-            f", which has not reached {many} from before",
-            examples(
-                f"{query(some, '$owner', '$owner')} | sortByLabel `port`",
-                each,
+        summary=f"A raised somaxconn does not apply to {count} of {_OWNER}.",
+        description=join_lines(
+            set_owner(),
+            f"net.core.somaxconn of {_NETNS} was raised",
+            first_value(owner_somaxconn(settings), before=" to "),
+            f", which does not apply to {count} opened before",
+            for_each(
+                f"{_stale_limits(settings)} | sortByLabel `port`",
+                f"{_LISTENER} (limit {SAMPLE_VALUE})",
                 before=":",
             ),
-            ". Only a new listen(2) gets more: restart the program.",
+            ". The new limit applies on the next listen(2): restart the program.",
         ),
     )
 
 
+def _stale_limits(settings: Settings) -> str:
+    """Return a query for the lowest limits of $owner's stale listeners."""
+    limit = last_over_time(select(metrics.LISTENER_LIMIT, "%s"), settings.gap)
+    stale = last_over_time(select(metrics.LISTENER_STALE, "%s"), settings.gap)
+    lowest = (
+        f"bottomk({settings.examples}, max by (address, port) ({limit}) "
+        f"and max by (address, port) ({stale} == 1))"
+    )
+    return query(lowest, "$owner", "$owner")
+
+
 def _conntrack(settings: Settings) -> Alert:
-    entries = latest(select(metrics.CONNTRACK_ENTRIES, "%s"), settings.gap)
-    limit = latest(select(metrics.CONNTRACK_LIMIT, "%s"), settings.gap)
+    entries = last_over_time(select(metrics.CONNTRACK_ENTRIES, "%s"), settings.gap)
+    limit = last_over_time(select(metrics.CONNTRACK_LIMIT, "%s"), settings.gap)
     return Alert(
         name="NetnsConntrackNearlyFull",
-        expr=_full(settings, "conntrack", settings.conntrack),
-        wait="5m",
+        expr=_above(settings, "conntrack", settings.conntrack),
+        pending_for="5m",
         severity="warning",
-        summary=f"The connection tracking of {_WHO} is {PER_CENT} full.",
-        description=lines(
-            _OWNER,
-            texts.remember_node(),
-            f"The connection tracking of {_WHO_EXACTLY} is {PER_CENT} full",
-            texts.number(query(entries, "$owner"), before=": ", after=" flows"),
-            texts.number(query(limit, "$node"), before=", limit "),
+        summary=f"The connection tracking table of {_OWNER} is {PERCENTAGE} full.",
+        description=join_lines(
+            set_owner(),
+            set_node(),
+            f"The connection tracking table of {_NETNS} is {PERCENTAGE} full",
+            first_value(query(entries, "$owner"), before=": ", after=" flows"),
+            first_value(query(limit, "$node"), before=", limit "),
             ". Once it is full, the kernel drops packets of new flows.",
         ),
     )
 
 
 def _ports(settings: Settings) -> Alert:
-    in_use = latest(select(metrics.PORTS_IN_USE, "%s"), settings.gap)
-    every = latest(select(metrics.PORTS, "%s"), settings.gap)
+    in_use = last_over_time(select(metrics.PORTS_IN_USE, "%s"), settings.gap)
+    total = last_over_time(select(metrics.PORTS, "%s"), settings.gap)
     return Alert(
         name="NetnsPortsNearlyExhausted",
-        expr=f"{_full(settings, 'ports', settings.ports)}\n"
-        f"and\n{listening_to_nothing(settings)}",
-        wait="5m",
+        expr=f"{_above(settings, 'ports', settings.ports)}\n"
+        f"and\n{without_listeners(settings)}",
+        pending_for="5m",
         severity="warning",
-        summary=f"The ephemeral ports of {_WHO} are {PER_CENT} used.",
-        description=lines(
-            _OWNER,
-            f"The ephemeral ports of {_WHO_EXACTLY} are {PER_CENT} used",
-            texts.number(query(f"max({in_use})", "$owner"), before=": "),
-            texts.number(query(every, "$owner"), before=" of "),
-            ". Once none is left for a destination, connecting to it fails with "
+        summary=f"The ephemeral ports of {_OWNER} are {PERCENTAGE} used.",
+        description=join_lines(
+            set_owner(),
+            f"The ephemeral ports of {_NETNS} are {PERCENTAGE} used",
+            first_value(query(f"max({in_use})", "$owner"), before=": "),
+            first_value(query(total, "$owner"), before=" of "),
+            ". Once none is free for a destination, connect(2) to it fails with "
             "EADDRNOTAVAIL.",
         ),
     )

@@ -1,164 +1,193 @@
-"""The alerts about values: what differs, from what, and why. Pure."""
+"""Alerts about values: which sysctls differ, from what, and why. Pure: no I/O."""
 
 from collections.abc import Iterator
 
 from exporter import metrics
 from exporter.harm import SOMAXCONN
-from mixin.alerts import annotations as texts
-from mixin.alerts.annotations import ONE, examples, lines, query
-from mixin.promql import NODE, OF_OWNER, by, indented, latest, once, select
+from mixin.alerts.annotations import (
+    PLURAL,
+    SAMPLE_LABELS,
+    SAMPLE_VALUE,
+    VALUE,
+    count_of,
+    for_each,
+    join_lines,
+    netns_suffix,
+    owner_name,
+    query,
+    sort_by_owner,
+)
+from mixin.promql import (
+    NODE_LABELS,
+    OWNER_LABELS,
+    aggregate,
+    indent,
+    last_over_time,
+    max_by,
+    select,
+)
 from mixin.rules import Alert
 from mixin.settings import Settings
 
-NOT_ASKED_FOR = 'origin=~"fresh_default|overridden|modified"'
-"""Not declared, and neither the host's variable nor a copy of the host's."""
+NOT_DECLARED = 'origin=~"fresh_default|overridden|modified"'
+"""Neither declared, nor shared with the host, nor copied from it."""
 
 OF_SOMAXCONN = f'sysctl="{SOMAXCONN}"'
 
 IN_KUBERNETES = 'namespace!=""'
 ELSEWHERE = 'namespace=""'
 
+_SET_SCOPE = (
+    "{{ $nodes := printf `cluster=%q` $labels.cluster }}{{ if $labels.instance }}"
+    "{{ $nodes = printf `%s,instance=%q` $nodes $labels.instance }}{{ end }}"
+    "{{ $where := printf `%s,namespace=%q` $nodes $labels.namespace }}"
+)
+"""Sets $where to matchers of what _count_namespaces() counted, $nodes to its nodes."""
+
+_COUNT = (
+    VALUE + " {{ if $labels.instance }}network namespace{{ else }}pod{{ end }}" + PLURAL
+)
+_WHERE = (
+    "{{ if $labels.instance }}on {{ $labels.instance }}{{ else }}"
+    'of namespace {{ printf "%q" $labels.namespace }}{{ end }}'
+)
+_EXAMPLE = (
+    f"{owner_name(SAMPLE_LABELS)}{netns_suffix(SAMPLE_LABELS)} "
+    f"on {{{{ {SAMPLE_LABELS}.instance }}}}"
+)
+_OF_CLUSTER = "{{ with $labels.cluster }} of {{ . }}{{ end }}"
+
 
 def alerts(settings: Settings) -> Iterator[Alert]:
-    """Yield those that say that a value is not what one would think."""
+    """Yield the alerts about unexpected values."""
     yield _somaxconn_drift(settings)
     yield _policy_violation(settings)
     yield _inherited_stale(settings)
     yield _fresh_defaults_differ(settings)
 
 
-def below_host(settings: Settings, *where: str) -> str:
+def below_host(settings: Settings, *matchers: str) -> str:
     """
-    Return the owners whose somaxconn is below the host's though nobody asked for it.
+    Return the owners whose undeclared somaxconn is below the host's.
 
-    The value is how much, below 0. Where a value's origin changed within the gap there
-    are two series of it for a moment: the one nearer to the host's counts, so this
-    compares after it aggregated.
+    The value is the difference, below 0. If the origin of a value changed within the
+    gap, there are two series of it for a moment. The maximum, nearer to the host's
+    value, counts: the comparison follows the aggregation.
     """
-    drift = select(metrics.DRIFT, OF_SOMAXCONN, NOT_ASKED_FOR, *where)
-    return f"{once(OF_OWNER, latest(drift, settings.gap))} < 0"
+    drift = select(metrics.DRIFT, OF_SOMAXCONN, NOT_DECLARED, *matchers)
+    return f"{max_by(OWNER_LABELS, last_over_time(drift, settings.gap))} < 0"
 
 
-def listening_to_nothing(settings: Settings, *where: str) -> str:
+def without_listeners(settings: Settings, *matchers: str) -> str:
     """
-    Return the owners of whom it is known that they do; none where nobody looks.
+    Return the owners known to have no listening socket.
 
-    Of two that look, both have to say so.
+    Owners whose sockets are not counted are not among them. If two jobs scrape a
+    node, both must report 0.
     """
-    listening = select(metrics.LISTENING, *where)
-    return f"{once(OF_OWNER, latest(listening, settings.gap))} == 0"
+    listening = select(metrics.LISTENING, *matchers)
+    return f"{max_by(OWNER_LABELS, last_over_time(listening, settings.gap))} == 0"
 
 
-def own_somaxconn(settings: Settings) -> str:
-    """Return a query of the somaxconn of a template's $owner."""
+def owner_somaxconn(settings: Settings) -> str:
+    """Return a query for the somaxconn of the template's $owner."""
     value = select(metrics.VALUE, OF_SOMAXCONN, "%s")
-    return query(latest(value, settings.gap), "$owner")
+    return query(last_over_time(value, settings.gap), "$owner")
 
 
-def both_somaxconn(settings: Settings) -> str:
-    """Return a query of $owner's somaxconn, whose label `host` is that of $node."""
-    own = latest(select(metrics.VALUE, OF_SOMAXCONN, "%s"), settings.gap)
-    host = latest(select(metrics.HOST_VALUE, OF_SOMAXCONN, "%s"), settings.gap)
+def owner_and_host_somaxconn(settings: Settings) -> str:
+    """Return a query for $owner's somaxconn; its label `host` is $node's value."""
+    own = last_over_time(select(metrics.VALUE, OF_SOMAXCONN, "%s"), settings.gap)
+    host = last_over_time(select(metrics.HOST_VALUE, OF_SOMAXCONN, "%s"), settings.gap)
     as_label = f'count_values("host", max({host}))'
-    both = f"max({own}) * on () group_left (host) {as_label}"
-    return query(both, "$owner", "$node")
+    joined = f"max({own}) * on () group_left (host) {as_label}"
+    return query(joined, "$owner", "$node")
 
 
-def _shared(labels: tuple[str, ...], in_kubernetes: str, elsewhere: str) -> str:
-    """Return how many there are, by Kubernetes namespace, or by node without one."""
-    one = by("count", ("cluster", "namespace", *labels), in_kubernetes)
-    other = by("count", ("cluster", "instance", *labels), elsewhere)
-    return f"{one}\nor\n{other}"
+def _count_namespaces(
+    labels: tuple[str, ...], in_kubernetes: str, elsewhere: str
+) -> str:
+    """Return counts per Kubernetes namespace, or per node outside Kubernetes."""
+    by_namespace = aggregate("count", ("cluster", "namespace", *labels), in_kubernetes)
+    by_node = aggregate("count", ("cluster", "instance", *labels), elsewhere)
+    return f"{by_namespace}\nor\n{by_node}"
 
 
-_AMONG = (
-    "{{ $nodes := printf `cluster=%q` $labels.cluster }}{{ if $labels.instance }}"
-    "{{ $nodes = printf `%s,instance=%q` $nodes $labels.instance }}{{ end }}"
-    "{{ $where := printf `%s,namespace=%q` $nodes $labels.namespace }}"
-)
-"""Sets what _shared() counted together, as matchers; $nodes: where that may be."""
-
-_HOW_MANY = (
-    texts.NUMBER
-    + " {{ if $labels.instance }}network namespace{{ else }}pod{{ end }}"
-    + texts.PLURAL
-)
-_WHERE = (
-    "{{ if $labels.instance }}on {{ $labels.instance }}{{ else }}"
-    'of namespace {{ printf "%q" $labels.namespace }}{{ end }}'
-)
-_EACH = f"{texts.owner(ONE)}{texts.further(ONE)} on {{{{ {ONE}.instance }}}}"
+def _max_inline(labels: tuple[str, ...], expression: str) -> str:
+    return f"max by ({', '.join(labels)}) ({expression})"
 
 
 def _somaxconn_drift(settings: Settings) -> Alert:
-    def counted(where: str) -> str:
-        below = below_host(settings, where)
-        return f"{below}\nunless\n{listening_to_nothing(settings, where)}"
+    def drifting(matcher: str) -> str:
+        below = below_host(settings, matcher)
+        return f"{below}\nunless\n{without_listeners(settings, matcher)}"
 
-    each = f"{_EACH} with {texts.VALUE} (host {{{{ {ONE}.host }}}})"
+    example = f"{_EXAMPLE} with {SAMPLE_VALUE} (host {{{{ {SAMPLE_LABELS}.host }}}})"
     return Alert(
         name="NetnsSomaxconnDrift",
-        expr=_shared((), counted(IN_KUBERNETES), counted(ELSEWHERE)),
-        wait="1h",
+        expr=_count_namespaces((), drifting(IN_KUBERNETES), drifting(ELSEWHERE)),
+        pending_for="1h",
         severity="info",
-        summary=f"net.core.somaxconn is below the host's in {_HOW_MANY} {_WHERE}.",
-        description=lines(
-            _AMONG,
-            f"In {_HOW_MANY} {_WHERE}",
-            " net.core.somaxconn is below the host's, and nobody asked for that: it is "
-            "what the kernel gives a new network namespace, whatever the host has, or "
-            "something wrote it. What listens on nothing is not counted.",
-            examples(
-                texts.in_order(_lowest(settings)),
-                each,
-                before=" Such as",
+        summary=f"net.core.somaxconn is below the host's in {_COUNT} {_WHERE}.",
+        description=join_lines(
+            _SET_SCOPE,
+            f"net.core.somaxconn is below the host's in {_COUNT} {_WHERE}",
+            ", and that value is not declared: it is the kernel's default for new "
+            "network namespaces, or something wrote it. Network namespaces without "
+            "listeners are not counted.",
+            for_each(
+                sort_by_owner(_lowest_somaxconn(settings)),
+                example,
+                before=" Examples:",
                 after=".",
             ),
         ),
     )
 
 
-def _lowest(settings: Settings) -> str:
-    """Return a query of the lowest somaxconn in $where, with label `host`."""
+def _lowest_somaxconn(settings: Settings) -> str:
+    """Return a query for the lowest somaxconn in $where, with a label `host`."""
 
-    def inline(labels: tuple[str, ...], *selector: str) -> str:
-        return (
-            f"max by ({', '.join(labels)}) ({latest(''.join(selector), settings.gap)})"
-        )
+    def maximum(labels: tuple[str, ...], selector: str) -> str:
+        return _max_inline(labels, last_over_time(selector, settings.gap))
 
-    drift = inline(OF_OWNER, select(metrics.DRIFT, OF_SOMAXCONN, NOT_ASKED_FOR, "%s"))
-    listening = inline(OF_OWNER, select(metrics.LISTENING, "%s"))
-    some = f"bottomk({settings.examples}, {drift} < 0 unless {listening} == 0)"
-    own = inline(OF_OWNER, select(metrics.VALUE, OF_SOMAXCONN, "%s"))
-    hosts = inline(NODE, select(metrics.HOST_VALUE, OF_SOMAXCONN, "%s"))
-    of_node = ", ".join(NODE)
-    as_label = f'count_values by ({of_node}) ("host", {hosts})'
-    both = f"({own} and {some}) * on ({of_node}) group_left (host) {as_label}"
-    return query(both, "$where", "$where", "$where", "$nodes")
+    drift = maximum(
+        OWNER_LABELS, select(metrics.DRIFT, OF_SOMAXCONN, NOT_DECLARED, "%s")
+    )
+    listening = maximum(OWNER_LABELS, select(metrics.LISTENING, "%s"))
+    lowest = f"bottomk({settings.examples}, {drift} < 0 unless {listening} == 0)"
+    own = maximum(OWNER_LABELS, select(metrics.VALUE, OF_SOMAXCONN, "%s"))
+    host = maximum(NODE_LABELS, select(metrics.HOST_VALUE, OF_SOMAXCONN, "%s"))
+    node_labels = ", ".join(NODE_LABELS)
+    as_label = f'count_values by ({node_labels}) ("host", {host})'
+    joined = f"({own} and {lowest}) * on ({node_labels}) group_left (host) {as_label}"
+    return query(joined, "$where", "$where", "$where", "$nodes")
 
 
 def _policy_violation(settings: Settings) -> Alert:
-    rule = ("sysctl", "rule", "severity")
+    rule_labels = ("sysctl", "rule", "severity")
 
-    def violated(where: str) -> str:
-        violation = latest(select(metrics.VIOLATION, where), settings.gap)
-        return once((*OF_OWNER, *rule), f"{violation} == 1")
+    def violated(matcher: str) -> str:
+        violation = last_over_time(select(metrics.VIOLATION, matcher), settings.gap)
+        return max_by((*OWNER_LABELS, *rule_labels), f"{violation} == 1")
 
+    with_value = f"{{{{ with {SAMPLE_LABELS}.value }}}} with {{{{ . }}}}{{{{ end }}}}"
     return Alert(
         name="NetnsPolicyViolation",
-        expr=_shared(rule, violated(IN_KUBERNETES), violated(ELSEWHERE)),
-        wait="15m",
+        expr=_count_namespaces(
+            rule_labels, violated(IN_KUBERNETES), violated(ELSEWHERE)
+        ),
+        pending_for="15m",
         severity="{{ $labels.severity }}",
         summary="{{ $labels.sysctl }} violates rule {{ $labels.rule }} in "
-        f"{_HOW_MANY} {_WHERE}.",
-        description=lines(
-            _AMONG,
-            "{{ $labels.sysctl }} is not what rule {{ $labels.rule }} of the policy "
-            "wants",
-            f" in {_HOW_MANY} {_WHERE}",
-            examples(
-                texts.in_order(_violators(settings)),
-                f"{_EACH}{{{{ with {ONE}.value }}}} with {{{{ . }}}}{{{{ end }}}}",
+        f"{_COUNT} {_WHERE}.",
+        description=join_lines(
+            _SET_SCOPE,
+            "{{ $labels.sysctl }} violates rule {{ $labels.rule }} of the policy",
+            f" in {_COUNT} {_WHERE}",
+            for_each(
+                sort_by_owner(_violating_owners(settings)),
+                f"{_EXAMPLE}{with_value}",
                 before=", such as",
             ),
             ".",
@@ -166,17 +195,22 @@ def _policy_violation(settings: Settings) -> Alert:
     )
 
 
-def _violators(settings: Settings) -> str:
-    """Return a query of some that violate; label `value` where it is one number."""
-    of_owner = ", ".join(OF_OWNER)
-    of_rule = latest(
+def _violating_owners(settings: Settings) -> str:
+    """Return a query for some violations; label `value` if the value is a number."""
+    owner_labels = ", ".join(OWNER_LABELS)
+    violation = last_over_time(
         select(metrics.VIOLATION, "sysctl=%q", "rule=%q", "%s"), settings.gap
     )
-    all_of_them = f"max by ({of_owner}) ({of_rule} == 1)"
-    value = latest(select(metrics.VALUE, "sysctl=%q", 'field=""', "%s"), settings.gap)
-    as_label = f'count_values by ({of_owner}) ("value", max by ({of_owner}) ({value}))'
-    told = f"{as_label} and on ({of_owner}) {all_of_them}"
-    some = f"topk({settings.examples}, {told} or on ({of_owner}) {all_of_them})"
+    violating = _max_inline(OWNER_LABELS, f"{violation} == 1")
+    value = last_over_time(
+        select(metrics.VALUE, "sysctl=%q", 'field=""', "%s"), settings.gap
+    )
+    as_label = (
+        f'count_values by ({owner_labels}) ("value", '
+        f"{_max_inline(OWNER_LABELS, value)})"
+    )
+    with_value = f"{as_label} and on ({owner_labels}) {violating}"
+    some = f"topk({settings.examples}, {with_value} or on ({owner_labels}) {violating})"
     sysctl, rule, where = "$labels.sysctl", "$labels.rule", "$where"
     return query(some, sysctl, where, sysctl, rule, where, sysctl, rule, where)
 
@@ -185,24 +219,23 @@ _STALE = 'origin="inherited_stale"'
 
 
 def _inherited_stale(settings: Settings) -> Alert:
-    counted = latest(select(metrics.DRIFTING, _STALE), settings.gap)
-    of_node = once(("cluster", "instance", "sysctl"), f"{counted} > 0")
-    many = texts.count("network namespace")
-    among = "{{ with $labels.cluster }} of {{ . }}{{ end }}"
+    drifting = last_over_time(select(metrics.DRIFTING, _STALE), settings.gap)
+    by_node = max_by((*NODE_LABELS, "sysctl"), f"{drifting} > 0")
+    count = count_of("network namespace")
     return Alert(
         name="NetnsSysctlInheritedStale",
-        expr=by("sum", ("cluster", "sysctl"), of_node),
-        wait="1h",
+        expr=aggregate("sum", ("cluster", "sysctl"), by_node),
+        pending_for="1h",
         severity="info",
-        summary=f"{{{{ $labels.sysctl }}}} in {many}{among} is what the host had "
-        "before.",
-        description=lines(
-            *_nodes_with_stale(settings),
-            f"The host's {{{{ $labels.sysctl }}}} changed on {_NODES}{among} after "
-            f"{many} had copied it",
+        summary="Outdated copy of the host's {{ $labels.sysctl }} in "
+        f"{count}{_OF_CLUSTER}.",
+        description=join_lines(
+            *_set_stale_nodes(settings),
+            f"The host's {{{{ $labels.sysctl }}}} changed on {_NODES}{_OF_CLUSTER} "
+            f"after {count} copied it",
             *_stale_examples(settings),
-            ". A copy does not follow: they have the new value once they are made "
-            "anew.",
+            ". Existing network namespaces keep the old value until they are "
+            "recreated.",
         ),
     )
 
@@ -210,78 +243,84 @@ def _inherited_stale(settings: Settings) -> Alert:
 _NODES = '{{ printf "%.0f" $nodes }} node{{ if ne $nodes 1.0 }}s{{ end }}'
 
 
-def _nodes_with_stale(settings: Settings) -> Iterator[str]:
-    """Yield what sets $nodes: how many there are."""
-    here = select(metrics.DRIFTING, _STALE, "sysctl=%q", "cluster=%q")
-    counted = f"count(count by (instance) ({latest(here, settings.gap)} > 0))"
-    found = query(counted, "$labels.sysctl", "$labels.cluster")
+def _set_stale_nodes(settings: Settings) -> Iterator[str]:
+    """Yield the parts that set $nodes to the number of nodes with stale copies."""
+    drifting = select(metrics.DRIFTING, _STALE, "sysctl=%q", "cluster=%q")
+    stale = last_over_time(drifting, settings.gap)
+    nodes = f"count(count by (instance) ({stale} > 0))"
+    result = query(nodes, "$labels.sysctl", "$labels.cluster")
     yield "{{ $nodes := 0.0 }}"
-    yield f"{{{{ range {found} }}}}{{{{ $nodes = .Value }}}}{{{{ end }}}}"
+    yield f"{{{{ range {result} }}}}{{{{ $nodes = .Value }}}}{{{{ end }}}}"
 
 
 def _stale_examples(settings: Settings) -> Iterator[str]:
     """
-    Yield some of them, of few nodes, since they may be all pods of a cluster.
+    Yield the parts that name examples on few nodes, since all pods may be affected.
 
-    One of each, or several of the only one; of a node that does not show who, how many.
+    There is one example per node, or several of a single node. A node that does not
+    export its owners contributes their number.
     """
-    here = select(metrics.DRIFTING, _STALE, "sysctl=%q", "cluster=%q")
-    most = f"max by (instance) ({latest(here, settings.gap)} > 0)"
+    drifting = select(metrics.DRIFTING, _STALE, "sysctl=%q", "cluster=%q")
+    counts = _max_inline(("instance",), f"{last_over_time(drifting, settings.gap)} > 0")
     nodes = query(
-        f"topk({settings.examples}, {most})", "$labels.sysctl", "$labels.cluster"
+        f"topk({settings.examples}, {counts})", "$labels.sysctl", "$labels.cluster"
     )
     drift = select(metrics.DRIFT, _STALE, "sysctl=%q", "cluster=%q", "instance=%q")
-    stale = f"group by ({', '.join(OF_OWNER)}) ({latest(drift, settings.gap)} != 0)"
-    there = ("$labels.sysctl", "$labels.cluster", "$node.Labels.instance")
-    some = query(f"topk({settings.examples}, {stale})", *there)
+    differing = f"{last_over_time(drift, settings.gap)} != 0"
+    stale = f"group by ({', '.join(OWNER_LABELS)}) ({differing})"
+    scope = ("$labels.sysctl", "$labels.cluster", "$node.Labels.instance")
+    owners = sort_by_owner(query(f"topk({settings.examples}, {stale})", *scope))
     yield '{{ $before := ", such as" }}'
     yield f"{{{{ range $node := {nodes} | sortByLabel `instance` }}}}"
-    yield f"{{{{ range $at, $one := {texts.in_order(some)} }}}}"
-    yield "{{ if or (eq $nodes 1.0) (eq $at 0) }}"
-    yield f'{{{{ $before }}}} {_EACH}{{{{ $before = "," }}}}{{{{ end }}}}'
+    yield f"{{{{ range $index, $sample := {owners} }}}}"
+    yield "{{ if or (eq $nodes 1.0) (eq $index 0) }}"
+    yield f'{{{{ $before }}}} {_EXAMPLE}{{{{ $before = "," }}}}{{{{ end }}}}'
     yield '{{ else }}{{ $before }} {{ printf "%.0f" $node.Value }}'
     yield ' on {{ $node.Labels.instance }}{{ $before = "," }}{{ end }}{{ end }}'
 
 
 def _fresh_defaults_differ(settings: Settings) -> Alert:
-    of_field = ("cluster", "sysctl", "field")
-    fresh = latest(metrics.FRESH_VALUE.name, settings.gap)
-    constant = latest(select(metrics.SYSCTL_INFO, 'class="constant"'), settings.gap)
-    highest = indented(by("max", of_field, fresh))
-    lowest = indented(by("min", of_field, fresh))
-    name = "{{ $labels.sysctl }}{{ with $labels.field }} ({{ . }}){{ end }}"
-    among = "{{ with $labels.cluster }} of {{ . }}{{ end }}"
+    labels = ("cluster", "sysctl", "field")
+    fresh = last_over_time(metrics.FRESH_VALUE.name, settings.gap)
+    constant = last_over_time(
+        select(metrics.SYSCTL_INFO, 'class="constant"'), settings.gap
+    )
+    highest = indent(aggregate("max", labels, fresh))
+    lowest = indent(aggregate("min", labels, fresh))
+    sysctl = "{{ $labels.sysctl }}{{ with $labels.field }} ({{ . }}){{ end }}"
     return Alert(
         name="NetnsFreshDefaultsDiffer",
         expr=f"(\n{highest}\n  !=\n{lowest}\n)\nand on (cluster, sysctl)\n{constant}",
-        wait="1h",
+        pending_for="1h",
         severity="info",
-        summary=f"New network namespaces get another {name} on some nodes{among} than "
-        "on others.",
-        description=lines(
-            f"{name} of a new network namespace is its kernel's own, and the nodes"
-            f"{among} have kernels that differ",
-            _fresh_values(settings),
-            ". The same pod gets another value, depending on where it runs.",
+        summary=f"The default of {sysctl} in new network namespaces differs between "
+        f"nodes{_OF_CLUSTER}.",
+        description=join_lines(
+            f"The default of {sysctl} in new network namespaces depends on the kernel, "
+            f"and the kernels of the nodes{_OF_CLUSTER} differ",
+            _default_values(settings),
+            ". The same pod gets a different value depending on its node.",
         ),
     )
 
 
-def _fresh_values(settings: Settings) -> str:
-    """Return each value that there is, on how many nodes, and one of them."""
-    here = ("cluster=%q", "sysctl=%q", "field=%q")
+def _default_values(settings: Settings) -> str:
+    """Return each default, the number of nodes with it, and an example of them."""
+    matchers = ("cluster=%q", "sysctl=%q", "field=%q")
     labels = ("$labels.cluster", "$labels.sysctl", "$labels.field")
-    fresh = latest(select(metrics.FRESH_VALUE, *here), settings.gap)
-    by_node = f"max by (cluster, instance) ({fresh})"
-    kernel = select(metrics.KERNEL_INFO, "cluster=%q", "instance=%q")
-    of_node = query(latest(kernel, settings.gap), "$labels.cluster", ".Labels.instance")
-    with_it = query(f"{by_node} == %s", *labels, "$one.Labels.value")
-    each = lines(
-        "{{ $one.Labels.value }} on {{ $one.Value }} of them",
-        f"{{{{ with {with_it} }}}}",
+    fresh = last_over_time(select(metrics.FRESH_VALUE, *matchers), settings.gap)
+    by_node = _max_inline(NODE_LABELS, fresh)
+    kernel = last_over_time(
+        select(metrics.KERNEL_INFO, "cluster=%q", "instance=%q"), settings.gap
+    )
+    release = query(kernel, "$labels.cluster", ".Labels.instance")
+    nodes = query(f"{by_node} == %s", *labels, f"{SAMPLE_LABELS}.value")
+    text = join_lines(
+        f"{{{{ {SAMPLE_LABELS}.value }}}} on {{{{ $sample.Value }}}} of them",
+        f"{{{{ with {nodes} }}}}",
         "{{ with . | sortByLabel `instance` | first }} (such as {{ .Labels.instance }}",
-        f"{{{{ range {of_node} }}}}, Linux {{{{ .Labels.release }}}}{{{{ end }}}})"
+        f"{{{{ range {release} }}}}, Linux {{{{ .Labels.release }}}}{{{{ end }}}})"
         "{{ end }}{{ end }}",
     )
     values = query(f'count_values("value", {by_node})', *labels)
-    return examples(f"{values} | sortByLabel `value`", each, before=":")
+    return for_each(f"{values} | sortByLabel `value`", text, before=":")

@@ -1,4 +1,4 @@
-"""Where panels stand, and what all dashboards have in common. Pure."""
+"""The structure of a dashboard: rows of panels on a grid. Pure: no I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from grafana_foundation_sdk.builders import (
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync
 
-from mixin.dashboards.links import above
+from mixin.dashboards.links import dashboard_links
 from mixin.settings import Settings
 
 TAG = "netns-sysctl-exporter"
@@ -24,8 +24,15 @@ Variable = (
 
 
 @dataclass(frozen=True)
-class Sized:
-    """A panel, and how much of the 24 columns of the grid it takes."""
+class SizedPanel:
+    """
+    A panel with its size on the grid.
+
+    Attributes:
+        panel: the panel.
+        width: columns of the grid, of 24.
+        height: rows of the grid.
+    """
 
     panel: Panel
     width: int
@@ -34,15 +41,30 @@ class Sized:
 
 @dataclass(frozen=True)
 class Row:
-    """Panels under a title."""
+    """
+    Panels below a heading.
+
+    Attributes:
+        title: the heading.
+        panels: its panels, left to right, wrapped at 24 columns.
+    """
 
     title: str
-    panels: Sequence[Sized]
+    panels: Sequence[SizedPanel]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Board:
-    """A dashboard."""
+class Dashboard:
+    """
+    A dashboard.
+
+    Attributes:
+        uid: part of its URL; links depend on it.
+        title: shown in Grafana's lists.
+        description: shown next to the title.
+        variables: in the order in which they depend on each other.
+        rows: from top to bottom.
+    """
 
     uid: str
     title: str
@@ -51,12 +73,12 @@ class Board:
     rows: Sequence[Row]
 
 
-def text(board: Board, settings: Settings) -> str:
+def dashboard_json(source: Dashboard, settings: Settings) -> str:
     """Return the JSON that Grafana imports."""
     built = (
-        dashboard.Dashboard(board.title)
-        .uid(board.uid)
-        .description(board.description)
+        dashboard.Dashboard(source.title)
+        .uid(source.uid)
+        .description(source.description)
         .tags([TAG])
         .editable()
         .tooltip(DashboardCursorSync.CROSSHAIR)
@@ -64,16 +86,16 @@ def text(board: Board, settings: Settings) -> str:
         .refresh("1m")
         .timezone("browser")
     )
-    for variable in board.variables:
-        # the SDK gives every variable what the schema has for intervals only
-        made = variable.build()
-        made.auto = made.auto_min = made.auto_count = None
+    for variable in source.variables:
+        # the SDK sets these on every variable; the schema has them for intervals only
+        options = variable.build()
+        options.auto = options.auto_min = options.auto_count = None
         built.with_variable(variable)
-    for link in above(board.uid, settings):
+    for link in dashboard_links(source.uid, settings):
         built.link(link)
-    for number, row in enumerate(board.rows):
-        built.with_row(dashboard.Row(row.title).id(number + 1))
-        for one in row.panels:
-            built.with_panel(one.panel.span(one.width).height(one.height))
+    for number, row in enumerate(source.rows, start=1):
+        built.with_row(dashboard.Row(row.title).id(number))
+        for sized in row.panels:
+            built.with_panel(sized.panel.span(sized.width).height(sized.height))
     encoder = JSONEncoder(indent=2, sort_keys=True, ensure_ascii=False)
     return encoder.encode(built.build()) + "\n"

@@ -1,119 +1,123 @@
-"""What the expressions of the dashboards have in common. Pure."""
+"""Building blocks of the dashboards' PromQL expressions. Pure: no I/O."""
 
 from collections.abc import Sequence
 
 from exporter.metrics import BUILD_INFO, Spec
-from mixin.promql import NODE, by, once, select
+from mixin.promql import NODE_LABELS, aggregate, max_by, select
 
-OWNED = (*NODE, "namespace", "pod", "container", "netns")
-"""Whose a series is. Without uid: what a new pod of an old name does goes on."""
+OWNER_OVER_TIME = (*NODE_LABELS, "namespace", "pod", "container", "netns")
+"""An owner over time, without uid: a recreated pod continues the series of the old."""
 
-SEEN = (*OWNED, "uid")
-"""Whose it is now: a pod that is known by its uid only is told from the others."""
+OWNER_NOW = (*OWNER_OVER_TIME, "uid")
+"""An owner at one moment: the uid distinguishes pods of which nothing else is known."""
 
-CLUSTER = 'cluster=~"$cluster"'
+CLUSTER_MATCHER = 'cluster=~"$cluster"'
+SYSCTL_MATCHER = 'sysctl="$sysctl"'
 
-ON_NODE = (CLUSTER, 'instance="$instance"')
-OF_POD = (
-    *ON_NODE,
+NODE_MATCHERS = (CLUSTER_MATCHER, 'instance="$instance"')
+OWNER_MATCHERS = (
+    *NODE_MATCHERS,
     'namespace="$namespace"',
     'pod="$pod"',
     'container=~"$container"',
     'netns=~"$netns"',
 )
-OF_SYSCTL = 'sysctl="$sysctl"'
-"""What the variables choose."""
 
-NOT_RECORDED = "none, or the recording rules are not loaded"
+NOT_RECORDED = "none, or recording rules not loaded"
 
-PODS = ".+"
-OTHERS = "^$"
-"""What a Kubernetes namespace is like: that of pods, and that of all else, none."""
+KUBERNETES_PODS = ".+"
+EVERYTHING_ELSE = "^$"
+"""Values of the variable `owners`: regular expressions for the label namespace."""
 
 
-def each(spec: Spec, selector: Sequence[str], *labels: str) -> str:
-    """Return the series of namespaces now, one for each owner and *labels*."""
-    return once((*SEEN, *labels), select(spec, *selector))
+def per_namespace(spec: Spec, matchers: Sequence[str], *labels: str) -> str:
+    """Return current series, one per network namespace and *labels*."""
+    return max_by((*OWNER_NOW, *labels), select(spec, *matchers))
 
 
-def lasting(spec: Spec, selector: Sequence[str], *labels: str) -> str:
-    """Return the same over time, where a pod made anew goes on as the one before."""
-    return once((*OWNED, *labels), select(spec, *selector))
+def per_namespace_over_time(spec: Spec, matchers: Sequence[str], *labels: str) -> str:
+    """Return the same for a graph: a recreated pod continues the old series."""
+    return max_by((*OWNER_OVER_TIME, *labels), select(spec, *matchers))
 
 
-def per_node(spec: Spec, selector: Sequence[str], *labels: str) -> str:
-    """Return the series of nodes, one for each node and *labels*."""
-    return once((*NODE, *labels), select(spec, *selector))
+def per_node(spec: Spec, matchers: Sequence[str], *labels: str) -> str:
+    """Return one series per node and *labels*."""
+    return max_by((*NODE_LABELS, *labels), select(spec, *matchers))
 
 
-def rate(spec: Spec, selector: Sequence[str]) -> str:
-    """Return how much a counter of namespaces rises in a second, by owner."""
-    return once(OWNED, f"rate({select(spec, *selector)}[$__rate_interval])")
+def rate_per_namespace(spec: Spec, matchers: Sequence[str]) -> str:
+    """Return the rate of a counter per second, one series per network namespace."""
+    rate = f"rate({select(spec, *matchers)}[$__rate_interval])"
+    return max_by(OWNER_OVER_TIME, rate)
 
 
-def total(inner: str, *labels: str) -> str:
-    """Return a sum."""
-    return by("sum", labels, inner) if labels else f"sum({inner})"
+def sum_by(inner: str, *labels: str) -> str:
+    """Return the sum of *inner*, by *labels* if there are any."""
+    return aggregate("sum", labels, inner) if labels else f"sum({inner})"
 
 
 def or_zero(inner: str) -> str:
-    """Return *inner*, 0 where it has no series: nothing was found to count."""
+    """Return *inner*, or 0 where it has no series."""
     return f"{inner} or vector(0)"
 
 
-def of_exporters(inner: str) -> str:
-    """Return those of the series whose target is an exporter, whatever its job."""
+def only_exporters(inner: str) -> str:
+    """Return the series whose target is an exporter, independent of the job's name."""
     return f"{inner}\nand on (cluster, instance, job) {BUILD_INFO.name}"
 
 
-def matching(left: str, operator: str, right: str, *labels: str) -> str:
-    """Return an operation on pairs of the same owner and *labels*."""
-    return f"{left}\n{operator} on ({', '.join((*SEEN, *labels))})\n{right}"
+def match_namespaces(left: str, operator: str, right: str, *labels: str) -> str:
+    """Return a binary operation, matched by network namespace and *labels*."""
+    return f"{left}\n{operator} on ({', '.join((*OWNER_NOW, *labels))})\n{right}"
 
 
-def beside(counted: str, right: str, labels: Sequence[str], *gained: str) -> str:
-    """Return the values of *right* for each series of *counted*, whose value is 1."""
-    gain = f"group_left ({', '.join(gained)})"
-    return f"{counted}\n* on ({', '.join(labels)}) {gain}\n{right}"
-
-
-def named(inner: str, *, lasting: bool = False) -> str:
+def join_right(left: str, right: str, on: Sequence[str], *gained: str) -> str:
     """
-    Add two labels to the series of namespaces: `owner`, and `owners` for links.
+    Return the values of *right* for each series of *left*, whose value must be 1.
 
-    owner: the four of an owner that are not empty, joined, or `uid/` and the uid
-    where all four are; owners: what the variable of that name in the Pod dashboard
-    has to be for this one; lasting: the series have no uid.
+    on: labels to match on; gained: labels to copy from *right*.
     """
-    joined = ", ".join(f'"{one}"' for one in OWNED[len(NODE) :])
-    expression = _replaced(
-        f'label_join(\n{inner},\n"owner", "/", {joined})',
+    group = f"group_left ({', '.join(gained)})"
+    return f"{left}\n* on ({', '.join(on)}) {group}\n{right}"
+
+
+def with_owner(inner: str, *, over_time: bool = False) -> str:
+    """
+    Add the labels `owner`, for display, and `owners`, for links.
+
+    owner: the non-empty labels of the owner joined by "/", or "uid/" and the uid if
+    all are empty; owners: the value of that variable in the Pod dashboard. over_time:
+    the series have no uid.
+    """
+    names = ", ".join(f'"{label}"' for label in OWNER_OVER_TIME[len(NODE_LABELS) :])
+    expression = _label_replace(
+        f'label_join(\n{inner},\n"owner", "/", {names})',
         ("owner", "$1", "owner", "/*(.*?)/*"),
         ("owner", "$1/$2", "owner", "(.*?)//+(.*)"),
     )
-    if not lasting:
-        expression = _replaced(
+    if not over_time:
+        expression = _label_replace(
             f'label_join({expression}, "owner", "//", "owner", "uid")',
             ("owner", "$1", "owner", "(.+)//.*"),
             ("owner", "uid/$1", "owner", "//(.*)"),
         )
-    return _replaced(
+    return _label_replace(
         expression,
-        ("owners", OTHERS.replace("$", "$$"), "", ""),
-        ("owners", PODS, "namespace", ".+"),
+        ("owners", EVERYTHING_ELSE.replace("$", "$$"), "", ""),
+        ("owners", KUBERNETES_PODS, "namespace", ".+"),
     )
 
 
-def _replaced(expression: str, *replaced: tuple[str, str, str, str]) -> str:
-    """Return the expression with labels set: which, to what, from which, if it is."""
-    for label, replacement, source, pattern in replaced:
+def _label_replace(expression: str, *steps: tuple[str, str, str, str]) -> str:
+    """Apply label_replace; steps: target label, replacement, source label, pattern."""
+    for target, replacement, source, pattern in steps:
         expression = (
             f"label_replace({expression},"
-            f' "{label}", "{replacement}", "{source}", "{pattern}")'
+            f' "{target}", "{replacement}", "{source}", "{pattern}")'
         )
     return expression
 
 
 def recorded(name: str, *matchers: str) -> str:
-    """Return a selector of what a rule records."""
-    return f"{name}{{{','.join((CLUSTER, *matchers))}}}"
+    """Return a selector of a recorded series in the selected clusters."""
+    return f"{name}{{{','.join((CLUSTER_MATCHER, *matchers))}}}"

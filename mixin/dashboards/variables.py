@@ -1,4 +1,4 @@
-"""The variables of the dashboards. Pure."""
+"""The variables of the dashboards. Pure: no I/O."""
 
 from collections.abc import Sequence
 
@@ -7,90 +7,98 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from exporter.metrics import BUILD_INFO, FRESH_VALUE, HOST_VALUE, NETNS_INFO, Spec
 from mixin.dashboards.panels import DATASOURCE
-from mixin.dashboards.queries import CLUSTER, OTHERS, PODS
+from mixin.dashboards.queries import CLUSTER_MATCHER, EVERYTHING_ELSE, KUBERNETES_PODS
 from mixin.promql import select
 
 SOMAXCONN = "net.core.somaxconn"
 
 _ALL = model.VariableOption(selected=True, text="All", value="$__all")
 _LABEL_VALUES = 1
-"""What Grafana calls a query of label values."""
+"""Grafana's type of a query for label values."""
 
 
 def datasource() -> dashboard.DatasourceVariable:
-    """Return the Prometheus to ask; at first Grafana's default, else its first."""
-    first = model.VariableOption(selected=True, text="default", value="default")
+    """Return the Prometheus data source; initially Grafana's default."""
+    default = model.VariableOption(selected=True, text="default", value="default")
     return (
         dashboard.DatasourceVariable("datasource")
         .label("Data source")
         .type("prometheus")
-        .current(first)
+        .current(default)
     )
 
 
-def cluster(*, several: bool) -> dashboard.QueryVariable:
-    """Return the cluster, all of them at first: there may be no such label."""
-    made = _labels("cluster", "Cluster", BUILD_INFO, "cluster")
-    return made.multi(several).include_all(True).all_value(".*").current(_ALL)  # noqa: FBT003
+def cluster(*, multi: bool) -> dashboard.QueryVariable:
+    """Return the cluster; initially all, which includes series without that label."""
+    variable = _label_values("cluster", "Cluster", BUILD_INFO, "cluster")
+    return variable.multi(multi).include_all(True).all_value(".*").current(_ALL)  # noqa: FBT003
 
 
 def job() -> dashboard.QueryVariable:
-    """Return the exporters' jobs, whatever they are called: for `up`."""
-    made = _labels("job", "Job", BUILD_INFO, "job", CLUSTER)
-    made.multi(True).include_all(True).current(_ALL)  # noqa: FBT003
-    return made.hide(model.VariableHide.HIDE_VARIABLE)
+    """Return the exporters' jobs, hidden: panels need them to select `up`."""
+    variable = _label_values("job", "Job", BUILD_INFO, "job", CLUSTER_MATCHER)
+    variable.multi(True).include_all(True).current(_ALL)  # noqa: FBT003
+    return variable.hide(model.VariableHide.HIDE_VARIABLE)
 
 
 def node() -> dashboard.QueryVariable:
-    """Return the node, the first one at first."""
-    return _labels("instance", "Node", BUILD_INFO, "instance", CLUSTER)
+    """Return the node; initially the first."""
+    return _label_values("instance", "Node", BUILD_INFO, "instance", CLUSTER_MATCHER)
 
 
 def sysctl(*matchers: str, fresh: bool = False) -> dashboard.QueryVariable:
-    """Return the sysctl that the panels above are about."""
+    """Return the sysctl of the panels that show a single one."""
     spec = FRESH_VALUE if fresh else HOST_VALUE
-    made = _labels("sysctl", "Sysctl", spec, "sysctl", CLUSTER, *matchers)
-    first = model.VariableOption(selected=True, text=SOMAXCONN, value=SOMAXCONN)
-    return made.current(first)
+    variable = _label_values(
+        "sysctl", "Sysctl", spec, "sysctl", CLUSTER_MATCHER, *matchers
+    )
+    default = model.VariableOption(selected=True, text=SOMAXCONN, value=SOMAXCONN)
+    return variable.current(default)
 
 
 def owner() -> Sequence[dashboard.QueryVariable | dashboard.CustomVariable]:
     """
-    Return whose namespace it is: one pod, or else those of one node.
+    Return the variables that select a pod, or the other owners of a node.
 
-    Each is asked of what those before it leave, and none but the last two can be
-    all: the whole of a fleet is never asked for.
+    Each is limited by those before it, and only the last two may be "All": no query
+    selects the series of a whole fleet.
     """
-    kinds = (("Kubernetes pods", PODS), ("everything else", OTHERS))
-    options = [
-        model.VariableOption(selected=value == PODS, text=text, value=value)
-        for text, value in kinds
-    ]
-    owners = (
-        dashboard.CustomVariable("owners")
-        .label("Of")
-        .values(",".join(f"{text} : {value}" for text, value in kinds))
-        .options(options)
-        .current(options[0])
-    )
-    before = [CLUSTER]
-    found: list[dashboard.QueryVariable | dashboard.CustomVariable] = [owners]
+    variables: list[dashboard.QueryVariable | dashboard.CustomVariable] = [_owners()]
+    matchers = [CLUSTER_MATCHER]
     for name, title, matcher in (
         ("namespace", "Namespace", 'namespace=~"$owners"'),
         ("pod", "Pod", 'namespace="$namespace"'),
         ("instance", "Node", 'pod="$pod"'),
     ):
-        before.append(matcher)
-        found.append(_labels(name, title, NETNS_INFO, name, *before))
-    of_node = (*before[:1], *before[2:], 'instance="$instance"')
+        matchers.append(matcher)
+        variables.append(_label_values(name, title, NETNS_INFO, name, *matchers))
+    selected = (*matchers[:1], *matchers[2:], 'instance="$instance"')
     for name, title in (("container", "Container"), ("netns", "Network namespace")):
-        made = _labels(name, title, NETNS_INFO, name, *of_node)
-        found.append(made.include_all(True).all_value(".*").current(_ALL))  # noqa: FBT003
-        of_node = (*of_node, f'{name}=~"${name}"')
-    return found
+        variable = _label_values(name, title, NETNS_INFO, name, *selected)
+        variables.append(variable.include_all(True).all_value(".*").current(_ALL))  # noqa: FBT003
+        selected = (*selected, f'{name}=~"${name}"')
+    return variables
 
 
-def _labels(
+def _owners() -> dashboard.CustomVariable:
+    kinds = (
+        ("Kubernetes pods", KUBERNETES_PODS),
+        ("everything else", EVERYTHING_ELSE),
+    )
+    options = [
+        model.VariableOption(selected=value == KUBERNETES_PODS, text=text, value=value)
+        for text, value in kinds
+    ]
+    return (
+        dashboard.CustomVariable("owners")
+        .label("Owners")
+        .values(",".join(f"{text} : {value}" for text, value in kinds))
+        .options(options)
+        .current(options[0])
+    )
+
+
+def _label_values(
     name: str, title: str, spec: Spec, label: str, *matchers: str
 ) -> dashboard.QueryVariable:
     query: dict[str, object] = {

@@ -208,8 +208,8 @@ def test_a_drift_that_drops_connections_pages_with_the_pod_and_its_numbers(
     assert firing.labels["instance"].startswith("127.0.0.1:")
     said = firing.annotations["description"]
     assert f'pod "{NAMESPACE}/slow"' in said
-    assert f"{SOMAXCONN} is {OLD}, the host's {HOST}," in said
-    assert f"{int(OLD) + 1} waiting, limit {OLD}." in said
+    assert f"{SOMAXCONN} is {OLD}, the host's is {HOST}," in said
+    assert f"queue {int(OLD) + 1}, limit {OLD}." in said
 
 
 def test_it_is_over_once_the_program_listens_with_more(

@@ -15,8 +15,11 @@ import pytest
 from exporter.kernel.netns import inside
 from exporter.metrics import NETNS_INFO
 from exporter.model import Ino
-from mixin.dashboards.queries import OTHERS, PODS
-from mixin.dashboards.queries import named as named_owners
+from mixin.dashboards.queries import (
+    EVERYTHING_ELSE,
+    KUBERNETES_PODS,
+    with_owner,
+)
 from tests import daemons
 from tests.httpserver import ok, served
 from tests.lab import Held, named, wait_until
@@ -24,12 +27,12 @@ from tests.mixin.support.grafana import (
     ALL,
     DIRECTORY,
     NAMES,
-    Asked,
     Expression,
-    asked,
+    QueryVariable,
     dashboard,
     expressions,
-    filled,
+    interpolate,
+    query_variables,
 )
 from tests.monitoring import Prometheus, free_port, prometheus
 from tests.running import Exporter, exporter
@@ -61,7 +64,7 @@ class Scene(NamedTuple):
         """Return whether an expression has a series."""
         now = time.time()
         # a 0 that stands for nothing would hide that there is nothing
-        text = filled(expression.text, values).replace(" or vector(0)", "")
+        text = interpolate(expression.text, values).replace(" or vector(0)", "")
         try:
             if expression.instant:
                 return bool(self.server.api("query", query=text)["result"])
@@ -70,9 +73,9 @@ class Scene(NamedTuple):
         except urllib.error.HTTPError as error:
             pytest.fail(f"{expression.panel}: {text}\n{error.read()!r}")
 
-    def options(self, variable: Asked, values: Values) -> list[str]:
+    def options(self, variable: QueryVariable, values: Values) -> list[str]:
         """Return the values of a variable, in order."""
-        selector = {"match[]": filled(variable.selector, values)}
+        selector = {"match[]": interpolate(variable.selector, values)}
         return sorted(self.server.api(f"label/{variable.label}/values", **selector))
 
 
@@ -184,11 +187,11 @@ _WELL = "nothing of the kind goes wrong here"
 EMPTY = {
     "node.json": {
         "Namespaces C": _WELL,
-        "What went wrong B": _WELL,
-        "Values that cannot be read A": "a kernel of which no namespace lacks a sysctl",
+        "Failures B": _WELL,
+        "Unreadable values A": "a kernel of which no namespace lacks a sysctl",
     },
     "fleet.json": {
-        "Alerts that fire A": "each alert waits for minutes",
+        "Firing alerts A": "each alert waits for minutes",
         "Nodes C": _WELL,
         "Nodes D": _WELL,
     },
@@ -203,7 +206,7 @@ _UNHEARD = dict.fromkeys(
     "nobody listens there",
 )
 _UNWRITTEN = dict.fromkeys(("Changes A", "Last change A"), "nothing was written")
-_ALL_SHOWN = {"At a glance D": "it has fewer listeners than are shown"}
+_ALL_SHOWN = {"Summary D": "it has fewer listeners than are shown"}
 
 OWNERS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "pod": ({"namespace": "shop", "pod": "web-0"}, {}),
@@ -216,7 +219,7 @@ OWNERS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
         {
             **_UNHEARD,
             **_ALL_SHOWN,
-            "Every sysctl E": "nobody declares a sysctl of a named namespace",
+            "All sysctls E": "nobody declares a sysctl of a named namespace",
         },
     ),
     "host": (
@@ -226,14 +229,14 @@ OWNERS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
             **_ALL_SHOWN,
             "Listeners F": "every port may have one listener only",
             **dict.fromkeys(
-                ("At a glance A", "At a glance B", "Policy A"),
+                ("Summary A", "Summary B", "Policy A"),
                 "it is not held against itself, and rules leave it out",
             ),
             **dict.fromkeys(
-                ("Every sysctl B", "Overflows beside the drift of $sysctl B"),
+                ("All sysctls B", "Overflows and drift of $sysctl B"),
                 "its values are what others differ from",
             ),
-            "Every sysctl E": "nobody declares the host's",
+            "All sysctls E": "nobody declares the host's",
         },
     ),
 }
@@ -279,7 +282,7 @@ def test_rows_have_an_owners_name_and_what_leads_to_its_dashboard(
 ) -> None:
     told = {
         one["metric"]["owner"]: one["metric"]["owners"]
-        for one in scene.server.query(named_owners(NETNS_INFO.name))
+        for one in scene.server.query(with_owner(NETNS_INFO.name))
     }
     options = [
         option["value"]
@@ -297,11 +300,11 @@ def test_rows_have_an_owners_name_and_what_leads_to_its_dashboard(
 def test_the_variables_lead_to_each_owner(scene: Scene) -> None:
     """As Grafana asks them: each with what was chosen of those before it."""
     chosen = {"shop", "web-0", scene.node}
-    pods = _chosen(scene, {"owners": PODS}, chosen)
+    pods = _chosen(scene, {"owners": KUBERNETES_PODS}, chosen)
     assert (pods["namespace"], pods["pod"]) == (["shop"], ["web-0"])
     assert (pods["instance"], pods["container"]) == ([scene.node], [])
 
-    others = _chosen(scene, {"owners": OTHERS}, chosen)
+    others = _chosen(scene, {"owners": EVERYTHING_ELSE}, chosen)
     assert (others["namespace"], others["pod"]) == ([], [])
     assert others["instance"] == [scene.node]
     assert PLAIN_ID in others["container"]
@@ -314,7 +317,7 @@ def _chosen(scene: Scene, values: Values, likes: set[str]) -> dict[str, list[str
     """Return the options of the variables, where one of *likes* is taken or all."""
     now = dict(values)
     found = {}
-    for variable in asked(dashboard("pod.json")):
+    for variable in query_variables(dashboard("pod.json")):
         options = scene.options(variable, now)
         found[variable.name] = options
         first = next((one for one in options if one in likes), "")
@@ -324,7 +327,7 @@ def _chosen(scene: Scene, values: Values, likes: set[str]) -> dict[str, list[str
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_default_is_an_option(scene: Scene, name: str) -> None:
-    for variable in asked(dashboard(name)):
+    for variable in query_variables(dashboard(name)):
         if variable.default not in {None, ALL}:
-            values = {**of_node(scene), "owners": OTHERS}
+            values = {**of_node(scene), "owners": EVERYTHING_ELSE}
             assert variable.default in scene.options(variable, values)

@@ -13,7 +13,13 @@ import pytest
 
 from tests.images import PROJECT, Engine
 from tests.lab import wait_until
-from tests.mixin.support.grafana import NAMES, dashboard, expressions, filled, panels
+from tests.mixin.support.grafana import (
+    NAMES,
+    dashboard,
+    expressions,
+    interpolate,
+    panels,
+)
 from tests.monitoring import Prometheus, free_port, hurried
 from tests.running import Page
 
@@ -26,10 +32,10 @@ NOT_HERE = {"grafana"}
 """Services whose image nobody has packaged, so that nothing can stand in for it."""
 
 EMPTY = {
-    "node.json": {"Problems", "Values that cannot be read"},
+    "node.json": {"Problems", "Unreadable values"},
     "pod.json": {"Changes", "Last change"},
     "fleet.json": {
-        "Nodes that are down",
+        "Nodes down",
         "Problems",
         "Kubernetes namespaces with overflows now",
     },
@@ -173,7 +179,7 @@ class TestDemo:
 
         def shown() -> bool:
             for panel, targets in list(left.items()):
-                if any(server.query(filled(one.text, CHOSEN)) for one in targets):
+                if any(server.query(interpolate(one.text, CHOSEN)) for one in targets):
                     del left[panel]
             return left.keys() <= EMPTY[name]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.mixin.support.grafana import NAMES, dashboard, filled, panels
+from tests.mixin.support.grafana import NAMES, dashboard, interpolate, panels
 from tests.monitoring import JOB, Prometheus
 from tests.screenshots.drawing import draw
 from tests.screenshots.history import remembering
@@ -14,8 +14,8 @@ from tests.screenshots.story import APP, END, FOCUS, START, STEP, Told
 from tests.test_screenshots import DIRECTORY
 
 FOLDED = {
-    "node.json": "The exporter's own cost",
-    "pod.json": "What the kernel counts",
+    "node.json": "Cost of the exporter",
+    "pod.json": "Kernel counters",
 }
 """The last row of the longer ones, with which the pictures would be too long."""
 
@@ -91,7 +91,7 @@ def results(
     for panel in panels(board):
         found = {}
         for target in panel["targets"]:
-            text = filled(target["expr"], values)
+            text = interpolate(target["expr"], values)
             try:
                 found[target["refId"]] = _result(server, text, target)
             except urllib.error.HTTPError as error:

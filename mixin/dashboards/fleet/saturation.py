@@ -1,116 +1,130 @@
-"""The fleet's dashboard: overflows, and limits."""
+"""The Fleet dashboard: dropped connections and fill ratios."""
 
 from collections.abc import Iterator
 
 from mixin.dashboards import columns
 from mixin.dashboards import queries as q
-from mixin.dashboards.layout import Sized
-from mixin.dashboards.links import (
-    row_to_namespace,
-)
+from mixin.dashboards.layout import SizedPanel
+from mixin.dashboards.links import row_to_namespace
 from mixin.dashboards.panels import (
     BAD,
     WARN,
-    Column,
     Query,
-    Style,
-    graph,
-    rows,
+    SeriesStyle,
+    time_series_panel,
 )
-from mixin.promql import NODE, by
+from mixin.dashboards.tables import Column, table_panel
+from mixin.promql import NODE_LABELS, max_by
+
+_OVERFLOWS = q.recorded("instance:netns_tcpext_listen_overflows:rate5m")
+_OVERFLOW_RATE = Column(source="A", title="Overflows", unit="cps", width=110)
 
 
-def harm() -> Iterator[Sized]:
-    """Yield what is lost now, and what is nearly full."""
-    of_nodes = q.recorded("instance:netns_tcpext_listen_overflows:rate5m")
+def saturation() -> Iterator[SizedPanel]:
+    """Yield the panels of drops and of limits that are nearly reached."""
+    yield _overflows_and_drops()
+    yield _overflowing_node_count()
+    yield _overflowing_nodes()
+    yield _overflowing_kubernetes_namespaces()
+    yield _fullest_nodes()
+
+
+def _overflows_and_drops() -> SizedPanel:
     drops = q.recorded("instance:netns_tcpext_listen_drops:rate5m")
-    yield Sized(
-        graph(
+    return SizedPanel(
+        time_series_panel(
             "Overflows and drops",
-            "Connections that listeners of all nodes dropped in a second; anything "
-            "above 0 is felt by clients.",
-            Query(expr=f"sum({of_nodes})", legend="overflows"),
+            "Connections that listeners of all nodes drop per second. Clients notice "
+            "any value above 0.",
+            Query(expr=f"sum({_OVERFLOWS})", legend="overflows"),
             Query(expr=f"sum({drops})", legend="drops for any reason"),
             unit="cps",
-            style=[
-                Style(name="overflows", colour=BAD),
-                Style(name="drops.*", colour=WARN, dashed=True),
+            styles=[
+                SeriesStyle(pattern="overflows", color=BAD),
+                SeriesStyle(pattern="drops.*", color=WARN, dashed=True),
             ],
-            none=q.NOT_RECORDED,
+            no_value=q.NOT_RECORDED,
         ),
         width=12,
         height=8,
     )
-    yield Sized(
-        graph(
+
+
+def _overflowing_node_count() -> SizedPanel:
+    count = f"count({_OVERFLOWS} > 0) or sum({_OVERFLOWS}) * 0"
+    return SizedPanel(
+        time_series_panel(
             "Nodes with overflows",
-            "How many nodes have a full accept queue at that time: one node is a "
-            "program's problem, many are a setting's.",
-            Query(expr=f"count({of_nodes} > 0) or sum({of_nodes}) * 0", legend="nodes"),
-            none=q.NOT_RECORDED,
+            "Number of nodes with a full accept queue. One node suggests a problem of "
+            "a program, many nodes one of a setting.",
+            Query(expr=count, legend="nodes"),
+            no_value=q.NOT_RECORDED,
         ),
         width=12,
         height=8,
     )
-    yield Sized(
-        rows(
+
+
+def _overflowing_nodes() -> SizedPanel:
+    return SizedPanel(
+        table_panel(
             "Nodes with overflows now",
-            "The twenty nodes that drop most for full accept queues; a click shows "
-            "whose.",
-            Query(expr=f"topk(20, {by('max', NODE, of_nodes)} > 0)"),
-            columns=(
-                columns.CLUSTER,
-                columns.NODE,
-                Column(of="A", title="Overflows", unit="cps", width=110),
-            ),
+            "The twenty nodes that drop the most connections because of full accept "
+            "queues. Click a node for its owners.",
+            Query(expr=f"topk(20, {max_by(NODE_LABELS, _OVERFLOWS)} > 0)"),
+            columns=(columns.CLUSTER, columns.NODE, _OVERFLOW_RATE),
             sort="Overflows",
-            none="no node overflows, or the recording rules are not loaded",
+            no_value="no node overflows, or recording rules not loaded",
         ),
         width=8,
         height=9,
     )
+
+
+def _overflowing_kubernetes_namespaces() -> SizedPanel:
     name = "cluster_namespace:netns_tcpext_listen_overflows:rate5m"
-    mine = q.recorded(name, 'namespace!=""')
-    others = by("max", ("cluster", "namespace"), mine)
-    yield Sized(
-        rows(
+    overflows = max_by(("cluster", "namespace"), q.recorded(name, 'namespace!=""'))
+    link = row_to_namespace()
+    return SizedPanel(
+        table_panel(
             "Kubernetes namespaces with overflows now",
-            "The twenty that drop most; a click shows their pods one by one.",
-            Query(expr=f"topk(20, {others} > 0)"),
+            "The twenty namespaces that drop the most connections. Click a namespace "
+            "for its pods.",
+            Query(expr=f"topk(20, {overflows} > 0)"),
             columns=(
                 columns.CLUSTER,
-                Column(of="namespace", title="Namespace", links=[row_to_namespace()]),
-                Column(of="A", title="Overflows", unit="cps", width=110),
+                Column(source="namespace", title="Namespace", links=[link]),
+                _OVERFLOW_RATE,
             ),
             sort="Overflows",
-            none="no pod overflows, or the recording rules are not loaded",
+            no_value="no pod overflows, or recording rules not loaded",
         ),
         width=8,
         height=9,
     )
+
+
+def _fullest_nodes() -> SizedPanel:
     fill = q.recorded("instance_resource:netns_fill_ratio:max")
-    fullest = by("max", (*NODE, "resource"), fill)
-    yield Sized(
-        rows(
-            "Nodes nearest to a limit",
-            "The fullest accept queue, table of tracked flows, range of ports or "
-            "TIME-WAIT budget of any namespace, by node; at 100 % something is lost.",
+    fullest = max_by((*NODE_LABELS, "resource"), fill)
+    fill_column = Column(
+        source="A", title="Fill", unit="percentunit", width=140, gauge=True, maximum=1
+    )
+    return SizedPanel(
+        table_panel(
+            "Highest fill ratios",
+            "The highest fill ratio per node and resource: accept queue, connection "
+            "tracking, ephemeral ports, TIME-WAIT sockets. At 100 %, packets or "
+            "connections are lost.",
             Query(expr=f"topk(20, {fullest})"),
             columns=(
                 columns.CLUSTER,
                 columns.NODE,
-                Column(of="resource", title="Limit", width=125),
-                Column(
-                    of="A",
-                    title="Fill",
-                    unit="percentunit",
-                    width=140,
-                    gauge=True,
-                    most=1,
-                ),
+                Column(source="resource", title="Resource", width=125),
+                fill_column,
             ),
             sort="Fill",
-            none=q.NOT_RECORDED,
+            no_value=q.NOT_RECORDED,
         ),
         width=8,
         height=9,

@@ -1,195 +1,201 @@
-"""The fleet's dashboard: kernels, and drift."""
+"""The Fleet dashboard: kernel defaults and drift."""
 
 from collections.abc import Iterator
 
 from exporter import metrics
 from mixin.dashboards import columns
 from mixin.dashboards import queries as q
-from mixin.dashboards.layout import Sized
-from mixin.dashboards.links import (
-    FLEET,
-    row_to_sysctl,
-)
+from mixin.dashboards.layout import SizedPanel
+from mixin.dashboards.links import FLEET_UID, row_to_sysctl
 from mixin.dashboards.panels import (
-    ORIGINS,
-    SEVERITIES,
-    Column,
+    ORIGIN_COLORS,
     Query,
-    Style,
-    counted,
-    graph,
-    rows,
+    SeriesStyle,
+    time_series_panel,
 )
-from mixin.promql import NODE, by
+from mixin.dashboards.tables import Column, count_table, table_panel
+from mixin.promql import NODE_LABELS, aggregate
 
-_ALL = (q.CLUSTER,)
-_SYSCTL = (*_ALL, q.OF_SYSCTL)
+_ALL = (q.CLUSTER_MATCHER,)
+_SYSCTL = (*_ALL, q.SYSCTL_MATCHER)
+_NAMESPACES = Column(source="A", title="Namespaces", width=125)
 
 
-def kernels() -> Iterator[Sized]:
-    """Yield which nodes give which default, and the values beside it."""
+def defaults() -> Iterator[SizedPanel]:
+    """Yield the panels of the values that kernels, hosts and namespaces have."""
+    yield _defaults_by_kernel()
+    yield _value_counts(
+        "Host values",
+        "Number of nodes by the host's value. Several rows mean that nodes are "
+        "configured differently.",
+        metrics.HOST_VALUE,
+    )
+    yield _value_counts(
+        "Lowest namespace values",
+        "Number of nodes by the lowest value in any of their namespaces. Values far "
+        "below the hosts' show namespaces that the host's setting does not reach.",
+        metrics.LOWEST,
+    )
+    yield _value_range()
+
+
+def drift() -> Iterator[SizedPanel]:
+    """Yield the panels of differences from the hosts and of policy violations."""
+    yield _drift_by_origin()
+    yield _drift_by_sysctl()
+    yield _drifting_nodes()
+    yield _policy_violations()
+
+
+def _defaults_by_kernel() -> SizedPanel:
+    values = q.per_node(metrics.FRESH_VALUE, _SYSCTL, "field")
     releases = q.per_node(metrics.KERNEL_INFO, _ALL, "release")
-
-    def grouped(spec: metrics.Spec, as_label: str) -> str:
-        values = q.per_node(spec, _SYSCTL, "field")
-        joined = q.beside(values, releases, NODE, "release")
-        return f'count_values by (release, field) ("{as_label}", {joined})'
-
-    yield Sized(
-        rows(
-            "What a new namespace gets, by kernel",
-            "Two values here mean that a pod gets another default on another node: "
-            "128 beside 4096 of net.core.somaxconn is a kernel before 5.4.",
-            Query(expr=grouped(metrics.FRESH_VALUE, "fresh")),
+    joined = q.join_right(values, releases, NODE_LABELS, "release")
+    return SizedPanel(
+        table_panel(
+            "Defaults of new namespaces, by kernel",
+            "Different values mean that the default of a pod depends on its node. For "
+            "net.core.somaxconn, 128 beside 4096 indicates a kernel before 5.4.",
+            Query(expr=f'count_values by (release, field) ("fresh", {joined})'),
             columns=(
-                Column(of="release", title="Kernel"),
-                Column(of="field", title="Field", width=80),
-                Column(of="fresh", title="New namespace"),
-                Column(of="A", title="Nodes", width=90),
+                Column(source="release", title="Kernel"),
+                Column(source="field", title="Field", width=80),
+                Column(source="fresh", title="New namespace"),
+                Column(source="A", title="Nodes", width=90),
             ),
             sort="Nodes",
-            none="no such sysctl",
+            no_value="no such sysctl",
         ),
         width=8,
         height=10,
     )
-    for title, spec, description in (
-        (
-            "Hosts' values",
-            metrics.HOST_VALUE,
-            (
-                "How many nodes have which value themselves; several rows are several "
-                "settings."
-            ),
+
+
+def _value_counts(title: str, description: str, spec: metrics.Spec) -> SizedPanel:
+    values = q.per_node(spec, _SYSCTL, "field")
+    return SizedPanel(
+        count_table(
+            title,
+            description,
+            f'count_values by (field) ("value", {values})',
+            Column(source="value", title="Value"),
+            Column(source="field", title="Field", width=75),
+            counted="Nodes",
+            no_value="no namespace other than the hosts'",
         ),
-        (
-            "Lowest values of namespaces",
-            metrics.LOWEST,
-            (
-                "The lowest value in any namespace of a node, and on how many nodes; "
-                "those far below the hosts' are what the hosts' setting never reached."
-            ),
-        ),
-    ):
-        values = q.per_node(spec, _SYSCTL, "field")
-        yield Sized(
-            counted(
-                title,
-                description,
-                f'count_values by (field) ("value", {values})',
-                Column(of="value", title="Value"),
-                Column(of="field", title="Field", width=75),
-                what="Nodes",
-                none="no namespace but the hosts'",
-            ),
-            width=5,
-            height=10,
-        )
-    yield Sized(
-        graph(
-            "From the lowest to the highest",
-            "The lowest and highest value of any namespace of the fleet, and the "
-            "hosts' (dashed).",
-            *(
-                Query(
-                    expr=by(
-                        of,
-                        ("field",),
-                        q.recorded(
-                            f"cluster_sysctl_field:{spec.name}:{of}",
-                            'sysctl="$sysctl"',
-                        ),
-                    ),
-                    legend=f"{legend} {{{{field}}}}",
-                )
-                for spec, of, legend in (
-                    (metrics.LOWEST, "min", "lowest"),
-                    (metrics.HIGHEST, "max", "highest"),
-                    (metrics.HOST_VALUE, "min", "lowest host"),
-                    (metrics.HOST_VALUE, "max", "highest host"),
-                )
-            ),
+        width=5,
+        height=10,
+    )
+
+
+def _value_range() -> SizedPanel:
+    ranges = (
+        (metrics.LOWEST, "min", "lowest"),
+        (metrics.HIGHEST, "max", "highest"),
+        (metrics.HOST_VALUE, "min", "lowest host"),
+        (metrics.HOST_VALUE, "max", "highest host"),
+    )
+    queries = []
+    for spec, operator, legend in ranges:
+        name = f"cluster_sysctl_field:{spec.name}:{operator}"
+        selector = q.recorded(name, q.SYSCTL_MATCHER)
+        expr = aggregate(operator, ("field",), selector)
+        queries.append(Query(expr=expr, legend=f"{legend} {{{{field}}}}"))
+    return SizedPanel(
+        time_series_panel(
+            "Lowest and highest values",
+            "The lowest and the highest value of any namespace of the fleet, and of "
+            "the hosts (dashed).",
+            *queries,
             unit="none",
             log=True,
-            below_zero=True,
-            style=[Style(name=".*host.*", dashed=True)],
-            none=q.NOT_RECORDED,
+            negative=True,
+            styles=[SeriesStyle(pattern=".*host.*", dashed=True)],
+            no_value=q.NOT_RECORDED,
         ),
         width=6,
         height=10,
     )
 
 
-def drift() -> Iterator[Sized]:
-    """Yield what differs from the hosts, and breaks rules."""
-    name = f"cluster_sysctl_origin:{metrics.DRIFTING.name}:sum"
-    yield Sized(
-        graph(
+_DRIFTING = f"cluster_sysctl_origin:{metrics.DRIFTING.name}:sum"
+
+
+def _drift_by_origin() -> SizedPanel:
+    drifting = q.recorded(_DRIFTING, q.SYSCTL_MATCHER)
+    return SizedPanel(
+        time_series_panel(
             "Namespaces that differ in $sysctl, by origin",
-            "A rise of modified or overridden is somebody's doing, a rise of "
-            "fresh_default a new kind of node.",
-            Query(
-                expr=q.total(q.recorded(name, 'sysctl="$sysctl"'), "origin"),
-                legend="{{origin}}",
-            ),
+            "A rise of modified or overridden means that something writes values, a "
+            "rise of fresh_default that nodes of a new kind were added.",
+            Query(expr=q.sum_by(drifting, "origin"), legend="{{origin}}"),
             stacked=True,
             sort="Name",
-            style=[Style(name=one, colour=colour) for one, colour in ORIGINS.items()],
-            none=q.NOT_RECORDED,
+            styles=[
+                SeriesStyle(pattern=origin, color=color)
+                for origin, color in ORIGIN_COLORS.items()
+            ],
+            no_value=q.NOT_RECORDED,
         ),
         width=12,
         height=9,
     )
-    yield Sized(
-        rows(
+
+
+def _drift_by_sysctl() -> SizedPanel:
+    link = row_to_sysctl(FLEET_UID)
+    return SizedPanel(
+        table_panel(
             "Namespaces that differ, by sysctl and origin",
-            "How many namespaces of the fleet differ from their hosts, and why.",
-            Query(expr=q.total(q.recorded(name), "sysctl", "origin")),
+            "Number of namespaces of the fleet that differ from their host, and why.",
+            Query(expr=q.sum_by(q.recorded(_DRIFTING), "sysctl", "origin")),
             columns=(
-                Column(of="sysctl", title="Sysctl", links=[row_to_sysctl(FLEET)]),
-                Column(of="origin", title="Origin", colours=ORIGINS, width=130),
-                Column(of="A", title="Namespaces", width=125),
+                Column(source="sysctl", title="Sysctl", links=[link]),
+                Column(
+                    source="origin", title="Origin", colors=ORIGIN_COLORS, width=130
+                ),
+                _NAMESPACES,
             ),
-            sort="Origin",  # downwards it begins with what somebody did
-            then="Sysctl",
-            none=q.NOT_RECORDED,
+            sort="Origin",  # descending: overridden and modified come first
+            then_by="Sysctl",
+            no_value=q.NOT_RECORDED,
         ),
         width=12,
         height=9,
     )
+
+
+def _drifting_nodes() -> SizedPanel:
     drifting = q.per_node(metrics.DRIFTING, _SYSCTL, "origin")
-    yield Sized(
-        rows(
-            "Nodes with most namespaces that differ in $sysctl",
-            "The twenty nodes where the host's value reached the fewest.",
-            Query(expr=f"topk(20, {by('sum', NODE, drifting)})"),
-            columns=(
-                columns.CLUSTER,
-                columns.NODE,
-                Column(of="A", title="Namespaces", width=125),
-            ),
+    return SizedPanel(
+        table_panel(
+            "Nodes with the most namespaces that differ in $sysctl",
+            "The twenty nodes with the most namespaces that differ from the host.",
+            Query(expr=f"topk(20, {aggregate('sum', NODE_LABELS, drifting)})"),
+            columns=(columns.CLUSTER, columns.NODE, _NAMESPACES),
             sort="Namespaces",
-            none="no namespace differs",
+            no_value="no namespace differs",
         ),
         width=12,
         height=9,
     )
-    rule = f"cluster_sysctl_rule:{metrics.VIOLATION.name}:sum"
-    of = ("sysctl", "rule", "severity")
-    yield Sized(
-        rows(
+
+
+def _policy_violations() -> SizedPanel:
+    violations = q.recorded(f"cluster_sysctl_rule:{metrics.VIOLATION.name}:sum")
+    return SizedPanel(
+        table_panel(
             "Policy violations",
-            "Namespaces that violate a rule of the nodes' policy, by rule; only what "
-            "is above 0.",
-            Query(expr=f"{q.total(q.recorded(rule), *of)} > 0"),
+            "Number of namespaces that violate a rule of the nodes' policy, by rule.",
+            Query(expr=f"{q.sum_by(violations, 'sysctl', 'rule', 'severity')} > 0"),
             columns=(
-                Column(of="rule", title="Rule"),
-                Column(of="sysctl", title="Sysctl"),
-                Column(of="severity", title="Severity", colours=SEVERITIES, width=90),
-                Column(of="A", title="Namespaces", width=125),
+                Column(source="rule", title="Rule"),
+                Column(source="sysctl", title="Sysctl"),
+                columns.SEVERITY,
+                _NAMESPACES,
             ),
             sort="Namespaces",
-            none="no violation, no policy, or the recording rules are not loaded",
+            no_value="no violation, no policy, or recording rules not loaded",
         ),
         width=12,
         height=9,

@@ -1,203 +1,221 @@
-"""The node's dashboard: what is seen, and what the exporter costs."""
+"""The Node dashboard: coverage, and the cost of the exporter."""
 
 from collections.abc import Iterator
 
 from exporter import metrics
 from mixin.dashboards import queries as q
-from mixin.dashboards.layout import Sized
+from mixin.dashboards.layout import SizedPanel
 from mixin.dashboards.panels import (
     BAD,
     WARN,
-    Column,
     Query,
-    Style,
-    graph,
-    rows,
-    stats,
+    SeriesStyle,
+    stat_panel,
+    time_series_panel,
 )
-from mixin.promql import by, once, select
+from mixin.dashboards.tables import Column, table_panel
+from mixin.promql import aggregate, max_by, select
+
+_PROBLEMS = max_by(("problem",), select(metrics.PROBLEM, *q.NODE_MATCHERS))
 
 
-def coverage() -> Iterator[Sized]:
-    """Yield what of the node is seen, and what is not."""
+def coverage() -> Iterator[SizedPanel]:
+    """Yield the panels of what is collected, and what is not."""
+    yield _namespaces()
+    yield _this_node()
+    yield _series()
+    yield _failures()
+    yield _problems()
+    yield _runtime_responses()
 
-    def of(state: str) -> str:
-        found = select(metrics.NAMESPACES, *q.ON_NODE, f'state="{state}"')
-        return q.total(once(("state", "reason"), found))
 
-    yield Sized(
-        stats(
+def cost() -> Iterator[SizedPanel]:
+    """Yield the panels of the resources that the exporter uses."""
+    yield _cpu()
+    yield _memory()
+    yield _open_files()
+    yield _collection_time()
+    yield _unreadable_values()
+    yield _requests()
+
+
+def _namespaces() -> SizedPanel:
+    def in_state(state: str) -> str:
+        matchers = (*q.NODE_MATCHERS, f'state="{state}"')
+        namespaces = select(metrics.NAMESPACES, *matchers)
+        return q.sum_by(max_by(("state", "reason"), namespaces))
+
+    return SizedPanel(
+        stat_panel(
             "Namespaces",
-            "Network namespaces found. Those that are unreadable are not judged by "
-            "anything below; pending ones are seconds old.",
-            Query(expr=of("read"), legend="read"),
-            Query(expr=of("pending"), legend="pending"),
-            Query(expr=q.or_zero(of("unreadable")), legend="unreadable"),
-            judged={"unreadable": {1: BAD}},
+            "Network namespaces by state. The panels below exclude unreadable ones; "
+            "pending ones were found seconds ago.",
+            Query(expr=in_state("read"), legend="read"),
+            Query(expr=in_state("pending"), legend="pending"),
+            Query(expr=q.or_zero(in_state("unreadable")), legend="unreadable"),
+            steps_by_name={"unreadable": {1: BAD}},
         ),
         width=8,
         height=4,
     )
-    yield Sized(
-        stats(
+
+
+def _this_node() -> SizedPanel:
+    facts = (
+        (metrics.KERNEL_INFO, "release"),
+        (metrics.BUILD_INFO, "version"),
+        (metrics.DETAIL, "detail"),
+    )
+    return SizedPanel(
+        stat_panel(
             "This node",
-            "The kernel, which decides what a new namespace starts with; the "
-            "exporter's version; and how much it exports (metrics.detail).",
+            "The kernel, which determines the defaults of new namespaces; the "
+            "exporter's version; its level of detail (metrics.detail).",
             *(
                 Query(
-                    expr=once((label,), select(spec, *q.ON_NODE)),
+                    expr=max_by((label,), select(spec, *q.NODE_MATCHERS)),
                     legend=f"{{{{{label}}}}}",
                 )
-                for spec, label in (
-                    (metrics.KERNEL_INFO, "release"),
-                    (metrics.BUILD_INFO, "version"),
-                    (metrics.DETAIL, "detail"),
-                )
+                for spec, label in facts
             ),
-            names=True,
+            names_only=True,
         ),
         width=8,
         height=4,
     )
-    samples = "scrape_samples_scraped{" + ",".join(q.ON_NODE) + "}"
-    yield Sized(
-        stats(
+
+
+def _series() -> SizedPanel:
+    samples = q.only_exporters(_own("scrape_samples_scraped"))
+    reduced = max_by(("to",), select(metrics.REDUCED, *q.NODE_MATCHERS))
+    return SizedPanel(
+        stat_panel(
             "Series",
-            "Series of a scrape, and how many there may be (metrics.max_series). Where "
-            "there would be more, the least important namespaces are reduced.",
-            Query(expr=f"max({q.of_exporters(samples)})", legend="now"),
+            "Series per scrape and their limit (metrics.max_series). To stay below "
+            "the limit, the exporter reduces the least important namespaces.",
+            Query(expr=f"max({samples})", legend="now"),
             Query(
-                expr=f"max({select(metrics.SERIES_LIMIT, *q.ON_NODE)})",
-                legend="at most",
+                expr=f"max({select(metrics.SERIES_LIMIT, *q.NODE_MATCHERS)})",
+                legend="limit",
             ),
-            Query(
-                expr=q.total(once(("to",), select(metrics.REDUCED, *q.ON_NODE))),
-                legend="namespaces reduced",
-            ),
-            judged={"namespaces reduced": {1: BAD}},
+            Query(expr=q.sum_by(reduced), legend="namespaces reduced"),
+            steps_by_name={"namespaces reduced": {1: BAD}},
         ),
         width=8,
         height=4,
     )
-    problems = once(("problem",), select(metrics.PROBLEM, *q.ON_NODE))
-    errors = f"increase({select(metrics.READ_ERRORS, *q.ON_NODE)}[$__range])"
-    yield Sized(
-        stats(
-            "What went wrong",
-            "Kinds of problems now, parts of the last pass that failed, and reads that "
-            "failed in this time. Anything but 0 means something is not seen.",
-            Query(
-                expr=q.or_zero(f"count({problems} > 0)"),
-                legend="problems",
-            ),
-            Query(
-                expr=q.or_zero(
-                    "count("
-                    f"{once(('collector',), select(metrics.SUCCESS, *q.ON_NODE))} == 0)"
-                ),
-                legend="failed parts",
-            ),
-            Query(
-                expr=q.total(once(("reason",), errors)),
-                legend="failed reads",
-            ),
+
+
+def _failures() -> SizedPanel:
+    success = max_by(("collector",), select(metrics.SUCCESS, *q.NODE_MATCHERS))
+    errors = f"increase({select(metrics.READ_ERRORS, *q.NODE_MATCHERS)}[$__range])"
+    return SizedPanel(
+        stat_panel(
+            "Failures",
+            "Current problems, stages of the last collection that failed, and reads "
+            "that failed in the selected time. Any value above 0 means missing data.",
+            Query(expr=q.or_zero(f"count({_PROBLEMS} > 0)"), legend="problems"),
+            Query(expr=q.or_zero(f"count({success} == 0)"), legend="failed stages"),
+            Query(expr=q.sum_by(max_by(("reason",), errors)), legend="failed reads"),
             steps={1: WARN},
         ),
         width=8,
         height=4,
     )
-    yield Sized(
-        rows(
+
+
+def _problems() -> SizedPanel:
+    return SizedPanel(
+        table_panel(
             "Problems",
-            "What keeps the exporter from the whole truth, and how many things it "
-            "concerns; empty is good.",
-            Query(expr=f"{problems} > 0"),
+            "Number of objects affected by each collection problem.",
+            Query(expr=f"{_PROBLEMS} > 0"),
             columns=(
-                Column(of="problem", title="Problem"),
-                Column(of="A", title="Things", width=100, steps={1: WARN}),
+                Column(source="problem", title="Problem"),
+                Column(source="A", title="Affected", width=100, steps={1: WARN}),
             ),
-            sort="Things",
-            none="no problem",
+            sort="Affected",
+            no_value="no problem",
         ),
         width=8,
         height=4,
     )
-    answered = once(("runtime",), select(metrics.ANSWERED, *q.ON_NODE))
-    yield Sized(
-        stats(
-            "Last answer of runtimes",
-            "How long ago each runtime that is asked for names last answered; what is "
-            "known from it is as old.",
+
+
+def _runtime_responses() -> SizedPanel:
+    answered = max_by(("runtime",), select(metrics.ANSWERED, *q.NODE_MATCHERS))
+    return SizedPanel(
+        stat_panel(
+            "Time since the last runtime response",
+            "Time since each polled container runtime last responded. Data that only "
+            "the runtime provides is as old as that.",
             Query(expr=f"time() - {answered}", legend="{{runtime}}"),
             unit="s",
             steps={900: BAD},
-            none="no runtime is asked",
+            no_value="no runtime is polled",
         ),
         width=8,
         height=4,
     )
 
 
-def cost() -> Iterator[Sized]:
-    """Yield what the exporter takes of the node."""
-
-    def rate(name: str) -> str:
-        return f"rate({name}{{{','.join(q.ON_NODE)}}}[$__rate_interval])"
-
-    def own(name: str) -> str:
-        return f"{name}{{{','.join(q.ON_NODE)}}}"
-
-    yield Sized(
-        graph(
+def _cpu() -> SizedPanel:
+    server = q.only_exporters(_own_rate("process_cpu_seconds_total"))
+    return SizedPanel(
+        time_series_panel(
             "CPU",
-            "Share of one CPU that the exporter's two processes take; a few per cent "
-            "at the most is usual.",
-            Query(expr=f"max({rate(metrics.CPU.name)})", legend="collector"),
-            Query(
-                expr=f"max({q.of_exporters(rate('process_cpu_seconds_total'))})",
-                legend="server",
-            ),
+            "Share of one CPU that the two processes of the exporter use, usually a "
+            "few percent at most.",
+            Query(expr=f"max({_own_rate(metrics.CPU.name)})", legend="collector"),
+            Query(expr=f"max({server})", legend="server"),
             unit="percentunit",
             stacked=True,
         ),
         width=6,
         height=7,
     )
-    yield Sized(
-        graph(
+
+
+def _memory() -> SizedPanel:
+    server = q.only_exporters(_own("process_resident_memory_bytes"))
+    return SizedPanel(
+        time_series_panel(
             "Memory",
-            "Resident memory of the two processes; it grows with the namespaces of "
-            "the node and with nothing else.",
-            Query(expr=f"max({own(metrics.RESIDENT.name)})", legend="collector"),
-            Query(
-                expr=f"max({q.of_exporters(own('process_resident_memory_bytes'))})",
-                legend="server",
-            ),
+            "Resident memory of the two processes. It depends on the number of "
+            "namespaces of the node and on nothing else.",
+            Query(expr=f"max({_own(metrics.RESIDENT.name)})", legend="collector"),
+            Query(expr=f"max({server})", legend="server"),
             unit="bytes",
             stacked=True,
         ),
         width=6,
         height=7,
     )
-    yield Sized(
-        graph(
+
+
+def _open_files() -> SizedPanel:
+    return SizedPanel(
+        time_series_panel(
             "Open files",
-            "Files that the collector holds, one for each sysctl. At the limit, the "
-            "youngest namespaces' are opened anew each time, which costs more.",
-            Query(expr=f"max({own(metrics.FDS.name)})", legend="open"),
-            Query(expr=f"max({own(metrics.FD_LIMIT.name)})", legend="limit"),
-            style=[Style(name="limit", colour=WARN, dashed=True)],
+            "Files that the collector keeps open, one per sysctl. At the limit it "
+            "reopens those of the youngest namespaces each time, at a higher cost.",
+            Query(expr=f"max({_own(metrics.FDS.name)})", legend="open"),
+            Query(expr=f"max({_own(metrics.FD_LIMIT.name)})", legend="limit"),
+            styles=[SeriesStyle(pattern="limit", color=WARN, dashed=True)],
         ),
         width=6,
         height=7,
     )
-    yield Sized(
-        graph(
-            "How long a pass takes",
-            "Wall time of each part of the last pass; together they have to stay well "
+
+
+def _collection_time() -> SizedPanel:
+    return SizedPanel(
+        time_series_panel(
+            "Collection time",
+            "Wall time of each stage of the last collection. The sum must stay well "
             "below the scrape timeout.",
             Query(
-                expr=once(("collector",), own(metrics.DURATION.name)),
+                expr=max_by(("collector",), _own(metrics.DURATION.name)),
                 legend="{{collector}}",
             ),
             unit="s",
@@ -206,40 +224,47 @@ def cost() -> Iterator[Sized]:
         width=6,
         height=7,
     )
-    yield Sized(
-        rows(
-            "Values that cannot be read",
-            "Sysctls without a value, and in how many namespaces; missing is usual of "
-            "modules that are not loaded.",
-            Query(
-                expr=once(("sysctl", "reason"), select(metrics.UNREADABLE, *q.ON_NODE))
-            ),
+
+
+def _unreadable_values() -> SizedPanel:
+    unreadable = select(metrics.UNREADABLE, *q.NODE_MATCHERS)
+    return SizedPanel(
+        table_panel(
+            "Unreadable values",
+            "Sysctls without a value, and the number of namespaces. The reason missing "
+            "is normal for modules that are not loaded.",
+            Query(expr=max_by(("sysctl", "reason"), unreadable)),
             columns=(
-                Column(of="sysctl", title="Sysctl"),
-                Column(of="reason", title="Reason", width=110),
-                Column(of="A", title="Namespaces", width=125),
+                Column(source="sysctl", title="Sysctl"),
+                Column(source="reason", title="Reason", width=110),
+                Column(source="A", title="Namespaces", width=125),
             ),
             sort="Namespaces",
-            none="all could be read",
+            no_value="all values are readable",
         ),
         width=12,
         height=7,
     )
-    yield Sized(
-        graph(
+
+
+def _requests() -> SizedPanel:
+    requests = aggregate("sum", ("code",), _own_rate(metrics.REQUESTS.name))
+    return SizedPanel(
+        time_series_panel(
             "Requests",
-            "What the exporter's web server answered, by status; 503 is a pass that "
-            "was late or failed.",
-            Query(
-                expr=by(
-                    "sum",
-                    ("code",),
-                    rate(metrics.REQUESTS.name),
-                ),
-                legend="{{code}}",
-            ),
+            "Responses of the exporter's web server, by status code. 503 means that a "
+            "collection timed out or failed.",
+            Query(expr=requests, legend="{{code}}"),
             unit="reqps",
         ),
         width=12,
         height=7,
     )
+
+
+def _own(name: str) -> str:
+    return f"{name}{{{','.join(q.NODE_MATCHERS)}}}"
+
+
+def _own_rate(name: str) -> str:
+    return f"rate({_own(name)}[$__rate_interval])"

@@ -1,48 +1,64 @@
-"""The node's dashboard: values, drift, policy."""
+"""The Node dashboard: values, drift, policy and changes."""
 
 from collections.abc import Iterator
 
 from exporter import metrics
 from mixin.dashboards import queries as q
-from mixin.dashboards.columns import HIDDEN, OWNER
-from mixin.dashboards.layout import Sized
-from mixin.dashboards.links import NODE, row_to_sysctl
+from mixin.dashboards.columns import HIDDEN_OWNER, ORIGIN, OWNER, SEVERITY
+from mixin.dashboards.layout import SizedPanel
+from mixin.dashboards.links import NODE_UID, row_to_sysctl
 from mixin.dashboards.panels import (
-    ORIGINS,
-    SEVERITIES,
-    Column,
+    ORIGIN_COLORS,
     Query,
-    Style,
-    counted,
-    graph,
-    rows,
-    stats,
+    SeriesStyle,
+    stat_panel,
+    time_series_panel,
 )
-from mixin.promql import once, select
+from mixin.dashboards.tables import Column, count_table, table_panel
+from mixin.promql import max_by, select
 
-_SYSCTL = (*q.ON_NODE, q.OF_SYSCTL)
-_FULL = "none, or metrics.detail is not full"
+_SYSCTL = (*q.NODE_MATCHERS, q.SYSCTL_MATCHER)
 
-_ORIGIN = Column(of="origin", title="Origin", colours=ORIGINS, width=115)
+_SELECT_SYSCTL = Column(
+    source="sysctl", title="Sysctl", links=[row_to_sysctl(NODE_UID, "instance")]
+)
 
 
-def of_sysctl() -> Iterator[Sized]:
-    """Yield the chosen sysctl, everywhere on the node."""
+def selected_sysctl() -> Iterator[SizedPanel]:
+    """Yield the panels of the selected sysctl."""
+    yield _references()
+    yield _value_counts()
+    yield _drift_by_origin()
+
+
+def drift() -> Iterator[SizedPanel]:
+    """Yield the panels of all differences from the host."""
+    yield _differences()
+    yield _drift_by_sysctl()
+
+
+def policy_and_changes() -> Iterator[SizedPanel]:
+    """Yield the panels of policy violations and of written values."""
+    yield _policy_violations()
+    yield _last_changes()
+
+
+def _references() -> SizedPanel:
     references = (
         (metrics.HOST_VALUE, "host"),
         (metrics.FRESH_VALUE, "new namespace"),
         (metrics.LOWEST, "lowest"),
         (metrics.HIGHEST, "highest"),
     )
-    yield Sized(
-        stats(
-            "Host, new, lowest, highest",
-            "The host's value, what a namespace gets that is made now, and the lowest "
-            "and highest of all namespaces. A lowest far below the host's is what the "
-            "host's setting never reached.",
+    return SizedPanel(
+        stat_panel(
+            "Host, new namespace, lowest, highest",
+            "The host's value, the default of a new namespace, and the lowest and "
+            "highest value of all namespaces. A lowest value far below the host's "
+            "shows namespaces that the host's setting does not reach.",
             *(
                 Query(
-                    expr=once(("field",), select(spec, *_SYSCTL)),
+                    expr=max_by(("field",), select(spec, *_SYSCTL)),
                     legend=f"{name} {{{{field}}}}",
                 )
                 for spec, name in references
@@ -52,146 +68,151 @@ def of_sysctl() -> Iterator[Sized]:
         width=10,
         height=9,
     )
-    values = q.each(metrics.VALUE, (*_SYSCTL, 'netns!="host"'), "field")
-    yield Sized(
-        counted(
-            "How many namespaces have which value",
-            "The host itself is not counted. Several rows mean that programs on this "
-            "node run with different settings.",
+
+
+def _value_counts() -> SizedPanel:
+    values = q.per_namespace(metrics.VALUE, (*_SYSCTL, 'netns!="host"'), "field")
+    return SizedPanel(
+        count_table(
+            "Number of namespaces by value",
+            "Namespaces other than the host's, by value. Several rows mean that "
+            "programs on this node run with different settings.",
             f'count_values by (field) ("value", {values})',
-            Column(of="value", title="Value"),
-            Column(of="field", title="Field", width=80),
-            what="Namespaces",
-            none=_FULL,
+            Column(source="value", title="Value"),
+            Column(source="field", title="Field", width=80),
+            counted="Namespaces",
+            no_value="none, or metrics.detail is not full",
         ),
         width=7,
         height=9,
     )
-    yield Sized(
-        graph(
+
+
+def _drift_by_origin() -> SizedPanel:
+    return SizedPanel(
+        time_series_panel(
             "Namespaces that differ from the host, by origin",
-            "Why they differ. modified and overridden are somebody's doing; "
-            "inherited_stale is what the host had before; fresh_default is the "
-            "kernel's.",
+            "The reasons for differences. modified, overridden: something wrote the "
+            "value; inherited_stale: a copy of a former value of the host; "
+            "fresh_default: the kernel's default.",
             Query(
-                expr=once(("origin",), select(metrics.DRIFTING, *_SYSCTL)),
+                expr=max_by(("origin",), select(metrics.DRIFTING, *_SYSCTL)),
                 legend="{{origin}}",
             ),
             stacked=True,
             sort="Name",
-            style=_origins(),
-            none="no namespace differs",
+            styles=[
+                SeriesStyle(pattern=origin, color=color)
+                for origin, color in ORIGIN_COLORS.items()
+            ],
+            no_value="no namespace differs",
         ),
         width=7,
         height=9,
     )
 
 
-def _origins() -> tuple[Style, ...]:
-    return tuple(Style(name=name, colour=colour) for name, colour in ORIGINS.items())
-
-
-def drift() -> Iterator[Sized]:
-    """Yield everything that differs from the host."""
-    drift = f"{q.each(metrics.DRIFT, q.ON_NODE, 'sysctl', 'field', 'origin')} != 0"
-    plain = f"({q.each(metrics.DRIFT, q.ON_NODE, 'sysctl', 'field')} != 0)"
-    value = q.each(metrics.VALUE, q.ON_NODE, "sysctl", "field")
-    text = q.each(metrics.TEXT_INFO, q.ON_NODE, "sysctl", "value")
-    yield Sized(
-        rows(
-            "What differs from the host",
-            "One row for each value that is not the host's. For texts the drift is 1.",
-            Query(expr=q.named(drift)),
-            Query(expr=q.named(q.matching(value, "and", plain, "sysctl", "field"))),
-            Query(expr=q.named(q.matching(value, "-", plain, "sysctl", "field"))),
-            Query(expr=q.named(q.matching(text, "and", plain, "sysctl"))),
+def _differences() -> SizedPanel:
+    labels = ("sysctl", "field")
+    drift = q.per_namespace(metrics.DRIFT, q.NODE_MATCHERS, *labels, "origin")
+    differing = f"({q.per_namespace(metrics.DRIFT, q.NODE_MATCHERS, *labels)} != 0)"
+    value = q.per_namespace(metrics.VALUE, q.NODE_MATCHERS, *labels)
+    text = q.per_namespace(metrics.TEXT_INFO, q.NODE_MATCHERS, "sysctl", "value")
+    values = q.match_namespaces(value, "and", differing, *labels)
+    host_values = q.match_namespaces(value, "-", differing, *labels)
+    texts = q.match_namespaces(text, "and", differing, "sysctl")
+    return SizedPanel(
+        table_panel(
+            "Differences from the host",
+            "One row per value that differs from the host's. The drift of a text is 1.",
+            Query(expr=q.with_owner(f"{drift} != 0")),
+            Query(expr=q.with_owner(values)),
+            Query(expr=q.with_owner(host_values)),
+            Query(expr=q.with_owner(texts)),
             columns=(
                 OWNER,
-                Column(
-                    of="sysctl",
-                    title="Sysctl",
-                    links=[row_to_sysctl(NODE, "instance")],
-                ),
-                Column(of="field", title="Field", width=65),
-                Column(of="B", title="Value", unit="none", width=90),
-                Column(of="value", title="Text", width=75),
-                Column(of="C", title="Host", unit="none", width=90),
-                Column(of="A", title="Drift", unit="none", width=90),
-                _ORIGIN,
-                Column(of="D"),
-                *HIDDEN,
+                _SELECT_SYSCTL,
+                Column(source="field", title="Field", width=65),
+                Column(source="B", title="Value", unit="none", width=90),
+                Column(source="value", title="Text", width=75),
+                Column(source="C", title="Host", unit="none", width=90),
+                Column(source="A", title="Drift", unit="none", width=90),
+                ORIGIN,
+                Column(source="D"),
+                *HIDDEN_OWNER,
             ),
-            sort="Origin",  # downwards it begins with what somebody did
-            then="Sysctl",
-            none="nothing differs, or metrics.detail is summary",
+            sort="Origin",  # descending: overridden and modified come first
+            then_by="Sysctl",
+            no_value="no difference, or metrics.detail is summary",
         ),
         width=16,
         height=12,
     )
-    yield Sized(
-        rows(
+
+
+def _drift_by_sysctl() -> SizedPanel:
+    drifting = select(metrics.DRIFTING, *q.NODE_MATCHERS)
+    return SizedPanel(
+        table_panel(
             "Namespaces that differ, by sysctl",
-            "How many named namespaces differ from the host, and why; complete at "
-            "every metrics.detail.",
-            Query(
-                expr=once(("sysctl", "origin"), select(metrics.DRIFTING, *q.ON_NODE)),
-            ),
+            "Number of named namespaces that differ from the host, and why. Complete "
+            "at every metrics.detail.",
+            Query(expr=max_by(("sysctl", "origin"), drifting)),
             columns=(
-                Column(
-                    of="sysctl",
-                    title="Sysctl",
-                    links=[row_to_sysctl(NODE, "instance")],
-                ),
-                _ORIGIN,
-                Column(of="A", title="Namespaces", width=125),
+                _SELECT_SYSCTL,
+                ORIGIN,
+                Column(source="A", title="Namespaces", width=125),
             ),
             sort="Origin",
-            then="Sysctl",
-            none="no namespace differs",
+            then_by="Sysctl",
+            no_value="no namespace differs",
         ),
         width=8,
         height=12,
     )
 
 
-def judged() -> Iterator[Sized]:
-    """Yield what breaks rules, and what was written."""
-    of = ("sysctl", "rule", "severity")
-    yield Sized(
-        rows(
+def _policy_violations() -> SizedPanel:
+    labels = ("sysctl", "rule", "severity")
+    violations = q.per_namespace(metrics.VIOLATION, q.NODE_MATCHERS, *labels)
+    return SizedPanel(
+        table_panel(
             "Policy violations",
-            "Values that break a rule of the exporter's policy now.",
-            Query(expr=q.named(f"{q.each(metrics.VIOLATION, q.ON_NODE, *of)} == 1")),
+            "Values that violate a rule of the exporter's policy.",
+            Query(expr=q.with_owner(f"{violations} == 1")),
             columns=(
                 OWNER,
-                Column(of="sysctl", title="Sysctl"),
-                Column(of="rule", title="Rule"),
-                Column(of="severity", title="Severity", colours=SEVERITIES, width=90),
-                Column(of="A"),
-                *HIDDEN,
+                Column(source="sysctl", title="Sysctl"),
+                Column(source="rule", title="Rule"),
+                SEVERITY,
+                Column(source="A"),
+                *HIDDEN_OWNER,
             ),
             sort="Severity",
             ascending=True,
-            none="no violation, or no policy",
+            no_value="no violation, or no policy",
         ),
         width=12,
         height=8,
     )
-    changed = q.each(metrics.LAST_CHANGE, q.ON_NODE, "sysctl")
-    yield Sized(
-        rows(
+
+
+def _last_changes() -> SizedPanel:
+    changes = q.per_namespace(metrics.LAST_CHANGE, q.NODE_MATCHERS, "sysctl")
+    return SizedPanel(
+        table_panel(
             "Last changes",
-            "The twenty values that something wrote most recently, after their "
+            "The twenty values written most recently, among those written after their "
             "namespace was first seen.",
-            Query(expr=q.named(f"topk(20, {changed}) * 1000")),
+            Query(expr=q.with_owner(f"topk(20, {changes}) * 1000")),
             columns=(
-                Column(of="A", title="When", unit="dateTimeAsIso", width=170),
+                Column(source="A", title="Time", unit="dateTimeAsIso", width=170),
                 OWNER,
-                Column(of="sysctl", title="Sysctl"),
-                *HIDDEN,
+                Column(source="sysctl", title="Sysctl"),
+                *HIDDEN_OWNER,
             ),
-            sort="When",
-            none="nothing was written",
+            sort="Time",
+            no_value="no changes",
         ),
         width=12,
         height=8,

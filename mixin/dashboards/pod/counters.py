@@ -1,27 +1,25 @@
-"""The pod's dashboard: what the kernel counts."""
+"""The Pod dashboard: kernel counters."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from exporter.metrics import COUNTER_METRICS
 from mixin.dashboards import queries as q
-from mixin.dashboards.layout import Sized
-from mixin.dashboards.panels import (
-    Query,
-    graph,
-)
+from mixin.dashboards.layout import SizedPanel
+from mixin.dashboards.panels import Query, time_series_panel
 
 COUNTERS: Mapping[str, tuple[str, Sequence[str]]] = {
     "Listen queue": (
         (
-            "What listeners dropped: overflows for a full accept queue, drops for any "
-            "reason, and for a full SYN queue without cookies. 0 is good."
+            "Connections that listeners drop: because an accept queue is full "
+            "(overflows), for any reason (drops), because a SYN queue is full without "
+            "SYN cookies. The normal value is 0."
         ),
         ("TcpExt.ListenOverflows", "TcpExt.ListenDrops", "TcpExt.TCPReqQFullDrop"),
     ),
     "SYN cookies": (
         (
-            "Cookies that were sent because a SYN queue was full, and what came back. "
-            "Many that fail, or never come back, are a flood."
+            "Cookies sent because a SYN queue is full, and the responses. Many failed "
+            "or unanswered cookies indicate a SYN flood."
         ),
         (
             "TcpExt.TCPReqQFullDoCookies",
@@ -32,8 +30,8 @@ COUNTERS: Mapping[str, tuple[str, Sequence[str]]] = {
     ),
     "Connections": (
         (
-            "Connections begun, taken, failed before they stood, reset, and given up. "
-            "Failures that rise with the load are worth a look."
+            "Connections opened, accepted, failed during the handshake, reset, and "
+            "timed out. Failures that rise with the load need attention."
         ),
         (
             "Tcp.ActiveOpens",
@@ -45,22 +43,19 @@ COUNTERS: Mapping[str, tuple[str, Sequence[str]]] = {
     ),
     "TIME-WAIT overflows": (
         (
-            "Connections closed without their TIME-WAIT, since there were "
-            "tcp_max_tw_buckets of them. 0 is good."
+            "Connections closed without TIME-WAIT because tcp_max_tw_buckets was "
+            "reached. The normal value is 0."
         ),
         ("TcpExt.TCPTimeWaitOverflow",),
     ),
     "Segments": (
-        (
-            "TCP segments received and sent: the traffic to hold the other panels "
-            "against."
-        ),
+        "TCP segments received and sent, for comparison with the other panels.",
         ("Tcp.InSegs", "Tcp.OutSegs"),
     ),
     "Retransmissions": (
         (
-            "Segments sent again, handshakes among them, timers that ran out, "
-            "and segments out of order. A steady share of the segments sent is loss."
+            "Segments retransmitted, handshakes among them, timeouts, and segments out "
+            "of order. A constant share of the segments sent indicates packet loss."
         ),
         (
             "Tcp.RetransSegs",
@@ -71,9 +66,9 @@ COUNTERS: Mapping[str, tuple[str, Sequence[str]]] = {
     ),
     "Buffers and memory": (
         (
-            "What was thrown away, or nearly, because a buffer or the machine's TCP "
-            "memory was full. Anything but 0 says that tcp_rmem, tcp_wmem, tcp_mem are "
-            "too small."
+            "Data dropped or pruned because a buffer or the machine's TCP memory was "
+            "full. Any value above 0 means that tcp_rmem, tcp_wmem or tcp_mem is too "
+            "small."
         ),
         (
             "TcpExt.TCPRcvQDrop",
@@ -87,8 +82,8 @@ COUNTERS: Mapping[str, tuple[str, Sequence[str]]] = {
     ),
     "UDP": (
         (
-            "Datagrams dropped because a socket's buffer was full, IPv4 and IPv6. 0 is "
-            "good."
+            "Datagrams dropped because a socket buffer was full, IPv4 and IPv6. The "
+            "normal value is 0."
         ),
         (
             "Udp.RcvbufErrors",
@@ -99,8 +94,8 @@ COUNTERS: Mapping[str, tuple[str, Sequence[str]]] = {
     ),
     "Connection tracking": (
         (
-            "Packets and flows lost since the table of tracked flows was full, or two "
-            "packets of a flow collided. 0 is good."
+            "Packets and flows lost because the connection tracking table was full, or "
+            "because two packets of a flow collided. The normal value is 0."
         ),
         (
             "nf_conntrack.drop",
@@ -110,32 +105,29 @@ COUNTERS: Mapping[str, tuple[str, Sequence[str]]] = {
     ),
     "Reverse path filter": (
         (
-            "Packets dropped by rp_filter: their source is not behind the interface "
-            "they came through."
+            "Packets dropped by rp_filter: their source is not reachable through the "
+            "interface they arrived on."
         ),
         ("TcpExt.IPReversePathFilter",),
     ),
 }
-"""Those that are exported by default, by the kernel's names."""
+"""The counters exported by default, by the kernel's names, in groups of a panel."""
 
 
-def counters() -> Iterator[Sized]:
-    """Yield a graph of each group."""
+def counters() -> Iterator[SizedPanel]:
+    """Yield a panel for each group of counters."""
     for title, (description, names) in COUNTERS.items():
-        yield Sized(
-            graph(
-                title,
-                description,
-                *(
-                    Query(
-                        expr=q.total(q.rate(COUNTER_METRICS[name], q.OF_POD)),
-                        legend=name,
-                    )
-                    for name in names
-                ),
-                unit="cps",
-                none="not counted here",
-            ),
-            width=12,
-            height=8,
+        queries = [Query(expr=_rate(name), legend=name) for name in names]
+        panel = time_series_panel(
+            title,
+            description,
+            *queries,
+            unit="cps",
+            no_value="not counted in this namespace",
         )
+        yield SizedPanel(panel, width=12, height=8)
+
+
+def _rate(name: str) -> str:
+    rate = q.rate_per_namespace(COUNTER_METRICS[name], q.OWNER_MATCHERS)
+    return q.sum_by(rate)

@@ -1,99 +1,117 @@
-"""The pod's dashboard: queues, and how full each limit is."""
+"""The Pod dashboard: accept queues and fill ratios."""
 
 from collections.abc import Iterator
 
 from exporter import metrics
 from mixin.dashboards import queries as q
-from mixin.dashboards.columns import HIDDEN, of_listeners
-from mixin.dashboards.layout import Sized
+from mixin.dashboards.columns import HIDDEN_OWNER, listener_columns
+from mixin.dashboards.layout import SizedPanel
 from mixin.dashboards.panels import (
     BAD,
     GOOD,
-    PLAIN,
+    NEUTRAL,
     WARN,
-    Column,
     Query,
-    Style,
-    graph,
-    rows,
+    SeriesStyle,
+    time_series_panel,
 )
+from mixin.dashboards.tables import Column, table_panel
 from mixin.promql import select
 
-_SYSCTL = (*q.OF_POD, q.OF_SYSCTL)
-_COUNTERS = metrics.COUNTER_METRICS
-
-_OF = Column(of="owner", title="Owner", width=280)
+_LISTENER = ("address", "port")
+_NO_LISTENERS = "no listeners, or metrics.detail is summary"
 
 
-def queues() -> Iterator[Sized]:
-    """Yield the listeners, their queues, and what did not fit in."""
-    of = ("address", "port")
-    queue = q.each(metrics.LISTENER_QUEUE, q.OF_POD, *of)
-    limit = q.each(metrics.LISTENER_LIMIT, q.OF_POD, *of)
-    filled = f"clamp_max({q.matching(queue, '/', f'clamp_min({limit}, 1)', *of)}, 1)"
-    yield Sized(
-        rows(
+def accept_queues() -> Iterator[SizedPanel]:
+    """Yield the panels of listeners, their queues, and overflows."""
+    yield _listeners()
+    yield _queue_and_limit()
+    yield _overflows_and_drift()
+
+
+def fill_ratios() -> Iterator[SizedPanel]:
+    """Yield the panels of fill ratios and of the numbers they are made of."""
+    yield _fill_by_resource()
+    yield _numbers()
+
+
+def _listeners() -> SizedPanel:
+    def series(spec: metrics.Spec, *labels: str) -> str:
+        return q.per_namespace(spec, q.OWNER_MATCHERS, *_LISTENER, *labels)
+
+    queue, limit = series(metrics.LISTENER_QUEUE), series(metrics.LISTENER_LIMIT)
+    at_least_one = f"clamp_min({limit}, 1)"
+    ratio = q.match_namespaces(queue, "/", at_least_one, *_LISTENER)
+    info = series(metrics.LISTENER_INFO, "protocol", "backlog")
+    return SizedPanel(
+        table_panel(
             "Listeners",
-            "Connections that wait for accept(2) at each listener. A limit that is "
-            "clamped is somaxconn's; a stale one is raised by listening again.",
-            Query(expr=q.named(filled)),
-            Query(expr=q.named(queue)),
-            Query(expr=q.named(limit)),
-            Query(expr=q.named(q.each(metrics.LISTENER_STALE, q.OF_POD, *of))),
-            Query(
-                expr=q.named(
-                    q.each(metrics.LISTENER_INFO, q.OF_POD, *of, "protocol", "backlog")
-                )
-            ),
-            Query(expr=q.named(q.each(metrics.LISTENER_SOCKETS, q.OF_POD, *of))),
+            "Connections that wait for accept(2) at each listener. clamped: somaxconn "
+            "sets the limit; stale: it predates a raised somaxconn and is updated on "
+            "the next listen(2).",
+            Query(expr=q.with_owner(f"clamp_max({ratio}, 1)")),
+            Query(expr=q.with_owner(queue)),
+            Query(expr=q.with_owner(limit)),
+            Query(expr=q.with_owner(series(metrics.LISTENER_STALE))),
+            Query(expr=q.with_owner(info)),
+            Query(expr=q.with_owner(series(metrics.LISTENER_SOCKETS))),
             columns=(
-                *of_listeners(numbers=80, stale=75),
-                Column(of="F", title="Sockets", width=85),
-                _OF,
-                Column(of="E"),
-                *HIDDEN,
+                *listener_columns(value_width=80, stale_width=75),
+                Column(source="F", title="Sockets", width=85),
+                Column(source="owner", title="Owner", width=280),
+                Column(source="E"),
+                *HIDDEN_OWNER,
             ),
             sort="Fill",
-            none="no listeners, or metrics.detail is summary",
+            no_value=_NO_LISTENERS,
         ),
         width=24,
         height=7,
     )
-    fullest = f"topk(5, {q.lasting(metrics.LISTENER_QUEUE, q.OF_POD, *of)})"
-    limit = q.lasting(metrics.LISTENER_LIMIT, q.OF_POD, *of)
-    limits = f"{limit}\nand\n({fullest})"
-    yield Sized(
-        graph(
+
+
+def _queue_and_limit() -> SizedPanel:
+    def series(spec: metrics.Spec) -> str:
+        return q.per_namespace_over_time(spec, q.OWNER_MATCHERS, *_LISTENER)
+
+    fullest = f"topk(5, {series(metrics.LISTENER_QUEUE)})"
+    limits = f"{series(metrics.LISTENER_LIMIT)}\nand\n({fullest})"
+    return SizedPanel(
+        time_series_panel(
             "Queue and limit",
-            "The five fullest queues over time, and their limits (dashed). A queue at "
-            "its limit drops connections.",
+            "The five longest accept queues and their limits (dashed). At its limit, a "
+            "queue drops connections.",
             Query(expr=fullest, legend="{{address}}:{{port}}"),
             Query(expr=limits, legend="limit of {{address}}:{{port}}"),
             log=True,
-            style=[Style(name="limit.*", dashed=True)],
-            none="no listeners, or metrics.detail is summary",
+            styles=[SeriesStyle(pattern="limit.*", dashed=True)],
+            no_value=_NO_LISTENERS,
         ),
         width=12,
         height=10,
     )
-    drift = q.lasting(metrics.DRIFT, _SYSCTL, "field")
-    yield Sized(
-        graph(
-            "Overflows beside the drift of $sysctl",
-            "Connections dropped for a full accept queue (bars), and how far the "
-            "sysctl is from the host's (right): whether the drift hurts.",
+
+
+def _overflows_and_drift() -> SizedPanel:
+    counter = metrics.COUNTER_METRICS["TcpExt.ListenOverflows"]
+    rate = q.rate_per_namespace(counter, q.OWNER_MATCHERS)
+    matchers = (*q.OWNER_MATCHERS, q.SYSCTL_MATCHER)
+    drift = q.per_namespace_over_time(metrics.DRIFT, matchers, "field")
+    return SizedPanel(
+        time_series_panel(
+            "Overflows and drift of $sysctl",
+            "Connections dropped because an accept queue is full (bars), and the "
+            "difference of the sysctl from the host's (right axis).",
+            Query(expr=q.sum_by(rate), legend="overflows"),
             Query(
-                expr=q.total(q.rate(_COUNTERS["TcpExt.ListenOverflows"], q.OF_POD)),
-                legend="overflows",
-            ),
-            Query(
-                expr=q.named(drift, lasting=True), legend="drift {{owner}} {{field}}"
+                expr=q.with_owner(drift, over_time=True),
+                legend="drift {{owner}} {{field}}",
             ),
             unit="cps",
-            below_zero=True,
-            style=[
-                Style(name="overflows", colour=BAD, bars=True),
-                Style(name="drift.*", colour=GOOD, right=True, unit="none"),
+            negative=True,
+            styles=[
+                SeriesStyle(pattern="overflows", color=BAD, bars=True),
+                SeriesStyle(pattern="drift.*", color=GOOD, right=True, unit="none"),
             ],
         ),
         width=12,
@@ -101,49 +119,48 @@ def queues() -> Iterator[Sized]:
     )
 
 
-def fill() -> Iterator[Sized]:
-    """Yield how near each limit is, and the numbers."""
-    yield Sized(
-        graph(
-            "How full each limit is",
-            "Accept queues, tracked flows, ephemeral ports, TIME-WAIT sockets; at "
-            "100 % something is lost. Ports are an upper bound where it also listens.",
+def _fill_by_resource() -> SizedPanel:
+    fill = q.per_namespace_over_time(metrics.FILL, q.OWNER_MATCHERS, "resource")
+    return SizedPanel(
+        time_series_panel(
+            "Fill ratio by resource",
+            "Accept queues, connection tracking, ephemeral ports, TIME-WAIT sockets. "
+            "At 100 %, packets or connections are lost. For ports, the ratio is an "
+            "upper bound where the namespace also listens.",
             Query(
-                expr=q.named(
-                    q.lasting(metrics.FILL, q.OF_POD, "resource"), lasting=True
-                ),
+                expr=q.with_owner(fill, over_time=True),
                 legend="{{resource}} {{owner}}",
             ),
             unit="percentunit",
-            limit={0.8: WARN, 1: BAD},
+            limits={0.8: WARN, 1: BAD},
         ),
         width=12,
         height=10,
     )
 
-    def all_of(spec: metrics.Spec, *labels: str) -> str:
-        return q.total(q.each(spec, q.OF_POD, *labels), *labels)
 
-    yield Sized(
-        graph(
+def _numbers() -> SizedPanel:
+    def total(spec: metrics.Spec, *labels: str) -> str:
+        return q.sum_by(q.per_namespace(spec, q.OWNER_MATCHERS, *labels), *labels)
+
+    max_flows = f"max({select(metrics.CONNTRACK_LIMIT, *q.NODE_MATCHERS)})"
+    return SizedPanel(
+        time_series_panel(
             "Sockets, ports and flows",
-            "The numbers behind it: ports in use and how many there are, sockets in "
+            "The numbers behind the ratios: ports in use and available, sockets in "
             "TIME-WAIT, tracked flows.",
             Query(
-                expr=all_of(metrics.PORTS_IN_USE, "protocol"),
+                expr=total(metrics.PORTS_IN_USE, "protocol"),
                 legend="{{protocol}} ports in use",
             ),
-            Query(expr=all_of(metrics.PORTS), legend="ephemeral ports"),
-            Query(expr=all_of(metrics.TIME_WAIT), legend="TIME-WAIT"),
-            Query(expr=all_of(metrics.CONNTRACK_ENTRIES), legend="tracked flows"),
-            Query(
-                expr=f"max({select(metrics.CONNTRACK_LIMIT, *q.ON_NODE)})",
-                legend="most tracked flows",
-            ),
+            Query(expr=total(metrics.PORTS), legend="ephemeral ports"),
+            Query(expr=total(metrics.TIME_WAIT), legend="TIME-WAIT"),
+            Query(expr=total(metrics.CONNTRACK_ENTRIES), legend="tracked flows"),
+            Query(expr=max_flows, legend="limit of tracked flows"),
             log=True,
-            style=[
-                Style(name="ephemeral ports", colour=PLAIN, dashed=True),
-                Style(name="most tracked flows", colour=WARN, dashed=True),
+            styles=[
+                SeriesStyle(pattern="ephemeral ports", color=NEUTRAL, dashed=True),
+                SeriesStyle(pattern="limit of tracked flows", color=WARN, dashed=True),
             ],
         ),
         width=12,

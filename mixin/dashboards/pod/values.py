@@ -1,164 +1,187 @@
-"""The pod's dashboard: every sysctl, changes, policy."""
+"""The Pod dashboard: values, changes and policy."""
 
 from collections.abc import Iterator
 
 from exporter import metrics
 from mixin.dashboards import queries as q
-from mixin.dashboards.columns import HIDDEN
-from mixin.dashboards.layout import Sized
-from mixin.dashboards.links import POD, row_to_sysctl
+from mixin.dashboards.columns import HIDDEN_OWNER, ORIGIN, SEVERITY
+from mixin.dashboards.layout import SizedPanel
+from mixin.dashboards.links import POD_UID, row_to_sysctl
 from mixin.dashboards.panels import (
     BAD,
     GOOD,
-    ORIGINS,
-    PLAIN,
-    SEVERITIES,
+    NEUTRAL,
     WARN,
-    Column,
     Query,
-    Style,
-    graph,
-    rows,
+    SeriesStyle,
+    time_series_panel,
 )
-from mixin.promql import NODE, once, select
+from mixin.dashboards.tables import Column, table_panel
+from mixin.promql import NODE_LABELS, max_by, select
 
-_SYSCTL = (*q.OF_POD, q.OF_SYSCTL)
 _KEPT = ("owners", "namespace", "pod", "instance", "container", "netns")
+"""Variables that a link to another sysctl keeps."""
 
-_OF = Column(of="owner", title="Owner", width=260)
+_OWNER = Column(source="owner", title="Owner", width=260)
 
 
-def sysctls() -> Iterator[Sized]:
-    """Yield every value with its references, and its history."""
-    of = ("sysctl", "field")
-    node = (*NODE, *of)
-    there = (
-        f"group by ({', '.join((*q.SEEN, *of))}) ({select(metrics.VALUE, *q.OF_POD)})"
-    )
+def values() -> Iterator[SizedPanel]:
+    """Yield the panels of all values, their changes, and the policy."""
+    yield _all_sysctls()
+    yield _changes()
+    yield _policy()
+    yield _value_over_time()
 
-    def reference(spec: metrics.Spec) -> str:
-        return q.named(q.beside(there, once(node, select(spec, *q.ON_NODE)), node))
 
-    catalog = ("class", "settable_by")
-    facts = (*NODE, "sysctl")
-    about = once((*facts, *catalog), select(metrics.SYSCTL_INFO, *q.ON_NODE))
-    yield Sized(
-        rows(
-            "Every sysctl",
-            "Each value beside the host's, what a namespace gets that is made now "
-            "(New), what was declared, and why it is what it is (Origin).",
-            Query(expr=q.named(q.each(metrics.VALUE, q.OF_POD, *of))),
-            Query(expr=q.named(q.each(metrics.DRIFT, q.OF_POD, *of, "origin"))),
-            Query(expr=reference(metrics.HOST_VALUE)),
-            Query(expr=reference(metrics.FRESH_VALUE)),
-            Query(
-                expr=q.named(
-                    q.each(metrics.DECLARED_VALUE, q.OF_POD, *of, "source", "by")
-                )
-            ),
-            Query(expr=q.named(q.each(metrics.TEXT_INFO, q.OF_POD, "sysctl", "value"))),
-            Query(expr=q.named(q.beside(there, about, facts, *catalog))),
-            columns=(
-                Column(
-                    of="sysctl",
-                    title="Sysctl",
-                    width=270,
-                    links=[row_to_sysctl(POD, *_KEPT)],
-                ),
-                Column(of="field", title="Field", width=65),
-                Column(of="A", title="Value", unit="none", width=95),
-                Column(of="value", title="Text", width=75),
-                Column(of="C", title="Host", unit="none", width=95),
-                Column(of="D", title="New", unit="none", width=95),
-                Column(of="E", title="Declared", unit="none", width=95),
-                Column(
-                    of="B",
-                    title="Drift",
-                    unit="none",
-                    width=95,
-                    base=WARN,
-                    steps={0: "text", 1: WARN},
-                ),
-                Column(of="origin", title="Origin", colours=ORIGINS, width=115),
-                Column(of="source", title="Declared by", width=115),
-                Column(of="by", title="In container", width=110),
-                Column(of="class", title="Class", width=90),
-                Column(of="settable_by", title="Set by", width=100),
-                _OF,
-                Column(of="F"),
-                Column(of="G"),
-                *HIDDEN,
-            ),
+def _all_sysctls() -> SizedPanel:
+    return SizedPanel(
+        table_panel(
+            "All sysctls",
+            "Each value with the host's, the default of a new namespace (New), the "
+            "declared one, and the reason for the value (Origin).",
+            *(Query(expr=expr) for expr in _sysctl_expressions()),
+            columns=(*_sysctl_columns(), _OWNER, *map(_hidden, "FG"), *HIDDEN_OWNER),
             sort="Sysctl",
             ascending=True,
-            none="none, or metrics.detail is summary",
+            no_value="none, or metrics.detail is summary",
         ),
         width=24,
         height=14,
     )
-    yield Sized(
-        rows(
+
+
+def _sysctl_expressions() -> Iterator[str]:
+    """
+    Yield the expressions of _sysctl_columns().
+
+    These are A value, B drift, C host's value, D new namespace's, E declared, F text,
+    G facts of the catalog.
+    """
+    labels = ("sysctl", "field")
+    present = (
+        f"group by ({', '.join((*q.OWNER_NOW, *labels))}) "
+        f"({select(metrics.VALUE, *q.OWNER_MATCHERS)})"
+    )
+
+    def series(spec: metrics.Spec, *more: str) -> str:
+        return q.per_namespace(spec, q.OWNER_MATCHERS, *more)
+
+    def of_node(spec: metrics.Spec, on: tuple[str, ...], *gained: str) -> str:
+        right = max_by((*on, *gained), select(spec, *q.NODE_MATCHERS))
+        return q.join_right(present, right, on, *gained)
+
+    on_field = (*NODE_LABELS, *labels)
+    on_sysctl = (*NODE_LABELS, "sysctl")
+    for expression in (
+        series(metrics.VALUE, *labels),
+        series(metrics.DRIFT, *labels, "origin"),
+        of_node(metrics.HOST_VALUE, on_field),
+        of_node(metrics.FRESH_VALUE, on_field),
+        series(metrics.DECLARED_VALUE, *labels, "source", "by"),
+        series(metrics.TEXT_INFO, "sysctl", "value"),
+        of_node(metrics.SYSCTL_INFO, on_sysctl, "class", "settable_by"),
+    ):
+        yield q.with_owner(expression)
+
+
+def _sysctl_columns() -> Iterator[Column]:
+    link = row_to_sysctl(POD_UID, *_KEPT)
+    yield Column(source="sysctl", title="Sysctl", width=270, links=[link])
+    yield Column(source="field", title="Field", width=65)
+    yield Column(source="A", title="Value", unit="none", width=95)
+    yield Column(source="value", title="Text", width=75)
+    yield Column(source="C", title="Host", unit="none", width=95)
+    yield Column(source="D", title="New", unit="none", width=95)
+    yield Column(source="E", title="Declared", unit="none", width=95)
+    yield Column(
+        source="B",
+        title="Drift",
+        unit="none",
+        width=95,
+        base=WARN,
+        steps={0: "text", 1: WARN},
+    )
+    yield ORIGIN
+    yield Column(source="source", title="Declared by", width=115)
+    yield Column(source="by", title="In container", width=110)
+    yield Column(source="class", title="Class", width=90)
+    yield Column(source="settable_by", title="Set by", width=100)
+
+
+def _hidden(source: str) -> Column:
+    return Column(source=source)
+
+
+def _changes() -> SizedPanel:
+    changes = q.per_namespace(metrics.LAST_CHANGE, q.OWNER_MATCHERS, "sysctl")
+    return SizedPanel(
+        table_panel(
             "Changes",
-            "When something last wrote each value, after the namespace was first seen.",
-            Query(
-                expr=q.named(
-                    f"{q.each(metrics.LAST_CHANGE, q.OF_POD, 'sysctl')} * 1000"
-                )
-            ),
+            "Time of the last write to each value since the namespace was first seen.",
+            Query(expr=q.with_owner(f"{changes} * 1000")),
             columns=(
-                Column(of="A", title="When", unit="dateTimeAsIso", width=165),
-                Column(of="sysctl", title="Sysctl"),
-                _OF,
-                *HIDDEN,
+                Column(source="A", title="Time", unit="dateTimeAsIso", width=165),
+                Column(source="sysctl", title="Sysctl"),
+                _OWNER,
+                *HIDDEN_OWNER,
             ),
-            sort="When",
-            none="nothing was written",
+            sort="Time",
+            no_value="no changes",
         ),
         width=12,
         height=7,
     )
-    rules = q.each(metrics.VIOLATION, q.OF_POD, "sysctl", "rule", "severity")
-    yield Sized(
-        rows(
+
+
+def _policy() -> SizedPanel:
+    labels = ("sysctl", "rule", "severity")
+    rules = q.per_namespace(metrics.VIOLATION, q.OWNER_MATCHERS, *labels)
+    return SizedPanel(
+        table_panel(
             "Policy",
-            "The rules that apply here, and whether they hold.",
-            Query(expr=q.named(rules)),
+            "The policy rules that apply to this namespace, and their verdicts.",
+            Query(expr=q.with_owner(rules)),
             columns=(
-                Column(of="rule", title="Rule"),
-                Column(of="sysctl", title="Sysctl"),
-                Column(of="severity", title="Severity", colours=SEVERITIES, width=90),
+                Column(source="rule", title="Rule"),
+                Column(source="sysctl", title="Sysctl"),
+                SEVERITY,
                 Column(
-                    of="A",
-                    title="Holds",
+                    source="A",
+                    title="Verdict",
                     width=90,
-                    colours={"0": GOOD, "1": BAD},
-                    names={"0": "yes", "1": "violated"},
+                    colors={"0": GOOD, "1": BAD},
+                    names={"0": "satisfied", "1": "violated"},
                 ),
-                _OF,
-                *HIDDEN,
+                _OWNER,
+                *HIDDEN_OWNER,
             ),
-            sort="Holds",
-            none="no rule applies",
+            sort="Verdict",
+            no_value="no rule applies",
         ),
         width=12,
         height=7,
     )
-    host = once(("field",), select(metrics.HOST_VALUE, *q.ON_NODE, 'sysctl="$sysctl"'))
-    yield Sized(
-        graph(
+
+
+def _value_over_time() -> SizedPanel:
+    matchers = (*q.OWNER_MATCHERS, q.SYSCTL_MATCHER)
+    value = q.per_namespace_over_time(metrics.VALUE, matchers, "field")
+    host_matchers = (*q.NODE_MATCHERS, q.SYSCTL_MATCHER)
+    host = max_by(("field",), select(metrics.HOST_VALUE, *host_matchers))
+    return SizedPanel(
+        time_series_panel(
             "$sysctl over time",
-            "The value here beside the host's and what a new namespace would get; a "
-            "step is somebody's doing.",
+            "The value in this namespace and on the host. A step is a write.",
             Query(
-                expr=q.named(q.lasting(metrics.VALUE, _SYSCTL, "field"), lasting=True),
+                expr=q.with_owner(value, over_time=True),
                 legend="{{owner}} {{field}}",
             ),
             Query(expr=host, legend="host {{field}}"),
             unit="none",
             log=True,
-            below_zero=True,
-            style=[Style(name="host.*", colour=PLAIN, dashed=True)],
-            none="none, or it does not differ and metrics.detail is not full",
+            negative=True,
+            styles=[SeriesStyle(pattern="host.*", color=NEUTRAL, dashed=True)],
+            no_value="none, or equal to the host's and metrics.detail is not full",
         ),
         width=24,
         height=8,

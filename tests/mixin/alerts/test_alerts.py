@@ -1,4 +1,4 @@
-"""The rules: what promtool makes of them, alert by alert, and the committed files."""
+"""The alerting rules, evaluated by promtool for the scenarios of each alert."""
 
 import itertools
 from pathlib import Path
@@ -7,117 +7,102 @@ import pytest
 
 from exporter.config import DETAILS
 from exporter.model import Detail
-from mixin import files
-from mixin.settings import ALERTS, AlertName, Settings
-from tests.mixin.alerts import scenarios_exporter, scenarios_values
-from tests.mixin.alerts import scenarios_saturation as scenarios_harm
-from tests.mixin.support import healthy_node as healthy
-from tests.mixin.support.expression_names import every_alert
-from tests.mixin.support.promtool import Labels, Scenario, expected, failures, node
+from mixin.files import rules_yaml
+from mixin.settings import ALERT_NAMES, AlertName, Settings
+from tests.mixin.alerts.scenarios import SCENARIOS
+from tests.mixin.support.healthy_node import healthy_series
+from tests.mixin.support.known_metrics import all_alerts
+from tests.mixin.support.promtool import (
+    Labels,
+    Scenario,
+    alert_checks,
+    node,
+    promtool_errors,
+)
 
-ROOT = Path(__file__).parents[3]
-
-SCENARIOS: dict[AlertName, tuple[Scenario, ...]] = {
-    "NetnsSomaxconnDrift": scenarios_values.SOMAXCONN_DRIFT,
-    "NetnsSomaxconnDriftOverflows": scenarios_harm.DRIFT_OVERFLOWS,
-    "NetnsListenOverflows": scenarios_harm.OVERFLOWS,
-    "NetnsListenerNearlyFull": scenarios_harm.NEARLY_FULL,
-    "NetnsListenerStale": scenarios_harm.STALE,
-    "NetnsPolicyViolation": scenarios_values.POLICY_VIOLATION,
-    "NetnsConntrackNearlyFull": scenarios_harm.CONNTRACK,
-    "NetnsPortsNearlyExhausted": scenarios_harm.PORTS,
-    "NetnsSysctlInheritedStale": scenarios_values.INHERITED_STALE,
-    "NetnsFreshDefaultsDiffer": scenarios_values.FRESH_DEFAULTS_DIFFER,
-    "NetnsSysctlExporterDown": scenarios_exporter.DOWN,
-    "NetnsSysctlExporterBlind": scenarios_exporter.BLIND,
-    "NetnsSysctlExporterStale": scenarios_exporter.STALE,
-    "NetnsSysctlExporterStageFailed": scenarios_exporter.STAGE_FAILED,
-    "NetnsSysctlExporterOverBudget": scenarios_exporter.OVER_BUDGET,
-    "NetnsSysctlExporterProblem": scenarios_exporter.PROBLEM,
-}
-
-
-OF_FEW = {
+FEW_INSTANCES = {
     "NetnsSysctlInheritedStale",
     "NetnsFreshDefaultsDiffer",
     "NetnsSysctlExporterOverBudget",
 }
-"""Of a cluster and a sysctl, or of a node that has too much: there are never many."""
+"""Alerts per cluster and sysctl, or per overloaded node: never many at a time."""
 
 
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("rules") / "rules.yaml"
-    file.write_text(files.rules_yaml(Settings()))
+    file.write_text(rules_yaml(Settings()))
     return file
-
-
-def every_scenario() -> list[tuple[AlertName, Scenario]]:
-    return [(alert, one) for alert, every in SCENARIOS.items() for one in every]
 
 
 def _claim(value: object) -> str:
     return value.claim if isinstance(value, Scenario) else str(value)
 
 
-@pytest.mark.parametrize(("alert", "scenario"), every_scenario(), ids=_claim)
+@pytest.mark.parametrize(
+    ("alert", "scenario"),
+    [(alert, item) for alert, scenarios in SCENARIOS.items() for item in scenarios],
+    ids=_claim,
+)
 def test_an_alert(
     alert: AlertName, scenario: Scenario, rules: Path, tmp_path: Path
 ) -> None:
-    wanted = {"alert_rule_test": expected(alert, scenario.then)}
+    checks = {"alert_rule_test": alert_checks(alert, scenario.expected)}
 
-    assert not failures(rules, tmp_path, scenario.series, wanted)
+    assert not promtool_errors(rules, tmp_path, scenario.series, checks)
 
 
-@pytest.mark.parametrize("alert", ALERTS)
-def test_each_alert_is_seen_to_fire_to_resolve_and_to_be_quiet(
+@pytest.mark.parametrize("alert", ALERT_NAMES)
+def test_each_alert_has_scenarios_where_it_fires_resolves_and_stays_quiet(
     alert: AlertName,
 ) -> None:
-    told = [
-        [[one.labels for one in at.fired] for at in scenario.then]
+    timelines = [
+        [[firing.labels for firing in at.firing] for at in scenario.expected]
         for scenario in SCENARIOS[alert]
     ]
 
-    assert any(not one[0] and any(one) for one in told), "not before its time"
-    assert any(_ended(one) for one in told), "resolved"
-    assert any(not any(one) for one in told), "quiet"
+    assert any(not timeline[0] and any(timeline) for timeline in timelines), "pending"
+    assert any(_resolves(timeline) for timeline in timelines), "resolved"
+    assert any(not any(timeline) for timeline in timelines), "quiet"
 
 
-@pytest.mark.parametrize("alert", sorted(set(ALERTS) - OF_FEW))
-def test_what_hundreds_may_have_at_once_asks_at_most_twice(alert: AlertName) -> None:
-    """Descriptions are made anew at each evaluation, for each alert that is active."""
-    (text,) = [one.description for one in every_alert() if one.name == alert]
+def _resolves(timeline: list[list[Labels]]) -> bool:
+    return any(
+        labels not in later
+        for now, later in itertools.pairwise(timeline)
+        for labels in now
+    )
+
+
+@pytest.mark.parametrize("alert", sorted(set(ALERT_NAMES) - FEW_INSTANCES))
+def test_an_alert_with_many_instances_queries_at_most_twice(alert: AlertName) -> None:
+    """Descriptions are rendered at each evaluation, for each active alert."""
+    (text,) = [item.description for item in all_alerts() if item.name == alert]
     _, _, repeated = text.partition("range $")
 
     assert text.count("| query") <= 2
-    assert " query" not in repeated, "not for each that it names"
-
-
-def _ended(told: list[list[Labels]]) -> bool:
-    return any(
-        labels not in later for now, later in itertools.pairwise(told) for labels in now
-    )
+    assert " query" not in repeated, "no query per example"
 
 
 @pytest.mark.parametrize("detail", DETAILS)
 def test_nothing_fires_on_a_healthy_default_cluster(
     detail: Detail, rules: Path, tmp_path: Path
 ) -> None:
-    nodes = [node("node-1"), node("node-2"), node("node-1", cluster="eu")]
-    series = [one for each in nodes for one in healthy.series(each, detail)]
-    names = {one.name for one in series}
+    targets = [node("node-1"), node("node-2"), node("node-1", cluster="eu")]
+    inputs = [item for target in targets for item in healthy_series(target, detail)]
+    names = {item.name for item in inputs}
 
     assert {"netns_namespaces", "netns_fill_ratio"} <= names, "not vacuous"
-    quiet = [
+    never_firing = [
         {"eval_time": f"{minute}m", "alertname": alert, "exp_alerts": []}
-        for alert in ALERTS
+        for alert in ALERT_NAMES
         for minute in range(0, 101, 20)
     ]
-    at_any_time = {
+    never_active = {
         "expr": "max_over_time(count(ALERTS)[100m:1m])",
         "eval_time": "100m",
         "exp_samples": [],
     }
-    wanted = {"alert_rule_test": quiet, "promql_expr_test": [at_any_time]}
+    checks = {"alert_rule_test": never_firing, "promql_expr_test": [never_active]}
 
-    assert not failures(rules, tmp_path, series, wanted)
+    assert not promtool_errors(rules, tmp_path, inputs, checks)

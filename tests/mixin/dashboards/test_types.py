@@ -1,4 +1,4 @@
-"""The dashboards have the types of Grafana's own schema: tsc compares them."""
+"""The dashboards conform to Grafana's TypeScript schema, checked by tsc."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ import type * as stat from "./stat.d.ts";
 import type * as table from "./table.d.ts";
 import type * as timeseries from "./timeseries.d.ts";
 
-/** Enums are the texts that they are in JSON, at any depth. */
+/** Replaces enums by their JSON strings, at any depth. */
 type Plain<T> = unknown extends T ? T
   : T extends string ? `${T}`
   : T extends ReadonlyArray<infer Item> ? Plain<Item>[]
@@ -35,11 +35,11 @@ CONFIGS = {
     "table": "Table",
     "timeseries": "TimeSeries",
 }
-"""The types of panels that are used, as Grafana's schema writes them."""
+"""Names of the panel types in Grafana's schema."""
 
 
 def typescript(board: dict[str, Any]) -> Iterator[str]:
-    """Yield a program that is right if the dashboard is."""
+    """Yield a program that compiles if the dashboard conforms to the schema."""
     yield HEAD
     yield f"export const board: Plain<Dashboard> = {json.dumps(board)};"
     for panel in panels(board):
@@ -51,8 +51,8 @@ def typescript(board: dict[str, Any]) -> Iterator[str]:
             yield f"export const custom{number}: Some<{kind}.FieldConfig> = {custom};"
 
 
-def complaints(directory: Path, boards: Mapping[str, dict[str, Any]]) -> list[str]:
-    """Return what tsc says of dashboards, line by line."""
+def compiler_errors(directory: Path, boards: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Return the error lines of tsc for dashboards."""
     assert COMPILER.exists(), f"{MODULES} is missing: make test installs it"
     (directory / "node_modules").symlink_to(MODULES)
     for kind, title in CONFIGS.items():
@@ -77,17 +77,17 @@ def complaints(directory: Path, boards: Mapping[str, dict[str, Any]]) -> list[st
     return done.stdout.splitlines()
 
 
-def test_the_dashboards_have_the_types_of_grafanas_schema(tmp_path: Path) -> None:
+def test_the_dashboards_conform_to_the_schema(tmp_path: Path) -> None:
     boards = {name.removesuffix(".json"): dashboard(name) for name in NAMES}
 
-    assert complaints(tmp_path, boards) == []
+    assert compiler_errors(tmp_path, boards) == []
 
 
-def _a_panel(board: dict[str, Any], kind: str) -> dict[str, Any]:
-    return next(one for one in panels(board) if one["type"] == kind)
+def _panel(board: dict[str, Any], kind: str) -> dict[str, Any]:
+    return next(panel for panel in panels(board) if panel["type"] == kind)
 
 
-def _number_for_text(board: dict[str, Any]) -> None:
+def _number_for_string(board: dict[str, Any]) -> None:
     board["title"] = 1
 
 
@@ -95,58 +95,58 @@ def _unknown_key(board: dict[str, Any]) -> None:
     board["panles"] = []
 
 
-def _unknown_key_of_a_panel(board: dict[str, Any]) -> None:
-    _a_panel(board, "stat")["transparnt"] = True
+def _unknown_key_in_panel(board: dict[str, Any]) -> None:
+    _panel(board, "stat")["transparnt"] = True
 
 
-def _text_for_number(board: dict[str, Any]) -> None:
-    _a_panel(board, "table")["gridPos"]["w"] = "12"
+def _string_for_number(board: dict[str, Any]) -> None:
+    _panel(board, "table")["gridPos"]["w"] = "12"
 
 
-def _no_such_mode(board: dict[str, Any]) -> None:
-    thresholds = _a_panel(board, "stat")["fieldConfig"]["defaults"]["thresholds"]
+def _unknown_mode(board: dict[str, Any]) -> None:
+    thresholds = _panel(board, "stat")["fieldConfig"]["defaults"]["thresholds"]
     thresholds["mode"] = "absolut"
 
 
-def _no_such_option(board: dict[str, Any]) -> None:
-    _a_panel(board, "stat")["options"]["colourMode"] = "value"
+def _unknown_option(board: dict[str, Any]) -> None:
+    _panel(board, "stat")["options"]["colourMode"] = "value"
 
 
-def _no_such_value_of_an_option(board: dict[str, Any]) -> None:
-    _a_panel(board, "timeseries")["options"]["legend"]["placement"] = "left"
+def _unknown_option_value(board: dict[str, Any]) -> None:
+    _panel(board, "timeseries")["options"]["legend"]["placement"] = "left"
 
 
-def _no_such_style(board: dict[str, Any]) -> None:
-    custom = _a_panel(board, "timeseries")["fieldConfig"]["defaults"]["custom"]
+def _unknown_style(board: dict[str, Any]) -> None:
+    custom = _panel(board, "timeseries")["fieldConfig"]["defaults"]["custom"]
     custom["lineWith"] = 1
 
 
-def _no_such_refresh(board: dict[str, Any]) -> None:
+def _unknown_refresh(board: dict[str, Any]) -> None:
     board["templating"]["list"][1]["refresh"] = 7
 
 
-SPOILT: Mapping[str, tuple[Callable[[dict[str, Any]], None], str]] = {
-    "number_for_text": (_number_for_text, "'number'"),
+DEFECTS: Mapping[str, tuple[Callable[[dict[str, Any]], None], str]] = {
+    "number_for_string": (_number_for_string, "'number'"),
     "unknown_key": (_unknown_key, "panles"),
-    "unknown_key_of_a_panel": (_unknown_key_of_a_panel, "transparnt"),
-    "text_for_number": (_text_for_number, "'string'"),
-    "no_such_mode": (_no_such_mode, "absolut"),
-    "no_such_option": (_no_such_option, "colourMode"),
-    "no_such_value_of_an_option": (_no_such_value_of_an_option, "left"),
-    "no_such_style": (_no_such_style, "lineWith"),
-    "no_such_refresh": (_no_such_refresh, "7"),
+    "unknown_key_in_panel": (_unknown_key_in_panel, "transparnt"),
+    "string_for_number": (_string_for_number, "'string'"),
+    "unknown_mode": (_unknown_mode, "absolut"),
+    "unknown_option": (_unknown_option, "colourMode"),
+    "unknown_option_value": (_unknown_option_value, "left"),
+    "unknown_style": (_unknown_style, "lineWith"),
+    "unknown_refresh": (_unknown_refresh, "7"),
 }
-"""What is done to a dashboard, and what the compiler has to name."""
+"""A function that inserts a defect, and a word of the compiler's error."""
 
 
-def test_what_grafanas_schema_does_not_have_is_found(tmp_path: Path) -> None:
-    boards = {name: dashboard("node.json") for name in SPOILT}
-    for name, (spoil, _) in SPOILT.items():
-        spoil(boards[name])
+def test_a_deviation_from_the_schema_is_an_error(tmp_path: Path) -> None:
+    boards = {name: dashboard("node.json") for name in DEFECTS}
+    for name, (insert, _) in DEFECTS.items():
+        insert(boards[name])
 
-    found = complaints(tmp_path, boards)
+    errors = compiler_errors(tmp_path, boards)
 
-    for name, (_, word) in SPOILT.items():
+    for name, (_, word) in DEFECTS.items():
         assert [
-            line for line in found if line.startswith(f"{name}.ts") and word in line
+            line for line in errors if line.startswith(f"{name}.ts") and word in line
         ], name

@@ -1,4 +1,4 @@
-"""Nodes on which all is as it is by default, as the exporter itself tells them."""
+"""The series of a healthy node with default values, rendered by the exporter."""
 
 from pathlib import Path
 
@@ -23,44 +23,47 @@ from tests.mixin.support.promtool import Labels, Series
 
 RECORDED = Path(__file__).parents[2] / "nodes/kubernetes/snapshot.json"
 
-_LOST = 312
-"""What a counter has of the past, which is no reason to wake anybody."""
+_PAST_DROPS = 312
+"""The constant value of each counter: past drops must not cause an alert."""
 
 _POLICY = (Rule(name="somaxconn-floor", sysctl=SOMAXCONN, min=1024),)
 
 _RUNTIMES = ("docker", "kubelet")
 _STAGES = ("discovery", "reading", "references", "signals")
 
+_GROWING = ("_segs_total", "_opens_total", "_seconds_total")
 
-def series(on: Labels, detail: Detail) -> list[Series]:
-    """Return what is scraped of a healthy node for a hundred minutes."""
+
+def healthy_series(target: Labels, detail: Detail) -> list[Series]:
+    """Return the scraped series of a healthy node for a hundred minutes."""
     renderer = Renderer("0.1.0", detail, 200_000)
-    renderer.render(_parcel())
-    page = b"".join(chunk.plain for chunk in renderer.page("text/plain")).decode()
+    renderer.render(_healthy_parcel())
+    chunks = renderer.page("text/plain")
+    text = b"".join(chunk.plain for chunk in chunks).decode()
     return [
-        Series("up", on, "1x100"),
+        Series("up", target, "1x100"),
         *(
-            Series(sample.name, {**on, **sample.labels}, _values(sample))
-            for family in text_string_to_metric_families(page)
+            Series(sample.name, {**target, **sample.labels}, _values(sample))
+            for family in text_string_to_metric_families(text)
             for sample in family.samples
         ),
     ]
 
 
 def _values(sample: Sample) -> str:
-    name, value = sample.name, sample.value
-    if name == "netns_runtime_last_answer_timestamp_seconds":
+    if sample.name == "netns_runtime_last_answer_timestamp_seconds":
         return "0+60x100"
-    counts_on = name.endswith(("_segs_total", "_opens_total", "_seconds_total"))
-    return f"{value:.0f}+{600 if counts_on else 0}x100"
+    increase = 600 if sample.name.endswith(_GROWING) else 0
+    return f"{sample.value:.0f}+{increase}x100"
 
 
-def _parcel() -> Parcel:
-    """Return the recorded node as it would be had nobody touched it."""
+def _healthy_parcel() -> Parcel:
+    """Return the recorded node with the values it had before anything wrote them."""
     snapshot = msgspec.json.decode(RECORDED.read_bytes(), type=Snapshot)
-    host, *others = [one for one in snapshot.namespaces if one.state == "read"]
+    readable = [item for item in snapshot.namespaces if item.state == "read"]
+    host, *others = readable
     host = msgspec.structs.replace(host, readings=snapshot.fresh)
-    namespaces = [host, *(_untouched(one, snapshot) for one in others)]
+    namespaces = [host, *(_unmodified(item, snapshot) for item in others)]
     stages = tuple(Stage(name=name, success=True, seconds=0.1) for name in _STAGES)
     stats = msgspec.structs.replace(
         snapshot.stats,
@@ -82,34 +85,34 @@ def _parcel() -> Parcel:
         machine=snapshot.machine,
         problems=(),
         stats=stats,
-        namespaces=tuple(msgspec.Raw(msgspec.json.encode(one)) for one in namespaces),
-        signals=tuple(_calm(snapshot) for _ in namespaces),
+        namespaces=tuple(msgspec.Raw(msgspec.json.encode(item)) for item in namespaces),
+        signals=tuple(_quiet_signals(snapshot) for _ in namespaces),
     )
 
 
-def _untouched(namespace: Namespace, snapshot: Snapshot) -> Namespace:
-    """Return it with what is new and what was asked for; even a lower somaxconn."""
-    asked = [*namespace.declared]
+def _unmodified(namespace: Namespace, snapshot: Snapshot) -> Namespace:
+    """Return it with defaults and declared values, a lower somaxconn among them."""
+    declared = [*namespace.declared]
     if namespace.owner.pod == "cache-0":
-        asked = [one for one in asked if one.sysctl != SOMAXCONN]
-        asked.append(Declared(sysctl=SOMAXCONN, value="1024", source="pod"))
-    first = {one.sysctl: one.value for one in reversed(asked)}
+        declared = [item for item in declared if item.sysctl != SOMAXCONN]
+        declared.append(Declared(sysctl=SOMAXCONN, value="1024", source="pod"))
+    values = {item.sysctl: item.value for item in reversed(declared)}
     readings = tuple(
-        first.get(sysctl.name, new)
-        for sysctl, new in zip(snapshot.sysctls, snapshot.fresh, strict=True)
+        values.get(sysctl.name, default)
+        for sysctl, default in zip(snapshot.sysctls, snapshot.fresh, strict=True)
     )
     return msgspec.structs.replace(
-        namespace, readings=readings, declared=tuple(asked), changes=()
+        namespace, readings=readings, declared=tuple(declared), changes=()
     )
 
 
-def _calm(snapshot: Snapshot) -> msgspec.Raw:
+def _quiet_signals(snapshot: Snapshot) -> msgspec.Raw:
     listeners = (
         Listener(address="*", port=8080, queue=0, limit=1024),
         Listener(address="0.0.0.0", port=9090, queue=3, limit=128),
     )
     signals = Signals(
-        counters=tuple(_LOST for _ in snapshot.counters),
+        counters=tuple(_PAST_DROPS for _ in snapshot.counters),
         listeners=listeners,
         listening=2,
         conntrack=900,

@@ -1,4 +1,4 @@
-"""The words that the exporter has for problems and for the parts of a pass."""
+"""The names of problems and of collection stages, from the exporter's source."""
 
 import ast
 import itertools
@@ -9,8 +9,8 @@ from pathlib import Path
 from exporter import collect, problems
 
 
-def _what(source: Path) -> Iterator[str]:
-    """Yield every word that a problem may be; of those made of two, each pair."""
+def _problem_names(source: Path) -> Iterator[str]:
+    """Yield every value of `what=`; each combination for an f-string of two parts."""
     errors = set(problems._ERRORS) | {"incomplete"}
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.keyword) and node.arg == "what":
@@ -22,6 +22,6 @@ def _what(source: Path) -> Iterator[str]:
     yield from problems._REMEDIES
 
 
-PROBLEMS = frozenset(_what(Path(problems.__file__)))
+PROBLEMS = frozenset(_problem_names(Path(problems.__file__)))
 
-PARTS = frozenset(re.findall(r'_stage\("(\w+)"\)', Path(collect.__file__).read_text()))
+STAGES = frozenset(re.findall(r'_stage\("(\w+)"\)', Path(collect.__file__).read_text()))

@@ -1,4 +1,4 @@
-"""What `promtool test rules` is told, and the owners that series are of."""
+"""Inputs of `promtool test rules`: series of owners, and the alerts they cause."""
 
 import json
 import subprocess
@@ -17,15 +17,29 @@ Labels = Mapping[str, str]
 
 
 class Series(NamedTuple):
-    """One series, a sample a minute: `1x60`, `0+5x60`, `1x10 stale _x5 1x10`."""
+    """
+    A series with one sample per minute.
+
+    Attributes:
+        name: metric name.
+        labels: labels of the target and of the metric.
+        values: promtool's notation, such as `1x60`, `0+5x60`, `1x10 stale _x5 1x10`.
+    """
 
     name: str
     labels: Labels
     values: str
 
 
-class Fired(NamedTuple):
-    """What an alert says; labels: beside its name."""
+class Firing(NamedTuple):
+    """
+    A firing alert.
+
+    Attributes:
+        labels: without alertname.
+        summary: rendered annotation.
+        description: rendered annotation.
+    """
 
     labels: Labels
     summary: str
@@ -33,23 +47,36 @@ class Fired(NamedTuple):
 
 
 class At(NamedTuple):
-    """What of an alert fires so many minutes after the beginning."""
+    """
+    The firing alerts of one name at one time.
+
+    Attributes:
+        minute: since the first sample.
+        firing: empty if the alert must not fire.
+    """
 
     minute: int
-    fired: tuple[Fired, ...]
+    firing: tuple[Firing, ...]
 
 
 class Scenario(NamedTuple):
-    """A claim, what is scraped, and what comes of it."""
+    """
+    A test of one alert.
+
+    Attributes:
+        claim: completes the sentence "The alert ...".
+        series: the scraped series.
+        expected: the alert at several times.
+    """
 
     claim: str
     series: tuple[Series, ...]
-    then: tuple[At, ...]
+    expected: tuple[At, ...]
 
 
-def node(name: str = "node-1", **more: str) -> Labels:
-    """Return the labels of a target; *more*: cluster, or another job."""
-    return {"job": "netns-sysctl-exporter", "instance": name, **more}
+def node(name: str = "node-1", **labels: str) -> Labels:
+    """Return the labels of a target; *labels*: a cluster, or another job."""
+    return {"job": "netns-sysctl-exporter", "instance": name, **labels}
 
 
 def pod(
@@ -60,73 +87,75 @@ def pod(
 
 
 def container(name: str = "cache", *, on: Labels | None = None) -> Labels:
-    """Return the labels of one outside Kubernetes."""
+    """Return the labels of a container outside Kubernetes."""
     return {**(on or node()), "container": name}
 
 
-def named(name: str = "named/blue", *, on: Labels | None = None) -> Labels:
+def named_netns(name: str = "named/blue", *, on: Labels | None = None) -> Labels:
     return {**(on or node()), "netns": name}
 
 
-def of(owner: Labels, name: str, values: str, **labels: str) -> Series:
+def series(owner: Labels, name: str, values: str, **labels: str) -> Series:
     return Series(name, {**owner, **labels}, values)
 
 
-def owner_of(labels: Labels) -> dict[str, str]:
-    """Return what an alert keeps of the labels of an owner's series."""
-    return {name: text for name, text in labels.items() if name != "job"}
+def owner_labels(owner: Labels) -> dict[str, str]:
+    """Return the labels that an alert about one owner keeps."""
+    return {name: value for name, value in owner.items() if name != "job"}
 
 
 def quiet(*minutes: int) -> tuple[At, ...]:
     return tuple(At(minute, ()) for minute in minutes)
 
 
-def failures(
-    rules: Path, tmp_path: Path, series: Iterable[Series], wanted: Mapping[str, Any]
+def promtool_errors(
+    rules: Path, tmp_path: Path, inputs: Iterable[Series], checks: Mapping[str, Any]
 ) -> str:
-    """Return what promtool has against it, "" for nothing; *wanted*: other keys."""
+    """Return the output of a failed test, "" if it passes; *checks*: promtool keys."""
     test = {
         "interval": "1m",
         "input_series": [
-            {"series": _text(one), "values": one.values} for one in series
+            {"series": _selector(item), "values": item.values} for item in inputs
         ],
-        **wanted,
+        **checks,
+    }
+    document = {
+        "rule_files": [str(rules)],
+        "evaluation_interval": "1m",
+        "tests": [test],
     }
     file = tmp_path / "test.json"
-    file.write_text(
-        json.dumps(
-            {"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [test]}
-        )
-    )
+    file.write_text(json.dumps(document))
     done = subprocess.run(
         ["promtool", "test", "rules", file], capture_output=True, text=True, check=False
     )
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
-def expected(alert: AlertName, then: Iterable[At]) -> list[dict[str, Any]]:
+def alert_checks(alert: AlertName, times: Iterable[At]) -> list[dict[str, Any]]:
+    """Return the value of promtool's alert_rule_test."""
     return [
         {
             "eval_time": f"{at.minute}m",
             "alertname": alert,
             "exp_alerts": [
                 {
-                    "exp_labels": dict(fired.labels),
+                    "exp_labels": dict(firing.labels),
                     "exp_annotations": {
-                        "summary": fired.summary,
-                        "description": fired.description,
+                        "summary": firing.summary,
+                        "description": firing.description,
                         "runbook_url": f"{RUNBOOKS}/{alert}.md",
                     },
                 }
-                for fired in at.fired
+                for firing in at.firing
             ],
         }
-        for at in then
+        for at in times
     ]
 
 
-def _text(series: Series) -> str:
+def _selector(item: Series) -> str:
     labels = ",".join(
-        f"{key}={json.dumps(text)}" for key, text in series.labels.items()
+        f"{name}={json.dumps(value)}" for name, value in item.labels.items()
     )
-    return f"{series.name}{{{labels}}}"
+    return f"{item.name}{{{labels}}}"
