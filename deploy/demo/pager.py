@@ -1,5 +1,5 @@
 #!/opt/exporter/bin/python3
-"""Who is paged: prints each alert that Alertmanager tells it, and when it is over."""
+"""A webhook receiver for Alertmanager: print each alert as it fires and resolves."""
 
 import json
 import sys
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class Pager(BaseHTTPRequestHandler):
-    """A webhook of Alertmanager."""
+    """Handle webhook notifications."""
 
     def do_POST(self) -> None:
-        """Print what is told."""
+        """Print each alert of a notification."""
         length = int(self.headers["Content-Length"])
         for alert in json.loads(self.rfile.read(length))["alerts"]:
             sys.stdout.write(line(alert))
@@ -19,15 +19,16 @@ class Pager(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing of requests."""
+        """Do not log requests."""
 
 
 def line(alert: dict[str, Any]) -> str:
-    """Return a line for people: FIRING critical SomeAlert: what is wrong."""
+    """Return a readable line, such as: FIRING critical SomeAlert: description."""
     labels = alert["labels"]
-    said = " ".join(alert["annotations"].get("description", "").split())
+    description = " ".join(alert["annotations"].get("description", "").split())
     severity = labels.get("severity", "")
-    return f"{alert['status'].upper()} {severity} {labels['alertname']}: {said}\n"
+    status = alert["status"].upper()
+    return f"{status} {severity} {labels['alertname']}: {description}\n"
 
 
 if __name__ == "__main__":

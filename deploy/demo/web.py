@@ -1,10 +1,10 @@
 #!/opt/exporter/bin/python3
 """
-A web server that takes a hundred visitors a second, and no more.
+A web server that serves a hundred connections a second, and no more.
 
-Until Linux 5.4 a new network namespace got a net.core.somaxconn of 128. With
---as-an-old-kernel this container's gets that, whatever the kernel, before anybody
-listens in it.
+Until Linux 5.4 a new network namespace had a net.core.somaxconn of 128. With
+--as-an-old-kernel the program writes that value into its own namespace before it
+listens.
 """
 
 import socket
@@ -14,28 +14,28 @@ from pathlib import Path
 
 SOMAXCONN = Path("/sysctl/net/core/somaxconn")
 OLD_DEFAULT = "128"
-MUCH = 65535  # listen(2) gets somaxconn where that is less
-SECONDS_A_VISITOR = 0.01
-ANSWER = b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhere\n"
+BACKLOG = 65535  # listen(2) reduces it to somaxconn
+SECONDS_PER_REQUEST = 0.01
+RESPONSE = b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhere\n"
 
 
 def serve() -> None:
-    """Serve one visitor after the other, on port 8080."""
-    with socket.create_server(("", 8080), backlog=MUCH) as listener:
+    """Serve one connection after the other, on port 8080."""
+    with socket.create_server(("", 8080), backlog=BACKLOG) as listener:
         while True:
-            visitor, _ = listener.accept()
-            time.sleep(SECONDS_A_VISITOR)  # the work
-            with visitor:
-                answer(visitor)
+            connection, _ = listener.accept()
+            time.sleep(SECONDS_PER_REQUEST)  # the work
+            with connection:
+                respond(connection)
 
 
-def answer(visitor: socket.socket) -> None:
-    """Answer a request, whatever it is."""
-    visitor.settimeout(1)
+def respond(connection: socket.socket) -> None:
+    """Send the same response to any request."""
+    connection.settimeout(1)
     try:
-        visitor.recv(4096)
-        visitor.sendall(ANSWER)
-    except OSError:  # it did not wait
+        connection.recv(4096)
+        connection.sendall(RESPONSE)
+    except OSError:  # the client has closed the connection
         pass
 
 

@@ -1,11 +1,12 @@
 #!/opt/exporter/bin/python3
 """
-Docker's HEALTHCHECK: whether this container's server answers, wherever it listens.
+Docker's HEALTHCHECK: check that this container's server responds, wherever it listens.
 
-The server is found, not told: of all processes (the host's, with --pid=host) it is the
-one with that role in our own mount namespace, and its sockets say where they listen.
-What it answers is not asked, since with TLS it hangs up on us; one that is stuck does
-not even do that.
+The server needs no configuration to be found: among all processes (the host's, with
+--pid=host) it is the one with the server role in the same mount namespace, and its
+sockets give the addresses. Any response except a 5xx status is a success, and so is a
+closed connection, because with TLS the server closes this plain connection. A process
+that hangs does neither.
 """
 
 import ctypes
@@ -19,18 +20,18 @@ REQUEST = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
 FAILED = b"HTTP/1.1 5"
 
 PIDFD_GETFD = 438
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # whom they listen to
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # connects to it
 
 Address = tuple[socket.AddressFamily, tuple[str, int] | str]
 
 DEFAULT: Address = (socket.AF_INET, ("127.0.0.1", 10128))
-"""Without CAP_SYS_PTRACE, or before Linux 5.6, nothing can be found."""
+"""Used if no server is found: without CAP_SYS_PTRACE, or before Linux 5.6."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def found() -> Iterator[Address]:
-    """Yield where the servers of this container listen."""
+def listen_addresses() -> Iterator[Address]:
+    """Yield the addresses on which the servers of this container listen."""
     ours = os.stat("/proc/self/ns/mnt").st_ino
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -39,13 +40,13 @@ def found() -> Iterator[Address]:
             role = "--server-role" in words
             if role and os.stat(f"/proc/{pid}/ns/mnt").st_ino == ours:
                 fds = words[words.index("--server-role") + 1]
-                yield from addresses(int(pid), fds)
-        except (OSError, ValueError):  # another's, or just gone
+                yield from socket_addresses(int(pid), fds)
+        except (OSError, ValueError):  # no permission, or the process has ended
             continue
 
 
-def addresses(pid: int, fds: str) -> Iterator[Address]:
-    """Yield where *pid* listens: all of its *fds* but the first are for that."""
+def socket_addresses(pid: int, fds: str) -> Iterator[Address]:
+    """Yield the addresses of *pid*'s listening sockets: all *fds* except the first."""
     process = os.pidfd_open(pid)
     for fd in fds.split(",")[1:]:
         copy = libc.syscall(PIDFD_GETFD, process, int(fd), 0)
@@ -58,8 +59,8 @@ def addresses(pid: int, fds: str) -> Iterator[Address]:
             yield listener.family, name
 
 
-def answers(address: Address) -> bool:
-    """Tell whether somebody answers there, or hangs up, in time."""
+def responds(address: Address) -> bool:
+    """Return whether the server responds, or closes the connection, in time."""
     family, name = address
     try:
         with socket.socket(family) as connection:
@@ -75,4 +76,4 @@ def answers(address: Address) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(not all(map(answers, set(found()) or {DEFAULT})))
+    sys.exit(not all(map(responds, set(listen_addresses()) or {DEFAULT})))
