@@ -21,7 +21,7 @@ from mixin.alerts.annotations import (
     set_owner,
     with_first,
 )
-from mixin.alerts.values import (
+from mixin.alerts.somaxconn import (
     below_host,
     owner_and_host_somaxconn,
     owner_somaxconn,

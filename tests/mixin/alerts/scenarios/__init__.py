@@ -2,6 +2,7 @@
 
 from mixin.settings import AlertName
 from tests.mixin.alerts.scenarios import (
+    drift_overflows,
     exporter,
     overflows,
     saturation,
@@ -12,7 +13,7 @@ from tests.mixin.support.promtool import Scenario
 
 SCENARIOS: dict[AlertName, tuple[Scenario, ...]] = {
     "NetnsSomaxconnDrift": somaxconn_drift.SOMAXCONN_DRIFT,
-    "NetnsSomaxconnDriftOverflows": overflows.DRIFT_OVERFLOWS,
+    "NetnsSomaxconnDriftOverflows": drift_overflows.DRIFT_OVERFLOWS,
     "NetnsListenOverflows": overflows.OVERFLOWS,
     "NetnsListenerNearlyFull": saturation.NEARLY_FULL,
     "NetnsListenerStale": saturation.STALE,
