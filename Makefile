@@ -24,7 +24,7 @@ bench: $(VENV)/test-installed bench-packages ## measure the cost of a scrape; AR
 	$(BIN)/python -m bench $(ARGS)
 
 docs: $(VENV)/test-installed ## regenerate the generated documents and dashboards/
-	$(BIN)/pytest -q tests/test_docs.py tests/test_commands.py tests/mixin --update-docs
+	$(BIN)/pytest -q tests/test_docs.py tests/cli/test_commands.py tests/mixin --update-docs
 
 mixin: $(VENV)/test-installed ## generate rules and dashboards with your settings; ARGS="--settings …"
 	$(BIN)/python -m mixin $(ARGS)

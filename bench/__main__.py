@@ -15,5 +15,5 @@ _AS_IT_IS = ("--propagation", "unchanged")
 _REAPER = ("sh", "-c", '"$@"; exit $?', "sh")
 
 if __name__ == "__main__":
-    command = (sys.executable, "-m", "bench.command", *sys.argv[1:])
+    command = (sys.executable, "-m", "bench.cli", *sys.argv[1:])
     os.execvp(_APART[0], (*_APART, *_AS_IT_IS, *_REAPER, *command))

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import crowd, scrapes, stages, ways, yardstick
+from bench import baselines, many_processes, reference, scrapes, stages
 from bench.figures import Figures, keep
-from exporter.config import Config
-from tests import lab
+from exporter.config.settings import Config
+from testing import lab
 
 LISTENERS = 5
 
@@ -20,9 +20,9 @@ def compare(figures: Figures, size: int, program: Path, *, apart: bool) -> None:
         _warn(figures, size)
         keep(figures, size, scrapes.costs(pods, scrapes.ALONE), "alone ")
         _say(f"{size} namespaces: other ways")
-        work = ways.work_in(pods)
-        keep(figures, size, ways.costs(work, program))
-        keep(figures, size, yardstick.costs(work))
+        work = baselines.work_in(pods)
+        keep(figures, size, baselines.costs(work, program))
+        keep(figures, size, reference.costs(work))
         if apart:
             _take_apart(figures, size)
 
@@ -54,7 +54,7 @@ def discover(figures: Figures, sizes: Sequence[int]) -> None:
     """Measure the discovery among many processes."""
     for size in sizes:
         _say(f"{size} processes: discovery")
-        keep(figures, size, crowd.costs(size))
+        keep(figures, size, many_processes.costs(size))
 
 
 def check(figures: Figures, size: int, program: Path) -> None:
@@ -63,7 +63,7 @@ def check(figures: Figures, size: int, program: Path) -> None:
         _say(f"{size} namespaces: a scrape, and the C program")
         keep(figures, size, scrapes.costs(pods))
         _warn(figures, size)
-        keep(figures, size, ways.costs_beside_c(ways.work_in(pods), program))
+        keep(figures, size, baselines.costs_beside_c(baselines.work_in(pods), program))
 
 
 def _warn(figures: Figures, size: int) -> None:

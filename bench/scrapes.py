@@ -8,10 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import cpu, traffic
-from bench.ways import default_sysctls
-from exporter import metrics
-from tests import lab
-from tests.running import Exporter, exporter
+from bench.baselines import default_sysctls
+from exporter.exposition import metrics
+from testing import lab
+from testing.running import Exporter, exporter
 
 SCRAPES = 10
 SECONDS = 60.0

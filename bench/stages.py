@@ -16,12 +16,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from bench import cpu
-from exporter.collect import Collector
-from exporter.config import Config
-from exporter.exposition import Renderer
-from exporter.pages import drawer
-from exporter.scraper import Pages
-from exporter.wishes import Wanted
+from exporter.collector.collector import Collector
+from exporter.config.settings import Config
+from exporter.exposition.renderer import Renderer
+from exporter.pages.render import drawer
+from exporter.web.negotiation import Wanted
+from exporter.web.scrape_queue import Pages
 
 _SECONDS = 60.0
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
+from bench.budgets import BUDGETS, PROMISES
 from bench.figures import (
     COMPARED,
     GROWN,
@@ -13,7 +14,6 @@ from bench.figures import (
     each_us,
     ratio,
 )
-from bench.promises import BUDGETS, PROMISES
 
 UNKNOWN = "not measured"
 

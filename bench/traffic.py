@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 
 from exporter.kernel.netns import inside
-from tests import lab
+from testing import lab
 
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1

@@ -15,8 +15,8 @@ from typing import Literal
 
 import msgspec
 
-from exporter.globs import no_match
 from exporter.model import Class, Frozen, Kind, SettableBy, Sysctl
+from exporter.suggestions import no_match
 
 Profile = Literal["default", "all"]
 

@@ -25,6 +25,9 @@ Protocol = Literal["tcp", "mptcp", "unix"]
 Detail = Literal["full", "drift", "summary"]
 
 
+SOMAXCONN = "net.core.somaxconn"
+
+
 class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The base of every type here: immutable, keyword-only, strict."""
 
@@ -62,6 +65,10 @@ class Sysctl(Frozen, frozen=True, kw_only=True):
     fields: tuple[str, ...] = ()
     comparable: bool = True
     harm: tuple[str, ...] = ()
+
+
+COPIED = frozenset({"inherited", "devconf"})
+"""The classes of what a namespace copies from the host when it is made."""
 
 
 class NetnsId(Frozen, frozen=True, kw_only=True):
@@ -197,6 +204,16 @@ class Listener(Frozen, frozen=True, kw_only=True, omit_defaults=True):
     protocol: Protocol = "tcp"
     sockets: int = 1
     under: int | None = None
+
+
+def fill_ratio(queue: int, limit: int) -> float:
+    """
+    Return how full an accept queue is; 1 is full.
+
+    The kernel refuses when more than the limit wait (sk_acceptq_is_full), so a
+    queue holds one more than its limit.
+    """
+    return queue / (limit + 1)
 
 
 class Signals(Frozen, frozen=True, kw_only=True, omit_defaults=True):

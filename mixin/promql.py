@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from exporter.metrics import OWNER, Spec
+from exporter.exposition.metrics import OWNER, Spec
 
 NODE_LABELS = ("cluster", "instance")
 """The labels of a node. A missing `cluster` is the same as an empty one."""
@@ -15,7 +15,7 @@ def select(spec: Spec, *matchers: str) -> str:
     """
     Return an instant vector selector.
 
-    >>> from exporter.metrics import FILL
+    >>> from exporter.exposition.metrics import FILL
     >>> select(FILL, 'resource="ports"')
     'netns_fill_ratio{resource="ports"}'
     """

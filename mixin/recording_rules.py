@@ -8,8 +8,8 @@ two jobs scrape counts once.
 
 from collections.abc import Sequence
 
-from exporter import metrics
-from exporter.metrics import Spec
+from exporter.exposition import metrics
+from exporter.exposition.metrics import Spec
 from mixin.promql import NODE_LABELS, OWNER_LABELS, aggregate, max_by, select
 from mixin.rules import RecordingRule, RuleGroup
 

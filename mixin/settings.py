@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-from exporter.config import NOT_YAML, said_of
+from exporter.config.settings import YAML_ERRORS, yaml_error_text
 from exporter.model import Frozen, Severity
 
 REPOSITORY = "https://github.com/netns-sysctl-exporter/netns-sysctl-exporter"
@@ -98,8 +98,8 @@ def parse_settings(text: bytes, file: str) -> Settings:
     """Parse YAML over the defaults; *file* is named in error messages."""
     try:
         return msgspec.yaml.decode(text, type=Settings | None) or Settings()
-    except NOT_YAML as error:
-        message = said_of(error)
+    except YAML_ERRORS as error:
+        message = yaml_error_text(error)
         raise SettingsError(f"{file}: {message}{_suggestion(message)}") from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.fakeproc import FakeProc
+from tests.support.fakeproc import FakeProc
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.catalog import Entry, UnknownSysctlError, expand, load, parse, select
-from exporter.kernel.sysctls import path_of
-from exporter.signals import COUNTERS, RESOURCES, known
+from exporter.counters import COUNTERS, RESOURCES, known
+from exporter.kernel.sysctl_files import path_of
 
 CATALOG = load()
 NAMES = [entry.name for entry in CATALOG]

@@ -9,17 +9,17 @@ import msgspec
 import pytest
 
 from exporter import catalog
-from exporter.cli import parser
-from exporter.config import Config, load
-from exporter.metrics import COUNTER_METRICS, FILL, METRICS
+from exporter.cli.main import parser
+from exporter.config.settings import Config, load
+from exporter.counters import COUNTERS, RESOURCES
+from exporter.exposition.metrics import COUNTER_METRICS, FILL, METRICS
 from exporter.model import Match, Rule
-from exporter.signals import COUNTERS, RESOURCES
 
 ROOT = Path(__file__).parents[1]
 
 METRICS_HEAD = """# Metrics
 
-Generated from the METRICS table of `exporter/metrics.py` by `make docs`.
+Generated from the METRICS table of `exporter/exposition/metrics.py` by `make docs`.
 
 A label that is empty for a series is left out of it, which is the same to
 Prometheus. `namespace`, `pod`, `uid` are those of kube-state-metrics; `container`

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.model import Kind, Sysctl, Unreadable
 from exporter.values import MALFORMED, numbers, reading
-from tests.builders import a_sysctl
+from tests.support.builders import a_sysctl
 
 INT = a_sysctl(kind="int")
 PAIR = a_sysctl(kind="ints", fields=("low", "high"))

@@ -1,1 +1,1 @@
-"""Everything that asks the kernel: /proc, setns(2), sysctl files."""
+"""Readers of kernel interfaces: procfs, sysctl files, netlink, namespaces, Landlock."""

@@ -12,11 +12,7 @@ import os
 import stat
 from typing import NamedTuple
 
-from exporter.kernel.syscalls import (
-    RESOLVE_IN_ROOT,
-    RESOLVE_NO_MAGICLINKS,
-    openat2,
-)
+from exporter.kernel.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 
 
 class Stamp(NamedTuple):

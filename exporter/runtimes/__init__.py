@@ -1,1 +1,1 @@
-"""What container runtimes and the kubelet leave behind for us to read."""
+"""What each container runtime knows of its containers: files and APIs."""

@@ -13,7 +13,7 @@ import msgspec
 
 from exporter.kernel.rootfs import Root
 from exporter.runtimes import oci
-from exporter.runtimes.container import Container
+from exporter.runtimes.records import Container
 
 TASKS = "/io.containerd.runtime.v2.task/"
 """What the path of a directory of bundles holds, before the namespace."""

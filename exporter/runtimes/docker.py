@@ -21,8 +21,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from exporter.runtimes import cgroup, oci
-from exporter.runtimes.container import Answer, Container, Failure, dotted
-from exporter.runtimes.fetch import (
+from exporter.runtimes.http import (
     SECONDS,
     SourceError,
     answering,
@@ -30,6 +29,7 @@ from exporter.runtimes.fetch import (
     fetch,
     prepared,
 )
+from exporter.runtimes.records import Answer, Container, Failure, dotted
 
 if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter

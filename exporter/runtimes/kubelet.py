@@ -13,14 +13,8 @@ import ssl
 
 import msgspec
 
-from exporter.runtimes.container import Answer, Failure, Pod, dotted
-from exporter.runtimes.fetch import (
-    SECONDS,
-    SourceError,
-    decoded,
-    fetch,
-    prepared,
-)
+from exporter.runtimes.http import SECONDS, SourceError, decoded, fetch, prepared
+from exporter.runtimes.records import Answer, Failure, Pod, dotted
 
 _CAP = 64 << 20
 _TOKEN_CAP = 1 << 16

@@ -16,7 +16,7 @@ import msgspec
 
 from exporter.kernel.rootfs import Root, Stamp
 from exporter.runtimes import oci
-from exporter.runtimes.container import Container
+from exporter.runtimes.records import Container
 
 STORAGES = (
     "/run/containers/storage/overlay-containers",

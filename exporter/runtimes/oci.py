@@ -14,7 +14,7 @@ import msgspec
 from exporter.model import Frozen
 from exporter.runtimes import cgroup
 from exporter.runtimes.cgroup import CgroupPath
-from exporter.runtimes.container import Container, Sandbox, dotted
+from exporter.runtimes.records import Container, Sandbox, dotted
 
 
 class MalformedError(ValueError):

@@ -10,7 +10,7 @@ import msgspec
 
 from exporter.kernel.rootfs import Root
 from exporter.runtimes import libpod, oci
-from exporter.runtimes.container import Container
+from exporter.runtimes.records import Container
 
 RUNC_ROOT = "/run/runc"
 CRUN_ROOT = "/run/crun"

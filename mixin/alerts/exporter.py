@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from exporter import metrics
+from exporter.exposition import metrics
 from mixin.alerts.annotations import (
     ALERT_LABELS,
     VALUE,

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from exporter import metrics
-from exporter.signals import Resource
+from exporter.counters import Resource
+from exporter.exposition import metrics
 from mixin.alerts.annotations import (
     ALERT_LABELS,
     PERCENTAGE,

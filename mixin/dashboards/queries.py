@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from exporter.metrics import BUILD_INFO, Spec
+from exporter.exposition.metrics import BUILD_INFO, Spec
 from mixin.promql import NODE_LABELS, aggregate, max_by, select
 
 OWNER_OVER_TIME = (*NODE_LABELS, "namespace", "pod", "container", "netns")

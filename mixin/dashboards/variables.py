@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as model
 
-from exporter.metrics import BUILD_INFO, FRESH_VALUE, HOST_VALUE, NETNS_INFO, Spec
+from exporter.exposition.metrics import (
+    BUILD_INFO,
+    FRESH_VALUE,
+    HOST_VALUE,
+    NETNS_INFO,
+    Spec,
+)
 from mixin.dashboards.panels import DATASOURCE
 from mixin.dashboards.queries import CLUSTER_MATCHER, EVERYTHING_ELSE, KUBERNETES_PODS
 from mixin.promql import select

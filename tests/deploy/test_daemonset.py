@@ -12,13 +12,13 @@ import psutil
 import pytest
 
 from exporter.kernel.procfs import Credentials, parse_credentials
-from exporter.privileges import COLLECTING, NOBODY
-from tests import daemons
-from tests.daemons import IMAGE, Containerd, _first_string, _message
+from exporter.privsep.privileges import COLLECTING, NOBODY
+from testing.lab import wait_until
+from testing.monitoring import free_port
+from testing.running import Page
 from tests.deploy.manifests import container_of, kustomized, one, pod_of
-from tests.lab import wait_until
-from tests.monitoring import free_port
-from tests.running import Page
+from tests.support import daemons
+from tests.support.daemons import IMAGE, Containerd, _first_string, _message
 
 pytestmark = pytest.mark.root
 

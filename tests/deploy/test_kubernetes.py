@@ -12,10 +12,11 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import msgspec
 import pytest
 
-from exporter import __version__, config
-from exporter.cli import parser
-from exporter.flags import given
-from exporter.privileges import COLLECTING
+from exporter import __version__
+from exporter.cli.main import parser
+from exporter.config.flags import given
+from exporter.config.settings import load
+from exporter.privsep.privileges import COLLECTING
 from mixin.files import rules_yaml
 from mixin.settings import Settings
 from tests.deploy.crds import CRDS
@@ -201,7 +202,7 @@ def test_its_arguments_and_its_configuration_are_taken(
     text = one("ConfigMap", documents)["data"]
     (tmp_path / "config.yaml").write_text(text["config.yaml"])
 
-    settings = config.load(str(tmp_path / "config.yaml"), flags)
+    settings = load(str(tmp_path / "config.yaml"), flags)
 
     assert settings.path.rootfs == "/host"
     port = container_of(documents)["ports"][0]["containerPort"]

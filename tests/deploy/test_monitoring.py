@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from testing.lab import held, wait_until
+from testing.monitoring import prometheus
+from testing.running import exporter
 from tests.deploy.manifests import kustomized, one
-from tests.lab import held, wait_until
-from tests.monitoring import prometheus
-from tests.running import exporter
 
 pytestmark = pytest.mark.root
 

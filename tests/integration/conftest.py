@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import daemons
-from tests.images import Engine
+from tests.support import daemons
+from tests.support.images import Engine
 
 NETWORKS = "--default-address-pool=base=198.19.0.0/16,size=26"
 """Where Compose's networks are: as the laboratory's own, in a range for benchmarks."""

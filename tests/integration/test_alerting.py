@@ -10,11 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests import daemons
-from tests.daemons import Containerd
-from tests.integration.test_signals import PORT, a_socket, listening
-from tests.lab import Held, wait_until
-from tests.monitoring import (
+from testing.lab import Held, wait_until
+from testing.monitoring import (
     RULES,
     Notification,
     Prometheus,
@@ -24,7 +21,10 @@ from tests.monitoring import (
     prometheus,
     receiver,
 )
-from tests.running import exporter
+from testing.running import exporter
+from tests.integration.test_signals import PORT, a_socket, listening
+from tests.support import daemons
+from tests.support.daemons import Containerd
 
 pytestmark = pytest.mark.root
 

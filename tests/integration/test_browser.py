@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.browser import DESKTOP, PHONE, TABLET, Browser, Scheme, Size, browser
-from tests.lab import held, named, wait_until
-from tests.running import Exporter, exporter
+from testing.lab import held, named, wait_until
+from testing.running import Exporter, exporter
+from tests.support.browser import DESKTOP, PHONE, TABLET, Browser, Scheme, Size, browser
 
 pytestmark = pytest.mark.root
 

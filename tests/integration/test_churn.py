@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import cgroup, held, veth, wait_until
-from tests.running import Exporter, exporter
+from testing.lab import cgroup, held, veth, wait_until
+from testing.running import Exporter, exporter
 
 pytestmark = pytest.mark.root
 

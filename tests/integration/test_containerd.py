@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import daemons
-from tests.daemons import Containerd
-from tests.lab import wait_until
-from tests.running import Exporter, exporter
+from testing.lab import wait_until
+from testing.running import Exporter, exporter
+from tests.support import daemons
+from tests.support.daemons import Containerd
 
 pytestmark = pytest.mark.root
 

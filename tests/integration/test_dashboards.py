@@ -12,17 +12,17 @@ from typing import NamedTuple
 
 import pytest
 
-from exporter.kernel.netns import inside
-from exporter.metrics import NETNS_INFO
+from exporter.exposition.metrics import NETNS_INFO
+from exporter.kernel.netns import entered
 from exporter.model import Ino
 from mixin.dashboards.queries import (
     EVERYTHING_ELSE,
     KUBERNETES_PODS,
     with_owner,
 )
-from tests import daemons
-from tests.httpserver import ok, served
-from tests.lab import Held, named, wait_until
+from testing.lab import Held, named, wait_until
+from testing.monitoring import Prometheus, free_port, prometheus
+from testing.running import Exporter, exporter
 from tests.mixin.support.grafana import (
     ALL,
     DIRECTORY,
@@ -34,8 +34,8 @@ from tests.mixin.support.grafana import (
     interpolate,
     query_variables,
 )
-from tests.monitoring import Prometheus, free_port, prometheus
-from tests.running import Exporter, exporter
+from tests.support import daemons
+from tests.support.httpserver import ok, served
 
 pytestmark = pytest.mark.root
 
@@ -145,7 +145,7 @@ def _happen(
     pod.run("iptables", "-w", *rule)
 
     def a_socket() -> socket.socket:
-        with inside(pod.door, pod.ino):
+        with entered(pod.door, pod.ino):
             made = socket.socket()
         return stack.enter_context(made)
 
@@ -166,7 +166,7 @@ def _happen(
         client = a_socket()
         client.settimeout(0)
         assert client.connect_ex(("127.0.0.1", PORT)) == errno.EINPROGRESS
-    with inside(str(spot), Ino(spot.stat().st_ino)):
+    with entered(str(spot), Ino(spot.stat().st_ino)):
         Path("/proc/sys", SOMAXCONN.replace(".", "/")).write_text("128")
 
 

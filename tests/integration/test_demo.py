@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from tests.images import PROJECT, Engine
-from tests.lab import wait_until
+from testing.lab import wait_until
+from testing.monitoring import Prometheus, free_port, hurried
+from testing.running import Page
 from tests.mixin.support.grafana import (
     NAMES,
     dashboard,
@@ -20,8 +21,7 @@ from tests.mixin.support.grafana import (
     interpolate,
     panels,
 )
-from tests.monitoring import Prometheus, free_port, hurried
-from tests.running import Page
+from tests.support.images import PROJECT, Engine
 
 DEMO = Path("deploy/demo")
 COMPOSE = "compose.yaml"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import held, wait_until
-from tests.running import COMMAND, Page, exporter
+from testing.lab import held, wait_until
+from testing.running import COMMAND, Page, exporter
 
 pytestmark = pytest.mark.root
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from exporter.collect import Collector
-from exporter.config import Config
-from exporter.kernel.netns import EntryDeniedError, Tour, inside, own_netns
+from exporter.collector.collector import Collector
+from exporter.config.settings import Config
+from exporter.kernel.netns import EntryDeniedError, NetnsEntry, entered, own_netns
 from exporter.model import Ino, Namespace, Snapshot
-from tests.lab import (
+from testing.lab import (
     CLONE_NEWNET,
     CLONE_NEWUSER,
     guest,
@@ -24,7 +24,7 @@ from tests.lab import (
     veth,
     wait_until,
 )
-from tests.running import COMMAND
+from testing.running import COMMAND
 
 pytestmark = pytest.mark.root
 
@@ -232,7 +232,7 @@ def test_what_ended_leaves_no_file_open() -> None:
         collector.parcel()
         before = snapshot(collector).stats
         ended = pods[0]
-        with inside(ended.door, ended.ino):
+        with entered(ended.door, ended.ino):
             proof = os.open("/proc/sys/net/core/somaxconn", os.O_RDONLY)
         ended.kill()
         wait_until(lambda: not is_readable(proof))
@@ -258,14 +258,14 @@ def test_one_that_may_not_be_entered_goes_with_its_last_process(
     """Nothing is held of it that would tell."""
     with held(2) as pods:
         inodes = {pod.ino for pod in pods}
-        real = Tour.enter
+        real = NetnsEntry.enter
 
-        def refuse(tour: Tour, door: str, ino: Ino) -> None:
+        def refuse(tour: NetnsEntry, door: str, ino: Ino) -> None:
             if ino in inodes:
                 raise EntryDeniedError("setns", PermissionError(1, "refused"))
             real(tour, door, ino)
 
-        monkeypatch.setattr(Tour, "enter", refuse)
+        monkeypatch.setattr(NetnsEntry, "enter", refuse)
         now = [0.0]
         collector = Collector(Config(), grace=0, clock=lambda: now[0])
         for _ in range(4):

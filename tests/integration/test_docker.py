@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests import daemons
-from tests.daemons import Docker
-from tests.lab import cgroup, held, wait_until
-from tests.running import COMMAND, Exporter, Labels, Page, exporter
+from testing.lab import cgroup, held, wait_until
+from testing.running import COMMAND, Exporter, Labels, Page, exporter
+from tests.support import daemons
+from tests.support.daemons import Docker
 
 pytestmark = pytest.mark.root
 

@@ -15,12 +15,12 @@ import msgspec
 import psutil
 import pytest
 
-from exporter.privileges import COLLECTING, NOBODY
-from tests.images import NAME, PROJECT, Engine, documented
+from exporter.privsep.privileges import COLLECTING, NOBODY
+from testing.lab import wait_until
+from testing.monitoring import free_port
+from testing.running import Page
 from tests.integration.test_privileges import credentials
-from tests.lab import wait_until
-from tests.monitoring import free_port
-from tests.running import Page
+from tests.support.images import NAME, PROJECT, Engine, documented
 
 MOST_BYTES = 250_000_000
 SOMAXCONN = "net.core.somaxconn"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import daemons
-from tests.lab import CLONE_NEWNET, Held, cgroup, held, named, wait_until
-from tests.running import COMMAND, Page, exporter
+from testing.lab import CLONE_NEWNET, Held, cgroup, held, named, wait_until
+from testing.running import COMMAND, Page, exporter
+from tests.support import daemons
 
 pytestmark = pytest.mark.root
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from exporter.collect import Collector
-from exporter.config import Config
-from tests import daemons
-from tests.daemons import Docker
-from tests.lab import Held, held, named, wait_until
-from tests.running import COMMAND, Exporter, Page, exporter
+from exporter.collector.collector import Collector
+from exporter.config.settings import Config
+from testing.lab import Held, held, named, wait_until
+from testing.running import COMMAND, Exporter, Page, exporter
+from tests.support import daemons
+from tests.support.daemons import Docker
 
 pytestmark = pytest.mark.root
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import daemons
-from tests.daemons import Podman
-from tests.lab import wait_until
-from tests.running import Exporter, exporter
+from testing.lab import wait_until
+from testing.running import Exporter, exporter
+from tests.support import daemons
+from tests.support.daemons import Podman
 
 pytestmark = pytest.mark.root
 

@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from exporter.kernel.procfs import Credentials, parse_credentials
-from exporter.privileges import COLLECTING, NOBODY
-from tests.lab import held, wait_until
-from tests.running import COMMAND, Exporter, exporter
+from exporter.privsep.privileges import COLLECTING, NOBODY
+from testing.lab import held, wait_until
+from testing.running import COMMAND, Exporter, exporter
 
 pytestmark = pytest.mark.root
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import held, wait_until
-from tests.monitoring import prometheus
-from tests.running import exporter
+from testing.lab import held, wait_until
+from testing.monitoring import prometheus
+from testing.running import exporter
 
 pytestmark = pytest.mark.root
 

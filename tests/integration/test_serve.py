@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Held, cgroup, held, named, wait_until
-from tests.running import COMMAND, OPENMETRICS, Exporter, Page, exporter
+from testing.lab import Held, cgroup, held, named, wait_until
+from testing.running import COMMAND, OPENMETRICS, Exporter, Page, exporter
 
 pytestmark = pytest.mark.root
 

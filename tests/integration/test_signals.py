@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import pytest
 
-from exporter.kernel.netns import inside
+from exporter.counters import COUNTERS
+from exporter.kernel.netns import entered
 from exporter.model import Ino
-from exporter.signals import COUNTERS
-from tests.lab import Held, held, named, wait_until
-from tests.running import Exporter, Labels, Page, exporter
+from testing.lab import Held, held, named, wait_until
+from testing.running import Exporter, Labels, Page, exporter
 
 pytestmark = pytest.mark.root
 
@@ -51,7 +51,7 @@ class Spot(NamedTuple):
         return Ino(os.stat(self.door).st_ino)
 
     def write(self, sysctl: str, value: str) -> None:
-        with inside(self.door, self.ino):
+        with entered(self.door, self.ino):
             Path("/proc/sys", sysctl.replace(".", "/")).write_text(value)
 
     def run(self, *command: str) -> str:
@@ -98,7 +98,7 @@ def a_socket(
     family: int = socket.AF_INET,
     protocol: int = 0,
 ) -> socket.socket:
-    with inside(pod.door, pod.ino):
+    with entered(pod.door, pod.ino):
         made = socket.socket(family, socket.SOCK_STREAM, protocol)
     return opened.enter_context(made)
 
@@ -311,7 +311,7 @@ def test_two_hundred_listeners_of_every_kind_are_what_ss_says(
 ) -> None:
     pod.run("ip", "link", "add", "e0", "type", "veth", "peer", "e1")
     made = list(listeners_of_every_kind(pod, opened))
-    with inside(pod.door, pod.ino):
+    with entered(pod.door, pod.ino):
         client = socket.create_connection(("127.0.0.1", 10_000))
     opened.enter_context(client)
 
@@ -406,7 +406,7 @@ def test_listeners_past_the_cap_are_counted_and_the_fullest_kept(
 def test_unix_listeners_are_an_option(
     tmp_path: Path, pod: Spot, opened: contextlib.ExitStack
 ) -> None:
-    with inside(pod.door, pod.ino):
+    with entered(pod.door, pod.ino):
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     opened.enter_context(server).bind('\0exporter "test"\n')
     server.listen(7)

@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.clients import pair
-from tests.lab import wait_until
-from tests.running import Page
+from testing.lab import wait_until
+from testing.running import Page
+from tests.support.clients import pair
 
 pytestmark = pytest.mark.root
 

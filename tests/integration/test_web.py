@@ -14,10 +14,10 @@ import bcrypt
 import psutil
 import pytest
 
-from exporter.connection import Limits
-from tests.lab import wait_until
-from tests.monitoring import prometheus
-from tests.running import COMMAND, Exporter, exporter
+from exporter.web.protocol import Limits
+from testing.lab import wait_until
+from testing.monitoring import prometheus
+from testing.running import COMMAND, Exporter, exporter
 
 pytestmark = pytest.mark.root
 

@@ -11,7 +11,7 @@ import exporter
 from exporter.kernel import netns
 from exporter.kernel.netns import EntryDeniedError, NetnsGoneError, inside, own_netns
 from exporter.model import Ino
-from tests.lab import held, named, veth, wait_until
+from testing.lab import held, named, veth, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("no_leaked_files")]
 

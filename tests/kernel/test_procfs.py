@@ -22,8 +22,8 @@ from exporter.kernel.procfs import (
     parse_stat,
 )
 from exporter.model import Ino
-from tests.fakeproc import HOST_INO, HOST_MNT, FakeProc
-from tests.lab import held
+from testing.lab import held
+from tests.support.fakeproc import HOST_INO, HOST_MNT, FakeProc
 
 
 def test_processes_are_the_numbers_of_proc(fake_proc: FakeProc) -> None:

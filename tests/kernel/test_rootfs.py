@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.kernel.rootfs import File, Root
-from tests.lab import alarm, wait_until
+from testing.lab import alarm, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaked_files")
 

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from exporter import catalog, problems
-from exporter.cli import parser
-from exporter.config import Config
-from exporter.runtimes.container import Failure
-from exporter.words import LIMIT_FROM
+from exporter.cli.main import parser
+from exporter.config.settings import Config
+from exporter.reports.messages import LIMIT_FROM
+from exporter.runtimes.records import Failure
 from mixin.alerts.exporter import ENTRY_PROBLEMS
 from mixin.settings import ALERT_NAMES, AlertOverride, Settings
 from tests.mixin.support.known_metrics import all_alerts

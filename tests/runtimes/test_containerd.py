@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.kernel.rootfs import Root
-from exporter.runtimes.container import Container, Sandbox
 from exporter.runtimes.containerd import bundles_of_shim, parse_options, read
 from exporter.runtimes.oci import MalformedError
-from tests.builders import CONTAINER, NOW, a_config
+from exporter.runtimes.records import Container, Sandbox
+from tests.support.builders import CONTAINER, NOW, a_config
 
 TASKS = "/run/containerd/io.containerd.runtime.v2.task"
 K8S = f"{TASKS}/k8s.io"

@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.runtimes.container import Answer, Container
 from exporter.runtimes.docker import (
     Docker,
     DockerGoneError,
@@ -29,8 +28,10 @@ from exporter.runtimes.docker import (
     parse_list,
     unix_seconds,
 )
-from exporter.runtimes.fetch import SourceError
-from tests.httpserver import (
+from exporter.runtimes.http import SourceError
+from exporter.runtimes.records import Answer, Container
+from testing.lab import alarm, wait_until
+from tests.support.httpserver import (
     Script,
     Web,
     dribbling_body,
@@ -44,7 +45,6 @@ from tests.httpserver import (
     served,
     silent,
 )
-from tests.lab import alarm, wait_until
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 UID = "0d137909-8596-495c-92b3-048a901457b2"

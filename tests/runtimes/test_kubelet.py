@@ -15,10 +15,12 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from exporter.runtimes.container import Answer, Pod
-from exporter.runtimes.fetch import SourceError
+from exporter.runtimes.http import SourceError
 from exporter.runtimes.kubelet import Kubelet, parse_pods, parse_token
-from tests.httpserver import (
+from exporter.runtimes.records import Answer, Pod
+from testing.lab import alarm
+from tests.runtimes.test_docker import BODIES, NOBODY, QUICK
+from tests.support.httpserver import (
     Script,
     Web,
     dribbling_body,
@@ -29,8 +31,6 @@ from tests.httpserver import (
     served,
     silent,
 )
-from tests.lab import alarm
-from tests.runtimes.test_docker import BODIES, NOBODY, QUICK
 
 UID = "0d137909-8596-495c-92b3-048a901457b2"
 MIRROR = "7260904b-bd08-e72e-4dff-95d9fccd2ee8"

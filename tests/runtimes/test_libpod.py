@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.kernel.rootfs import Root
-from exporter.runtimes.container import Container
 from exporter.runtimes.libpod import (
     Storage,
     bundle_of_conmon,
@@ -19,7 +18,8 @@ from exporter.runtimes.libpod import (
     storage_of_bundle,
 )
 from exporter.runtimes.oci import MalformedError
-from tests.builders import CONTAINER, NOW, OTHER_CONTAINER, UID, a_config
+from exporter.runtimes.records import Container
+from tests.support.builders import CONTAINER, NOW, OTHER_CONTAINER, UID, a_config
 
 STORAGE = "/var/lib/containers/storage/overlay-containers"
 LIMIT = 1 << 16

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.runtimes.container import Container, Sandbox, dotted
 from exporter.runtimes.oci import MalformedError, container, parse, sandbox
-from tests.builders import CONTAINER, OTHER_CONTAINER, UID, a_config
+from exporter.runtimes.records import Container, Sandbox, dotted
+from tests.support.builders import CONTAINER, OTHER_CONTAINER, UID, a_config
 
 CRI = "io.kubernetes.cri."
 CRIO = "io.kubernetes.cri-o."

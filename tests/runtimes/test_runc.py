@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from exporter.kernel.rootfs import Root
 from exporter.runtimes import runc
-from exporter.runtimes.container import Container
 from exporter.runtimes.oci import MalformedError
+from exporter.runtimes.records import Container
 from exporter.runtimes.runc import State, parse_crun, parse_runc
-from tests.builders import CONTAINER, NOW, OTHER_CONTAINER, UID, a_config
+from tests.support.builders import CONTAINER, NOW, OTHER_CONTAINER, UID, a_config
 
 LIMIT = 1 << 16
 STORAGE = "/var/lib/containers/storage/overlay-containers"

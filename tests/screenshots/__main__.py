@@ -6,12 +6,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from testing.monitoring import JOB, Prometheus
 from tests.mixin.support.grafana import NAMES, dashboard, interpolate, panels
-from tests.monitoring import JOB, Prometheus
 from tests.screenshots.drawing import draw
 from tests.screenshots.history import remembering
 from tests.screenshots.story import APP, END, FOCUS, START, STEP, Told
-from tests.test_screenshots import DIRECTORY
+from tests.screenshots.test_drawing import DIRECTORY
 
 FOLDED = {
     "node.json": "Cost of the exporter",

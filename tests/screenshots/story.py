@@ -14,27 +14,27 @@ from typing import NamedTuple
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from bench.fleet_nodes import COUNTERS, POLICY, SYSCTLS, Node
-from bench.fleet_values import STALE
+from bench.fleet.nodes import COUNTERS, POLICY, SYSCTLS, Node
+from bench.fleet.values import STALE
 from exporter import __version__
-from exporter.config import Metrics
-from exporter.exposition import Families, Renderer
-from exporter.harm import SOMAXCONN
+from exporter.config.settings import Metrics
+from exporter.exposition.renderer import Families, Renderer
 from exporter.model import (
+    SOMAXCONN,
     Change,
+    CollectorStats,
     Declared,
     Detail,
+    EncodedSnapshot,
     Listener,
     Match,
     Namespace,
-    Parcel,
     Problem,
     Rule,
     Signals,
-    Stats,
 )
-from exporter.tally import Tally
-from exporter.wishes import negotiate
+from exporter.web.negotiation import negotiate
+from exporter.web.stats import ServerStats
 
 END = datetime(2026, 3, 10, 13, 56, tzinfo=UTC).timestamp()
 STEP = 60
@@ -123,7 +123,7 @@ class Told:
         self._renderer = Renderer(
             __version__, _DETAILS.get(number, "drift"), Metrics().max_series
         )
-        self._tally = Tally()
+        self._tally = ServerStats()
         self._namespaces = [
             _aged(msgspec.json.decode(one, type=Namespace), at)
             for at, one in enumerate(self._node.parcel().namespaces)
@@ -148,7 +148,7 @@ class Told:
         pods = (one.owner.pod for one in self._namespaces)
         return next(at for at, pod in enumerate(pods) if pod.startswith(app))
 
-    def _parcel(self, minute: int) -> Parcel:
+    def _parcel(self, minute: int) -> EncodedSnapshot:
         made = self._node.parcel()
         namespaces, signals = list(self._namespaces), list(made.signals)
         for one in TROUBLES:
@@ -171,7 +171,7 @@ class Told:
             signals=tuple(signals),
         )
 
-    def _stats(self, stats: Stats, minute: int) -> Stats:
+    def _stats(self, stats: CollectorStats, minute: int) -> CollectorStats:
         """Return what a pass took: never quite the same."""
         vary = Random(f"{self.name} {minute}").uniform
         parts = (0.8, 2.6, 0.5, 0.2, 1.9)

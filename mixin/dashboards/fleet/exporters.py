@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from exporter import metrics
+from exporter.exposition import metrics
 from mixin.dashboards import columns
 from mixin.dashboards import queries as q
 from mixin.dashboards.layout import SizedPanel

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from exporter.metrics import COUNTER_METRICS
+from exporter.exposition.metrics import COUNTER_METRICS
 from mixin.dashboards import queries as q
 from mixin.dashboards.layout import SizedPanel
 from mixin.dashboards.panels import Query, time_series_panel

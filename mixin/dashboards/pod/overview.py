@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from exporter import metrics
+from exporter.exposition import metrics
 from mixin.dashboards import queries as q
 from mixin.dashboards.columns import HIDDEN_OWNER
 from mixin.dashboards.layout import SizedPanel
@@ -61,7 +61,7 @@ def _owner() -> SizedPanel:
 
 
 def _summary() -> SizedPanel:
-    def series(spec: metrics.Spec, *labels: str) -> str:
+    def series(spec: metrics.MetricSpec, *labels: str) -> str:
         return q.per_namespace(spec, q.OWNER_MATCHERS, *labels)
 
     differing = f"count({series(metrics.DRIFT, 'sysctl')} != 0)"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import DETAILS
+from exporter.config.settings import DETAILS
 from exporter.model import Detail
 from mixin.files import rules_yaml
 from mixin.settings import ALERT_NAMES, AlertName, Settings

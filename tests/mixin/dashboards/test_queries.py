@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.metrics import METRICS, VIOLATION
-from exporter.signals import COUNTERS
+from exporter.counters import COUNTERS
+from exporter.exposition.metrics import METRICS, VIOLATION
 from mixin.dashboards import queries as q
 from mixin.dashboards.pod.counters import COUNTERS as SHOWN_COUNTERS
 from tests.mixin.support.grafana import NAMES, dashboard, expressions, panels

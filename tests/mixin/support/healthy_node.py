@@ -6,14 +6,14 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from exporter.exposition import Renderer
-from exporter.harm import SOMAXCONN
+from exporter.exposition.renderer import Renderer
 from exporter.model import (
+    SOMAXCONN,
     Declared,
     Detail,
+    EncodedSnapshot,
     Listener,
     Namespace,
-    Parcel,
     Rule,
     Signals,
     Snapshot,
@@ -57,7 +57,7 @@ def _values(sample: Sample) -> str:
     return f"{sample.value:.0f}+{increase}x100"
 
 
-def _healthy_parcel() -> Parcel:
+def _healthy_parcel() -> EncodedSnapshot:
     """Return the recorded node with the values it had before anything wrote them."""
     snapshot = msgspec.json.decode(RECORDED.read_bytes(), type=Snapshot)
     readable = [item for item in snapshot.namespaces if item.state == "read"]
@@ -72,7 +72,7 @@ def _healthy_parcel() -> Parcel:
         answered=dict.fromkeys(_RUNTIMES, 0.0),
         stages=stages,
     )
-    return Parcel(
+    return EncodedSnapshot(
         node=snapshot.node,
         kernel=snapshot.kernel,
         time=snapshot.time,

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from exporter.metrics import METRICS
+from exporter.exposition.metrics import METRICS
 from mixin.alerts import alert_groups
 from mixin.recording_rules import recording_rules
 from mixin.rules import Alert

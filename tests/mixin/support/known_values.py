@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import get_args
 
 from exporter import catalog
-from exporter.harm import Backlog
-from exporter.metrics import READ_ERROR_REASONS
+from exporter.analysis.saturation import LimitOrigin
+from exporter.counters import RESOURCES
+from exporter.exposition.metrics import READ_ERROR_REASONS
 from exporter.model import (
     Class,
     DeclaredBy,
@@ -17,7 +18,6 @@ from exporter.model import (
     Severity,
     State,
 )
-from exporter.signals import RESOURCES
 from mixin.settings import ALERT_NAMES
 from tests.mixin.support.problem_names import PROBLEMS, STAGES
 
@@ -29,7 +29,7 @@ VALUES: Mapping[str, frozenset[str]] = {
     "resource": frozenset(RESOURCES),
     "class": frozenset(get_args(Class)),
     "settable_by": frozenset(get_args(SettableBy)),
-    "backlog": frozenset(get_args(Backlog)),
+    "backlog": frozenset(get_args(LimitOrigin)),
     "severity": frozenset(get_args(Severity)),
     "detail": frozenset(get_args(Detail)),
     "to": frozenset({"summary", "nothing"}),

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from exporter import collect, problems
+from exporter import problems
+from exporter.collector import collector
 
 
 def _problem_names(source: Path) -> Iterator[str]:
@@ -24,4 +25,6 @@ def _problem_names(source: Path) -> Iterator[str]:
 
 PROBLEMS = frozenset(_problem_names(Path(problems.__file__)))
 
-STAGES = frozenset(re.findall(r'_stage\("(\w+)"\)', Path(collect.__file__).read_text()))
+STAGES = frozenset(
+    re.findall(r'_stage\("(\w+)"\)', Path(collector.__file__).read_text())
+)

@@ -1,0 +1,102 @@
+"""A synthetic fleet behind one port: /node/NUMBER/metrics, as the exporter answers."""
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry
+
+from bench.fleet.nodes import PODS, Node
+from exporter.config.settings import Metrics
+from exporter.exposition.incremental_gzip import gzipped
+from exporter.exposition.page_cache import Chunk
+from exporter.exposition.renderer import Families, Renderer
+from exporter.model import Detail
+from exporter.web.negotiation import accepts_gzip, negotiate
+from exporter.web.stats import Tally
+from testing.monitoring import answering
+
+_PATH = re.compile(r"/node/(\d+)/metrics\Z")
+
+
+def renderer(detail: Detail) -> Renderer:
+    """Return what an exporter that is configured to this detail renders with."""
+    return Renderer("1.0.0", detail, Metrics().max_series)
+
+
+class Exporter:
+    """What answers for one node: its counters go up from scrape to scrape."""
+
+    def __init__(
+        self,
+        number: int,
+        detail: Detail,
+        pods: int = PODS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._node = Node(number, pods)
+        self._renderer = renderer(detail)
+        self._own = CollectorRegistry()
+        self._own.register(Tally())
+        self._clock = clock
+        self._last = clock()
+        self._lock = threading.Lock()
+
+    def page(self, accept: str = "", *, gzip: bool = False) -> tuple[str, bytes]:
+        """Return the content type and body of a scrape now."""
+        encode, content_type = negotiate(accept)
+        with self._lock:
+            now = self._clock()
+            self._node.advance(now - self._last)
+            self._last = now
+            self._renderer.render(self._node.parcel())
+            own = Chunk(encode(Families(self._own.collect())))
+            page = [*self._renderer.page(content_type), own]
+            body = gzipped(page) if gzip else b"".join(one.plain for one in page)
+        return content_type, body
+
+
+class Fleet(NamedTuple):
+    """A fleet that is being served."""
+
+    port: int
+    exporters: dict[int, Exporter]
+
+
+@contextlib.contextmanager
+def served(numbers: Iterable[int], detail: Detail, pods: int = PODS) -> Iterator[Fleet]:
+    """Serve the nodes of these numbers on a port of loopback until the block ends."""
+    exporters = {number: Exporter(number, detail, pods) for number in numbers}
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError):  # Prometheus may end first
+                super().handle()
+
+        def do_GET(self) -> None:
+            found = _PATH.match(self.path)
+            if not found or int(found[1]) not in exporters:
+                self.send_error(404)
+                return
+            wants = accepts_gzip(self.headers.get("Accept-Encoding", ""))
+            accept = self.headers.get("Accept", "")
+            kind, body = exporters[int(found[1])].page(accept, gzip=wants)
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            if wants:
+                self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with answering(Handler) as port:
+        yield Fleet(port, exporters)

@@ -1,0 +1,1 @@
+"""Compare a snapshot with its references: drift, origin, saturation. Pure."""

@@ -1,0 +1,155 @@
+"""
+An operator's rules, and what they say of a namespace's values. Pure.
+
+What is not known is not judged: no value or no reference is no verdict, never a
+good one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from exporter.analysis.drift import References, asked_for
+from exporter.model import (
+    Frozen,
+    Match,
+    Namespace,
+    Owner,
+    Reading,
+    Reference,
+    Rule,
+    Severity,
+    Sysctl,
+    Unreadable,
+)
+from exporter.policy_rules import Operands, incompatibility, operands, shown
+from exporter.values import numbers
+
+_WHOSE: Mapping[Reference, str] = {
+    "host": "the host's",
+    "fresh": "a new namespace's",
+    "declared": "the declared",
+}
+
+
+class Verdict(Frozen, frozen=True, kw_only=True):
+    """
+    What one rule says of one sysctl of a namespace.
+
+    value: what was judged, so only the rule's field if it names one; expected: the
+    rule's conditions, for people; message: the operator's.
+    """
+
+    rule: str
+    severity: Severity
+    sysctl: str
+    violated: bool
+    value: str
+    expected: str
+    message: str
+
+
+def verdicts(
+    rules: Sequence[Rule], against: References, namespace: Namespace
+) -> Iterator[Verdict]:
+    """
+    Judge every value that a rule concerns; nothing of the host's.
+
+    Nothing either where the values are not what the owner's programs see.
+    """
+    owner = namespace.owner
+    if owner.kind == "host" or owner.sandbox or namespace.state != "read":
+        return
+    if not rules:  # nearly everywhere: what was declared costs time to read
+        return
+    asked = asked_for(against.sysctls, namespace.declared)
+    known: dict[Reference, Sequence[Reading | None]] = {
+        "host": against.host,
+        "fresh": against.fresh,
+        "declared": [asked.get(sysctl.name) for sysctl in against.sysctls],
+    }
+    for rule in rules:
+        if concerns(rule.match, owner):
+            theirs = known[rule.same_as] if rule.same_as else ()
+            yield from _judge_all(rule, against.sysctls, namespace.readings, theirs)
+
+
+def _judge_all(
+    rule: Rule,
+    sysctls: Sequence[Sysctl],
+    readings: Sequence[Reading],
+    references: Sequence[Reading | None],
+) -> Iterator[Verdict]:
+    beside = references or (None,) * len(sysctls)
+    for sysctl, ours, theirs in zip(sysctls, readings, beside, strict=True):
+        if not covers(rule.sysctl, sysctl.name) or incompatibility(rule, sysctl):
+            continue
+        unknown = rule.same_as and not isinstance(theirs, str)
+        if not unknown and not isinstance(ours, Unreadable):
+            reference = theirs if isinstance(theirs, str) else None
+            yield judge(rule, sysctl, ours, reference)
+
+
+def concerns(match: Match, owner: Owner) -> bool:
+    """Return whether all of a rule's globs match the owner's labels."""
+    return (
+        _fits(match.namespace, owner.namespace)
+        and _fits(match.pod, owner.pod)
+        and _fits(match.container, owner.container)
+        and _fits(match.runtime, owner.runtime)
+    )
+
+
+def _fits(pattern: str | None, label: str) -> bool:
+    if pattern is None:
+        return True
+    return bool(pattern) == bool(label) and fnmatchcase(label, pattern)
+
+
+@lru_cache(maxsize=1 << 16)  # rules by sysctls, asked for every namespace
+def covers(pattern: str, sysctl: str) -> bool:
+    """Return whether a rule's glob matches a sysctl, as catalog.matching does."""
+    return fnmatchcase(sysctl, pattern.replace("/", "."))
+
+
+def judge(rule: Rule, sysctl: Sysctl, value: str, reference: str | None) -> Verdict:
+    """Hold one value against the rule, which has to fit the sysctl."""
+    ours = _parts_of(rule, sysctl, value)
+    theirs = None if reference is None else _parts_of(rule, sysctl, reference)
+    held = list(_conditions(rule, ours, theirs))
+    expected = ", ".join(text for _, text in held)
+    return Verdict(
+        rule=rule.name,
+        severity=rule.severity,
+        sysctl=sysctl.name,
+        violated=not all(holds for holds, _ in held),
+        value=shown(ours),
+        expected=f"{rule.field} {expected}" if rule.field else expected,
+        message=rule.message,
+    )
+
+
+def _conditions(
+    rule: Rule, ours: Operands, theirs: Operands | None
+) -> Iterator[tuple[bool, str]]:
+    counts = [part for part in ours if isinstance(part, int)]
+    if rule.min is not None:
+        yield min(counts) >= rule.min, f"at least {rule.min}"
+    if rule.max is not None:
+        yield max(counts) <= rule.max, f"at most {rule.max}"
+    if rule.equals is not None:
+        wanted = operands(rule.equals)
+        yield ours == wanted, f"equal to {shown(wanted)}"
+    if rule.one_of is not None:
+        choices = [operands(one) for one in rule.one_of]
+        yield ours in choices, f"one of {', '.join(map(shown, choices))}"
+    if rule.same_as and theirs is not None:
+        same = f"same as {_WHOSE[rule.same_as]} {shown(theirs)}"
+        yield ours == theirs, same
+
+
+def _parts_of(rule: Rule, sysctl: Sysctl, text: str) -> Operands:
+    if sysctl.kind == "text":
+        return (text,)
+    every = numbers(text)
+    return (every[sysctl.fields.index(rule.field)],) if rule.field else every

@@ -1,0 +1,1 @@
+"""The command line: `serve`, `snapshot` and the commands that print reports."""

@@ -1,0 +1,181 @@
+"""The grammar of the command line, and the commands `serve` (default), `snapshot`."""
+
+import argparse
+import difflib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NoReturn
+
+import msgspec
+
+from exporter import __version__
+from exporter.catalog import UnknownSysctlError
+from exporter.cli import commands, output
+from exporter.cli.arguments import Adder, add
+from exporter.config import flags
+from exporter.config.settings import Config, Metrics, Runtimes
+from exporter.daemon import node_reader
+from exporter.errors import ConfigError
+from exporter.log import set_up
+from exporter.model import Parcel
+from exporter.runtimes import poller_client
+
+PROG = "netns-sysctl-exporter"
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+log = logging.getLogger(__name__)
+
+
+def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the command line's grammar, and each command's own."""
+    parent = flags.options()
+    root = argparse.ArgumentParser(
+        prog=PROG,
+        description="Exports the sysctls of every network namespace on this node.",
+        epilog=f"Without a command: serve. `{PROG} COMMAND --help` shows its flags.",
+    )
+    version = f"{PROG} {__version__}"
+    root.add_argument("--version", action="version", version=version)
+    subparsers = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    add_parser = partial(subparsers.add_parser, allow_abbrev=False)
+    serve = add_parser(
+        "serve",
+        parents=[parent],
+        help="serve /metrics (the default)",
+        description="Serves the node's metrics on /metrics, until it is ended.",
+    )
+    flags.add_web(serve)
+    _add_snapshot(add_parser, parent)
+    add(add_parser, parent)
+    return root, dict(subparsers.choices)
+
+
+def _add_snapshot(add_parser: Adder, parent: argparse.ArgumentParser) -> None:
+    snapshot = add_parser(
+        "snapshot",
+        parents=[parent],
+        help="read the node once and print what it holds",
+        description="Reads the node once and prints all that was found, interfaces and "
+        "addresses too; or the metrics of it, for node_exporter's textfile collector.",
+    )
+    snapshot.add_argument(
+        "--format",
+        choices=("json", "prom"),
+        default="json",
+        help="the whole snapshot, or its metrics for a textfile collector",
+    )
+    target = snapshot.add_argument(
+        "-o", "--output", metavar="FILE", help="write FILE in one step, not stdout"
+    )
+    flags.takes_a_file(target)
+
+
+def _parse(words: Sequence[str]) -> dict[str, Any]:
+    root, every = parser()
+    arguments, unknown = root.parse_known_args(words)
+    if unknown:
+        command = every[arguments.command]
+        flags = command.format_usage().replace("[", " ").replace("]", " ").split()
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        command.error(f"unknown argument {unknown[0]}{hint}")
+    return vars(arguments)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code: 0, 1 failed, 2 wrong usage."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--server-role"]:
+        _server_role(words[1:])
+    if words[:1] == ["--asking-role"]:
+        return _asking_role(words[1:])
+    if not words or (words[0].startswith("-") and words[0] not in _ROOT_FLAGS):
+        words.insert(0, "serve")
+    arguments = _parse(words)
+    try:
+        return _run(arguments)
+    except (ConfigError, UnknownSysctlError) as error:
+        sys.stderr.write(f"{PROG}: {error}\n")
+        return EXIT_USAGE
+    except OSError as error:
+        sys.stderr.write(f"{PROG}: {error}\n")
+        return EXIT_FAILURE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+_ROOT_FLAGS = {"-h", "--help", "--version"}
+
+
+def _run(arguments: dict[str, Any]) -> int:
+    if arguments["command"] in commands.NAMES:
+        return commands.run(arguments, lambda: parser()[0])
+    settings = node_reader.settings(arguments)
+    if arguments["command"] == "snapshot":
+        return _snapshot(settings, arguments["format"], arguments["output"])
+    from exporter.daemon import collector_process
+
+    return collector_process.serve(settings)
+
+
+def _snapshot(settings: Config, form: str, path: str | None) -> int:
+    parcel = node_reader.parcel(settings, links=form == "json")
+    node_reader.ProblemLog().tell(parcel)
+    body = (
+        msgspec.json.encode(parcel) + b"\n"
+        if form == "json"
+        else _prom(parcel, settings.metrics)
+    )
+    if path is None:
+        output.write(body)
+    else:
+        output.write_at_once(path, body)
+    return 0
+
+
+def _prom(parcel: Parcel, wanted: Metrics) -> bytes:
+    from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+    from exporter.exposition.renderer import Renderer
+
+    renderer = Renderer(__version__, wanted.detail, wanted.max_series)
+    renderer.render(parcel)
+    return b"".join(chunk.plain for chunk in renderer.page(CONTENT_TYPE_LATEST))
+
+
+def _server_role(words: list[str]) -> NoReturn:
+    """Be the unprivileged process: *words* are its fds, what to export, and logging."""
+    from exporter.daemon import server_process
+    from exporter.exposition.renderer import Renderer
+    from exporter.privsep import privileges
+    from exporter.privsep.channel import Channel
+
+    fds, metrics, level, form = words
+    channel, *listeners = (socket.socket(fileno=int(word)) for word in fds.split(","))
+    set_up(level, form)  # type: ignore[arg-type]
+    for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends us
+        signal.signal(ignored, signal.SIG_IGN)
+    wanted = msgspec.json.decode(metrics, type=Metrics)
+    renderer = Renderer(__version__, wanted.detail, wanted.max_series)
+    server_process.rehearse()
+    privileges.drop_everything()
+    privileges.lock_in("/proc/self")
+    server_process.run(Channel(channel, server_process.end), listeners, renderer)
+
+
+def _asking_role(words: list[str]) -> int:
+    """Be the process that asks runtimes: *words* are its fd, whom, and logging."""
+    fd, runtimes, level, form = words
+    set_up(level, form)  # type: ignore[arg-type]
+    for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends us
+        signal.signal(ignored, signal.SIG_IGN)
+    settings = msgspec.json.decode(runtimes, type=Runtimes)
+    poller_client.serve(socket.socket(fileno=int(fd)), settings)
+    return 0

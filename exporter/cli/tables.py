@@ -1,0 +1,245 @@
+"""What the commands for people show: reports, journeys and differences, as tables."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import (
+    Group,
+    RenderableType,
+)
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from exporter.analysis.ranking import Hurt
+from exporter.catalog import Entry
+from exporter.cli import terminal
+from exporter.escaping import plain
+from exporter.model import Problem, Reading
+from exporter.reports import health_text, sentences
+from exporter.reports.diff import Changed, Difference, Side
+from exporter.reports.explain import Explanation
+from exporter.reports.report import Coverage, Departure, Held, Report, Row
+
+STYLES = {
+    "modified": "bold red",
+    "overridden": "bold magenta",
+    "inherited_stale": "yellow",
+    "differs": "",
+    "declared": "green",
+}
+
+_WIDE_VALUE = 27
+_WIDEST_ORIGIN = len("inherited_stale")
+_BAD = ("modified", "overridden", "inherited_stale")
+
+
+def report(made: Report) -> RenderableType:
+    """Return a node on one screen."""
+    parts: list[RenderableType] = [_node(made.node, made.kernel, made.time)]
+    if made.hurts:
+        parts += [Text(), *_hurts(made.hurts, made.more_hurts)]
+    if made.rows:
+        parts.append(Text())
+    parts += _spread(made.rows)
+    parts += [Text(line) for line in _remarks(made)]
+    if made.departures is not None:
+        parts += [Text(), _departures(made.departures)]
+    parts += [Text(), *map(_covered, made.coverage)]
+    parts += map(Text, sentences.unjudged(made))
+    parts += [part for one in made.problems for part in _problem(one)]
+    return Group(*parts)
+
+
+def _hurts(made: Sequence[Hurt], more: int) -> Iterator[RenderableType]:
+    yield Text("Where it hurts, the worst first", "bold")
+    table = terminal.table("", "")
+    for hurt in made:
+        said = "\n".join(plain(health_text.brief(harm)) for harm in hurt.harms)
+        table.add_row(Text(plain(hurt.owner)), Text(said))
+    yield Padding(table, (0, 0, 0, 2))
+    if more:
+        yield Text(f"  and {more} more: --all shows them")
+    yield Text("Counts are since the namespace was made, the host's since boot.", "dim")
+
+
+def _remarks(made: Report) -> Iterator[str]:
+    if made.same:
+        yield f"{made.same} sysctls are as on the host everywhere: --all shows them."
+    yield from sentences.doubts(made)
+
+
+def _spread(rows: Sequence[Row]) -> Iterator[RenderableType]:
+    """Yield a heading and a table for each sysctl, all tables with the same columns."""
+    shown = [len(str(terminal.shown(held.value))) for row in rows for held in row.held]
+    width = min(max(shown, default=0), _WIDE_VALUE)
+    for row in rows:
+        yield _heading(row)
+        yield _table_of(row.held, width)
+
+
+def _heading(row: Row) -> Text:
+    line = Text().append(plain(row.sysctl), "bold")
+    if row.host == row.fresh:
+        return line.append("  host, new: ").append_text(terminal.shown(row.host))
+    line.append("  host: ").append_text(terminal.shown(row.host))
+    return line.append("  new: ").append_text(terminal.shown(row.fresh))
+
+
+def _table_of(values: Iterable[Held], width: int) -> Table:
+    table = terminal.table("", "", "", "")
+    for column, columns in zip(table.columns, (6, width, _WIDEST_ORIGIN), strict=False):
+        column.width = columns
+    table.columns[0].justify = "right"
+    for held in values:
+        owners = ", ".join(map(plain, held.owners)) if held.verdict in _BAD else ""
+        more = ", \u2026" if owners and held.count > len(held.owners) else ""
+        origin = held.origin or ""
+        table.add_row(
+            Text(str(held.count)),
+            terminal.shown(held.value),
+            Text(origin, STYLES.get(origin, "dim")),
+            Text(owners + more),
+        )
+    return table
+
+
+def _departures(made: Sequence[Departure]) -> RenderableType:
+    if not made:
+        return Text("No namespace has a value other than the host's.")
+    table = terminal.table("namespace", "sysctl", "value", "host", "origin")
+    for one in made:
+        table.add_row(
+            Text(plain(one.owner)),
+            terminal.Name(one.sysctl),
+            terminal.shown(one.value),
+            terminal.shown(one.host),
+            Text(one.origin or "", STYLES.get(one.origin or "", "")),
+        )
+    return table
+
+
+def _covered(one: Coverage) -> Text:
+    return Text(plain(sentences.covered(one)))
+
+
+def _problem(one: Problem) -> Iterator[RenderableType]:
+    yield Text()
+    yield Text(f"{plain(one.what)}: {plain(one.detail)}", "bold yellow")
+    yield Padding(Text(plain(one.remedy)), (0, 0, 0, 2))
+
+
+def explanation(made: Explanation, why: str) -> RenderableType:
+    """Return the journey of a value; *why*: what the catalog says of the sysctl."""
+    return Group(
+        Text(f"{plain(made.who)}: {plain(made.sysctl)}", "bold"),
+        Text(f"{plain(sentences.of_owner(made.owner))}; {sentences.moment(made.time)}"),
+        *map(Text, _addresses(made)),
+        Text(why, "dim"),
+        Text(),
+        _journey(made),
+        Text(),
+        *map(Text, map(plain, sentences.sentences(made))),
+        *_signs(made),
+        *_fixes(made),
+    )
+
+
+def _addresses(made: Explanation) -> Iterator[str]:
+    """Yield a line for each interface but the loopback that has addresses."""
+    for link in made.links:
+        if link.addresses and link.name != "lo":
+            state = "" if link.up else ", down"
+            yield plain(f"{link.name}: {', '.join(link.addresses)}{state}")
+
+
+def _journey(made: Explanation) -> Table:
+    table = terminal.table("", "value", "")
+    for step in made.steps:
+        note = Text(plain(step.note), STYLES.get(step.note, ""))
+        table.add_row(Text(plain(step.what)), terminal.shown(step.value), note)
+    return table
+
+
+def _signs(made: Explanation) -> Iterator[RenderableType]:
+    if made.signs is None:
+        return
+    yield Text()
+    if told := health_text.table(made.signs):
+        since = sentences.counted_since(made.owner)
+        yield Text(f"Does it hurt? {since}", "bold")
+        table = terminal.table("", "")
+        for one in told:
+            style = "bold red" if one.bad else ""
+            table.add_row(Text(plain(one.what), style), Text(plain(one.text)))
+        yield Padding(table, (0, 0, 0, 2))
+    yield from map(Text, map(plain, health_text.remarks(made.signs)))
+
+
+def _fixes(made: Explanation) -> Iterator[RenderableType]:
+    for title, lines in sentences.titled_fixes(made):
+        yield Text()
+        yield Text(plain(title))
+        for line in lines:
+            yield Padding(terminal.Line(line), (0, 0, 0, 2))
+
+
+def difference(made: Difference) -> RenderableType:
+    """Return what changed from one snapshot to the other."""
+    parts: list[RenderableType] = [
+        _side("before", made.before),
+        _side("after", made.after),
+    ]
+    parts += [Text(f"came: {plain(one)}", "green") for one in made.came]
+    parts += [Text(f"went: {plain(one)}", "red") for one in made.went]
+    parts += [
+        Text(f"{plain(one.owner)}: {one.before}, now {one.after}")
+        for one in made.states
+    ]
+    if made.changed:
+        parts += [Text(), _changes(made.changed)]
+    if not made:
+        parts.append(Text("No difference."))
+    if made.not_compared:
+        number = len(made.not_compared)
+        parts += [Text(), Text(f"{number} sysctls are only in one of the two.")]
+    return Group(*parts)
+
+
+def _side(which: str, side: Side) -> Text:
+    return Text(f"{which}: ").append_text(_node(side.node, side.kernel, side.time))
+
+
+def _changes(made: Sequence[Changed]) -> Table:
+    table = terminal.table("namespace", "sysctl", "before", "after")
+    for one in made:
+        table.add_row(
+            Text(plain(one.owner)),
+            terminal.Name(one.sysctl),
+            _with_origin(one.before, one.origin_before),
+            _with_origin(one.after, one.origin_after),
+        )
+    return table
+
+
+def _with_origin(value: Reading, origin: str | None) -> Text:
+    shown = terminal.shown(value)
+    return shown.append(f" {origin}", STYLES.get(origin, "dim")) if origin else shown
+
+
+def catalog(entries: Iterable[Entry]) -> RenderableType:
+    """Return what is known of each sysctl."""
+    table = terminal.table("sysctl", "class", "set by", "profile", "why")
+    for entry in entries:
+        table.add_row(
+            terminal.Name(entry.name),
+            Text(entry.scope),
+            Text(entry.settable_by),
+            Text(entry.profile),
+            Text(entry.why),
+        )
+    return table
+
+
+def _node(node: str, kernel: str, time: float) -> Text:
+    line = Text().append(plain(node), "bold")
+    return line.append(f", Linux {plain(kernel)}, {sentences.moment(time)}")

@@ -1,0 +1,1 @@
+"""One collection: enumerate, enter and read every network namespace into a snapshot."""

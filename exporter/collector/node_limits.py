@@ -1,0 +1,52 @@
+"""The limits that every namespace of the machine shares, and how far they are used."""
+
+from exporter.kernel.proc_net import Sockstat
+from exporter.kernel.sysctl_files import FdBudget, Plan, SysctlFiles
+from exporter.model import Machine, Reading, Sysctl, Unreadable
+from exporter.values import numbers
+
+LIMITS = (
+    Sysctl(
+        name="net.netfilter.nf_conntrack_max",
+        kind="int",
+        scope="shared",
+        settable_by="node",
+    ),
+    Sysctl(
+        name="net.ipv4.tcp_max_orphans",
+        kind="int",
+        scope="shared",
+        settable_by="node",
+    ),
+    Sysctl(
+        name="net.ipv4.tcp_mem",
+        kind="ints",
+        fields=("low", "pressure", "high"),
+        scope="shared",
+        settable_by="node",
+    ),
+)
+"""Read in the host's namespace, whatever was chosen of the catalog."""
+
+
+class MachineLimits:
+    """The files of LIMITS, which the collector reads with the host's others."""
+
+    def __init__(self, procfs: str, budget: FdBudget) -> None:
+        self.files = SysctlFiles(Plan(LIMITS, procfs), budget)
+
+    def beside(self, sockets: Sockstat) -> Machine:
+        """Return them beside what *sockets* of any namespace says of the machine."""
+        flows, orphans, pages = map(_numbers, self.files.readings())
+        return Machine(
+            conntrack_limit=flows[0],
+            tcp_orphans=sockets.orphans,
+            tcp_orphan_limit=orphans[0],
+            tcp_memory_pages=sockets.tcp_memory_pages,
+            tcp_memory_pressure_pages=pages[1],
+            tcp_memory_limit_pages=pages[2],
+        )
+
+
+def _numbers(text: Reading) -> tuple[int | None, ...]:
+    return (None, None, None) if isinstance(text, Unreadable) else numbers(text)

@@ -1,0 +1,1 @@
+"""The configuration: YAML file, flags and the web configuration file."""

@@ -1,0 +1,1 @@
+"""The main function of each process of `serve`: collector, server, runtime poller."""

@@ -1,0 +1,173 @@
+"""
+`serve`: the collector process, from binding its sockets to its end.
+
+It starts the server, gives up what collecting does not take, and answers requests
+of a byte until one of the two ends, which ends the other.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from typing import NoReturn
+
+import msgspec
+
+from exporter import problems
+from exporter.collector.collector import GRACE_SECONDS, Collector
+from exporter.config.settings import Config
+from exporter.config.web import WebConfig
+from exporter.config.web_watcher import WebConfigFile
+from exporter.daemon import node_reader
+from exporter.model import Problem
+from exporter.privsep import channel, privileges, sd_notify, sockets
+from exporter.runtimes.poller_client import Asking
+
+IDLE_SECONDS = 15.0
+"""How often to look anyway while nobody scrapes, so that a dead namespace's files
+are given back and the recheck keeps its cadence."""
+
+STOP_SECONDS = 5.0
+"""How long the server may take to finish its answers in the end."""
+
+EXIT_FAILURE = 1
+
+log = logging.getLogger(__name__)
+
+
+def serve(settings: Config) -> int:
+    """Serve until told to end; return the exit code: 1 if the server ended first."""
+    web = Web(settings.web.config_file)
+    collector, asker = node_reader.collector(settings, GRACE_SECONDS)
+    supervisor = sd_notify.Supervisor()
+    systemd = settings.web.systemd_socket
+    with sockets.listening(settings.web.addresses, systemd=systemd) as listeners:
+        metrics = msgspec.json.encode(settings.metrics).decode()
+        words = (metrics, settings.log.level, settings.log.format)
+        pid, server = channel.start_server(words, listeners)
+        places = ", ".join(map(sockets.name, listeners))
+        for one in listeners:
+            one.close()
+        try:
+            loop = _Loop(collector, asker, web, supervisor)
+            return _until_the_end(loop, server, places)
+        finally:
+            supervisor.tell(sd_notify.STOPPING)
+            server.close()
+            _await(pid)
+            asker.close()
+
+
+def _until_the_end(loop: "_Loop", server: socket.socket, places: str) -> int:
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # files are watched
+    try:
+        privileges.keep_what_collecting_takes()
+        loop.answer(server, places)
+    except channel.PeerGoneError as error:
+        log.error("ending: %s; what the server said is above", error)
+        return EXIT_FAILURE
+    except (KeyboardInterrupt, SystemExit):
+        log.info("ending: asked to")
+        return 0
+
+
+class Web:
+    """What the server is told of the web configuration, and when."""
+
+    def __init__(self, file: str) -> None:
+        self._file = WebConfigFile(file) if file else None
+        self._news: WebConfig | None = self._file.config if self._file else WebConfig()
+
+    def news(self) -> bytes:
+        """Return what the server does not know yet, b"" for nothing."""
+        if self._file:
+            self._news = self._file.changed() or self._news
+        news, self._news = self._news, None
+        return msgspec.json.encode(news) if news else b""
+
+    def problems(self) -> list[Problem]:
+        """Return what keeps the last configuration from being used."""
+        wrong = self._file.problem if self._file else ""
+        return [problems.web_config(wrong)] if wrong else []
+
+
+class _Loop:
+    """Answers the server for ever, and looks around when it does not ask."""
+
+    def __init__(
+        self,
+        collector: Collector,
+        asker: Asking,
+        web: Web,
+        supervisor: sd_notify.Supervisor,
+    ) -> None:
+        self._collector = collector
+        self._asker = asker
+        self._web = web
+        self._supervisor = supervisor
+        self._told = node_reader.ProblemLog()
+        self._places = ""
+        self._asked = self._serving = False
+
+    def answer(self, server: socket.socket, places: str) -> NoReturn:
+        """Answer requests; *places*: where the server listens, for people."""
+        self._places = places
+        answers = {channel.SNAPSHOT: self._snapshot, channel.WEB: self._news}
+        self._snapshot()
+        self._asker.wait(node_reader.FIRST_ANSWER_SECONDS)
+        looked = time.monotonic()
+        while True:
+            idle = max(0.0, looked + IDLE_SECONDS - time.monotonic())
+            if channel.wait_readable(server, idle):
+                asked = channel.answer(server, answers)
+            else:
+                asked = channel.SNAPSHOT
+                self._snapshot()
+            if asked == channel.SNAPSHOT:
+                looked = time.monotonic()
+
+    def _snapshot(self) -> bytes:
+        try:
+            parcel = self._collector.parcel()
+            if also := self._web.problems():
+                every = (*parcel.problems, *also)
+                parcel = msgspec.structs.replace(parcel, problems=every)
+            self._told.tell(parcel)
+            return msgspec.json.encode(parcel)
+        except Exception:  # what a container can provoke must not end the exporter
+            self._collector.count_failure()
+            log.exception("no snapshot")
+            return b""
+
+    def _news(self) -> bytes:
+        """Tell the web configuration: the server asks before it serves, and always."""
+        if self._serving:
+            self._supervisor.tell(sd_notify.WATCHDOG)  # of both of us
+        elif self._asked:
+            self._serving = True
+            log.info("serving on %s", self._places)
+            self._supervisor.tell(sd_notify.READY)
+        self._asked = True
+        return self._web.news()
+
+
+def _end(_signal: int, _frame: object) -> NoReturn:
+    raise SystemExit(0)
+
+
+def _await(pid: int) -> None:
+    """Give the server time to finish; it ends since its channel did, or is ended."""
+    deadline = time.monotonic() + STOP_SECONDS
+    with contextlib.suppress(ChildProcessError, PermissionError, ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)  # a stopped one could not see its channel's end
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return
+            time.sleep(0.01)
+    with contextlib.suppress(ChildProcessError, PermissionError, ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)

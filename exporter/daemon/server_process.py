@@ -1,0 +1,291 @@
+"""The HTTP side: an unprivileged process that asks the collector and renders."""
+
+import asyncio
+import codecs
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, NoReturn, Protocol
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from exporter import __version__
+from exporter.config.web import WebConfig
+from exporter.exposition.renderer import Renderer
+from exporter.model import Frozen, Parcel, Stats
+from exporter.pages import render
+from exporter.privsep.channel import CollectionFailedError, PeerGoneError
+from exporter.web import tls
+from exporter.web.app import Application, Settings
+from exporter.web.auth import Users
+from exporter.web.connections import Door, Server, serve
+from exporter.web.protocol import Limits
+from exporter.web.scrape_queue import Pages, Scraper
+from exporter.web.stats import Tally
+
+FIRST_SECONDS = 600.0
+"""The collector looks at the whole node before it answers for the first time."""
+
+WEB_SECONDS = 5.0
+"""How often to ask for another web configuration."""
+
+WEB_ANSWER_SECONDS = 30.0
+"""A configuration that comes later is lost: its collector takes it for known."""
+
+log = logging.getLogger(__name__)
+
+
+class Collector(Protocol):
+    """The way to the collector, see privsep.Channel."""
+
+    def snapshot(self, seconds: float, /) -> bytes:
+        """Return a Parcel's JSON."""
+
+    def web(self, seconds: float, /) -> bytes:
+        """Return a WebConfig's JSON, b"" if it is still the last one."""
+
+
+class Site(Frozen, frozen=True, kw_only=True):
+    """A web configuration in use."""
+
+    door: Door
+    settings: Settings
+
+
+def site(raw: bytes) -> Site:
+    """Return what to do for a WebConfig's JSON; TlsError, msgspec.DecodeError."""
+    config = msgspec.json.decode(raw, type=WebConfig)
+    sans = config.tls.allowed_sans if config.tls else ()
+    return Site(
+        door=Door(
+            context=tls.context(config.tls) if config.tls else None,
+            admits=partial(tls.allowed, sans=sans) if sans else None,
+        ),
+        settings=Settings(
+            headers=config.headers,
+            check=Users(config.users).check if config.users else None,
+        ),
+    )
+
+
+class Stack:
+    """The parts of a server; *worker* makes pages and *checker* checks passwords."""
+
+    def __init__(
+        self,
+        collector: Collector,
+        renderer: Renderer,
+        first: Site,
+        worker: Executor,
+        checker: Executor,
+    ) -> None:
+        self._collector = collector
+        self._door = first.door
+        self._worker = worker
+        self.tally = Tally()
+        own = CollectorRegistry()
+        own.register(self.tally)
+        drawer = render.drawer()
+        made = Pages(collector.snapshot, renderer, own, drawer.draw)
+        scraper = Scraper(made, worker, end)
+        self.application = Application(scraper, drawer, checker, self.tally)
+        self.application.use(first.settings)
+
+    def door(self) -> Door:
+        """Return who gets in now."""
+        return self._door
+
+    async def follow(self) -> None:
+        """Exchange certificates, users and headers whenever there are others."""
+        while True:
+            await self.renew()
+            await asyncio.sleep(WEB_SECONDS)
+
+    async def renew(self) -> None:
+        """Ask once whether there are others; what cannot be used changes nothing."""
+        try:
+            new = await asyncio.get_running_loop().run_in_executor(
+                self._worker, self._news
+            )
+        except (TimeoutError, CollectionFailedError):
+            return  # asked again soon
+        except PeerGoneError as error:
+            end(error)
+        except (tls.TlsError, msgspec.DecodeError) as error:
+            self.tally.web_config_failures += 1
+            log.error("the web configuration stays as it was: %s", error)
+        else:
+            if new:
+                self._door = new.door
+                self.application.use(new.settings)
+
+    def _news(self) -> Site | None:
+        raw = self._collector.web(WEB_ANSWER_SECONDS)
+        return site(raw) if raw else None
+
+
+def run(
+    collector: Collector, listeners: Iterable[socket.socket], renderer: Renderer
+) -> NoReturn:
+    """Serve until SIGTERM or end()."""
+    try:
+        first = site(collector.web(FIRST_SECONDS))
+    except PeerGoneError as error:
+        log.info("the server is ending: %s", error)
+        os._exit(os.EX_UNAVAILABLE)
+    except (
+        tls.TlsError,
+        msgspec.DecodeError,
+        CollectionFailedError,
+        TimeoutError,
+    ) as error:
+        log.error("cannot serve with this web configuration: %s", error or "none came")
+        os._exit(os.EX_CONFIG)
+    try:
+        asyncio.run(_serve(collector, listeners, renderer, first))
+    except Exception:
+        log.exception("the server is ending")
+        os._exit(os.EX_SOFTWARE)
+    os._exit(os.EX_OK)  # a thread may wait for the collector still
+
+
+def end(error: Exception) -> None:
+    """End this process, from any of its threads; requests in progress get a moment."""
+    level = logging.INFO if isinstance(error, PeerGoneError) else logging.ERROR
+    log.log(level, "the server is ending: %s", error)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _serve(
+    collector: Collector,
+    listeners: Iterable[socket.socket],
+    renderer: Renderer,
+    first: Site,
+) -> None:
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    worker, checker = ThreadPoolExecutor(1, "pages"), ThreadPoolExecutor(1, "checks")
+    stack = Stack(collector, renderer, first, worker, checker)
+    tasks = [
+        asyncio.create_task(told.wait()),
+        asyncio.create_task(stack.follow()),
+        asyncio.create_task(
+            serve(listeners, stack.application, stack.door, stack.tally, Limits())
+        ),
+    ]
+    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+    for task in done:
+        await task
+
+
+def rehearse() -> None:
+    """
+    Load everything, by answering requests about an empty node in each format.
+
+    After the drop this process can open no file: neither the Python installation's,
+    of which codecs and encoders are imported on first use, nor any other.
+    """
+    codecs.lookup("idna")  # for host names, if only in a certificate
+    renderer = Renderer(__version__)
+    stack = Stack(_Rehearsed(), renderer, site(b"{}"), _Here(), _Here())
+    asyncio.run(_rehearse(stack))
+
+
+async def _rehearse(stack: Stack) -> None:
+    server = Server(stack.application, stack.door, stack.tally, Limits())
+    await stack.renew()
+    for request in _REQUESTS:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.settimeout(0)
+            server.take(ours)
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(theirs, request)
+            with contextlib.suppress(ConnectionError):
+                while await loop.sock_recv(theirs, 1 << 16):
+                    pass
+    await server.stop()
+
+
+class _Here(Executor):
+    """
+    Runs everything in the thread that asks.
+
+    Privileges are dropped by a process of one thread, and one that was joined is in
+    the kernel's list for a moment still.
+    """
+
+    def submit(
+        self, work: Callable[..., Any], /, *args: object, **kwargs: object
+    ) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*args, **kwargs))
+        return done
+
+
+class _Rehearsed:
+    def snapshot(self, _seconds: float, /) -> bytes:
+        return _EMPTY
+
+    def web(self, _seconds: float, /) -> bytes:
+        return b"{}"
+
+
+def _request(method: bytes, target: bytes, accept: bytes) -> bytes:
+    return b"%b %b HTTP/1.1\r\nHost: x\r\n%b\r\nConnection: close\r\n\r\n" % (
+        method,
+        target,
+        accept,
+    )
+
+
+_REQUESTS = (
+    _request(b"GET", b"/metrics", b"Accept-Encoding: gzip"),
+    _request(b"GET", b"/metrics?name[]=x", b"Accept: text/plain; version=1.0.0"),
+    _request(
+        b"HEAD", b"/metrics", b"Accept: application/openmetrics-text; version=1.0.0"
+    ),
+    _request(b"GET", b"/", b"Accept-Encoding: gzip"),
+    _request(b"GET", b"/?q=a&sort=name", b"Accept: text/html"),
+    _request(b"GET", b"/netns/host", b"Accept: text/html"),
+    _request(b"GET", b"/netns/x", b"Accept: text/html"),
+    _request(b"GET", b"/catalog", b"Accept: text/html"),
+    _request(b"GET", b"/static/style.css", b"Accept: text/css"),
+    _request(b"GET", b"/%ff", b"Expect: 100-continue"),
+    _request(b"POST", b"/", b"Content-Length: 1"),
+    b"garbage\r\n\r\n",
+)
+
+_EMPTY = msgspec.json.encode(
+    Parcel(
+        node="",
+        kernel="",
+        time=0.0,
+        sysctls=(),
+        shared=(),
+        shared_readings=(),
+        namespaces=(),
+        problems=(),
+        stats=Stats(
+            fds=0,
+            fd_limit=0,
+            bound=0,
+            visited=0,
+            hidden={},
+            read_errors={},
+            answered={},
+            stages=(),
+            cpu_seconds=0.0,
+            resident_bytes=0,
+        ),
+    )
+)

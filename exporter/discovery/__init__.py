@@ -1,0 +1,1 @@
+"""Find network namespaces, the processes in them, and a way to enter each."""

@@ -1,0 +1,140 @@
+"""
+What sock_diag says of listening sockets, parsed.
+
+A listener of MPTCP is shown as the TCP socket it accepts with, whose ULP says so.
+The ULP comes only with INET_DIAG_INFO and, before Linux 6.15, only to CAP_NET_ADMIN:
+without it, MPTCP is told as tcp.
+"""
+
+import socket
+from collections.abc import Callable
+from functools import cache, lru_cache
+from struct import Struct
+from typing import NamedTuple
+
+from exporter.kernel.sock_diag import (
+    SOCK_DIAG_BY_FAMILY,
+    TCPDIAG_GETSOCK,
+    aligned,
+    messages,
+)
+from exporter.model import Protocol
+from exporter.values import readable
+
+INET_DIAG_SKV6ONLY = 11  # linux/inet_diag.h, with what follows
+INET_DIAG_ULP_INFO = 19
+INET_ULP_INFO_NAME = 1
+
+UNIX_DIAG_NAME = 0  # linux/unix_diag.h, with what follows
+UNIX_DIAG_RQLEN = 4
+
+_NLATTR = Struct("=HH")
+_INET = Struct("=16xB3xBB2x16s16xIII4xII8x")  # nlmsghdr and inet_diag_msg
+_UNIX = Struct("=16xB3x4xII")  # nlmsghdr and unix_diag_msg
+_RQLEN = Struct("=II")
+
+
+class Listening(NamedTuple):
+    """
+    A socket in LISTEN: its accept queue now, and the limit of it.
+
+    cookie: the same as long as the socket lives, and never another's; for MPTCP,
+    that of the TCP socket it accepts with, not what SO_COOKIE says.
+    protocol: `tcp`, `mptcp` or `unix`.
+    address: as ss(8) shows it but for the brackets: `*` is IPv4 and IPv6, `::` is
+    IPv6 alone, an abstract name starts with `@`. Whoever listens chooses it.
+    port: 0 for unix.
+    queue: may be one more than *limit*: sk_acceptq_is_full.
+    limit: of the last listen(2): its argument, or somaxconn as it was then.
+    """
+
+    cookie: int
+    protocol: Protocol
+    address: str
+    port: int
+    queue: int
+    limit: int
+
+
+def parse(
+    raw: bytes, name_of: Callable[[int], str] = socket.if_indextoname
+) -> list[Listening]:
+    """
+    Return the listeners in *raw*, of any bytes: what is no whole message is dropped.
+
+    name_of: asked for the name of each interface that a socket is bound to, so it
+    must answer for the namespace of the dump. One that is gone stays a number.
+    """
+    interface = cache(lambda index: _interface(index, name_of))
+    found: list[Listening | None] = []
+    for kind, message in messages(raw):
+        if kind == TCPDIAG_GETSOCK and len(message) >= _INET.size:
+            found.append(_inet(message, interface))
+        elif kind == SOCK_DIAG_BY_FAMILY and len(message) >= _UNIX.size:
+            found.append(_unix(message))
+    return [one for one in found if one]
+
+
+def _inet(message: bytes, interface: Callable[[int], str]) -> Listening:
+    family, high, low, source, index, cookie, cookie_high, queue, limit = (
+        _INET.unpack_from(message)
+    )
+    protocol, v6only = _traits(message[_INET.size :])
+    address = _address(family, source, v6only)
+    if index:
+        address = f"{address}%{interface(index)}"
+    return Listening(
+        cookie | cookie_high << 32, protocol, address, high << 8 | low, queue, limit
+    )
+
+
+@lru_cache(maxsize=256)
+def _traits(attributes: bytes) -> tuple[Protocol, bool]:
+    """Return the protocol and v6only; most listeners have the same attributes."""
+    found = _attributes(attributes)
+    ulp = _attributes(found.get(INET_DIAG_ULP_INFO, b"")).get(INET_ULP_INFO_NAME)
+    protocol: Protocol = "mptcp" if ulp == b"mptcp\0" else "tcp"
+    return protocol, any(found.get(INET_DIAG_SKV6ONLY, b""))
+
+
+@lru_cache(maxsize=4096)
+def _address(family: int, source: bytes, v6only: bool) -> str:  # noqa: FBT001 - a cache key
+    if family == socket.AF_INET:
+        return socket.inet_ntop(socket.AF_INET, source[:4])
+    if not any(source) and not v6only:
+        return "*"
+    return socket.inet_ntop(socket.AF_INET6, source)
+
+
+def _interface(index: int, name_of: Callable[[int], str]) -> str:
+    try:
+        return readable(name_of(index))
+    except OSError:
+        return str(index)
+
+
+def _unix(message: bytes) -> Listening | None:
+    _, cookie, cookie_high = _UNIX.unpack_from(message)
+    found = _attributes(message[_UNIX.size :])
+    name = found.get(UNIX_DIAG_NAME, b"")
+    # a path ends with a NUL that is not of it: unix_mkname_bsd
+    name = name.replace(b"\0", b"@") if name[:1] == b"\0" else name.rstrip(b"\0")
+    address = name.decode("utf-8", "backslashreplace")
+    lengths = found.get(UNIX_DIAG_RQLEN, b"")
+    if len(lengths) != _RQLEN.size:
+        return None
+    return Listening(
+        cookie | cookie_high << 32, "unix", address, 0, *_RQLEN.unpack(lengths)
+    )
+
+
+def _attributes(raw: bytes) -> dict[int, bytes]:
+    found = {}
+    at = 0
+    while at + _NLATTR.size <= len(raw):
+        length, kind = _NLATTR.unpack_from(raw, at)
+        if length < _NLATTR.size or at + length > len(raw):
+            break
+        found[kind] = raw[at + _NLATTR.size : at + length]
+        at += aligned(length)
+    return found

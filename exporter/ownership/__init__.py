@@ -1,0 +1,1 @@
+"""Resolve the owner of each network namespace from collected facts."""

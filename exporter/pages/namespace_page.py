@@ -1,0 +1,171 @@
+"""One namespace, as a page shows it: `explain` of each of its sysctls. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from exporter.analysis.drift import references
+from exporter.analysis.health import Signs, hurts, signs
+from exporter.counters import RESOURCES
+from exporter.model import Frozen, Namespace, Owner, Snapshot, Sysctl
+from exporter.owner import cookie_name, display_name
+from exporter.reports import health_text, sentences
+from exporter.reports.explain import Explanation, explain
+from exporter.reports.health_text import Told
+from exporter.reports.report import WORST, Verdict, counts, host_readings, judge
+
+
+class Station(Frozen, frozen=True, kw_only=True):
+    """A step of a value's journey; note: an origin, or what is to be known of it."""
+
+    what: str
+    value: str
+    note: str
+
+
+class Hurt(Frozen, frozen=True, kw_only=True):
+    """What shows whether it hurts: a table, and sentences below or instead of it."""
+
+    since: str
+    told: tuple[Told, ...]
+    remarks: tuple[str, ...]
+
+
+class Item(Frozen, frozen=True, kw_only=True):
+    """
+    A sysctl of a namespace.
+
+    asked: what was asked for, in order; hurt: None where nothing could tell; told: it
+    differs or hurts, so it is not for the end of the page.
+    """
+
+    sysctl: str
+    why: str
+    verdict: Verdict
+    hurts: bool
+    told: bool
+    value: str
+    host: str
+    fresh: str
+    asked: tuple[str, ...]
+    origin: str
+    journey: tuple[Station, ...]
+    sentences: tuple[str, ...]
+    hurt: Hurt | None
+    fixes: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+class Inspection(Frozen, frozen=True, kw_only=True):
+    """
+    The page; facts: of the owner, by what they are.
+
+    told: what differs or hurts, the worst first; rest: all else, as the catalog has it.
+    """
+
+    owner: str
+    what: str
+    facts: tuple[tuple[str, str], ...]
+    state: str
+    hurt: Hurt | None
+    told: tuple[Item, ...]
+    rest: tuple[Item, ...]
+
+
+def inspection(
+    snapshot: Snapshot, one: Namespace, whys: Mapping[str, str]
+) -> Inspection:
+    """Return the page of *one*; *whys*: what the catalog says of each sysctl."""
+    verdicts = _verdicts(snapshot, one)
+    items = [
+        _item(
+            explain(snapshot, one, sysctl.name),
+            whys.get(sysctl.name, ""),
+            verdicts.get(sysctl.name, "same"),
+        )
+        for sysctl in _read(snapshot)
+    ]
+    told = [item for item in items if item.told]
+    reason = f": {one.reason}" if one.reason else ""
+    return Inspection(
+        owner=display_name(one.owner),
+        what=sentences.of_owner(one.owner),
+        facts=tuple(_facts(one)),
+        state="" if one.state == "read" else f"{one.state}{reason}",
+        hurt=_hurt(one.owner, signs(snapshot, one, _names(snapshot))),
+        told=tuple(sorted(told, key=_place)),
+        rest=tuple(item for item in items if not item.told),
+    )
+
+
+def _verdicts(snapshot: Snapshot, one: Namespace) -> dict[str, Verdict]:
+    if not counts(one):
+        return {}
+    against = references(snapshot, host_readings(snapshot))
+    pairs = zip(snapshot.sysctls, judge(against, one), strict=True)
+    return {sysctl.name: judged.verdict for sysctl, judged in pairs}
+
+
+def _names(snapshot: Snapshot) -> Sequence[str]:
+    return (*RESOURCES, *snapshot.counters)
+
+
+def _read(snapshot: Snapshot) -> Sequence[Sysctl]:
+    return (*snapshot.sysctls, *snapshot.shared)
+
+
+def _place(item: Item) -> tuple[bool, int]:
+    return not item.hurts, WORST.index(item.verdict)
+
+
+def _facts(one: Namespace) -> Iterator[tuple[str, str]]:
+    owner = one.owner
+    known = {
+        "namespace": owner.namespace,
+        "pod": owner.pod,
+        "uid": owner.uid,
+        "container": owner.container,
+        "network namespace": owner.netns,
+        "runtime": owner.runtime,
+        "sandbox": owner.sandbox,
+        "container id": owner.container_id,
+        "Compose project": owner.project,
+        "Compose service": owner.service,
+        "process": owner.comm,
+        "called also": cookie_name(one.id),
+        "inode": str(one.id.ino),
+        "first seen": sentences.moment(one.id.first_seen),
+    }
+    yield from ((what, text) for what, text in known.items() if text)
+
+
+def _hurt(owner: Owner, seen: Signs | None) -> Hurt | None:
+    if seen is None:
+        return None
+    return Hurt(
+        since=sentences.counted_since(owner),
+        told=tuple(health_text.table(seen)),
+        remarks=tuple(health_text.remarks(seen)),
+    )
+
+
+def _item(made: Explanation, why: str, verdict: Verdict) -> Item:
+    bad = made.signs is not None and hurts(made.signs)
+    host, fresh, *asked, now = made.steps
+    shown = [
+        Station(what=step.what, value=sentences.shown(step.value), note=step.note)
+        for step in made.steps
+    ]
+    return Item(
+        sysctl=made.sysctl,
+        why=why,
+        verdict=verdict,
+        hurts=bad,
+        told=bad or verdict != "same",
+        value=sentences.shown(now.value),
+        host=sentences.shown(host.value),
+        fresh=sentences.shown(fresh.value),
+        asked=tuple(sentences.shown(step.value) for step in asked),
+        origin=made.origin or "",
+        journey=tuple(shown),
+        sentences=tuple(sentences.sentences(made)),
+        hurt=_hurt(made.owner, made.signs),
+        fixes=tuple(sentences.titled_fixes(made)),
+    )

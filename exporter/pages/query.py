@@ -1,0 +1,102 @@
+"""What a reader of pages asks for: which page, and what of it. Pure."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+from urllib.parse import parse_qs, urlencode
+
+from exporter.model import Frozen
+from exporter.pages.urls import OWNERS
+
+Sort = Literal["worst", "values", "name", "kind", "state"]
+SORTS: tuple[Sort, ...] = get_args(Sort)
+
+MAX_TEXT = 200
+"""Characters of a search, which is for people to type."""
+
+_MAX_FIELDS = 20
+_MAX_PAGE = 10_000
+
+
+class NoViewError(ValueError):
+    """A query that no link and no form of ours makes; the text is the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """
+    A page: its name, and what of it.
+
+    who: whose page; search: words that what is shown has to have; number: which part
+    of a long table.
+    """
+
+    page: Literal["glance", "owner", "catalog"]
+    who: str = ""
+    search: str = ""
+    sort: Sort = "worst"
+    number: int = 1
+    gzip: bool = False
+
+    def query(self, *, sort: Sort | None = None, number: int = 1) -> str:
+        """Return the same search, sorted otherwise or another part, as a query."""
+        fields = {"q": self.search} if self.search else {}
+        fields["sort"] = sort or self.sort
+        if number > 1:
+            fields["page"] = str(number)
+        return f"?{urlencode(fields)}"
+
+
+class Drawn(Frozen, frozen=True, kw_only=True):
+    """A page that was made; not found: it says that there is nobody of that name."""
+
+    body: bytes
+    found: bool = True
+
+
+def view(path: str, query: bytes, *, gzip: bool) -> View | None:
+    """Return what is asked for, None where there is no page; NoViewError."""
+    if path.startswith(OWNERS):
+        return View(page="owner", who=path.removeprefix(OWNERS), gzip=gzip)
+    if path not in {"/", "/catalog"}:
+        return None
+    try:
+        fields = parse_qs(query.decode("latin-1"), max_num_fields=_MAX_FIELDS)
+    except ValueError as error:
+        raise NoViewError(f"more than {_MAX_FIELDS} fields in the query") from error
+    first = {name: texts[0] for name, texts in fields.items()}
+    search = " ".join(first.get("q", "").split())
+    if len(search) > MAX_TEXT:
+        raise NoViewError(f"a search of more than {MAX_TEXT} characters")
+    if path == "/catalog":
+        return View(page="catalog", search=search, gzip=gzip)
+    return View(
+        page="glance",
+        search=search,
+        sort=_sort(first.get("sort", SORTS[0])),
+        number=_number(first.get("page", "1")),
+        gzip=gzip,
+    )
+
+
+def _sort(text: str) -> Sort:
+    for one in SORTS:
+        if text == one:
+            return one
+    raise NoViewError(f"sort is one of {', '.join(SORTS)}")
+
+
+def _number(text: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text[:9]) <= _MAX_PAGE:
+        return int(text[:9])
+    raise NoViewError(f"page is a number from 1 to {_MAX_PAGE}")
+
+
+def has(search: str, texts: str) -> bool:
+    """
+    Return whether *texts* have each word of a search, whatever the case.
+
+    >>> has("Shop web", "pod shop/web-0"), has("shop api", "pod shop/web-0")
+    (True, False)
+    """
+    folded = texts.casefold()
+    return all(word in folded for word in search.casefold().split(" "))

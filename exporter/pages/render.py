@@ -1,0 +1,157 @@
+"""
+The pages: templates, and what they are filled with.
+
+Everything that is shown goes through `plain`, so that nothing reorders or hides text,
+and is escaped by the template engine; no template has a script, a style or an
+attribute that somebody else wrote.
+"""
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import jinja2
+import jinja2.debug  # else by the first error, when no file can be opened
+import msgspec
+from markupsafe import Markup
+
+from exporter import __version__, catalog
+from exporter.escaping import plain
+from exporter.model import Snapshot
+from exporter.owner import display_name
+from exporter.pages.catalog_page import listing
+from exporter.pages.charts import filled
+from exporter.pages.namespace_page import inspection
+from exporter.pages.node_page import Named, glance
+from exporter.pages.query import MAX_TEXT, Drawn, View
+from exporter.pages.urls import Addresses
+from exporter.reports import sentences
+from exporter.reports.lookup import WhoError
+from exporter.reports.report import study
+
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; "
+    "img-src 'self' data:; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+"""Of every page; X-Content-Type-Options is of every answer."""
+
+STYLE = "/static/style.css"
+
+_CHOICES = 100
+"""How many that share a name are listed."""
+
+
+class Drawer:
+    """Draws pages; loads all it needs when it is made."""
+
+    def __init__(self, version: str) -> None:
+        files = resources.files("exporter.pages").joinpath("templates")
+        self.style = files.joinpath("style.css").read_bytes()
+        self.style_hash = hashlib.sha256(self.style).hexdigest()[:16]
+        environment = _environment(
+            {
+                one.name: one.read_text("utf-8")
+                for one in files.iterdir()
+                if one.name.endswith(".html")
+            }
+        )
+        environment.globals |= {
+            "version": version,
+            "style": f"{STYLE}?{self.style_hash}",
+            "max_text": MAX_TEXT,
+            "shown": sentences.shown,
+            "filled": filled,
+        }
+        self._templates = {
+            name.removesuffix(".html"): environment.get_template(name)
+            for name in environment.list_templates()
+        }
+        self._catalog = catalog.load()
+        self._whys = {entry.name: entry.why for entry in self._catalog}
+
+    def draw(self, view: View, raw: bytes) -> Drawn:
+        """Return the page for *view* of a snapshot's JSON."""
+        snapshot = msgspec.json.decode(raw, type=Snapshot)
+        match view.page:
+            case "glance":
+                return self._glance(view, snapshot)
+            case "owner":
+                return self._owner(view, snapshot)
+            case "catalog":
+                made = listing(snapshot, self._catalog, view.search)
+                return self._drawn("catalog", snapshot, made=made, view=view)
+
+    def failure(self, title: str, why: str) -> bytes:
+        """Return the page that says what went wrong."""
+        return self._text("failure", None, title=title, why=why, choices=(), more=0)
+
+    def _glance(self, view: View, snapshot: Snapshot) -> Drawn:
+        made = glance(study(snapshot), view)
+        return self._drawn("glance", snapshot, made=made, view=view)
+
+    def _owner(self, view: View, snapshot: Snapshot) -> Drawn:
+        addresses = Addresses(snapshot.namespaces)
+        try:
+            one = addresses.owner(view.who)
+        except WhoError as error:
+            choices = [
+                Named(name=display_name(one.owner), path=addresses.path(one))
+                for one in addresses.called(view.who)
+            ]
+            body = self._text(
+                "failure",
+                snapshot,
+                title="Not found",
+                why=str(error),
+                choices=choices[:_CHOICES],
+                more=max(0, len(choices) - _CHOICES),
+            )
+            return Drawn(body=body, found=False)
+        made = inspection(snapshot, one, self._whys)
+        path = addresses.path(one)
+        return self._drawn("owner", snapshot, made=made, path=path)
+
+    def _drawn(self, template: str, snapshot: Snapshot, **filling: Any) -> Drawn:  # noqa: ANN401
+        return Drawn(body=self._text(template, snapshot, **filling))
+
+    def _text(
+        self,
+        template: str,
+        snapshot: Snapshot | None,
+        **filling: Any,  # noqa: ANN401
+    ) -> bytes:
+        head = snapshot and {
+            "name": snapshot.node,
+            "kernel": snapshot.kernel,
+            "collected": sentences.moment(snapshot.time),
+        }
+        return self._templates[template].render(node=head, **filling).encode()
+
+
+@functools.cache
+def drawer() -> Drawer:
+    """Return the one of this process: later it can open no file."""
+    return Drawer(__version__)
+
+
+def _environment(sources: Mapping[str, str]) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.DictLoader(sources),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_fit,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+
+
+def _fit(value: object) -> object:
+    """Return what to escape and show; of a macro's, all that was escaped already is."""
+    if isinstance(value, Markup):
+        return value
+    return plain(value) if isinstance(value, str) else value

@@ -1,0 +1,1 @@
+"""The privilege boundary: the channel between processes, capabilities, sockets."""

@@ -1,0 +1,181 @@
+"""Two snapshots of a node side by side: what came, went and changed. Pure."""
+
+from collections.abc import Iterator, Sequence
+
+from exporter.analysis.drift import origins, references
+from exporter.model import Frozen, Namespace, Origin, Reading, Snapshot, State, Sysctl
+from exporter.owner import display_name, owner_labels
+from exporter.reports.report import host_readings
+
+EVERYONE = "every namespace"
+FRESH = "a new namespace"
+
+
+class Changed(Frozen, frozen=True, kw_only=True):
+    """A value or its origin that is another now."""
+
+    owner: str
+    sysctl: str
+    before: Reading
+    after: Reading
+    origin_before: Origin | None
+    origin_after: Origin | None
+
+
+class StateChanged(Frozen, frozen=True, kw_only=True):
+    """A namespace that can be read now and could not, or the other way round."""
+
+    owner: str
+    before: State
+    after: State
+
+
+class Side(Frozen, frozen=True, kw_only=True):
+    """Where and when a snapshot was made, and how many namespaces it has."""
+
+    node: str
+    kernel: str
+    time: float
+    namespaces: int
+
+
+class Difference(Frozen, frozen=True, kw_only=True):
+    """
+    What is not the same; not_compared: sysctls that only one of the two has.
+
+    came, went: namespaces by name; a pod that was made anew is in both.
+    """
+
+    before: Side
+    after: Side
+    came: tuple[str, ...]
+    went: tuple[str, ...]
+    states: tuple[StateChanged, ...]
+    changed: tuple[Changed, ...]
+    not_compared: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        """Return whether anything differs."""
+        return bool(self.came or self.went or self.states or self.changed)
+
+
+_Rows = dict[str, tuple[Reading, Origin | None]]
+
+
+def compare(before: Snapshot, after: Snapshot) -> Difference:
+    """Return how *after* differs from *before*, namespaces matched by their labels."""
+    old, new = _by_labels(before), _by_labels(after)
+    both = [key for key in old if key in new]
+    names_before, names_after = _sysctls(before), _sysctls(after)
+    states = (
+        StateChanged(
+            owner=display_name(new[key].owner),
+            before=old[key].state,
+            after=new[key].state,
+        )
+        for key in both
+        if old[key].state != new[key].state
+    )
+    return Difference(
+        before=_side(before),
+        after=_side(after),
+        came=tuple(_full_name(new[key]) for key in new if key not in old),
+        went=tuple(_full_name(old[key]) for key in old if key not in new),
+        states=tuple(states),
+        changed=(
+            *_changed(EVERYONE, _shared(before), _shared(after)),
+            *_changed(FRESH, _fresh(before), _fresh(after)),
+            *_all_changed(before, after, [(old[key], new[key]) for key in both]),
+        ),
+        not_compared=tuple(sorted(names_before ^ names_after)),
+    )
+
+
+def _by_labels(snapshot: Snapshot) -> dict[tuple[str, ...], Namespace]:
+    """Return the namespaces that have a name: a pending one has none yet."""
+    return {
+        owner_labels(one.owner): one
+        for one in snapshot.namespaces
+        if one.state != "pending"
+    }
+
+
+def _side(snapshot: Snapshot) -> Side:
+    return Side(
+        node=snapshot.node,
+        kernel=snapshot.kernel,
+        time=snapshot.time,
+        namespaces=len(snapshot.namespaces),
+    )
+
+
+def _full_name(one: Namespace) -> str:
+    """Return a name that tells a pod from one of the same name before it."""
+    uid = one.owner.uid[:8] if one.owner.pod else ""
+    return f"{display_name(one.owner)} ({uid})" if uid else display_name(one.owner)
+
+
+def _sysctls(snapshot: Snapshot) -> set[str]:
+    return {sysctl.name for sysctl in (*snapshot.sysctls, *snapshot.shared)}
+
+
+def _shared(snapshot: Snapshot) -> _Rows:
+    return _rows(
+        snapshot.shared,
+        snapshot.shared_readings,
+        ["shared"] * len(snapshot.shared),
+    )
+
+
+def _fresh(snapshot: Snapshot) -> _Rows:
+    return _rows(snapshot.sysctls, snapshot.fresh, [None] * len(snapshot.fresh))
+
+
+def _rows(
+    sysctls: Sequence[Sysctl],
+    readings: Sequence[Reading],
+    why: Sequence[Origin | None],
+) -> _Rows:
+    rows = zip(sysctls, readings, why, strict=False)
+    return {sysctl.name: (value, origin) for sysctl, value, origin in rows}
+
+
+def _changed(owner: str, before: _Rows, after: _Rows) -> Iterator[Changed]:
+    for sysctl, (old, why_before) in before.items():
+        if sysctl not in after:
+            continue
+        new, why_after = after[sysctl]
+        known = why_before and why_after  # "not told" is no other reason
+        if old != new or (known and why_before != why_after):
+            yield Changed(
+                owner=owner,
+                sysctl=sysctl,
+                before=old,
+                after=new,
+                origin_before=why_before,
+                origin_after=why_after,
+            )
+
+
+def _all_changed(
+    before: Snapshot, after: Snapshot, pairs: Sequence[tuple[Namespace, Namespace]]
+) -> Iterator[Changed]:
+    olds = _Judge(before)
+    news = _Judge(after)
+    for old, new in pairs:
+        yield from _changed(display_name(new.owner), olds.rows(old), news.rows(new))
+
+
+class _Judge:
+    """Tells values with their origins, of one snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._against = references(snapshot, host_readings(snapshot))
+
+    def rows(self, one: Namespace) -> _Rows:
+        """Return what a namespace has; a host's values have no origin."""
+        readings = one.readings
+        if one.owner.kind == "host":
+            return _rows(self._against.sysctls, readings, [None] * len(readings))
+        why = origins(self._against, readings, one.declared)
+        return _rows(self._against.sysctls, readings, why)

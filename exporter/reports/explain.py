@@ -1,0 +1,271 @@
+"""Where one value of one namespace comes from, and what would change it. Pure."""
+
+from collections.abc import Iterator
+
+from exporter.analysis.drift import asked_for, origin
+from exporter.analysis.health import Signs, signs
+from exporter.model import (
+    COPIED,
+    Change,
+    Class,
+    Declared,
+    Frozen,
+    HostValue,
+    Link,
+    Namespace,
+    Origin,
+    Owner,
+    Reading,
+    SettableBy,
+    Snapshot,
+    Sysctl,
+    Unreadable,
+)
+from exporter.owner import display_name
+from exporter.reports import messages
+from exporter.reports.remediation import PLACEHOLDER, Fix, fixes, place
+from exporter.reports.report import host_readings
+from exporter.values import reading
+
+
+class Step(Frozen, frozen=True, kw_only=True):
+    """A station of the value: whose, what it was there (None: unknown), and why."""
+
+    what: str
+    value: Reading | None
+    note: str = ""
+
+
+class Restart(Frozen, frozen=True, kw_only=True):
+    """What a new namespace for this owner would have; None where it is not known."""
+
+    value: str | None
+    changes: bool | None
+    text: str
+
+
+class Explanation(Frozen, frozen=True, kw_only=True):
+    """
+    The journey of one value.
+
+    because: the origin in a sentence; changed: when it was last seen to be written;
+    host_changed: what the host had when the namespace copied it, and until when;
+    wanted: the value that the fixes would set, the host's if that is another; signs:
+    what shows whether the value hurts, None where nothing could.
+    """
+
+    node: str
+    kernel: str
+    time: float
+    who: str
+    owner: Owner
+    sysctl: str
+    scope: Class
+    settable_by: SettableBy
+    steps: tuple[Step, ...]
+    value: Reading | None
+    origin: Origin | None
+    because: str
+    changed: Change | None
+    host_changed: HostValue | None
+    restart: Restart | None
+    wanted: str
+    fixes: tuple[Fix, ...]
+    notes: tuple[str, ...]
+    links: tuple[Link, ...] = ()
+    signs: Signs | None = None
+
+
+class _Case(Frozen, frozen=True, kw_only=True):
+    """Everything that bears on one value; asked: what was declared, in order."""
+
+    sysctl: Sysctl
+    namespace: Namespace
+    host: Reading | None
+    fresh: Reading | None
+    value: Reading | None
+    asked: tuple[tuple[Declared, Reading], ...]
+    earlier: tuple[HostValue, ...]
+    origin: Origin | None
+
+
+def explain(snapshot: Snapshot, namespace: Namespace, sysctl: str) -> Explanation:
+    """Return why *sysctl*, which the snapshot has, is what it is in *namespace*."""
+    case = _case(snapshot, namespace, sysctl)
+    owner, known = namespace.owner, case.sysctl
+    wanted = _wanted(case)
+    return Explanation(
+        node=snapshot.node,
+        kernel=snapshot.kernel,
+        time=snapshot.time,
+        who=display_name(owner),
+        owner=owner,
+        sysctl=known.name,
+        scope=known.scope,
+        settable_by=known.settable_by,
+        steps=tuple(_steps(case)),
+        value=case.value,
+        origin=case.origin,
+        because=_because(case),
+        changed=next((c for c in namespace.changes if c.sysctl == known.name), None),
+        host_changed=_host_changed(case),
+        restart=_restart(case),
+        wanted=wanted,
+        fixes=() if owner.sandbox else fixes(known, owner, wanted),
+        notes=tuple(_notes(case)),
+        links=namespace.links,
+        signs=signs(snapshot, namespace, known.harm),
+    )
+
+
+def _case(snapshot: Snapshot, namespace: Namespace, name: str) -> _Case:
+    everyones = {s.name: at for at, s in enumerate(snapshot.shared)}
+    host: Reading | None
+    fresh: Reading | None
+    value: Reading | None
+    if (at := everyones.get(name)) is not None:
+        sysctl = snapshot.shared[at]
+        host = fresh = value = snapshot.shared_readings[at]
+    else:
+        at = next(at for at, s in enumerate(snapshot.sysctls) if s.name == name)
+        sysctl = snapshot.sysctls[at]
+        host, fresh, value = (
+            row[at] if row else None
+            for row in (host_readings(snapshot), snapshot.fresh, namespace.readings)
+        )
+    asked = tuple(
+        (one, reading(sysctl, one.value.encode()))
+        for one in namespace.declared
+        if one.sysctl == name
+    )
+    case = _Case(
+        sysctl=sysctl,
+        namespace=namespace,
+        host=host,
+        fresh=fresh,
+        value=value,
+        asked=asked,
+        earlier=tuple(one for one in snapshot.earlier if one.sysctl == name),
+        origin=None,
+    )
+    return _judged(case)
+
+
+def _judged(case: _Case) -> _Case:
+    if case.value is None or case.namespace.owner.kind == "host":
+        return case
+    declared = asked_for([case.sysctl], [one for one, _ in case.asked])
+    return _Case(
+        sysctl=case.sysctl,
+        namespace=case.namespace,
+        host=case.host,
+        fresh=case.fresh,
+        value=case.value,
+        asked=case.asked,
+        earlier=case.earlier,
+        origin=origin(
+            case.sysctl,
+            case.value,
+            fresh=case.fresh,
+            declared=declared.get(case.sysctl.name),
+            earlier=frozenset(one.value for one in case.earlier),
+        ),
+    )
+
+
+def _steps(case: _Case) -> Iterator[Step]:
+    yield Step(what="the host", value=case.host)
+    yield Step(
+        what="a new namespace here",
+        value=case.fresh,
+        note=messages.FRESH[case.sysctl.scope],
+    )
+    for said, value in case.asked:
+        yield Step(what=_asked(said), value=value)
+    yield Step(what="now", value=case.value, note=case.origin or "")
+
+
+def _asked(said: Declared) -> str:
+    if said.source == "pod" and said.container:  # a podman pod has a container's name
+        return f"{messages.ASKED['pod']} ({said.container})"
+    return messages.ASKED[said.source].format(container=said.container)
+
+
+def _because(case: _Case) -> str:
+    if case.namespace.owner.kind == "host":
+        return "This is the host itself: the kernel's value at boot, or what was set \
+since by /etc/sysctl.d and others."
+    if case.value is None:
+        return "This namespace could not be read."
+    if isinstance(case.value, Unreadable):
+        return messages.NO_VALUE[case.value.unreadable]
+    if case.origin is None:
+        return messages.UNTOLD
+    if case.origin == "overridden" and case.asked[-1][1] == case.value:
+        joined = case.asked[-1][0]
+        return messages.JOINED.format(
+            asked=_asked(case.asked[0][0]),
+            container=joined.container,
+            value=joined.value,
+        )
+    in_pod = case.namespace.owner.kind == "pod"
+    text = messages.BECAUSE[case.origin].format(
+        fresh=messages.FRESH[case.sysctl.scope],
+        asked=_asked(case.asked[0][0]) if case.asked else "",
+        writers=messages.POD_WRITERS if in_pod else messages.WRITERS,
+    )
+    unseen = case.sysctl.scope in COPIED and not case.earlier
+    return text + (
+        messages.MAYBE_COPIED if case.origin == "modified" and unseen else ""
+    )
+
+
+def _host_changed(case: _Case) -> HostValue | None:
+    if case.origin != "inherited_stale":
+        return None
+    return next(one for one in reversed(case.earlier) if one.value == case.value)
+
+
+def _restart(case: _Case) -> Restart | None:
+    owner, now = case.namespace.owner, case.value
+    if owner.kind == "host" or not isinstance(now, str):
+        return None
+    anew = messages.ANEW[place(owner)]
+    last = case.asked[-1][1] if case.asked else case.fresh
+    if case.sysctl.scope == "shared":
+        return Restart(value=now, changes=False, text=f"{anew} would not change it.")
+    if not isinstance(last, str):
+        return Restart(
+            value=None, changes=None, text=f"{anew}: what it would give is not known."
+        )
+    if last == now:
+        return Restart(value=last, changes=False, text=f"{anew} would not change it.")
+    again = " unless whatever wrote it does so again"
+    written = case.origin in {"modified", "overridden"}
+    return Restart(
+        value=last,
+        changes=True,
+        text=f"{anew} would give {last}{again if written else ''}.",
+    )
+
+
+def _wanted(case: _Case) -> str:
+    """Return the host's value where that is another and can be written."""
+    shown_as_written = case.sysctl.kind in {"int", "ints", "text"}
+    if isinstance(case.host, str) and case.host != case.value and shown_as_written:
+        return case.host or PLACEHOLDER
+    return PLACEHOLDER
+
+
+def _notes(case: _Case) -> Iterator[str]:
+    owner = case.namespace.owner
+    if owner.sandbox:
+        yield (
+            f"Its programs run in {owner.sandbox}, on another network stack or "
+            "kernel: they do not see this value."
+        )
+    if case.namespace.state != "read":
+        why = case.namespace.reason or case.namespace.state
+        yield f"The namespace is {case.namespace.state}: {why}; `report` has remedies."
+    if case.sysctl.kind in {"ranges", "cpumask"}:
+        yield "Values are how many the sysctl names, not its text."

@@ -1,0 +1,1 @@
+"""HTTP: connections, TLS, authentication, content negotiation and the handlers."""

@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: namespaces, a running exporter, a Prometheus."""

@@ -1,0 +1,132 @@
+"""The exporter as its users run it: a command, two processes, a port."""
+
+import contextlib
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from testing.lab import wait_until
+
+COMMAND = (sys.executable, "-m", "exporter")
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+Labels = frozenset[tuple[str, str]]
+
+
+class Page:
+    """A parsed exposition; no series is in it twice."""
+
+    def __init__(self, text: str, content_type: str = "text/plain") -> None:
+        openmetrics = content_type.startswith("application/openmetrics-text")
+        parse: Callable[[str], Iterable[Metric]]
+        parse = parse_openmetrics if openmetrics else parse_text
+        self.text = text
+        self.series: dict[tuple[str, Labels], float] = {}
+        for family in parse(text):
+            for sample in family.samples:
+                key = (sample.name, frozenset(sample.labels.items()))
+                assert key not in self.series, f"twice: {key}"
+                self.series[key] = sample.value
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """Return the one series of *name* that has all *labels*, None if none."""
+        found = self.all(name, **labels)
+        assert len(found) <= 1, f"{name} {labels}: {found}"
+        return next(iter(found.values()), None)
+
+    def all(self, name: str, **labels: str) -> dict[Labels, float]:
+        """Return every series of *name* that has all *labels*."""
+        return {
+            found: value
+            for (series, found), value in self.series.items()
+            if series == name and labels.items() <= dict(found).items()
+        }
+
+
+class Exporter(NamedTuple):
+    """A running exporter."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    @property
+    def server_pid(self) -> int:
+        return self.child("--server-role")
+
+    def child(self, role: str) -> int:
+        """Return the pid of the process that the exporter started in a role."""
+        children = psutil.Process(self.process.pid).children()
+        (found,) = [child.pid for child in children if role in _words(child)]
+        return found
+
+    def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        named = {name.replace("_", "-"): text for name, text in headers.items()}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", headers=named
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, dict(response.headers), response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, dict(error.headers), error.read()
+
+    def scrape(self, accept: str = "") -> Page:
+        status, headers, body = self.get("/metrics", Accept=accept)
+        assert status == 200, body
+        return Page(body.decode(), headers["Content-Type"])
+
+    def fds(self) -> int:
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+
+def _words(process: psutil.Process) -> list[str]:
+    """Return its command line; one that has just ended has none."""
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
+@contextlib.contextmanager
+def exporter(
+    tmp_path: Path, *arguments: str, prefix: tuple[str, ...] = ()
+) -> Iterator[Exporter]:
+    """Run it on a free port of loopback until the block ends."""
+    log = tmp_path / "exporter.log"
+    listen = ("--web.listen-address", "127.0.0.1:0")
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [*prefix, *COMMAND, *listen, *arguments], stderr=file, cwd=tmp_path
+        )
+    try:
+        yield Exporter(process, _port(process, log), log)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _port(process: subprocess.Popen[bytes], log: Path) -> int:
+    serving = re.compile(r"serving on 127\.0\.0\.1:(\d+)")
+
+    def known() -> re.Match[str] | None:
+        assert process.poll() is None, log.read_text()
+        return serving.search(log.read_text())
+
+    wait_until(known)
+    found = known()
+    assert found
+    return int(found[1])

@@ -1,0 +1,226 @@
+"""Signals, judged: what hurts, what does not, and what is not known."""
+
+from collections.abc import Iterable
+
+import msgspec
+import pytest
+
+from exporter.analysis.health import Count, Queue, Signs, Use, hurts, signs
+from exporter.model import Listener, Machine, Namespace, Signals, Snapshot, Sysctl
+from tests.support.builders import (
+    a_listener,
+    a_namespace,
+    a_netns,
+    a_parcel,
+    a_sysctl,
+    an_owner,
+    some_signals,
+    the_hosts_namespace,
+)
+
+OVERFLOWS = "TcpExt.ListenOverflows"
+PRUNED = "TcpExt.PruneCalled"
+RANGE = a_sysctl("net.ipv4.ip_local_port_range", kind="ints", fields=("low", "high"))
+
+
+def a_node(
+    signals: Signals,
+    namespace: Namespace | None = None,
+    *,
+    sysctls: Iterable[Sysctl] | None = None,
+    fresh: Iterable[str] = ("4096",),
+) -> Snapshot:
+    parcel = a_parcel(
+        the_hosts_namespace(readings=[*fresh]),
+        namespace or a_namespace(),
+        sysctls=sysctls,
+        fresh=fresh,
+        counters=[OVERFLOWS, PRUNED],
+        machine=Machine(conntrack_limit=100),
+        signals=[some_signals(), signals],
+    )
+    return msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
+
+
+def judged(signals: Signals, *names: str, namespace: Namespace | None = None) -> Signs:
+    snapshot = a_node(signals, namespace)
+    made = signs(snapshot, snapshot.namespaces[1], names)
+    assert made is not None
+    return made
+
+
+def queues(*listeners: Listener) -> list[tuple[int, bool, str | None]]:
+    made = judged(some_signals(*listeners), "accept_queue").queues
+    assert made is not None
+    return [(one.port, one.near, one.backlog) for one in made]
+
+
+def ports(signals: Signals, *, low: int = 1000, high: int = 1099) -> Use:
+    namespace = a_namespace(readings=[f"{low} {high}"])
+    snapshot = a_node(signals, namespace, sysctls=[RANGE], fresh=["1 2"])
+    made = signs(snapshot, snapshot.namespaces[1], ["ports"])
+    assert made
+    return made.uses[0]
+
+
+def test_a_queue_is_held_against_its_limit_and_somaxconn() -> None:
+    listener = a_listener(80, address="::1", queue=5, limit=4, sockets=3, under=9)
+
+    made = judged(some_signals(listener), "accept_queue")
+
+    assert made.somaxconn == 4096
+    assert made.queues == (
+        Queue(
+            address="::1",
+            port=80,
+            protocol="tcp",
+            sockets=3,
+            queue=5,
+            limit=4,
+            fill=1.0,
+            backlog="application",
+            near=True,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("queue", "near"), [(0, False), (7, False), (8, True), (10, True), (11, True)]
+)
+def test_four_fifths_are_nearly_full(queue: int, *, near: bool) -> None:
+    assert queues(a_listener(1, queue=queue, limit=9)) == [(1, near, "application")]
+
+
+def test_full_queues_come_first_then_stale_ones_then_by_how_full() -> None:
+    found = queues(
+        a_listener(1, queue=0, limit=9),
+        a_listener(2, queue=1, limit=9),
+        a_listener(3, queue=0, limit=9, under=9),
+        a_listener(4, queue=9, limit=9),
+        a_listener(5, queue=10, limit=9),
+    )
+
+    assert [port for port, _, _ in found] == [5, 4, 3, 2, 1]
+
+
+def test_only_what_was_asked_for_is_judged() -> None:
+    made = judged(some_signals(a_listener(), counters=[7, 8]), PRUNED)
+
+    assert made == Signs(
+        somaxconn=4096, counts=(Count(counter=PRUNED, count=8, lost=False),)
+    )
+
+
+def test_the_order_of_counters_is_that_of_the_question() -> None:
+    made = judged(some_signals(counters=[7, 8]), PRUNED, OVERFLOWS)
+
+    assert [one.counter for one in made.counts] == [PRUNED, OVERFLOWS]
+
+
+def test_what_is_not_known_is_named_and_is_no_0() -> None:
+    nobody = Signals(counters=(None, 3))
+    names = (OVERFLOWS, "TcpExt.TW", "accept_queue", "conntrack", "ports", "time_wait")
+
+    made = judged(nobody, *names)
+
+    assert made == Signs(somaxconn=4096, unknown=names)
+
+
+def test_queues_that_nobody_wrote_down_are_counted() -> None:
+    assert judged(some_signals(left_out=3), "accept_queue").left_out == 3
+    assert judged(some_signals(left_out=3), OVERFLOWS).left_out == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "near"), [(0, False), (79, False), (80, True), (100, True)]
+)
+def test_flows_are_held_against_the_machines_limit(number: int, *, near: bool) -> None:
+    (use,) = judged(some_signals(conntrack=number), "conntrack").uses
+
+    assert (use.used, use.limit, use.near) == (number, 100, near)
+    assert use.ratio == number / 100
+
+
+def test_without_a_limit_there_is_no_ratio() -> None:
+    (use,) = judged(some_signals(time_wait=9), "time_wait").uses
+
+    assert (use.limit, use.ratio, use.near) == (None, None, False)
+
+
+def test_ports_hurt_where_nothing_listens() -> None:
+    assert ports(some_signals(tcp_sockets=80)).near
+    assert not ports(some_signals(tcp_sockets=79)).near
+
+
+def test_ports_of_who_listens_may_be_far_fewer() -> None:
+    use = ports(some_signals(a_listener(), tcp_sockets=99))
+
+    assert use.ratio == 0.99
+    assert not use.near
+
+
+def test_ports_do_not_hurt_where_nobody_knows_who_listens() -> None:
+    unknown = msgspec.structs.replace(some_signals(tcp_sockets=99), listeners=None)
+
+    assert not ports(unknown).near
+
+
+@pytest.mark.parametrize(
+    ("signals", "expected"),
+    [
+        (some_signals(), False),
+        (some_signals(a_listener(queue=100)), False),
+        (some_signals(a_listener(queue=128)), True),
+        (some_signals(a_listener(under=128)), True),
+        (some_signals(conntrack=90), True),
+        (some_signals(counters=[0, 9]), False),
+        (some_signals(counters=[1, 0]), True),
+        (Signals(), False),
+    ],
+)
+def test_what_hurts(signals: Signals, *, expected: bool) -> None:
+    made = judged(signals, OVERFLOWS, PRUNED, "accept_queue", "conntrack")
+
+    assert hurts(made) is expected
+
+
+@pytest.mark.parametrize(
+    "namespace",
+    [
+        a_namespace(owner=an_owner(sandbox="gvisor")),
+        a_namespace(owner=an_owner(sandbox="kata")),
+        a_namespace(state="pending"),
+    ],
+)
+def test_no_signs_are_shown_that_may_be_anothers(namespace: Namespace) -> None:
+    snapshot = a_node(some_signals(counters=[1, 1]), namespace)
+
+    assert signs(snapshot, namespace, [OVERFLOWS]) is None
+
+
+def test_counters_of_what_could_not_be_read_are_shown() -> None:
+    unreadable = a_namespace(state="unreadable")
+
+    made = judged(Signals(counters=(3, 0)), OVERFLOWS, namespace=unreadable)
+
+    assert [one.count for one in made.counts] == [3]
+
+
+def test_without_signals_nothing_is_said() -> None:
+    namespace = a_namespace()
+    parcel = a_parcel(namespace)
+    older = msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
+
+    assert signs(older, namespace, [OVERFLOWS]) is None
+
+
+def test_of_a_sysctl_without_a_sign_nothing_is_said() -> None:
+    snapshot = a_node(some_signals())
+
+    assert signs(snapshot, snapshot.namespaces[1], []) is None
+
+
+def test_who_is_gone_has_no_signs() -> None:
+    gone = a_namespace(netns=a_netns(99))
+
+    assert signs(a_node(some_signals()), gone, [OVERFLOWS]) is None

@@ -1,0 +1,170 @@
+"""Where a listener's limit is from, and how full what a namespace may use is."""
+
+import pytest
+
+from exporter.analysis.drift import References
+from exporter.analysis.saturation import (
+    Backlog,
+    Limits,
+    backlog,
+    fills,
+    limits,
+    ports_in_use,
+    tcp_ports_in_use,
+    uses,
+)
+from exporter.model import (
+    Change,
+    Declared,
+    Machine,
+    Namespace,
+    Origin,
+    Signals,
+    Unreadable,
+    fill_ratio,
+)
+from tests.support.builders import a_listener, a_namespace, a_sysctl, some_signals
+
+SOMAXCONN = a_sysctl("net.core.somaxconn")
+RANGE = a_sysctl("net.ipv4.ip_local_port_range", kind="ints", fields=("low", "high"))
+BUCKETS = a_sysctl("net.ipv4.tcp_max_tw_buckets")
+AGAINST = References(
+    sysctls=(SOMAXCONN, RANGE, BUCKETS),
+    host=(),
+    fresh=("4096", "32768 60999", "8192"),
+    earlier={},
+)
+
+
+def held(namespace: Namespace) -> Limits:
+    return limits(AGAINST, namespace, Machine(conntrack_limit=100))
+
+
+def test_limits_are_what_the_namespace_and_the_machine_have() -> None:
+    found = held(a_namespace(readings=["128", "1000 1999", "64"]))
+
+    assert found == Limits(
+        somaxconn=128,
+        somaxconn_origin="modified",
+        ports=1000,
+        time_wait=64,
+        conntrack=100,
+    )
+
+
+def test_a_somaxconn_that_was_asked_for_says_so() -> None:
+    asked = Declared(sysctl=SOMAXCONN.name, value="128", source="pod")
+
+    found = held(a_namespace(readings=["128", "1 9", "8"], declared=[asked]))
+
+    assert found.somaxconn_origin == "declared"
+
+
+def test_a_somaxconn_that_was_seen_to_change_may_be_back_at_what_it_was() -> None:
+    """It is the kernel's value again, and not for all of the listeners' time."""
+    change = Change(sysctl=SOMAXCONN.name, times=2, last=9.0)
+    again = a_namespace(readings=["4096", "1 9", "8"], changes=[change])
+
+    assert held(again).somaxconn_origin is None
+    assert backlog(a_listener(limit=3), held(again)) is None
+    assert held(a_namespace(readings=["4096", "1 9", "8"])).somaxconn_origin
+
+
+@pytest.mark.parametrize(
+    "namespace",
+    [
+        a_namespace(readings=[Unreadable(unreadable="missing")] * 3),
+        a_namespace(state="unreadable"),
+    ],
+)
+def test_what_was_not_read_is_no_limit(namespace: Namespace) -> None:
+    assert held(namespace) == Limits(conntrack=100)
+
+
+@pytest.mark.parametrize(
+    ("queue", "limit", "ratio"),
+    [(0, 0, 0.0), (1, 0, 1.0), (128, 128, 128 / 129), (129, 128, 1.0), (2, 0, 2.0)],
+)
+def test_a_queue_holds_one_more_than_its_limit(
+    queue: int, limit: int, ratio: float
+) -> None:
+    assert fill_ratio(queue, limit) == ratio
+
+
+@pytest.mark.parametrize(
+    ("limit", "under", "somaxconn", "origin", "expected"),
+    [
+        (128, None, 128, None, "clamped"),
+        (4096, None, 128, None, "clamped"),
+        (128, 128, 4096, "modified", "stale"),
+        (4096, 128, 8192, "modified", "stale"),
+        (128, 512, 4096, "modified", "application"),
+        (128, None, 4096, "fresh_default", "application"),
+        (128, None, 4096, "declared", "application"),
+        (128, None, 4096, "overridden", None),
+        (128, None, 4096, "modified", None),
+        (128, None, 4096, None, None),
+        (128, 128, None, None, None),
+    ],
+)
+def test_where_a_limit_is_from(
+    limit: int,
+    under: int | None,
+    somaxconn: int | None,
+    origin: Origin | None,
+    expected: Backlog | None,
+) -> None:
+    listener = a_listener(limit=limit, under=under)
+    against = Limits(somaxconn=somaxconn, somaxconn_origin=origin)
+
+    assert backlog(listener, against) == expected
+
+
+def test_the_fullest_queue_counts() -> None:
+    signals = some_signals(a_listener(queue=4, limit=3), a_listener(80, queue=64))
+
+    assert dict(fills(signals, Limits())) == {"accept_queue": 1.0}
+
+
+def test_how_full_needs_both_sides() -> None:
+    signals = some_signals(conntrack=50, time_wait=16, tcp_sockets=4)
+
+    assert dict(fills(signals, Limits(conntrack=100, time_wait=64, ports=200))) == {
+        "conntrack": 0.5,
+        "ports": 0.1,
+        "time_wait": 0.25,
+    }
+    assert dict(fills(Signals(), Limits(conntrack=100, time_wait=64, ports=9))) == {}
+    assert dict(fills(signals, Limits())) == {}
+
+
+def test_no_limit_is_not_a_full_one() -> None:
+    assert dict(fills(some_signals(conntrack=50), Limits(conntrack=0))) == {}
+
+
+def test_what_is_used_is_told_without_its_limit_too() -> None:
+    signals = some_signals(conntrack=50, tcp_sockets=None, udp_sockets=None)
+
+    assert list(uses(signals, Limits(time_wait=9))) == [
+        ("conntrack", 50, None),
+        ("time_wait", 0, 9),
+    ]
+
+
+def test_a_port_in_time_wait_is_in_use() -> None:
+    assert tcp_ports_in_use(some_signals(tcp_sockets=3, time_wait=4)) == 7
+
+
+@pytest.mark.parametrize(
+    ("signals", "number"),
+    [
+        (some_signals(tcp_sockets=3, time_wait=4, udp_sockets=9), 9),
+        (some_signals(tcp_sockets=3, time_wait=4, udp_sockets=1), 7),
+        (some_signals(tcp_sockets=None, udp_sockets=1), 1),
+        (some_signals(time_wait=None, udp_sockets=None), None),
+    ],
+)
+def test_ports_are_those_of_the_protocol_that_has_more(
+    signals: Signals, number: int | None
+) -> None:
+    assert ports_in_use(signals) == number

@@ -1,0 +1,447 @@
+"""The commands for people: what they print, how they end, and what cannot harm."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from exporter.cli.commands import NAMES
+from exporter.cli.main import main
+from exporter.model import Owner
+from testing import lab
+from tests.support.builders import (
+    a_listener,
+    a_namespace,
+    a_netns,
+    a_parcel,
+    a_problem,
+    a_sysctl,
+    an_owner,
+    some_signals,
+    the_hosts_namespace,
+)
+
+NODES = Path(__file__).parents[1] / "nodes"
+KUBERNETES = NODES / "kubernetes/snapshot.json"
+
+GOLDEN = {
+    "kubernetes/report.txt": ["report"],
+    "kubernetes/report-all.txt": ["report", "--all"],
+    "kubernetes/explain-fresh_default.txt": ["explain", "shop/web-1"],
+    "kubernetes/explain-declared.txt": ["explain", "api-0"],
+    "kubernetes/explain-overridden.txt": ["explain", "cache-0"],
+    "kubernetes/explain-joined.txt": ["explain", "joined-0", "tcp_keepalive_time"],
+    "kubernetes/explain-modified.txt": ["explain", "tuned-0", "ip_local_port_range"],
+    "kubernetes/explain-inherited.txt": ["explain", "web-1", "tcp_rmem"],
+    "kubernetes/explain-inherited_stale.txt": ["explain", "old-0", "tcp_rmem"],
+    "kubernetes/explain-unsure.txt": ["explain", "tuned-1", "tcp_congestion_control"],
+    "kubernetes/explain-shared.txt": ["explain", "api-0", "nf_conntrack_max"],
+    "kubernetes/explain-read-only.txt": [
+        "explain",
+        "api-0",
+        "net.ipv4.conf.all.mc_forwarding",
+    ],
+    "kubernetes/explain-runtime.txt": ["explain", "api-0", "ping_group_range"],
+    "kubernetes/explain-gvisor.txt": ["explain", "untrusted-0"],
+    "kubernetes/explain-host.txt": ["explain", "host"],
+    "kubernetes/explain-unit.txt": ["explain", "backup.service"],
+    "kubernetes/explain-named.txt": ["explain", "blue"],
+    "kubernetes/explain-process.txt": ["explain", "cookie/113"],
+    "kubernetes/explain-unreadable.txt": ["explain", "cookie/114"],
+    "docker/report.txt": ["report"],
+    "docker/explain-docker.txt": ["explain", "proxy"],
+    "docker/explain-compose.txt": ["explain", "shop/db", "ip_local_port_range"],
+    "docker/explain-podman.txt": ["explain", "worker", "tcp_keepalive_time"],
+    "docker/explain-swarm.txt": ["explain", "ingress_sbox"],
+}
+
+
+@pytest.fixture(autouse=True)
+def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_recorded_node_reads_as_before(
+    name: str,
+    request: pytest.FixtureRequest,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    golden = NODES / name
+    snapshot = golden.parent / "snapshot.json"
+
+    assert main([*GOLDEN[name], "--from", str(snapshot)]) == 0
+
+    printed = capfd.readouterr().out
+    if request.config.getoption("--update-docs"):
+        golden.write_text(printed)
+    assert printed == golden.read_text(), "run `make docs` if this is right"
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_there_is_no_other_golden_file() -> None:
+    files = {str(path.relative_to(NODES)) for path in NODES.glob("*/*.txt")}
+
+    assert files == GOLDEN.keys()
+
+
+@pytest.mark.parametrize("columns", ["1", "8", "20", "40", "80", "200"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "--all"],
+        ["explain", "old-0", "tcp_rmem"],
+        ["explain", "cache-0"],
+        ["catalog", "net.core.*"],
+    ],
+)
+def test_no_line_is_wider_than_the_terminal(
+    columns: str,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    given = [] if words[0] == "catalog" else ["--from", str(KUBERNETES)]
+
+    assert main([*words, *given]) == 0
+
+    lines = capfd.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= int(columns)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["report", "--all"], ["explain", "api-0"], ["catalog", "*rmem*"]],
+)
+def test_json_has_the_same(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    given = [] if words[0] == "catalog" else ["--from", str(KUBERNETES)]
+
+    assert main([*words, *given, "--format", "json"]) == 0
+
+    assert json.loads(capfd.readouterr().out)
+
+
+HOSTILE = "\x1b]0;owned\x07\x9b31m\u202e[bold]:warning:\n{x}"
+
+
+def hostile_snapshot() -> bytes:
+    named = Owner(kind="named", netns=f"named/{HOSTILE}", comm=HOSTILE, evidence="e")
+    control = a_sysctl("net.ipv4.tcp_congestion_control", kind="text")
+    in_a_pod = an_owner(pod=HOSTILE, comm=HOSTILE)
+    somaxconn = msgspec.structs.replace(a_sysctl(), harm=("accept_queue",))
+    unix = a_listener(0, address=HOSTILE, protocol="unix", queue=9, limit=1)
+    parcel = a_parcel(
+        the_hosts_namespace(readings=["65535", "bbr"]),
+        a_namespace(owner=named, readings=["1", HOSTILE]),
+        a_namespace(owner=in_a_pod, readings=["1", "cubic"]),
+        sysctls=[somaxconn, control],
+        signals=[some_signals(), some_signals(unix), some_signals()],
+        node=HOSTILE,
+        fresh=["4096", "bbr"],
+        problems=[a_problem(detail=HOSTILE, remedy=HOSTILE)],
+    )
+    return msgspec.json.encode(parcel)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "--all"],
+        ["report", "--all", "--format", "json"],
+        ["explain", f"named/{HOSTILE}"],
+        ["explain", f"named/{HOSTILE}", "tcp_congestion_control"],
+        ["explain", "nobody"],
+        ["explain", "cookie/7"],
+    ],
+)
+def test_what_a_container_chose_cannot_act_upon_the_terminal(
+    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "node.json"
+    file.write_bytes(hostile_snapshot())
+
+    main([*words, "--from", str(file)])
+
+    printed = "".join(capfd.readouterr()).replace("\n", "")
+    assert not [char for char in printed if unicodedata.category(char)[0] == "C"]
+
+
+def test_markup_of_a_name_is_shown_as_it_is(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "node.json"
+    file.write_bytes(hostile_snapshot())
+
+    main(["report", "--from", str(file)])
+
+    assert "[bold]:warning:" in capfd.readouterr().out.replace("\n", "")
+
+
+@pytest.mark.parametrize("command", ["report", "explain", "diff"])
+@pytest.mark.parametrize("body", [b"", b"garbage", b"{}", b"\x00\xff"])
+def test_a_file_that_is_no_snapshot_is_named(
+    command: str,
+    body: bytes,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "odd.json"
+    file.write_bytes(body)
+
+    assert main(with_file(command, str(file))) == 2
+
+    error = capsys.readouterr().err
+    assert str(file) in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["report", "explain", "diff"])
+@pytest.mark.parametrize("path", ["/no/such/file", "/"])
+def test_a_file_that_cannot_be_read_is_named(
+    command: str, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(with_file(command, path)) == 2
+
+    assert path in capsys.readouterr().err
+
+
+def with_file(command: str, file: str) -> list[str]:
+    words = {
+        "report": ["--from", file],
+        "explain": ["host", "--from", file],
+        "diff": [file, file],
+    }
+    return [command, *words[command]]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["explain", "web-0"], 1, "name one of these"),
+        (["explain", "wbe-1"], 1, "the nearest is web-1"),
+        (["explain", "4711"], 1, "4711"),
+        (["explain", "api-0", "somaxcon"], 2, "the nearest is net.core.somaxconn"),
+        (["explain", "api-0", "tcp_ecn"], 2, "--sysctls.include net.ipv4.tcp_ecn"),
+        (["explain", "api-0", "rp_filter"], 2, "several"),
+    ],
+)
+def test_a_mistake_is_told_with_what_to_do(
+    words: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--from", str(KUBERNETES)]) == code
+
+    assert told in capsys.readouterr().err
+
+
+def test_standard_input_is_a_file(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(KUBERNETES.read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+
+    assert main(["report", "--from", "-"]) == 0
+    assert "worker-1" in capfd.readouterr().out
+
+
+def test_a_difference_is_1_and_none_is_0(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before, after = tmp_path / "a.json", tmp_path / "b.json"
+    namespaces = the_hosts_namespace(), a_namespace(readings=["128"])
+    parcel = a_parcel(*namespaces, fresh=["4096"])
+    before.write_bytes(msgspec.json.encode(parcel))
+    anew = a_namespace(netns=a_netns(9), owner=an_owner(pod="new-0", uid="u"))
+    parcel = a_parcel(namespaces[0], a_namespace(), anew, fresh=["4096"])
+    after.write_bytes(msgspec.json.encode(parcel))
+
+    assert main(["diff", str(before), str(before)]) == 0
+    assert "No difference." in capfd.readouterr().out
+    assert main(["diff", str(before), str(after)]) == 1
+    printed = capfd.readouterr().out
+    assert "came: shop/new-0" in printed
+    assert "128 modified" in printed
+    assert main(["diff", str(before), str(after), "--format", "json"]) == 1
+
+
+def test_standard_input_is_only_one_of_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", "-", "-"]) == 2
+    assert "only one" in capsys.readouterr().err
+
+
+def test_the_catalog_is_searched_by_a_glob(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["catalog", "*somaxconn"]) == 0
+    assert "net.core.somaxconn" in capfd.readouterr().out
+    assert main(["catalog", "net.core.somaxcon"]) == 2
+    assert "the nearest is net.core.somaxconn" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_can_complete_every_command(
+    shell: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["completion", shell]) == 0
+
+    script = capfd.readouterr().out
+    assert all(name in script for name in {*NAMES, "serve", "snapshot"})
+
+
+def test_bash_takes_the_completion() -> None:
+    command = [sys.executable, "-m", "exporter", "completion", "bash"]
+    script = subprocess.run(command, check=True, capture_output=True).stdout
+
+    subprocess.run(["bash", "-n"], input=script, check=True)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m exporter catalog | head -c 6"
+
+    done = subprocess.run(command, shell=True, check=True, capture_output=True)
+
+    assert done.stdout == b"sysctl"
+    assert done.stderr == b""
+
+
+def test_a_terminal_gets_colours_and_a_pipe_none() -> None:
+    words = ["-m", "exporter", "report", "--from", str(KUBERNETES)]
+    piped = subprocess.run([sys.executable, *words], check=True, capture_output=True)
+
+    assert b"\x1b" not in piped.stdout
+    assert "\x1b[1m" in on_a_terminal([sys.executable, *words])
+
+
+def on_a_terminal(command: list[str]) -> str:
+    ours, theirs = os.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+    with subprocess.Popen(command, stdout=theirs, env=environment):
+        os.close(theirs)
+        read = b"".join(iter(lambda: read_some(ours), b""))
+    os.close(ours)
+    return read.decode()
+
+
+def read_some(fd: int) -> bytes:
+    try:
+        return os.read(fd, 65536)
+    except OSError:  # the other end is closed
+        return b""
+
+
+def test_no_right_is_needed_for_a_file() -> None:
+    words = [sys.executable, "-I", "-m", "exporter", "report", "--from", "-"]
+    if os.geteuid() == 0:
+        words = [
+            "setpriv",
+            "--reuid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+            *words,
+        ]
+
+    body = KUBERNETES.read_bytes()
+    done = subprocess.run(words, input=body, check=False, capture_output=True)
+
+    assert done.returncode == 0, done.stderr
+    assert b"worker-1" in done.stdout
+
+
+@pytest.mark.root
+def test_a_live_process_is_found_by_its_pid(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with lab.held() as (there,):
+        there.write("net/core/somaxconn", "128")
+
+        assert main(["explain", str(there.pid), "--log.level", "error"]) == 0
+
+    assert "128    modified" in capfd.readouterr().out
+
+
+@pytest.mark.root
+def test_a_live_name_is_found_and_its_sysctl_read_though_the_profile_has_it_not(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with lab.named("explained"):
+        words = ["explain", "named/explained", "net.ipv4.igmp_max_msf"]
+
+        assert main([*words, "--log.level", "error", "--format", "json"]) == 0
+
+    assert json.loads(capfd.readouterr().out)["origin"] == "fresh_default"
+
+
+@pytest.mark.root
+def test_a_live_value_is_explained_with_its_listeners_and_counters(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Counters of the sysctl are read, whatever the configuration leaves out."""
+    with lab.held(listeners=1) as (there,):
+        words = ["explain", str(there.pid), "--signals.counters-exclude", "*"]
+
+        assert main([*words, "--log.level", "error"]) == 0
+
+    printed = " ".join(capfd.readouterr().out.split())
+    assert "one listener, 0.0.0.0:8000 (queue 0, limit 128); ListenOv" in printed
+    assert "are 0" in printed
+
+
+@pytest.mark.root
+def test_a_live_value_is_explained_with_a_counter_that_is_not_read_by_default(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with lab.held() as (there,):
+        words = ["explain", str(there.pid), "tcp_mtu_probing"]
+
+        assert main([*words, "--log.level", "error"]) == 0
+
+    assert "hurts: TCPMTUPFail is 0" in capfd.readouterr().out
+
+
+@pytest.mark.root
+def test_what_came_since_a_snapshot_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "before.json"
+    assert main(["snapshot", "-o", str(file)]) == 0
+    with lab.named("newcomer"):
+        assert main(["diff", str(file), "now"]) == 1
+
+    assert "came: named/newcomer" in capfd.readouterr().out
+
+
+def test_the_live_node_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--all"]) == 0
+
+    assert "net.core.somaxconn  host" in capfd.readouterr().out
+
+
+def test_check_judges_a_file_by_another_nodes_configuration(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A DaemonSet's configuration names mounts that are nowhere else."""
+    settings = tmp_path / "config.yaml"
+    settings.write_text(
+        "path: {procfs: /nowhere/proc}\n"
+        "policy: [{name: floor, sysctl: net.core.somaxconn, min: 99999999}]\n"
+    )
+
+    words = ("check", "--from", str(KUBERNETES), "--config.file", str(settings))
+
+    assert main(words) == 1
+    assert "(floor)" in capfd.readouterr().out
+
+
+def test_a_terminal_of_no_width_is_one_of_eighty(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+
+    main(["report", "--from", str(KUBERNETES)])
+
+    assert capfd.readouterr().out

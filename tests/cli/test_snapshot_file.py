@@ -1,0 +1,67 @@
+"""A file is taken for a snapshot only if it is one."""
+
+import msgspec
+import pytest
+
+from exporter.cli.snapshot_file import NotASnapshotError, parse
+from exporter.model import Snapshot
+from tests.support.builders import (
+    a_listener,
+    a_namespace,
+    a_parcel,
+    a_sysctl,
+    some_signals,
+    the_hosts_namespace,
+)
+
+GOOD = a_parcel(
+    the_hosts_namespace(),
+    a_namespace(),
+    fresh=["4096"],
+    counters=["TcpExt.ListenDrops"],
+    signals=[some_signals(a_listener(), counters=[1]), some_signals()],
+)
+
+
+def test_what_snapshot_writes_is_one() -> None:
+    snapshot = parse(msgspec.json.encode(GOOD), "node.json")
+
+    assert isinstance(snapshot, Snapshot)
+    assert snapshot.node == "node-1"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"version": 2}',
+        msgspec.json.encode(GOOD)[:-10],
+    ],
+)
+def test_anything_else_is_an_error_that_names_it(raw: bytes) -> None:
+    with pytest.raises(NotASnapshotError, match=r"node\.json is"):
+        parse(raw, "node.json")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        a_parcel(a_namespace(readings=["1", "2"])),
+        a_parcel(a_namespace(readings=[])),
+        a_parcel(fresh=["1", "2"]),
+        a_parcel(a_namespace(readings=["1 2"])),
+        a_parcel(a_namespace(readings=["many"])),
+        a_parcel(shared=[a_sysctl("net.core.rmem_max", scope="shared")]),
+        a_parcel(a_namespace(), signals=[some_signals(), some_signals()]),
+        a_parcel(a_namespace(), signals=[some_signals(counters=[1])]),
+        a_parcel(a_namespace(), signals=[some_signals(a_listener(limit=-1))]),
+        a_parcel(a_namespace(), signals=[some_signals(a_listener(queue=-1))]),
+    ],
+)
+def test_values_without_a_sysctl_are_no_snapshot(odd: object) -> None:
+    with pytest.raises(NotASnapshotError):
+        parse(msgspec.json.encode(odd), "node.json")

@@ -1,0 +1,58 @@
+"""What is kept of a namespace: nothing that moved passes for what was there."""
+
+import pytest
+
+from exporter.collector.tracked import Watched
+from exporter.kernel.proc_net import NOTHING, CounterReader, NetFiles
+from exporter.model import Signals
+from tests.support.builders import a_listener
+
+FILES = NOTHING._replace(snmp=b"Tcp: RtoMax\nTcp: 1\n", sockstat=b"TCP: inuse 1")
+
+
+@pytest.fixture
+def watched() -> Watched:
+    one = Watched()
+    one.counted(CounterReader(()), FILES, b"stat")
+    one.queues.listeners, one.queues.listening = (a_listener(),), 1
+    one.take(Signals(listeners=one.queues.listeners, listening=1, conntrack=7))
+    assert one.is_still(FILES, b"stat", 7)
+    return one
+
+
+@pytest.mark.parametrize(
+    ("files", "stat", "conntrack"),
+    [
+        (FILES._replace(sockstat=b"TCP: inuse 2"), b"stat", 7),
+        (FILES._replace(snmp=b""), b"stat", 7),
+        (FILES, b"other", 7),
+        (FILES, b"stat", 8),
+        (FILES, b"stat", None),
+    ],
+)
+def test_other_files_are_news(
+    watched: Watched, files: NetFiles, stat: bytes, conntrack: int | None
+) -> None:
+    assert not watched.is_still(files, stat, conntrack)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("listeners", (a_listener(queue=1),)),
+        ("listeners", None),
+        ("listening", 2),
+        ("left_out", 1),
+    ],
+    ids=str,
+)
+def test_other_queues_are_news(watched: Watched, field: str, value: object) -> None:
+    setattr(watched.queues, field, value)
+
+    assert not watched.is_still(FILES, b"stat", 7)
+
+
+def test_what_was_lost_is_news(watched: Watched) -> None:
+    watched.lose()
+
+    assert not watched.is_still(FILES, b"stat", None)

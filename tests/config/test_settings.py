@@ -1,0 +1,211 @@
+"""Defaults, file and flags, and what an operator is told of a mistake."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.config.settings import Config, load, parse
+from exporter.errors import ConfigError
+
+
+def a_file(directory: Path, text: str) -> str:
+    path = directory / "config.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def complaint(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(text.encode(), "config.yaml")
+    return str(caught.value)
+
+
+class TestLoad:
+    """Defaults < file < flags."""
+
+    def test_nothing_given_is_a_default_install(self) -> None:
+        config = load(None, {})
+
+        assert config == Config()
+        assert config.sysctls.profile == "default"
+        assert config.sysctls.include == config.sysctls.exclude == ()
+        assert config.sysctls.max_fds == 65536
+        assert (config.path.procfs, config.path.rootfs) == ("/proc", "/")
+        assert config.web.listen_address == (":10128",)
+        assert (config.log.level, config.log.format) == ("info", "logfmt")
+
+    def test_a_file_changes_what_it_names_and_nothing_else(
+        self, tmp_path: Path
+    ) -> None:
+        file = a_file(
+            tmp_path,
+            "sysctls: {profile: all, exclude: [net.ipv6.*], max_fds: 0}\n"
+            "log: {level: debug}\n",
+        )
+
+        config = load(file, {})
+
+        assert config.sysctls.profile == "all"
+        assert config.sysctls.exclude == ("net.ipv6.*",)
+        assert config.sysctls.max_fds == 0
+        assert config.sysctls.include == ()
+        assert (config.log.level, config.log.format) == ("debug", "logfmt")
+        assert (config.path, config.web) == (Config().path, Config().web)
+
+    def test_a_flag_overrides_the_file_and_only_its_own_key(
+        self, tmp_path: Path
+    ) -> None:
+        file = a_file(
+            tmp_path, "log: {level: debug, format: json}\npath: {procfs: /host/proc}\n"
+        )
+
+        config = load(file, {"log": {"level": "error"}})
+
+        assert (config.log.level, config.log.format) == ("error", "json")
+        assert config.path.procfs == "/host/proc"
+
+    def test_a_flag_needs_no_file(self) -> None:
+        config = load(None, {"sysctls": {"include": ("net.mptcp.*",)}})
+
+        assert config.sysctls.include == ("net.mptcp.*",)
+
+    def test_a_missing_file_is_named_with_the_reason(self, tmp_path: Path) -> None:
+        file = str(tmp_path / "none.yaml")
+
+        with pytest.raises(ConfigError, match=r"none\.yaml: No such file or directory"):
+            load(file, {})
+
+    def test_a_directory_is_not_a_file(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="Is a directory"):
+            load(str(tmp_path), {})
+
+
+@pytest.mark.parametrize("text", ["", "{}", "{}\n", "log: {}\n"])
+def test_a_file_that_sets_nothing_is_the_defaults(text: str) -> None:
+    assert parse(text.encode(), "config.yaml") == Config()
+
+
+@pytest.mark.parametrize("text", ["\n", "---\n", "# log: {level: debug}\n"])
+def test_a_file_of_comments_only_is_the_defaults(text: str) -> None:
+    assert parse(text.encode(), "config.yaml") == Config()
+
+
+class TestMistakes:
+    """Every complaint names the file, the place and what to write instead."""
+
+    @pytest.mark.parametrize(
+        ("text", "key", "nearest"),
+        [
+            ("sysctl: {}", "`sysctl`", "sysctls"),
+            ("paths: {}", "`paths`", "path"),
+            ("web: {listen-address: ':1'}", "`listen-address`", "listen_address"),
+        ],
+    )
+    def test_an_unknown_key_is_told_the_nearest(
+        self, text: str, key: str, nearest: str
+    ) -> None:
+        message = complaint(text)
+
+        assert message.startswith("config.yaml: ")
+        assert key in message
+        assert message.endswith(f"; did you mean {nearest!r}?")
+
+    @pytest.mark.parametrize(
+        ("text", "nearest"),
+        [
+            ("sysctls: {profle: all}", "profile"),
+            ("sysctls: {includes: []}", "include"),
+            ("log: {lvl: info}", "level"),
+            ("path: {procf: /proc}", "procfs"),
+        ],
+    )
+    def test_an_unknown_key_of_a_section_is_told_the_nearest(
+        self, text: str, nearest: str
+    ) -> None:
+        assert complaint(text).endswith(f"; did you mean {nearest!r}?")
+
+    @pytest.mark.parametrize(
+        ("text", "place"),
+        [
+            ("log: {colour: true}", "`$.log`"),
+            ("sysctls: {max_fds: many}", "`$.sysctls.max_fds`"),
+            ("sysctls: {max_fds: -1}", "`$.sysctls.max_fds`"),
+            ("sysctls: {max_fds: 1.5}", "`$.sysctls.max_fds`"),
+            ("sysctls: {max_fds: true}", "`$.sysctls.max_fds`"),
+            ("sysctls: {include: net.core.*}", "`$.sysctls.include`"),
+            ("sysctls: {include: [1]}", "`$.sysctls.include[0]`"),
+            ("sysctls: {profile: most}", "`$.sysctls.profile`"),
+            ("web: {listen_address: 10128}", "`$.web.listen_address`"),
+            ("log: {level: loud}", "`$.log.level`"),
+            ("log: {level: }", "`$.log.level`"),
+            ("path: /proc", "`$.path`"),
+            ("sysctls:", "`$.sysctls`"),
+        ],
+    )
+    def test_a_mistake_is_named_with_its_place(self, text: str, place: str) -> None:
+        message = complaint(text)
+
+        assert message.startswith("config.yaml: ")
+        assert f"at {place}" in message
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "log: [",
+            "log: {",
+            "\t",
+            "a: b: c",
+            "log: !!python/object:os.system {}",
+            "\0",
+            "just words",
+            "- a\n- list\n",
+            "? [a]\n: b",
+        ],
+        ids=ascii,
+    )
+    def test_what_is_not_a_mapping_in_yaml_is_told_so(self, text: str) -> None:
+        assert complaint(text).startswith("config.yaml: ")
+
+    def test_bytes_that_are_no_text_are_told_so(self) -> None:
+        with pytest.raises(ConfigError):
+            parse(b"log: \xff\xfe", "config.yaml")
+
+    @pytest.mark.parametrize("text", ["log: {level: 2020-13-45}", "log: !!int x"])
+    def test_a_scalar_that_yaml_cannot_build_is_told_so(self, text: str) -> None:
+        assert complaint(text).startswith("config.yaml: ")
+
+
+@pytest.mark.parametrize("text", ["a: !!bool x", "a: !!int ''", "a: !!timestamp x"])
+def test_what_yaml_chokes_on_is_told_like_any_mistake(text: str) -> None:
+    assert "not YAML" in complaint(text)
+
+
+def test_one_address_needs_no_list() -> None:
+    one = parse(b"web: {listen_address: ':9'}", "config.yaml").web
+
+    assert one.addresses == (":9",)
+    assert Config().web.addresses == (":10128",)
+
+
+def test_what_a_flag_may_set_the_file_may_set(tmp_path: Path) -> None:
+    flags: dict[str, dict[str, Any]] = {
+        "sysctls": {
+            "profile": "all",
+            "include": ("a",),
+            "exclude": ("b",),
+            "max_fds": 1,
+        },
+        "path": {"procfs": "/p", "rootfs": "/r"},
+        "web": {"listen_address": (":1", "unix:/w")},
+        "log": {"level": "error", "format": "json"},
+    }
+    file = a_file(
+        tmp_path,
+        "sysctls: {profile: all, include: [a], exclude: [b], max_fds: 1}\n"
+        "path: {procfs: /p, rootfs: /r}\n"
+        "web: {listen_address: [':1', 'unix:/w']}\n"
+        "log: {level: error, format: json}\n",
+    )
+
+    assert load(None, flags) == load(file, {}) != Config()

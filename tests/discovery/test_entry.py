@@ -1,0 +1,171 @@
+"""Into real namespaces, again and again: by the short way, and when it leads astray."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from exporter.discovery.entry import Doors
+from exporter.discovery.processes import Census
+from exporter.kernel.netns import EntryDeniedError, NetnsGoneError, Tour, own_netns
+from exporter.kernel.procfs import Procfs
+from exporter.kernel.syscalls import netns_cookie
+from exporter.kernel.sysctl_files import FdBudget
+from exporter.model import Ino
+from testing.lab import Held, guest, held, wait_until
+
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("no_leaked_files")]
+
+
+class Visitor:
+    """Doors whose census was taken before anything moved."""
+
+    def __init__(self, *, short_cuts: int = 10) -> None:
+        self.budget = FdBudget(short_cuts)
+        self._census = Census(Procfs(), "/")
+        self._census.scan()
+        self.doors = Doors(self._census, self.budget)
+
+    def visit(self, ino: Ino, cookie: int | None) -> None:
+        def work() -> None:
+            if netns_cookie() != cookie:
+                raise NetnsGoneError(ino)
+
+        with self.doors.tour() as do_in:
+            do_in(ino, work)
+        assert own_netns() == self.doors.own
+
+    def close(self) -> None:
+        self.doors.close()
+        self._census.close()
+        assert self.budget.held == 0
+
+
+@pytest.fixture
+def visitors() -> Iterator[Callable[..., Visitor]]:
+    made: list[Visitor] = []
+
+    def make(*, short_cuts: int = 10) -> Visitor:
+        made.append(Visitor(short_cuts=short_cuts))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def pod() -> Iterator[Held]:
+    with held() as (one,):
+        yield one
+
+
+@pytest.fixture
+def paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the doors that are opened by their path."""
+    taken: list[str] = []
+    real = Tour.enter
+
+    def enter(tour: Tour, door: str, ino: Ino) -> None:
+        taken.append(door)
+        real(tour, door, ino)
+
+    monkeypatch.setattr(Tour, "enter", enter)
+    return taken
+
+
+def test_the_second_visit_takes_the_short_way(
+    visitors: Callable[..., Visitor], pod: Held, paths: list[str]
+) -> None:
+    visitor, cookie = visitors(), pod.cookie
+    paths.clear()
+    visitor.visit(pod.ino, cookie)
+    assert paths == [pod.door]
+
+    visitor.visit(pod.ino, cookie)
+
+    assert paths == [pod.door]
+    assert visitor.budget.held == 1
+
+
+def test_without_room_every_visit_goes_by_path(
+    visitors: Callable[..., Visitor], pod: Held, paths: list[str]
+) -> None:
+    visitor, cookie = visitors(short_cuts=0), pod.cookie
+    paths.clear()
+
+    visitor.visit(pod.ino, cookie)
+    visitor.visit(pod.ino, cookie)
+
+    assert paths == [pod.door] * 2
+
+
+def test_a_process_that_moved_out_leads_nobody_astray(
+    visitors: Callable[..., Visitor], pod: Held
+) -> None:
+    with held() as (host,), guest(host) as one:
+        cookie, ino = host.cookie, host.ino
+        visitor = visitors()
+        shortened_through(visitor, ino, one.pid)
+
+        one.moves_out()
+
+        visitor.visit(ino, cookie)
+        assert visitor.budget.held == 1
+        assert pod.cookie != cookie
+
+
+def shortened_through(visitor: Visitor, ino: Ino, pid: int) -> None:
+    visitor.doors._pidfds[ino] = os.pidfd_open(pid)
+    assert visitor.budget.take(1)
+
+
+def test_a_process_that_ended_is_replaced_by_another(
+    visitors: Callable[..., Visitor],
+) -> None:
+    with held() as (host,), guest(host) as one:
+        cookie, ino = host.cookie, host.ino
+        visitor = visitors()
+        visitor.visit(ino, cookie)
+        os.kill(min(host.pid, one.pid), 9)
+        wait_until(lambda: not os.path.exists(f"/proc/{host.pid}/ns/net"))
+
+        visitor.visit(ino, cookie)
+
+        assert visitor.budget.held == 1
+
+
+def test_a_namespace_that_ended_is_gone_and_nothing_is_held_for_it(
+    visitors: Callable[..., Visitor], pod: Held
+) -> None:
+    visitor, ino, cookie = visitors(), pod.ino, pod.cookie
+    visitor.visit(ino, cookie)
+    pod.kill()
+
+    with pytest.raises(NetnsGoneError):
+        visitor.visit(ino, cookie)
+
+    assert visitor.budget.held == 0
+
+
+def test_where_a_pidfd_is_refused_paths_are_taken_from_then_on(
+    visitors: Callable[..., Visitor],
+    pod: Held,
+    paths: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A seccomp filter, say, that lets setns take no pidfd: before Linux 5.8 EINVAL."""
+    visitor, cookie = visitors(), pod.cookie
+    visitor.visit(pod.ino, cookie)
+    paths.clear()
+
+    def refuse(*_: object) -> None:
+        raise EntryDeniedError("setns", OSError(22, "Invalid argument"))
+
+    monkeypatch.setattr(Tour, "follow", refuse)
+
+    visitor.visit(pod.ino, cookie)
+    visitor.visit(pod.ino, cookie)
+
+    assert paths == [pod.door] * 2
+    assert visitor.budget.held == 0

@@ -1,0 +1,86 @@
+"""A compressed page is one gzip member, whatever of it was compressed before."""
+
+import gzip
+import subprocess
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.exposition import incremental_gzip
+from exporter.exposition.incremental_gzip import gzipped
+from exporter.exposition.page_cache import Chunk
+
+LINES = b'netns_sysctl_value{namespace="shop",pod="web-0"} 1.0\n' * 9
+
+
+def unpacked(page: bytes) -> bytes:
+    """Return what a client reads that stops at the end of the first member."""
+    reader = zlib.decompressobj(31)
+    text = reader.decompress(page) + reader.flush()
+    assert reader.eof
+    assert not reader.unused_data
+    return text
+
+
+def some_chunks(number: int = 9) -> list[Chunk]:
+    return [Chunk(LINES + b"%d" % at) for at in range(number)]
+
+
+def plain(chunks: list[Chunk]) -> bytes:
+    return b"".join(chunk.plain for chunk in chunks)
+
+
+@given(st.lists(st.lists(st.integers(0, 5)), max_size=5), st.data())
+def test_it_is_what_the_chunks_are(pages: list[list[int]], data: st.DataObject) -> None:
+    every = [
+        Chunk(data.draw(st.binary(max_size=9)) * data.draw(st.integers(0, 99)))
+        for _ in range(6)
+    ]
+    for page in pages:
+        chunks = [every[at] for at in page]
+        assert unpacked(gzipped(chunks)) == plain(chunks)
+
+
+def test_gzip_reads_it() -> None:
+    chunks = some_chunks()
+    for _ in range(3):
+        chunks = [*some_chunks(2), *chunks, Chunk(b"new")]
+        done = subprocess.run(
+            ["gzip", "-dc"], input=gzipped(chunks), check=True, capture_output=True
+        )
+        assert done.stdout == plain(chunks)
+        assert not done.stderr
+
+
+def test_a_chunk_is_compressed_alone_once_it_has_lasted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lasting, new = some_chunks(2)
+
+    gzipped([lasting])
+    after_one = lasting.deflated
+    gzipped([lasting, new])
+    assert after_one is None
+    assert new.deflated is None
+    assert lasting.deflated
+
+    monkeypatch.setattr(incremental_gzip, "LEVEL", 0)
+    page = gzipped([lasting])
+    assert lasting.deflated in page
+    assert len(page) < len(LINES)
+
+
+def test_new_neighbours_are_compressed_together() -> None:
+    """It is no larger than what gzip makes of them, but for a few bytes."""
+    chunks = some_chunks(30)
+
+    together = len(gzipped(chunks))
+
+    assert together < len(gzip.compress(plain(chunks), 1)) + 9
+
+
+def test_the_size_is_that_of_rfc_1952() -> None:
+    assert gzipped([])[-8:] == bytes(8)
+    assert gzipped([Chunk(b"abc")])[-4:] == b"\x03\0\0\0"

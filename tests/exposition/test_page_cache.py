@@ -1,0 +1,131 @@
+"""Chunks stay the same objects where nothing changed."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.exposition.page_cache import LARGE, Chunk, Row, Table, renewed
+from exporter.exposition.unchanged import earlier, seen
+
+ROWS = [Row(key, (b"a%d" % key, b"b%d" % key)) for key in range(32)]
+
+
+def chunks(table: Table) -> list[Chunk]:
+    return [chunk for column in table.columns() for chunk in column]
+
+
+def text(table: Table) -> list[bytes]:
+    return [b"".join(chunk.plain for chunk in column) for column in table.columns()]
+
+
+def expected(rows: list[Row]) -> list[bytes]:
+    cells = (row.cells for row in rows)
+    return [b"".join(column) for column in zip(*cells, strict=True)]
+
+
+def test_the_same_rows_have_the_same_chunks() -> None:
+    table = Table(8)
+    table.update(ROWS)
+    before = chunks(table)
+
+    table.update([*ROWS])
+
+    assert all(a is b for a, b in zip(chunks(table), before, strict=True))
+    assert len(before) == 2 * len(ROWS) / 8
+
+
+def test_one_that_goes_or_comes_changes_its_own_group_only() -> None:
+    table = Table(8)
+    table.update(ROWS)
+    before = chunks(table)
+
+    table.update(ROWS[:10] + ROWS[11:])
+    assert len({*chunks(table)} - {*before}) == 2
+    assert text(table) == expected(ROWS[:10] + ROWS[11:])
+    without = chunks(table)
+    table.update(ROWS)
+    assert len({*chunks(table)} - {*without}) == 2
+
+
+def test_one_that_began_a_group_leaves_it_to_the_group_before() -> None:
+    table = Table(8)
+    table.update(ROWS)
+    before = chunks(table)
+
+    table.update(ROWS[:8] + ROWS[9:])
+
+    assert len({*chunks(table)} - {*before}) == 2
+    assert len(chunks(table)) == len(before) - 2
+
+
+def test_a_row_made_anew_changes_the_families_that_differ() -> None:
+    table = Table(8)
+    table.update(ROWS)
+    before = chunks(table)
+
+    table.update([*ROWS[:3], Row(3, (b"a3", b"other")), *ROWS[4:]])
+
+    (new,) = {*chunks(table)} - {*before}
+    assert new.plain == b"b0b1b2otherb4b5b6b7"
+
+
+def test_what_is_the_same_is_not_even_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, joined = Table(8), list[bytes]()
+    table.update(ROWS)
+
+    def counted(before: Chunk | None, plain: bytes) -> Chunk:
+        joined.append(plain)
+        return renewed(before, plain)
+
+    monkeypatch.setattr("exporter.exposition.page_cache.renewed", counted)
+    table.update([*ROWS])
+    assert not joined
+    table.update([*ROWS[:3], Row(3, ROWS[3].cells), *ROWS[4:]])
+    assert len(joined) == 2
+
+
+def test_what_ended_is_not_kept() -> None:
+    table = Table(8)
+    table.update(ROWS)
+
+    table.update([])
+
+    assert not chunks(table)
+
+
+def test_large_cells_are_in_memory_once() -> None:
+    rows = [Row(key, (b"%d" % key * LARGE, b"small")) for key in range(1, 4)]
+    table = Table(8)
+    for some in (rows, rows[1:], rows[:0:-1]):
+        table.update(some)
+        assert text(table) == expected(some)
+        first, second = chunks(table)
+        for row in some:
+            large, small = row.cells
+            assert isinstance(large, memoryview)
+            assert large.obj is first.plain
+            assert small == b"small"
+        assert second.plain == b"small" * len(some)
+
+
+@given(st.lists(st.lists(st.sampled_from(ROWS), unique=True, max_size=12), max_size=4))
+def test_the_text_is_that_of_the_rows(histories: list[list[Row]]) -> None:
+    table = Table(4)
+    for rows in histories:
+        table.update(rows)
+        assert text(table) == expected(rows)
+
+
+SOME = st.lists(st.sampled_from([b"1", b"2", b"3", b"[4,4]"]), max_size=6)
+
+
+@given(SOME, SOME)
+def test_what_was_there_before_is_found(now: list[bytes], before: list[bytes]) -> None:
+    known = [seen(msgspec.Raw(one)) for one in before]
+
+    found = list(earlier([msgspec.Raw(one) for one in now], known))
+
+    assert len(found) == len(now)
+    for one, at in zip(now, found, strict=True):
+        assert one not in before if at is None else before[at] == one

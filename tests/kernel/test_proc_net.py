@@ -1,0 +1,445 @@
+"""Counters and socket numbers of one namespace: right, its own, and cheap to read."""
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from exporter.counters import COUNTERS
+from exporter.kernel.netns import inside
+from exporter.kernel.proc_net import (
+    FILES,
+    CounterReader,
+    NetFiles,
+    Sockstat,
+    parse_sockstat,
+    read,
+    read_again,
+    read_conntrack,
+)
+from testing.lab import Held, held, veth, wait_until
+
+pytestmark = pytest.mark.usefixtures("no_leaked_files")
+
+NAMES = [counter.name for counter in COUNTERS]
+NOTHING = NetFiles(b"", b"", b"", b"", b"")
+V4 = (socket.AF_INET, "127.0.0.1")
+V6 = (socket.AF_INET6, "::1")
+
+
+@contextlib.contextmanager
+def net(path: str | Path) -> Iterator[int]:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield directory
+    finally:
+        os.close(directory)
+
+
+def counters(pod: Held) -> dict[str, int | None]:
+    with net(f"/proc/{pod.pid}/net") as directory:
+        values = CounterReader(NAMES).values(read(directory), read_conntrack(directory))
+    return dict(zip(NAMES, values, strict=True))
+
+
+def sockets(pod: Held) -> Sockstat:
+    with net(f"/proc/{pod.pid}/net") as directory:
+        files = read(directory)
+    return parse_sockstat(files.sockstat, files.sockstat6)
+
+
+def number(pod: Held, name: str) -> int:
+    return counters(pod)[name] or 0
+
+
+@contextlib.contextmanager
+def pods(count: int = 1) -> Iterator[list[Held]]:
+    with held(count) as made:
+        for pod in made:
+            pod.run("ip", "link", "set", "lo", "up")
+        yield made
+
+
+class Sockets(contextlib.ExitStack):
+    """Sockets of one namespace, all closed in the end."""
+
+    def __init__(self, pod: Held) -> None:
+        super().__init__()
+        self.pod = pod
+
+    def add(self, family: int, kind: int) -> socket.socket:
+        with inside(self.pod.door, self.pod.ino):
+            return self.enter_context(socket.socket(family, kind))
+
+    def listener(self, where: tuple[int, str], backlog: int = 9) -> socket.socket:
+        family, address = where
+        listener = self.add(family, socket.SOCK_STREAM)
+        listener.bind((address, 0))
+        listener.listen(backlog)
+        return listener
+
+    def dialled(self, listener: socket.socket) -> socket.socket:
+        """Begin a connection, and do not wait for it."""
+        client = self.add(listener.family, socket.SOCK_STREAM)
+        client.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            client.connect(listener.getsockname())
+        return client
+
+    def pair(self, listener: socket.socket) -> tuple[socket.socket, socket.socket]:
+        client = self.dialled(listener)
+        accepted, _ = listener.accept()
+        return client, self.enter_context(accepted)
+
+    def udp(self, where: tuple[int, str]) -> socket.socket:
+        family, address = where
+        receiver = self.add(family, socket.SOCK_DGRAM)
+        receiver.bind((address, 0))
+        return receiver
+
+
+def overflow(pod: Held) -> None:
+    """Fill an accept queue that has room for one, and knock on."""
+    with Sockets(pod) as made:
+        listener = made.listener(V4, backlog=0)
+        for _ in range(4):
+            made.dialled(listener)
+        wait_until(lambda: number(pod, "TcpExt.ListenOverflows"))
+
+
+def drown(pod: Held, where: tuple[int, str]) -> None:
+    """Send a UDP socket that nobody reads more than its buffer holds."""
+    with Sockets(pod) as made:
+        receiver = made.udp(where)
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        sender = made.add(where[0], socket.SOCK_DGRAM)
+        for _ in range(50):
+            sender.sendto(bytes(1000), receiver.getsockname())
+
+
+def be_refused(pod: Held) -> None:
+    """Connect to a port on which nothing listens."""
+    with Sockets(pod) as made:
+        listener = made.listener(V4)
+        nobody = listener.getsockname()
+        listener.close()
+        with pytest.raises(ConnectionRefusedError):
+            made.add(V4[0], socket.SOCK_STREAM).connect(nobody)
+
+
+def settled(pod: Held) -> tuple[dict[str, int | None], dict[str, int]]:
+    """Return our counters and nstat's, by its names, of one quiet moment."""
+    theirs: dict[str, int] = {}
+
+    def quiet() -> bool:
+        before = counters(pod)
+        theirs.update(json.loads(pod.run("nstat", "-asz", "--json"))["kernel"])
+        return counters(pod) == before
+
+    wait_until(quiet)
+    return {n.replace(".", ""): value for n, value in counters(pod).items()}, theirs
+
+
+@pytest.mark.root
+def test_every_counter_says_what_nstat_says() -> None:
+    with pods() as (pod,):
+        overflow(pod)
+        drown(pod, V4)
+        drown(pod, V6)
+        be_refused(pod)
+
+        ours, theirs = settled(pod)
+
+        both = ours.keys() & theirs.keys()
+        assert {name: ours[name] for name in both} == {n: theirs[n] for n in both}
+        assert ours.keys() - both == {n for n in ours if n.startswith("nf_conntrack")}
+        assert {name for name in both if theirs[name]} >= {
+            "TcpExtListenOverflows",
+            "TcpExtListenDrops",
+            "TcpActiveOpens",
+            "TcpPassiveOpens",
+            "TcpAttemptFails",
+            "TcpOutRsts",
+            "UdpRcvbufErrors",
+            "UdpInErrors",
+            "Udp6RcvbufErrors",
+        }
+
+
+@pytest.mark.root
+def test_this_kernel_has_every_counter_of_the_table() -> None:
+    with held() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
+        missing = {name for name, value in counters(pod).items() if value is None}
+        if not read_conntrack(directory):  # its module is not loaded
+            missing = {n for n in missing if not n.startswith("nf_conntrack.")}
+        if b"\nMPTcpExt:" not in read(directory).netstat:  # CONFIG_MPTCP is not set
+            missing = {n for n in missing if not n.startswith("MPTcpExt.")}
+
+        assert not missing
+
+
+@pytest.mark.root
+def test_an_overflow_counts_where_it_happens_and_nowhere_else() -> None:
+    with pods(2) as (pod, neighbour):
+        overflow(pod)
+
+        assert number(pod, "TcpExt.ListenOverflows") >= 1
+        assert number(pod, "TcpExt.ListenDrops") >= 1
+        assert counters(neighbour)["TcpExt.ListenOverflows"] == 0
+        assert counters(neighbour)["TcpExt.ListenDrops"] == 0
+
+
+@pytest.mark.root
+def test_an_open_directory_follows_the_thread_into_each_namespace() -> None:
+    names = ["TcpExt.ListenOverflows", "nf_conntrack.drop"]
+    reader = CounterReader(names)
+    with pods(2) as (pod, neighbour), net("/proc/thread-self/net") as directory:
+        overflow(pod)
+        seen = []
+        for one in (pod, neighbour, pod):
+            with inside(one.door, one.ino):
+                files, conntrack = read(directory), read_conntrack(directory)
+            seen.append(reader.values(files, conntrack)[0])
+
+        assert seen[0] == seen[2] == number(pod, names[0])
+        assert seen[1] == 0
+
+
+@pytest.mark.root
+def test_sockets_are_counted_by_their_namespace_in_both_families() -> None:
+    with pods(2) as (pod, neighbour), Sockets(pod) as made:
+        four, six = made.listener(V4), made.listener(V6)
+        for listener in (four, four, six):
+            made.pair(listener)
+        client, accepted = made.pair(four)
+        for where in (V4, V4, V6):
+            made.udp(where)
+
+        wait_until(lambda: sockets(pod).tcp == 2 + 4 * 2)
+        assert sockets(pod).udp == 3
+        assert sockets(pod).time_wait == 0
+
+        client.close()
+        accepted.close()
+
+        wait_until(lambda: sockets(pod).time_wait == 1)
+        assert sockets(pod).tcp == 2 + 3 * 2
+        assert sockets(neighbour)[:3] == (0, 0, 0)
+
+
+@pytest.mark.root
+def test_tcp_memory_is_the_nodes_and_not_the_namespaces() -> None:
+    with pods(2) as (pod, neighbour), Sockets(pod) as made:
+        before = sockets(neighbour).tcp_memory_pages
+        assert before is not None
+        client, _ = made.pair(made.listener(V4))
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client.send(bytes(1 << 16))
+
+        wait_until(lambda: (sockets(neighbour).tcp_memory_pages or 0) > before + 20)
+
+
+@pytest.mark.root
+def test_a_process_that_is_gone_has_no_files() -> None:
+    with held() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
+        pod.kill()
+
+        with pytest.raises(ProcessLookupError):
+            read(directory)
+
+
+@pytest.mark.root
+def test_reading_does_not_keep_a_namespace_alive() -> None:
+    with held() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
+        veth(pod.pid, "exptest1")
+        read(directory)
+        read_conntrack(directory)
+        pod.kill()
+
+        wait_until(lambda: not os.path.exists("/sys/class/net/exptest1"))
+
+
+def test_without_ipv6_its_counters_are_absent_and_not_zero(tmp_path: Path) -> None:
+    (tmp_path / "netstat").write_text("TcpExt: ListenDrops\nTcpExt: 3\n")
+    (tmp_path / "sockstat").write_text("UDP: inuse 2 mem 0\n")
+    reader = CounterReader(["TcpExt.ListenDrops", "Udp6.RcvbufErrors", "Udp.InErrors"])
+
+    with net(tmp_path) as directory:
+        files, conntrack = read(directory), read_conntrack(directory)
+
+    assert files.snmp6 == files.sockstat6 == conntrack == b""
+    assert reader.values(files, conntrack) == (3, None, None)
+    assert parse_sockstat(files.sockstat, files.sockstat6) == (None, 2, *[None] * 3)
+
+
+def test_a_long_file_is_read_to_its_end(tmp_path: Path) -> None:
+    text = b"drop\n" + b"0001\n" * 40_000
+    (tmp_path / "stat").mkdir()
+    (tmp_path / "stat/nf_conntrack").write_bytes(text)
+
+    with net(tmp_path) as directory:
+        assert read_conntrack(directory) == text
+
+
+def test_what_else_goes_wrong_is_the_callers_to_tell(tmp_path: Path) -> None:
+    (tmp_path / "netstat").symlink_to("netstat")
+
+    with net(tmp_path) as directory, pytest.raises(OSError, match="symbolic links"):
+        read(directory)
+
+
+class TestReadingAgain:
+    """What cannot have changed is not read: netstat costs as much as all the rest."""
+
+    def again(
+        self, tmp_path: Path, before: NetFiles, *, ipv6: bool = False
+    ) -> NetFiles:
+        with net(tmp_path) as directory:
+            return read_again(directory, before, ipv6=ipv6)
+
+    @pytest.fixture
+    def before(self, tmp_path: Path) -> NetFiles:
+        texts = NetFiles(b"a", b"b", b"c", b"d", b"UDP6: inuse 0\n")
+        for name, text in texts._asdict().items():
+            (tmp_path / name).write_bytes(text)
+        with net(tmp_path) as directory:
+            return read(directory)
+
+    def test_without_packets_netstat_is_as_it_was(
+        self, tmp_path: Path, before: NetFiles
+    ) -> None:
+        (tmp_path / "netstat").write_bytes(b"new")
+        (tmp_path / "snmp6").write_bytes(b"new")
+        (tmp_path / "sockstat").write_bytes(b"new")
+
+        now = self.again(tmp_path, before)
+
+        assert now == before._replace(sockstat=b"new")
+
+    def test_with_packets_netstat_is_read(
+        self, tmp_path: Path, before: NetFiles
+    ) -> None:
+        (tmp_path / "netstat").write_bytes(b"new")
+        (tmp_path / "snmp").write_bytes(b"new")
+
+        now = self.again(tmp_path, before)
+
+        assert now == before._replace(netstat=b"new", snmp=b"new")
+
+    def test_what_is_wanted_of_ipv6_beyond_udp_is_always_read(
+        self, tmp_path: Path, before: NetFiles
+    ) -> None:
+        (tmp_path / "snmp6").write_bytes(b"new")
+
+        assert self.again(tmp_path, before, ipv6=True).snmp6 == b"new"
+        assert CounterReader(["Ip6.ReasmFails"]).wants_ipv6
+        assert not CounterReader(["Udp6.RcvbufErrors", "Ip.ReasmFails"]).wants_ipv6
+
+    @pytest.mark.parametrize("sockets", [(1, 1), (1, 0), (0, 1)])
+    def test_snmp6_is_read_while_udp_sockets_are_there_and_once_more(
+        self, tmp_path: Path, before: NetFiles, sockets: tuple[int, int]
+    ) -> None:
+        then, now = (b"UDP6: inuse %d\n" % number for number in sockets)
+        (tmp_path / "sockstat6").write_bytes(now)
+        (tmp_path / "snmp6").write_bytes(b"new")
+
+        found = self.again(tmp_path, before._replace(sockstat6=then))
+
+        assert found.snmp6 == b"new"
+
+    def test_a_process_that_is_gone_has_no_files_either(
+        self, tmp_path: Path, before: NetFiles
+    ) -> None:
+        for name in FILES:
+            (tmp_path / name).unlink()
+
+        with pytest.raises(ProcessLookupError):
+            self.again(tmp_path, before)
+
+    @pytest.mark.root
+    def test_a_lost_connection_is_told_at_once(self) -> None:
+        with pods() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
+            before = read(directory)
+            overflow(pod)
+            now = read_again(directory, before, ipv6=False)
+
+        reader = CounterReader(["TcpExt.ListenOverflows"])
+        assert reader.values(before, b"") == (0,)
+        assert (reader.values(now, b"")[0] or 0) > 0
+
+
+def test_the_cpus_of_connection_tracking_are_summed_in_hexadecimal() -> None:
+    text = (
+        b"entries  drop insert_failed early_drop icmp_error  expect_new\n"
+        b"00000001  0000000a 00000000 000000ff 00000000  00000000\n"
+        b"00000001  00000006 00000000 00000001 00000000  00000000\n"
+    )
+    names = ["nf_conntrack.early_drop", "nf_conntrack.drop", "nf_conntrack.gone"]
+
+    assert CounterReader(names).values(NOTHING, text) == (256, 16, None)
+
+
+def test_columns_are_found_again_when_the_header_changes() -> None:
+    reader = CounterReader(["Tcp.InErrs", "TcpExt.TW", "Udp.InErrors"])
+    old = NOTHING._replace(
+        netstat=b"TcpExt: TW Else\nTcpExt: 1 2\n",
+        snmp=b"Tcp: InErrs\nTcp: -3\nUdp: InErrors\nUdp: 4\n",
+    )
+    new = NOTHING._replace(
+        netstat=b"TcpExt: Else TW\nTcpExt: 5 6\n",
+        snmp=b"IcmpMsg: InType3\nIcmpMsg: 9\nTcp: New InErrs\nTcp: 7 8\n",
+    )
+
+    for _ in range(2):
+        assert reader.values(old, b"") == (-3, 1, 4)
+        assert reader.values(new, b"") == (8, 6, None)
+
+
+def test_a_counter_asked_for_twice_is_given_twice() -> None:
+    files = NOTHING._replace(netstat=b"TcpExt: TW\nTcpExt: 1\n")
+
+    assert CounterReader(["TcpExt.TW"] * 2).values(files, b"") == (1, 1)
+
+
+def test_a_name_that_begins_another_is_not_taken_for_it() -> None:
+    line = b"%-32s\t%d\n"
+    files = NOTHING._replace(snmp6=line % (b"Ip6InNoRoutesX", 1) + line % (b"Ip6In", 2))
+
+    assert CounterReader(["Ip6.InNoRoutes", "Ip6.In"]).values(files, b"") == (None, 2)
+
+
+def test_the_first_and_the_last_line_of_snmp6_count_too() -> None:
+    files = NOTHING._replace(snmp6=b"%-32s\t1\n%-32s\t20\n" % (b"Ip6In", b"Udp6Out"))
+
+    assert CounterReader(["Ip6.In", "Udp6.Out"]).values(files, b"") == (1, 20)
+
+
+PIECES = st.sampled_from(
+    [
+        *(b"TcpExt: ListenDrops TW\nTcpExt: ", b"Tcp: InErrs\nTcp: ", b"drop\n"),
+        *(b"%-32b\t" % b"Udp6RcvbufErrors", b"TCP: inuse ", b"UDP6: inuse "),
+        *(b" ", b"\n", b"0", b"7", b"-", b"f", b"9" * 5000, b"\xff", b"\0"),
+    ]
+)
+ANYTHING = st.binary() | st.lists(PIECES, max_size=9).map(b"".join)
+READER = CounterReader(NAMES)
+TOO_LONG = NOTHING._replace(sockstat6=b"UDP6: inuse " + b"9" * 5000)
+
+
+@example(files=TOO_LONG, conntrack=b"")
+@given(files=st.builds(NetFiles, *[ANYTHING] * 5), conntrack=ANYTHING)
+def test_whatever_the_files_hold_there_is_an_int_or_none(
+    files: NetFiles, conntrack: bytes
+) -> None:
+    values = READER.values(files, conntrack)
+    sockstat = parse_sockstat(files.sockstat, files.sockstat6)
+
+    assert len(values) == len(NAMES)
+    assert {type(value) for value in (*values, *sockstat)} <= {int, type(None)}

@@ -1,0 +1,340 @@
+"""Sysctl files bound to their namespace: right, live, complete, and not pinning."""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.kernel.netns import NetnsGoneError, inside
+from exporter.kernel.sysctl_files import FdBudget, Plan, SysctlFiles
+from exporter.model import Kind, Reading, Sysctl
+from exporter.values import DENIED, FAILED, MALFORMED, MISSING
+from testing.lab import CLONE_NEWNET, CLONE_NEWUSER, Held, held, wait_until
+
+
+def sysctl(name: str, kind: Kind = "int", *fields: str) -> Sysctl:
+    return Sysctl(
+        name=name, kind=kind, scope="constant", settable_by="pod", fields=fields
+    )
+
+
+SOMAXCONN = sysctl("net.core.somaxconn")
+RANGE = sysctl("net.ipv4.ip_local_port_range", "ints", "low", "high")
+RESERVED = sysctl("net.ipv4.ip_local_reserved_ports", "ranges")
+CONGESTION = sysctl("net.ipv4.tcp_congestion_control", "text")
+ABSENT = sysctl("net.core.no_such_sysctl")
+SEVERAL = (SOMAXCONN, RANGE, RESERVED, CONGESTION, ABSENT)
+
+
+@pytest.fixture
+def pod() -> Iterator[Held]:
+    with held() as (one,):
+        yield one
+
+
+def bound(pod: Held, *sysctls: Sysctl, limit: int = 1000) -> SysctlFiles:
+    files = SysctlFiles(Plan(sysctls, "/proc"), FdBudget(limit))
+    with inside(pod.door, pod.ino):
+        files.bind_inside()
+    return files
+
+
+def read(files: SysctlFiles) -> tuple[Reading, ...]:
+    files.read_bound()
+    return files.readings()
+
+
+def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what is opened from now on."""
+    opened: list[str] = []
+    real = os.open
+
+    def spy(path: str, flags: int, *, dir_fd: int | None = None) -> int:
+        opened.append(path)
+        return real(path, flags, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", spy)
+    return opened
+
+
+@pytest.mark.root
+class TestRealNamespace:
+    def test_a_held_file_shows_its_own_namespace_from_anywhere(self, pod: Held) -> None:
+        pod.write("net.core.somaxconn", "77")
+        files = bound(pod, SOMAXCONN)
+
+        assert read(files) == ("77",)
+        files.close()
+
+    def test_it_shows_a_change_at_the_next_read(self, pod: Held) -> None:
+        files = bound(pod, SOMAXCONN, RANGE)
+        read(files)
+        pod.write("net.core.somaxconn", "78")
+        pod.write("net.ipv4.ip_local_port_range", "1024 2000")
+
+        assert files.read_bound()
+        assert files.readings() == ("78", "1024 2000")
+        assert not files.read_bound()
+        files.close()
+
+    def test_a_held_file_tells_when_its_namespace_is_gone(self, pod: Held) -> None:
+        files, none_held = bound(pod, SOMAXCONN), bound(pod, SOMAXCONN, limit=0)
+        assert not files.gone()
+
+        pod.kill()
+
+        wait_until(files.gone)
+        assert not none_held.gone()
+        files.close()
+
+    def test_a_missing_file_is_missing_and_costs_no_fd(self, pod: Held) -> None:
+        files = bound(pod, *SEVERAL)
+
+        assert read(files)[-1] == MISSING
+        assert files.bound == 4
+        assert files.unbound == []
+        assert files.absent
+        files.close()
+
+    def test_a_long_bitmap_is_read_whole(self, pod: Held) -> None:
+        """Alternate ports make 192 kB of text; a short buffer cuts it silently."""
+        files = bound(pod, RESERVED)
+        ports = range(1, 65535, 2)
+        pod.write("net.ipv4.ip_local_reserved_ports", ",".join(map(str, ports)))
+
+        assert read(files) == (str(len(ports)),)
+        files.close()
+
+    def test_a_change_at_the_end_of_a_long_bitmap_is_seen(self, pod: Held) -> None:
+        files = bound(pod, RESERVED)
+        ports = list(range(1, 65533, 2))
+        pod.write("net.ipv4.ip_local_reserved_ports", ",".join(map(str, ports)))
+        read(files)
+        ports.append(65535)
+        pod.write("net.ipv4.ip_local_reserved_ports", ",".join(map(str, ports)))
+
+        assert read(files) == (str(len(ports)),)
+        files.close()
+
+    def test_a_dead_namespace_is_gone(self, pod: Held) -> None:
+        files = bound(pod, *SEVERAL)
+        pod.kill()
+
+        def gone() -> bool:
+            try:
+                files.read_bound()
+            except NetnsGoneError:
+                return True
+            return False
+
+        wait_until(gone)
+        files.close()
+
+    def test_the_same_files_in_a_user_namespace_may_be_fewer(self) -> None:
+        """ipv6/route is not shown to a user namespace: missing, not an error."""
+        route = sysctl("net.ipv6.route.gc_thresh")
+        with held(flags=CLONE_NEWNET | CLONE_NEWUSER) as (pod,):
+            files = bound(pod, SOMAXCONN, route)
+
+            assert read(files)[1] == MISSING
+            assert files.errors == []
+            files.close()
+
+    def test_what_appears_later_is_bound_when_asked_again(self, pod: Held) -> None:
+        plan = Plan([SOMAXCONN, ABSENT], "/proc")
+        files = SysctlFiles(plan, FdBudget(10))
+        with inside(pod.door, pod.ino):
+            files.bind_inside()
+            plan.places[1] = plan.places[0]
+            files.bind_inside()
+
+        assert files.bound == 2
+        assert not files.absent
+        files.close()
+
+
+@pytest.mark.root
+class TestBudget:
+    def test_past_the_budget_the_least_important_are_read_by_a_visit(
+        self, pod: Held
+    ) -> None:
+        files = bound(pod, *SEVERAL, limit=2)
+
+        assert files.bound == 2
+        assert files.unbound == [2, 3]
+        assert read(files)[:2] == ("4096", "32768 60999")
+        pod.write("net.ipv4.ip_local_reserved_ports", "5,7-9")
+        with inside(pod.door, pod.ino):
+            assert files.visit_inside()
+            assert not files.visit_inside()
+        assert files.readings()[2] == "4"
+        files.close()
+
+    def test_without_a_budget_every_value_is_right_by_visits_alone(
+        self, pod: Held
+    ) -> None:
+        files = bound(pod, *SEVERAL, limit=0)
+
+        assert files.bound == 0
+        assert files.readings()[:2] == ("4096", "32768 60999")
+        files.close()
+
+    @pytest.mark.usefixtures("no_leaked_files")
+    def test_what_is_held_is_what_is_counted(self, pod: Held) -> None:
+        budget = FdBudget(7)
+        before = len(os.listdir("/proc/self/fd"))
+        several = [SysctlFiles(Plan(SEVERAL, "/proc"), budget) for _ in range(3)]
+        with inside(pod.door, pod.ino):
+            for files in several:
+                files.bind_inside()
+        assert budget.held == len(os.listdir("/proc/self/fd")) - before == 7
+
+        several[0].close()
+        assert budget.held == 3
+        with inside(pod.door, pod.ino):
+            several[1].bind_inside()
+            several[2].bind_inside()
+        assert [files.bound for files in several] == [0, 4, 3]
+
+        for files in several:
+            files.close()
+        assert budget.held == 0
+
+    @pytest.mark.usefixtures("no_leaked_files")
+    def test_directories_are_held_for_what_is_read_by_name(
+        self, pod: Held, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A path is slower to open with each namespace on the node."""
+        short_cuts = FdBudget(1)
+        files = SysctlFiles(Plan(SEVERAL, "/proc"), FdBudget(1), short_cuts)
+        opened = spied(monkeypatch)
+        with inside(pod.door, pod.ino):
+            files.bind_inside()
+            assert short_cuts.held == 1
+            opened.clear()
+            pod.write("net.ipv4.ip_local_port_range", "2000 3000")
+            opened.clear()
+            assert files.visit_inside()
+
+        assert files.readings()[:2] == ("4096", "2000 3000")
+        assert "ip_local_port_range" in opened
+        assert not any(path.startswith("/") for path in opened)
+        files.close()
+        assert short_cuts.held == 0
+
+    @pytest.mark.usefixtures("no_leaked_files")
+    def test_a_directory_is_given_back_when_all_below_it_is_bound(
+        self, pod: Held
+    ) -> None:
+        budget, short_cuts = FdBudget(0), FdBudget(2)
+        files = SysctlFiles(Plan(SEVERAL, "/proc"), budget, short_cuts)
+        with inside(pod.door, pod.ino):
+            files.bind_inside()
+            assert short_cuts.held == 2
+            budget.limit = 10
+            files.bind_inside()
+
+        assert files.bound == 4
+        assert short_cuts.held == 0
+        files.close()
+
+    def test_a_value_that_a_lost_visit_hid_is_back_after_the_next(
+        self, pod: Held
+    ) -> None:
+        files = bound(pod, SOMAXCONN, limit=0)
+        files.lose_unbound(DENIED)
+        assert files.readings() == (DENIED,)
+
+        with inside(pod.door, pod.ino):
+            assert files.visit_inside()
+
+        assert files.readings() == ("4096",)
+        files.close()
+
+
+class TestFailingFiles:
+    """Plain files stand in for sysctls that the kernel will not read."""
+
+    def files(self, tmp_path: Path, *names: str) -> SysctlFiles:
+        home = tmp_path / "sys/net/core"
+        home.mkdir(parents=True)
+        for name in names:
+            (home / name).write_text("1\n")
+        plan = Plan([sysctl(f"net.core.{name}") for name in names], str(tmp_path))
+        files = SysctlFiles(plan, FdBudget(10))
+        files.bind_inside()
+        return files
+
+    @pytest.mark.parametrize(
+        ("code", "reading"),
+        [(errno.EPERM, DENIED), (errno.EACCES, DENIED), (errno.EIO, FAILED)],
+    )
+    def test_one_that_fails_has_a_reason_and_the_others_their_value(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        code: int,
+        reading: Reading,
+    ) -> None:
+        files = self.files(tmp_path, "a", "b", "c")
+        real, bad = os.pread, files._fds[1]
+
+        def pread(fd: int, size: int, offset: int) -> bytes:
+            if fd == bad:
+                raise OSError(code, os.strerror(code))
+            return real(fd, size, offset)
+
+        monkeypatch.setattr(os, "pread", pread)
+
+        assert read(files) == ("1", reading, "1")
+        assert len(files.errors) == 1
+        monkeypatch.undo()
+        assert read(files) == ("1", "1", "1")
+        files.close()
+
+    def test_one_that_was_unregistered_is_missing_from_then_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A module was unloaded: the namespace lives."""
+        files = self.files(tmp_path, "a", "b")
+        real, bad = os.pread, files._fds[1]
+
+        def pread(fd: int, size: int, offset: int) -> bytes:
+            if fd == bad:
+                raise FileNotFoundError
+            return real(fd, size, offset)
+
+        monkeypatch.setattr(os, "pread", pread)
+
+        assert read(files) == ("1", MISSING)
+        assert files.bound == files._budget.held == 1
+        assert files.errors == []
+        files.close()
+
+    def test_text_that_is_not_what_the_catalog_says_is_no_number(
+        self, tmp_path: Path
+    ) -> None:
+        files = self.files(tmp_path, "a", "b")
+        (tmp_path / "sys/net/core/b").write_text("many\n")
+
+        assert read(files) == ("1", MALFORMED)
+        assert files.errors == ["malformed"]
+        files.close()
+
+    def test_a_full_fd_table_costs_values_not_the_pass(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_args: object, **_names: object) -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(os, "open", full)
+        plan = Plan([SOMAXCONN], str(tmp_path))
+        budget = FdBudget(10)
+        files = SysctlFiles(plan, budget)
+
+        files.bind_inside()
+
+        assert files.readings() == (FAILED,)
+        assert budget.held == 0

@@ -1,0 +1,81 @@
+"""Pictures are numbers within their frame, whatever the values are."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.model import Reading, Unreadable
+from exporter.pages.charts import HEIGHT, WIDTH, spread
+from exporter.reports.report import WORST, Held, Row, Verdict
+
+
+def a_row(
+    *values: tuple[Reading, int, Verdict],
+    host: Reading | None = "65535",
+    fresh: Reading | None = "4096",
+) -> Row:
+    return Row(
+        sysctl="net.core.somaxconn",
+        scope="constant",
+        settable_by="pod",
+        verdict="same",
+        host=host,
+        fresh=fresh,
+        held=tuple(
+            Held(value=value, origin=None, count=count, verdict=verdict, owners=())
+            for value, count, verdict in values
+        ),
+    )
+
+
+def test_numbers_are_where_their_size_is() -> None:
+    made = spread(a_row(("128", 1, "modified"), ("4096", 9, "differs")))
+
+    small, large = made.bars
+    assert made.scale == "log"
+    assert (small.kind, large.kind) == ("modified", "differs")
+    assert small.x < large.x
+    assert small.height < large.height == HEIGHT
+    assert made.fresh == large.x + 3
+    assert made.host
+    assert made.host > made.fresh
+
+
+def test_words_and_several_numbers_are_in_order() -> None:
+    made = spread(a_row(("9 1", 1, "same"), ("10 1", 2, "same"), host=None, fresh=None))
+
+    assert made.scale == "order"
+    assert [one.height for one in made.bars] == [HEIGHT // 2, HEIGHT]
+    assert made.host is made.fresh is None
+
+
+def test_those_of_one_place_are_one_bar_of_the_worst_kind() -> None:
+    both: list[tuple[Reading, int, Verdict]]
+    both = [("5", 1, "differs"), ("5", 2, "modified")]
+    for values in (both, both[::-1]):
+        (one,) = spread(a_row(*values, host="5", fresh="5")).bars
+        assert (one.kind, one.height) == ("modified", HEIGHT)
+
+
+READING: st.SearchStrategy[Reading] = st.text(max_size=9) | st.integers().map(str)
+READING |= st.just("9" * 400)
+READING |= st.just(Unreadable(unreadable="missing"))
+
+
+@given(
+    st.lists(st.tuples(READING, st.integers(1, 10**6), st.sampled_from(WORST))),
+    st.none() | READING,
+    st.none() | READING,
+)
+def test_all_is_within_the_frame(
+    values: list[tuple[Reading, int, Verdict]],
+    host: Reading | None,
+    fresh: Reading | None,
+) -> None:
+    made = spread(a_row(*values, host=host, fresh=fresh))
+
+    for one in made.bars:
+        assert 0 <= one.x <= WIDTH - 6
+        assert 0 < one.height <= HEIGHT
+        assert one.y + one.height == HEIGHT
+    for place in (made.host, made.fresh):
+        assert place is None or 0 <= place <= WIDTH

@@ -1,0 +1,61 @@
+"""What is asked for: our links and forms, and nothing odd."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.pages.query import MAX_TEXT, SORTS, NoViewError, Sort, View, view
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "expected"),
+    [
+        ("/", b"", View(page="glance")),
+        ("/", b"q=", View(page="glance")),
+        ("/", b"q=+shop++web+", View(page="glance", search="shop web")),
+        ("/", b"sort=name&page=3", View(page="glance", sort="name", number=3)),
+        ("/", b"q=%F0%9F%92%A5&x=y", View(page="glance", search="\U0001f4a5")),
+        ("/catalog", b"q=tcp", View(page="catalog", search="tcp")),
+        ("/netns/shop/web-0", b"q=x", View(page="owner", who="shop/web-0")),
+        ("/netns/", b"", View(page="owner")),
+        ("/netns", b"", None),
+        ("/catalog/", b"", None),
+        ("//", b"", None),
+    ],
+)
+def test_a_path_is_a_page(path: str, query: bytes, expected: View | None) -> None:
+    assert view(path, query, gzip=False) == expected
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"sort=x",
+        b"page=0",
+        b"page=-1",
+        b"page=1e3",
+        b"page=99999999999999999999",
+        b"page=\xb2",
+        b"q=" + b"x" * (MAX_TEXT + 1),
+        b"&".join([b"q=x"] * 21),
+    ],
+)
+def test_what_no_link_of_ours_asks_for_is_refused(query: bytes) -> None:
+    with pytest.raises(NoViewError):
+        view("/", query, gzip=False)
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=50),
+    st.sampled_from(SORTS),
+    st.integers(1, 100),
+)
+def test_a_link_leads_to_what_it_was_made_for(
+    text: str, sort: Sort, number: int
+) -> None:
+    made = View(page="glance", search=" ".join(text.split()), sort=sort)
+
+    query = made.query(number=number).removeprefix("?").encode()
+
+    again = view("/", query, gzip=False)
+    assert again == View(page="glance", search=made.search, sort=sort, number=number)

@@ -1,0 +1,209 @@
+"""Where to listen: addresses, paths, systemd's sockets, and what is in the way."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import ConfigError
+from exporter.privsep import sockets
+from exporter.privsep.sockets import from_systemd, listening, split_address
+
+pytestmark = pytest.mark.usefixtures("no_leaked_files")
+
+LOOPBACK = "127.0.0.1:0"
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port"),
+    [
+        (":10128", "", 10128),
+        (":0", "", 0),
+        (":65535", "", 65535),
+        ("127.0.0.1:80", "127.0.0.1", 80),
+        ("localhost:10128", "localhost", 10128),
+        ("node-1.example.com:10128", "node-1.example.com", 10128),
+        ("[::1]:10128", "::1", 10128),
+        ("[::]:10128", "::", 10128),
+        ("[fe80::1%eth0]:10128", "fe80::1%eth0", 10128),
+    ],
+)
+def test_host_and_port(address: str, host: str, port: int) -> None:
+    assert split_address(address) == (host, port)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        ":",
+        "::",
+        "10128",
+        "localhost",
+        "localhost:",
+        "localhost:http",
+        "localhost:80 ",
+        "localhost:-1",
+        ":65536",
+        ":1e3",
+        ":9²",
+        ":٣",
+        "::1:10128",
+        "[::1]",
+        "[::1]10128",
+        "[::1:10128",
+        "::1]:10128",
+        "[]:80",
+        "1.2.3.4:5:6",
+        "http://localhost:80",
+        f":{'9' * 5000}",
+    ],
+)
+def test_what_is_no_address_is_told(address: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        split_address(address)
+
+    assert repr(address) in str(caught.value)
+    assert "want HOST:PORT" in str(caught.value)
+
+
+def test_several_addresses_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "web.sock"
+    addresses = [LOOPBACK, "[::1]:0", f"unix:{path}"]
+
+    with listening(addresses, systemd=False) as made:
+        families = [one.family for one in made]
+        assert families == [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX]
+        assert sockets.name(made[0]).startswith("127.0.0.1:")
+        assert sockets.name(made[1]).startswith("[::1]:")
+        assert sockets.name(made[2]) == f"unix:{path}"
+        for one in made:
+            with socket.socket(one.family) as client:
+                client.connect(one.getsockname())
+
+
+def test_without_a_host_it_is_every_address() -> None:
+    with listening([":0"], systemd=False) as (one,):
+        port = one.getsockname()[1]
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, port)).close()
+
+
+def test_a_taken_port_is_told_with_the_remedy() -> None:
+    with listening([LOOPBACK], systemd=False) as (one,):
+        taken = sockets.name(one)
+        with (
+            pytest.raises(ConfigError, match=r"--web\.listen-address"),
+            listening([taken], systemd=False),
+        ):
+            pytest.fail("listens twice")
+
+
+class TestUnix:
+    def test_anybody_here_may_scrape_and_nothing_is_left(self, tmp_path: Path) -> None:
+        path = tmp_path / "web.sock"
+
+        with listening([f"unix://{path}"], systemd=False):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o666
+
+        assert not path.exists()
+
+    def test_what_a_dead_one_left_is_taken_away(self, tmp_path: Path) -> None:
+        path = tmp_path / "web.sock"
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+            dead.listen()
+
+        client = socket.socket(socket.AF_UNIX)
+        with listening([f"unix:{path}"], systemd=False), client:
+            client.connect(str(path))
+
+    def test_a_live_one_is_not_taken_away(self, tmp_path: Path) -> None:
+        path = tmp_path / "web.sock"
+        with socket.socket(socket.AF_UNIX) as live:
+            live.bind(str(path))
+            live.listen()
+            with (
+                pytest.raises(ConfigError, match="in use"),
+                listening([f"unix:{path}"], systemd=False),
+            ):
+                pytest.fail("listens twice")
+            assert path.exists()
+
+    def test_a_file_is_not_taken_away(self, tmp_path: Path) -> None:
+        path = tmp_path / "precious"
+        path.write_text("data")
+
+        with (
+            pytest.raises(ConfigError, match="in use"),
+            listening([f"unix:{path}"], systemd=False),
+        ):
+            pytest.fail("listens on a file")
+
+        assert path.read_text() == "data"
+
+
+SYSTEMD = """
+import os, socket, sys
+from exporter.privsep.sockets import from_systemd, name
+os.environ["LISTEN_PID"] = sys.argv[1] if len(sys.argv) > 1 else str(os.getpid())
+os.environ["LISTEN_FDS"] = "2"
+try:
+    made = from_systemd()
+except Exception as error:
+    sys.exit(str(error))
+print([name(one) for one in made], "LISTEN_FDS" in os.environ)
+"""
+
+
+class TestSystemd:
+    """As systemd hands them over: fds from 3, and two variables."""
+
+    def run(self, *fds: int, arguments: tuple[str, ...] = ()) -> tuple[int, str]:
+        script = "".join(f"exec {3 + at}<&{fd}; " for at, fd in enumerate(fds))
+        python = [sys.executable, "-c", SYSTEMD, *arguments]
+        done = subprocess.run(
+            ["bash", "-c", f'{script}exec "$@"', "bash", *python],
+            check=False,
+            capture_output=True,
+            text=True,
+            pass_fds=fds,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def test_its_sockets_are_served_and_its_variables_are_gone(self) -> None:
+        with listening([LOOPBACK, LOOPBACK], systemd=False) as made:
+            code, text = self.run(*(one.fileno() for one in made))
+
+            assert code == 0, text
+            assert text == f"{[sockets.name(one) for one in made]} False\n"
+
+    def test_those_of_another_process_are_not_ours(self) -> None:
+        with listening([LOOPBACK, LOOPBACK], systemd=False) as made:
+            fds = (one.fileno() for one in made)
+            code, text = self.run(*fds, arguments=("1",))
+
+        assert code == 1
+        assert "handed over no socket" in text
+
+    def test_a_socket_that_does_not_listen_is_told(self) -> None:
+        with socket.socket() as one, socket.socket() as other:
+            code, text = self.run(one.fileno(), other.fileno())
+
+        assert code == 1
+        assert "ListenStream=" in text
+
+    def test_without_any_it_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("LISTEN_PID", raising=False)
+
+        with pytest.raises(ConfigError, match=r"\.socket unit"):
+            from_systemd()
+
+        monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+        monkeypatch.setenv("LISTEN_FDS", "0")
+        with pytest.raises(ConfigError, match=r"\.socket unit"):
+            from_systemd()

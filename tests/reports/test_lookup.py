@@ -1,0 +1,143 @@
+"""Who and what a user means by a few words."""
+
+import pytest
+
+from exporter.catalog import UnknownSysctlError
+from exporter.model import Namespace
+from exporter.owner import display_name
+from exporter.reports.lookup import WhoError, find, find_sysctl
+from tests.support.builders import (
+    CONTAINER,
+    OTHER_CONTAINER,
+    OTHER_UID,
+    UID,
+    a_namespace,
+    a_netns,
+    an_owner,
+    the_hosts_namespace,
+)
+
+HOST = the_hosts_namespace()
+POD = a_namespace(netns=a_netns(7, ino=70))
+DOCKER = a_namespace(
+    netns=a_netns(8, ino=80),
+    owner=an_owner(
+        "container",
+        namespace="",
+        pod="",
+        uid="",
+        container="shop-db-1",
+        container_id=OTHER_CONTAINER,
+        project="shop",
+        service="db",
+    ),
+)
+NAMED = a_namespace(
+    netns=a_netns(9, ino=90),
+    owner=an_owner("named", namespace="", pod="", uid="", netns="named/blue"),
+)
+NODE = [HOST, POD, DOCKER, NAMED]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("host", HOST),
+        ("web-0", POD),
+        ("shop/web-0", POD),
+        (UID, POD),
+        (UID[:8], POD),
+        ("cookie/7", POD),
+        ("shop-db-1", DOCKER),
+        ("db", DOCKER),
+        ("shop/db", DOCKER),
+        (OTHER_CONTAINER[:6], DOCKER),
+        (OTHER_CONTAINER, DOCKER),
+        ("blue", NAMED),
+        ("named/blue", NAMED),
+    ],
+)
+def test_a_namespace_has_many_names(wanted: str, found: Namespace) -> None:
+    assert find(NODE, wanted) == found
+
+
+def test_a_pid_is_found_by_its_inode() -> None:
+    assert find(NODE, "4711", ino=80) == DOCKER
+
+
+def test_fewer_than_six_digits_of_an_id_are_no_name() -> None:
+    with pytest.raises(WhoError):
+        find(NODE, CONTAINER[:5])
+
+
+def test_nobody_is_an_error_with_the_nearest_name() -> None:
+    with pytest.raises(WhoError, match="the nearest is web-0"):
+        find(NODE, "wbe-0")
+
+
+def test_several_are_listed_with_names_to_choose_from() -> None:
+    twin = a_namespace(netns=a_netns(10, ino=100), owner=an_owner(uid=OTHER_UID))
+
+    with pytest.raises(WhoError, match=r"2: .*\(cookie/7\), .*\(cookie/10\)"):
+        find([POD, twin], "web-0")
+    assert find([POD, twin], "cookie/10") == twin
+
+
+def test_the_main_namespace_stands_for_its_owner() -> None:
+    inner = a_namespace(netns=a_netns(11, ino=110), owner=an_owner(netns="cookie/11"))
+
+    assert find([inner, POD], "web-0") == POD
+    assert find([inner, POD], "cookie/11") == inner
+    assert find([inner, POD], "4711", ino=110) == inner
+
+
+def test_a_container_and_a_name_of_a_namespace_are_two() -> None:
+    blue = a_namespace(owner=an_owner("container", pod="", uid="", container="blue"))
+
+    with pytest.raises(WhoError):
+        find([blue, NAMED], "blue")
+
+
+def test_everything_can_be_called_something() -> None:
+    nobody = a_namespace(
+        owner=an_owner("process", namespace="", pod="", uid="", comm="")
+    )
+
+    assert display_name(nobody.owner) == "process"
+    assert display_name(POD.owner) == "shop/web-0"
+
+
+SYSCTLS = [
+    "net.core.somaxconn",
+    "net.ipv4.conf.all.rp_filter",
+    "net.ipv4.conf.default.rp_filter",
+    "net.ipv4.tcp_rmem",
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("net.core.somaxconn", "net.core.somaxconn"),
+        ("net/core/somaxconn", "net.core.somaxconn"),
+        ("somaxconn", "net.core.somaxconn"),
+        ("all.rp_filter", "net.ipv4.conf.all.rp_filter"),
+    ],
+)
+def test_the_end_of_a_name_is_enough(wanted: str, found: str) -> None:
+    assert find_sysctl(SYSCTLS, wanted) == found
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ("rp_filter", "several sysctls: .*all.rp_filter, .*default.rp_filter"),
+        ("somaxcon", "nearest is net.core.somaxconn"),
+        ("tcp_rmen", "nearest is net.ipv4.tcp_rmem"),
+        ("", "no sysctl"),
+        ("conn", "no sysctl"),
+    ],
+)
+def test_a_name_of_none_or_several_is_told(wanted: str, told: str) -> None:
+    with pytest.raises(UnknownSysctlError, match=told):
+        find_sysctl(SYSCTLS, wanted)

@@ -1,0 +1,256 @@
+"""A node on one screen: what is worst comes first, and nothing is left out silently."""
+
+from collections.abc import Iterable
+
+import msgspec
+import pytest
+
+from exporter.model import (
+    Change,
+    Declared,
+    HostValue,
+    Namespace,
+    Parcel,
+    Reading,
+    Snapshot,
+    Sysctl,
+    Unreadable,
+)
+from exporter.reports.report import Report, Row, report
+from tests.support.builders import (
+    NOW,
+    a_namespace,
+    a_netns,
+    a_parcel,
+    a_problem,
+    a_sysctl,
+    an_owner,
+    some_signals,
+    some_stats,
+    the_hosts_namespace,
+)
+
+SOMAXCONN = "net.core.somaxconn"
+RMEM = a_sysctl("net.ipv4.tcp_rmem", kind="ints", scope="inherited")
+
+
+def a_snapshot(parcel: Parcel) -> Snapshot:
+    return msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
+
+
+def pods(*values: Reading, declared: Iterable[Declared] = ()) -> list[Namespace]:
+    return [
+        a_namespace(
+            netns=a_netns(10 + at, ino=10 + at),
+            owner=an_owner(pod=f"web-{at}", uid=f"uid-{at}"),
+            readings=[value],
+            declared=declared,
+        )
+        for at, value in enumerate(values)
+    ]
+
+
+def reported(
+    *namespaces: Namespace,
+    sysctl: Sysctl | None = None,
+    fresh: str = "4096",
+    host: str = "65535",
+    earlier: Iterable[HostValue] = (),
+    everything: bool = False,
+) -> Report:
+    parcel = a_parcel(
+        the_hosts_namespace(readings=[host]),
+        *namespaces,
+        sysctls=[sysctl or a_sysctl()],
+        fresh=[fresh],
+        earlier=earlier,
+    )
+    return report(a_snapshot(parcel), everything=everything)
+
+
+def held(row: Row) -> list[tuple[Reading, str | None, int]]:
+    return [(one.value, one.origin, one.count) for one in row.held]
+
+
+def test_values_are_counted_by_origin_the_worst_first() -> None:
+    (row,) = reported(*pods("4096", "4096", "128", "4096")).rows
+
+    assert (row.host, row.fresh) == ("65535", "4096")
+    assert held(row) == [("128", "modified", 1), ("4096", "fresh_default", 3)]
+    assert row.held[0].owners == ("shop/web-2",)
+    assert row.verdict == "modified"
+
+
+def test_a_value_that_was_asked_for_and_is_not_there_is_overridden() -> None:
+    asked = [Declared(sysctl=SOMAXCONN, value="1024", source="pod")]
+
+    (row,) = reported(*pods("1024", "512", declared=asked)).rows
+
+    assert held(row) == [("512", "overridden", 1), ("1024", "declared", 1)]
+
+
+def test_a_copy_of_what_the_host_had_is_stale() -> None:
+    earlier = [HostValue(sysctl=RMEM.name, value="1 2 3", until=NOW)]
+
+    made = reported(
+        *pods("1 2 3"), sysctl=RMEM, fresh="4 5 6", host="4 5 6", earlier=earlier
+    )
+
+    assert made.rows[0].verdict == "inherited_stale"
+    assert not made.unsure
+
+
+def test_without_the_hosts_past_a_changed_copy_is_unsure() -> None:
+    made = reported(*pods("1 2 3"), sysctl=RMEM, fresh="4 5 6", host="4 5 6")
+
+    assert made.rows[0].verdict == "modified"
+    assert made.unsure
+
+
+def test_a_changed_constant_is_sure() -> None:
+    assert not reported(*pods("128")).unsure
+
+
+def test_what_is_as_on_the_host_is_counted_not_shown() -> None:
+    made = reported(*pods("4096"), host="4096")
+
+    assert made.rows == ()
+    assert made.same == 1
+
+
+def test_everything_is_shown_when_asked_for() -> None:
+    made = reported(*pods("4096", "128"), host="4096", everything=True)
+
+    assert made.same == 0
+    assert [row.sysctl for row in made.rows] == [SOMAXCONN]
+    assert made.departures is not None
+    assert [(d.owner, d.value, d.host) for d in made.departures] == [
+        ("shop/web-1", "128", "4096")
+    ]
+
+
+def test_worse_sysctls_come_first_then_the_more_important() -> None:
+    names = ("a", "b", "c", "d")
+    parcel = a_parcel(
+        the_hosts_namespace(readings=["1", "2", "1", "2"]),
+        a_namespace(readings=["1", "1", "7", "1"]),
+        sysctls=[a_sysctl(one) for one in names],
+        fresh=["1", "1", "1", "1"],
+    )
+
+    rows = report(a_snapshot(parcel)).rows
+
+    assert [(row.sysctl, row.verdict) for row in rows] == [
+        ("c", "modified"),
+        ("b", "differs"),
+        ("d", "differs"),
+    ]
+
+
+def test_a_difference_that_means_nothing_is_none() -> None:
+    sysctl = a_sysctl(comparable=False)
+
+    assert reported(*pods("1"), sysctl=sysctl, everything=False).rows == ()
+
+
+def test_a_missing_value_is_not_worse_than_another() -> None:
+    missing = Unreadable(unreadable="missing")
+
+    (row,) = reported(*pods("4096", missing), everything=True).rows
+
+    assert held(row) == [("4096", "fresh_default", 1), (missing, None, 1)]
+
+
+@pytest.mark.parametrize("sandbox", ["gvisor", "kata"])
+def test_what_programs_do_not_see_is_not_judged(sandbox: str) -> None:
+    made = reported(a_namespace(owner=an_owner(sandbox=sandbox), readings=["1"]))
+
+    assert made.rows == ()
+    assert made.sandboxed == 1
+
+
+def test_without_a_host_values_are_shown_and_nothing_differs() -> None:
+    parcel = a_parcel(a_namespace(), fresh=["4096"])
+
+    made = report(a_snapshot(parcel), everything=True)
+
+    assert made.rows[0].host is None
+    assert made.rows[0].verdict == "same"
+    assert made.departures == ()
+
+
+def test_a_node_without_namespaces_is_a_report() -> None:
+    assert report(a_snapshot(a_parcel()), everything=True).rows[0].held == ()
+
+
+def test_what_all_share_has_one_value() -> None:
+    shared = a_sysctl("net.core.rmem_max", scope="shared", settable_by="node")
+    parcel = a_parcel(the_hosts_namespace(), shared=[shared], shared_readings=["9"])
+
+    row = report(a_snapshot(parcel), everything=True).rows[-1]
+
+    assert (row.sysctl, row.host, row.held) == ("net.core.rmem_max", "9", ())
+
+
+def test_what_was_not_read_is_counted_with_its_reason() -> None:
+    parcel = a_parcel(
+        the_hosts_namespace(),
+        a_namespace(state="unreadable", reason="refused_by_policy"),
+        stats=some_stats(hidden={"missing_cap_sys_ptrace": 3}),
+        problems=[a_problem()],
+    )
+
+    made = report(a_snapshot(parcel))
+
+    assert [(one.state, one.reason, one.count) for one in made.coverage] == [
+        ("read", "", 1),
+        ("unreadable", "missing_cap_sys_ptrace", 3),
+        ("unreadable", "refused_by_policy", 1),
+    ]
+    assert made.problems == (a_problem(),)
+
+
+def test_a_change_alone_is_nothing_bad() -> None:
+    changed = a_namespace(
+        readings=["4096"], changes=[Change(sysctl=SOMAXCONN, times=2, last=NOW)]
+    )
+
+    (row,) = reported(changed).rows
+
+    assert row.verdict == "differs"
+
+
+def hurting(number: int) -> Snapshot:
+    namespaces = pods(*["4096"] * number)
+    return a_snapshot(
+        a_parcel(
+            *namespaces,
+            fresh=["4096"],
+            counters=["TcpExt.ListenOverflows"],
+            signals=[
+                some_signals(counters=[at + 1]) for at, _ in enumerate(namespaces)
+            ],
+        )
+    )
+
+
+def test_the_ten_that_hurt_most_are_shown_and_the_others_counted() -> None:
+    made = report(hurting(12))
+
+    assert [one.owner for one in made.hurts] == [
+        f"shop/web-{at}" for at in range(11, 1, -1)
+    ]
+    assert made.more_hurts == 2
+
+
+def test_everybody_who_hurts_is_shown_when_asked_for() -> None:
+    made = report(hurting(12), everything=True)
+
+    assert len(made.hurts) == 12
+    assert made.more_hurts == 0
+
+
+def test_without_signals_nobody_hurts() -> None:
+    made = reported(*pods("128"))
+
+    assert (made.hurts, made.more_hurts) == ((), 0)

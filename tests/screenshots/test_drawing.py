@@ -1,0 +1,100 @@
+"""
+The pictures of the documents: pages of a recorded node, in a real browser.
+
+`pytest tests/screenshots/test_drawing.py --update-docs` takes them anew; otherwise only that
+they can be taken is tested, since each version of a browser draws a little otherwise.
+"""
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from exporter.daemon import server_process
+from exporter.exposition.renderer import Renderer
+from tests.mixin.support.grafana import NAMES
+from tests.support.browser import Browser, Scheme, Size, browser
+from tests.support.clients import served
+
+ROOT = Path(__file__).parents[1]
+DIRECTORY = ROOT / "docs/screenshots"
+RECORDED = ROOT / "tests/nodes/kubernetes/snapshot.json"
+MAX_BYTES = 150_000
+PNG = b"\x89PNG\r\n"
+
+DRAWN = {f"dashboard-{Path(name).stem}.png" for name in NAMES}
+"""Those of the dashboards, which `make pictures` takes: tests/screenshots/."""
+
+MAX_DRAWN = 500_000
+
+
+class Shot(NamedTuple):
+    """A picture: of which page, on which screen, and for whom."""
+
+    path: str
+    size: Size
+    scheme: Scheme = "light"
+
+
+SHOTS = {
+    "node.png": Shot("/", Size(1100, 800)),
+    "owner.png": Shot("/netns/shop/cache-0", Size(1000, 640), "dark"),
+    "phone.png": Shot("/#namespaces", Size(390, 844)),
+}
+
+
+class Recorded:
+    """A collector of one snapshot."""
+
+    def snapshot(self, _seconds: float, /) -> bytes:
+        return RECORDED.read_bytes()
+
+    def web(self, _seconds: float, /) -> bytes:
+        return b""
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with (
+        ThreadPoolExecutor(1) as worker,
+        ThreadPoolExecutor(1) as checker,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        stack = server_process.Stack(
+            Recorded(), Renderer("1"), server_process.site(b"{}"), worker, checker
+        )
+        with (
+            served(
+                stack.application, stack.door, listeners=[listener], tally=stack.tally
+            ) as http,
+            browser(http.port, tmp_path_factory.mktemp("chromium")) as made,
+        ):
+            yield made
+
+
+@pytest.mark.parametrize("name", SHOTS)
+def test_a_picture_can_be_taken(
+    name: str, chromium: Browser, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    shot = SHOTS[name]
+    update = request.config.getoption("--update-docs")
+    file = (DIRECTORY if update else tmp_path) / name
+    chromium.show(shot.size, shot.scheme)
+    chromium.open(shot.path)
+
+    chromium.photograph(file)
+
+    assert "worker-1" in chromium.text
+    assert chromium.complaints() == []
+    assert file.read_bytes().startswith(PNG)
+    assert file.stat().st_size < MAX_BYTES
+
+
+def test_the_documents_have_each_of_them() -> None:
+    assert {file.name for file in DIRECTORY.iterdir()} == SHOTS.keys() | DRAWN
+    for file in DIRECTORY.iterdir():
+        most = MAX_DRAWN if file.name in DRAWN else MAX_BYTES
+        assert file.stat().st_size < most

@@ -1,0 +1,118 @@
+"""A real Chromium without a window, and what it thinks of a page."""
+
+import base64
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from testing.lab import wait_until
+
+Scheme = Literal["light", "dark"]
+
+
+class Size(NamedTuple):
+    """A screen."""
+
+    width: int
+    height: int
+
+
+PHONE = Size(390, 844)
+TABLET = Size(820, 1180)
+DESKTOP = Size(1440, 900)
+
+
+class Browser:
+    """A browser, and the server whose pages it shows."""
+
+    def __init__(self, driver: Chrome, port: int) -> None:
+        self.driver = driver
+        self.base = f"http://127.0.0.1:{port}"
+
+    def show(self, size: Size, scheme: Scheme = "light") -> None:
+        """Be a screen of *size*, with the *scheme* that its user prefers."""
+        self._do(
+            "Emulation.setDeviceMetricsOverride",
+            width=size.width,
+            height=size.height,
+            deviceScaleFactor=1,
+            mobile=size == PHONE,
+        )
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self._do("Emulation.setEmulatedMedia", features=[feature])
+
+    def open(self, path: str) -> None:
+        self.driver.get(f"{self.base}{path}")
+
+    @property
+    def path(self) -> str:
+        return self.driver.current_url.removeprefix(self.base)
+
+    @property
+    def text(self) -> str:
+        return self.find("body").text
+
+    def find(self, css: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, css)
+
+    def all(self, css: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, css)
+
+    def follow(self, text: str) -> None:
+        """Click on the first link that says *text*, and wait for its page."""
+        self.click(self.driver.find_element(By.LINK_TEXT, text))
+
+    def click(self, element: WebElement) -> None:
+        before = self.driver.current_url
+        element.click()
+        wait_until(lambda: self.driver.current_url != before)
+
+    def ask(self, expression: str) -> Any:  # noqa: ANN401 - whatever a page holds
+        return self.driver.execute_script(f"return {expression}")
+
+    def complaints(self) -> list[str]:
+        """Return what the console says since the last time."""
+        log: list[dict[str, str]] = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        return [one["message"] for one in log]
+
+    def photograph(self, file: Path) -> None:
+        made = self._do("Page.captureScreenshot", format="png")
+        file.write_bytes(base64.b64decode(made["data"]))
+
+    def _do(self, command: str, **arguments: object) -> dict[str, Any]:
+        done: dict[str, Any] = self.driver.execute_cdp_cmd(command, arguments)
+        return done
+
+
+@contextlib.contextmanager
+def browser(port: int, profile: Path) -> Iterator[Browser]:
+    """Start Debian's Chromium; nothing is downloaded."""
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not program or not driver:
+        pytest.skip("needs chromium and chromedriver: make test installs them")
+    options = ChromeOptions()
+    options.binary_location = program
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (
+        "--headless",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(flag)
+    if os.geteuid() == 0:
+        options.add_argument("--no-sandbox")  # as root it would not start
+    made = Chrome(options=options, service=ChromeService(executable_path=driver))
+    try:
+        yield Browser(made, port)
+    finally:
+        made.quit()

@@ -1,0 +1,755 @@
+"""A server that cannot be stalled: real sockets, real TLS, and peers that stall."""
+
+import asyncio
+import contextlib
+import gc
+import http.client
+import resource
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.web.connections import Door, Server
+from exporter.web.protocol import Connection, Limits, Receive, Scope, Send
+from exporter.web.stats import Tally
+from testing.lab import wait_until
+from tests.support.clients import SECONDS, Pair, Served, ask, gone, pair, rest, served
+
+PAGE = b"0123456789abcdef" * (1_500_000 // 16)
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+SOON = 5.0
+"""How long a scrape may take beside whatever stalls: it takes 10 ms."""
+
+
+async def short(scope: Scope, _receive: Receive, send: Send) -> None:
+    await reply(send, f"{scope['method']} {scope['path']}".encode())
+
+
+async def page(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await reply(send, PAGE)
+
+
+async def reply(send: Send, body: bytes, part: int = 32768) -> None:
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if part >= len(body):
+        await send({"type": "http.response.body", "body": body})
+        return
+    for start in range(0, len(body), part):
+        one = body[start : start + part]
+        await send({"type": "http.response.body", "body": one, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Held:
+    """An application whose answers wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.left = 0
+        self.go = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/held":
+            await short(scope, receive, send)
+            return
+        self.begun += 1
+        gone = asyncio.ensure_future(receive())
+        going = asyncio.ensure_future(self.go.wait())
+        await asyncio.wait((gone, going), return_when=asyncio.FIRST_COMPLETED)
+        self.left += gone.done()
+        for one in (gone, going):
+            one.cancel()
+        await reply(send, b"held")
+
+
+HELD = b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return pair(tmp_path_factory.mktemp("tls"), "ours")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Served]:
+    with served(short) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def secure(ours: Pair) -> Iterator[Served]:
+    context = ours.context()
+    with served(short, lambda: Door(context=context)) as one:
+        yield one
+
+
+PHASES: tuple[Literal["setup", "call", "teardown"], ...]
+PHASES = ("setup", "call", "teardown")
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No peer can make the server say anything at all."""
+    yield
+    said = [one for when in PHASES for one in caplog.get_records(when)]
+    assert not said
+
+
+@contextlib.contextmanager
+def many(
+    server: Served, number: int, act: Callable[[socket.socket], socket.socket]
+) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(act(server.connect())) for _ in range(number)]
+
+
+class TestStalls:
+    @pytest.fixture
+    def server(self, ours: Pair) -> Iterator[Served]:
+        context = ours.context()
+        for_ever = Limits(handshake=900, head=900, answer=900, idle=900)
+        with served(page, lambda: Door(context=context), for_ever) as one:
+            yield one
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            b"",
+            b"GE",
+            b"GET / HTTP/1.1\r\nX-He",
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nb",
+            GET,
+        ],
+        ids=["connect", "line", "header", "body", "reading"],
+    )
+    @pytest.mark.parametrize("number", [200, 300])
+    def test_a_scrape_comes_beside_those_who_stall(
+        self, server: Served, ours: Pair, words: bytes, number: int
+    ) -> None:
+        tls = ours.client()
+
+        def stall(sock: socket.socket) -> socket.socket:
+            wrapped = tls.wrap_socket(sock, server_hostname="127.0.0.1")
+            wrapped.sendall(words)
+            return wrapped
+
+        with many(server, number, stall):
+            self.scrape(server, ours)
+
+    @pytest.mark.parametrize("words", [b"", b"\x16\x03\x01\x02"])
+    def test_a_scrape_comes_beside_stalled_handshakes(
+        self, server: Served, ours: Pair, words: bytes
+    ) -> None:
+        def stall(sock: socket.socket) -> socket.socket:
+            sock.sendall(words)
+            return sock
+
+        with many(server, 300, stall):
+            self.scrape(server, ours)
+            assert server.tally.connections <= 256
+
+    def scrape(self, server: Served, ours: Pair) -> None:
+        start = time.monotonic()
+        with (
+            server.connect() as plain,
+            ours.client().wrap_socket(plain, server_hostname="127.0.0.1") as sock,
+        ):
+            sock.settimeout(SOON)
+            sock.sendall(LAST)
+            answer = rest(sock)
+        assert answer.endswith(PAGE)
+        assert time.monotonic() - start < SOON
+
+
+class TestDeadlines:
+    def test_a_head_that_does_not_end_ends_its_connection(self) -> None:
+        with served(short, limits=Limits(head=0.3)) as server:
+            for words in (b"", b"G", b"GET / HTTP/1.1\r\n", GET + b"GE"):
+                with server.connect() as sock:
+                    sock.sendall(words)
+                    assert gone(sock)
+
+    def test_a_byte_now_and_then_does_not_prolong_it(self) -> None:
+        with served(short, limits=Limits(head=0.5)) as server, server.connect() as sock:
+            sock.settimeout(0.05)
+            start = time.monotonic()
+            with contextlib.suppress(ConnectionError):
+                while time.monotonic() - start < SECONDS:
+                    sock.sendall(b"x")
+                    with contextlib.suppress(TimeoutError):
+                        if not sock.recv(1):
+                            break
+            assert time.monotonic() - start < SECONDS
+
+    def test_the_head_of_a_further_request_has_it_from_its_first_byte(self) -> None:
+        with served(short, limits=Limits(head=0.3)) as server, server.connect() as sock:
+            for _ in range(2):
+                sock.sendall(GET)
+                answered(sock)
+                time.sleep(0.6)  # idle is not the same as slow
+            sock.sendall(b"GET")
+            assert gone(sock)
+
+    def test_a_handshake_that_does_not_end_ends_its_connection(
+        self, ours: Pair
+    ) -> None:
+        context, limits = ours.context(), Limits(handshake=0.3)
+        with (
+            served(short, lambda: Door(context=context), limits) as server,
+            server.connect() as sock,
+        ):
+            assert gone(sock)
+            wait_until(lambda: server.tally.connections == 0)
+
+    def test_an_idle_connection_is_ended(self) -> None:
+        with served(short, limits=Limits(idle=0.3)) as server, server.connect() as sock:
+            sock.sendall(GET)
+            assert rest(sock).endswith(b"GET /")
+
+    @pytest.mark.parametrize("last", [GET, LAST])
+    @pytest.mark.parametrize("part", [32768, len(PAGE)])
+    def test_an_answer_that_is_not_read_is_given_up(
+        self, last: bytes, part: int
+    ) -> None:
+        async def large(_scope: Scope, _receive: Receive, send: Send) -> None:
+            await reply(send, PAGE, part)
+
+        limits = Limits(answer=0.5)
+        with served(large, limits=limits) as server, server.connect() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.sendall(last)
+            wait_until(lambda: server.tally.connections == 1)
+            wait_until(lambda: server.tally.connections == 0)
+
+    def test_an_answer_that_is_read_slowly_in_time_is_whole(self) -> None:
+        with served(page) as server, server.connect() as sock:
+            sock.sendall(LAST)
+            parts = []
+            while part := sock.recv(50_000):
+                parts.append(part)
+                time.sleep(0.01)
+            assert b"".join(parts).endswith(PAGE)
+
+
+class TestTheMost:
+    FEW = Limits(connections=4)
+
+    def test_the_oldest_that_asks_nothing_makes_room(self) -> None:
+        with (
+            served(short, limits=self.FEW) as server,
+            many(server, 4, lambda sock: sock) as idle,
+        ):
+            wait_until(lambda: server.tally.connections == 4)
+            assert server.get()[0] == 200
+            assert gone(idle[0])
+            for one in idle[1:]:
+                one.sendall(LAST)
+                assert rest(one).endswith(b"GET /")
+            assert server.tally.evicted == 1
+
+    def test_who_was_answered_lately_stays_before_who_connected_lately(self) -> None:
+        with (
+            served(short, limits=self.FEW) as server,
+            many(server, 4, lambda sock: sock) as four,
+        ):
+            wait_until(lambda: server.tally.connections == 4)
+            four[0].sendall(GET)
+            answered(four[0])
+            assert server.get()[0] == 200
+            assert gone(four[1])
+            four[0].sendall(LAST)
+            assert rest(four[0]).endswith(b"GET /")
+
+    def test_an_answer_in_progress_is_not_ended_for_a_new_connection(self) -> None:
+        held = Held()
+        with served(held, limits=self.FEW) as server, server.connect() as first:
+            first.sendall(HELD)
+            wait_until(lambda: held.begun == 1)
+            with many(server, 20, lambda sock: sock):
+                wait_until(lambda: server.tally.evicted >= 17)
+                assert server.get()[0] == 200
+            assert (held.begun, held.left) == (1, 0)
+
+    def test_when_all_are_answering_the_oldest_makes_room(self) -> None:
+        held = Held()
+
+        def begin(sock: socket.socket) -> socket.socket:
+            expected = held.begun + 1
+            sock.sendall(HELD)
+            wait_until(lambda: held.begun == expected)
+            return sock
+
+        with served(held, limits=self.FEW) as server, many(server, 4, begin) as four:
+            assert server.get()[0] == 200
+            assert gone(four[0])
+            wait_until(lambda: held.left == 1)
+            assert server.tally.evicted == 1
+            assert held.begun == 4
+
+    def test_a_handshake_makes_room_as_well(self, ours: Pair) -> None:
+        context = ours.context()
+        door = Door(context=context)
+        with (
+            served(short, lambda: door, self.FEW) as server,
+            many(server, 9, lambda sock: sock) as nine,
+        ):
+            wait_until(lambda: server.tally.evicted == 5)
+            assert all(gone(one) for one in nine[:5])
+            assert server.tally.connections == 4
+
+    def test_one_that_makes_room_before_its_handshake_began_is_closed(self) -> None:
+        async def main() -> None:
+            tally = Tally()
+            server = Server(short, Door, tally, Limits(connections=1))
+            ends = [socket.socketpair() for _ in range(3)]
+            for ours, theirs in ends:
+                theirs.settimeout(SECONDS)
+                server.take(ours)
+            with ends[0][1] as first, ends[1][1] as second, ends[2][1]:
+                assert await asyncio.to_thread(gone, first)
+                assert await asyncio.to_thread(gone, second)
+                assert (tally.connections, tally.evicted) == (1, 2)
+                await server.stop()
+
+        asyncio.run(main())
+
+    def test_without_file_descriptors_the_oldest_make_room(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with served(short) as server, contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(socket.socket()) for _ in range(12)]
+            first_free = clients[-1].fileno() + 1
+            resource.setrlimit(resource.RLIMIT_NOFILE, (first_free + 4, hard))
+            try:
+                for one in clients:
+                    one.connect(("127.0.0.1", server.port))
+                last = clients[-1]
+                last.settimeout(SECONDS)
+                last.sendall(LAST)
+                assert rest(last).endswith(b"GET /")
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert server.tally.evicted
+            assert [one.levelname for one in caplog.records] == ["WARNING"]
+            assert "Too many open files" in caplog.text
+            caplog.clear()
+
+
+WORDS = st.lists(
+    st.sampled_from(
+        [
+            *(
+                b"GET",
+                b"HEAD",
+                b"POST",
+                b"CONNECT",
+                b"OPTIONS",
+                b" ",
+                b"/",
+                b"*",
+            ),
+            *(b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2", b"\r\n", b"\r\n\r\n", b"\n"),
+            *(b"Host: x\r\n", b"Host:", b"Content-Length: 5\r\n", b"abcde"),
+            *(b"Content-Length: -1\r\n", b"Transfer-Encoding: chunked\r\n"),
+            *(b"Upgrade: websocket\r\nConnection: upgrade\r\n", b"zz\r\n"),
+            *(b"Upgrade: h2c\r\n", b"Expect: 100-continue\r\n", b"0\r\n\r\n"),
+            *(b"Connection: close\r\n", b"\xff\xfe", b"\0", b"5\r\nabcde\r\n"),
+            *(GET, GET[:-2], LAST, LAST[:-2], b"CONNECT x:1 HTTP/1.1\r\n"),
+            *(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"x" * 17000),
+        ]
+    )
+    | st.binary(max_size=20),
+    max_size=12,
+)
+
+
+class TestRequests:
+    def test_a_connection_takes_one_request_after_the_other(
+        self, server: Served
+    ) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
+        with contextlib.closing(connection):
+            for _ in range(3):
+                assert ask(connection)[2] == b"GET /"
+            assert ask(connection, method="HEAD") == (200, {"content-length": "6"}, b"")
+            assert ask(connection, "/last")[2] == b"GET /last"
+
+    @pytest.mark.parametrize("number", [2, 50, 2000])
+    def test_requests_may_come_all_at_once(self, server: Served, number: int) -> None:
+        said = server.say(GET * number + LAST)
+
+        assert said.count(b"HTTP/1.1 200") == number + 1
+
+    def test_a_head_that_is_too_long_is_refused(self, server: Served) -> None:
+        for line in (b"GET /", b"GET / HTTP/1.1\r\nHost: x\r\nX: "):
+            assert server.say(line + b"x" * 20_000).startswith(b"HTTP/1.1 400")
+        assert server.get()[0] == 200
+
+    def test_a_request_with_a_body_is_answered_and_the_last(
+        self, server: Served
+    ) -> None:
+        head = b"POST /up HTTP/1.1\r\nHost: x\r\n"
+        for body in (
+            b"Content-Length: 3\r\n\r\nabc",
+            b"Content-Length: 99999999\r\n\r\nabc",
+            b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            b"Transfer-Encoding: chunked\r\n\r\nno number\r\n",
+            b"Transfer-Encoding: chunked\r\n\r\n",
+            b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+        ):
+            said = server.say(head + body)
+            assert said.startswith(b"HTTP/1.1 200")
+            assert b"connection: close" in said
+            assert said.endswith(b"POST /up")
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"Content-Length: 99999999999\r\n\r\n",
+            b"Transfer-Encoding: chunked\r\n\r\nfffffffff\r\n",
+            b"Transfer-Encoding: chunked\r\n\r\nno number\r\n",
+        ],
+    )
+    def test_an_endless_body_is_not_kept(self, head: bytes) -> None:
+        held = Held()
+        with served(held) as server, server.connect() as sock:
+            sock.sendall(HELD[:-2] + head)
+            sock.settimeout(0.2)
+            sent = 0
+            with contextlib.suppress(TimeoutError):
+                while sent < 1 << 28:
+                    sent += sock.send(b"x" * 65536)
+            assert sent < 1 << 24  # kernel buffers, on both sides
+
+    def test_who_leaves_is_told_to_the_application(self) -> None:
+        held = Held()
+        with served(held) as server:
+            with server.connect() as sock:
+                sock.sendall(HELD)
+                wait_until(lambda: held.begun == 1)
+            wait_until(lambda: held.left == 1)
+            wait_until(lambda: server.tally.connections == 0)
+
+    def test_parts_for_who_has_left_are_not_worth_a_word(self) -> None:
+        reset = threading.Event()
+
+        async def slow(_scope: Scope, _receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            part = {"type": "http.response.body", "body": b"x" * 99, "more_body": True}
+            await send(part)
+            reset.wait(SECONDS)  # the loop cannot see it
+            for _ in range(99):
+                await send(part)
+            await send({"type": "http.response.body", "body": b""})
+
+        with served(slow) as server:
+            with server.connect() as sock:
+                sock.sendall(GET)
+                sock.recv(1)
+                hang_up(sock)
+            reset.set()
+            wait_until(lambda: server.tally.connections == 0)
+
+    def test_what_was_no_http_is_counted(self) -> None:
+        with served(short) as server:
+            assert server.say(b"\0\r\n\r\n").startswith(b"HTTP/1.1 400")
+            assert server.tally.requests[400] == 1
+
+    @settings(
+        max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(
+        WORDS,
+        st.booleans(),
+    )
+    def test_garbage_is_never_a_traceback(
+        self,
+        server: Served,
+        caplog: pytest.LogCaptureFixture,
+        words: list[bytes],
+        whole: bool,  # noqa: FBT001
+    ) -> None:
+        with server.connect() as sock, contextlib.suppress(OSError):
+            for one in [b"".join(words)] if whole else words:
+                sock.sendall(one)
+            sock.shutdown(socket.SHUT_WR)
+            rest(sock)
+        assert server.get()[2] == b"GET /"
+        assert not caplog.records
+
+    @settings(
+        max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(WORDS)
+    def test_nor_is_it_over_tls(
+        self,
+        secure: Served,
+        ours: Pair,
+        caplog: pytest.LogCaptureFixture,
+        words: list[bytes],
+    ) -> None:
+        with (
+            secure.connect() as plain,
+            ours.client().wrap_socket(plain, server_hostname="127.0.0.1") as tls,
+            contextlib.suppress(OSError),
+        ):
+            for one in words:
+                tls.sendall(one)
+            tls.settimeout(0.01)
+            rest(tls)
+        assert not caplog.records
+
+    @settings(
+        max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(st.binary(max_size=200), st.booleans())
+    def test_nor_is_what_is_no_tls(
+        self,
+        ours: Pair,
+        caplog: pytest.LogCaptureFixture,
+        words: bytes,
+        greeted: bool,  # noqa: FBT001
+    ) -> None:
+        context = ours.context()
+        with served(short, lambda: Door(context=context)) as server:
+            with server.connect() as sock, contextlib.suppress(OSError):
+                if greeted:
+                    tls = ours.client().wrap_socket(sock, server_hostname="127.0.0.1")
+                    raw = socket.socket(fileno=tls.detach())
+                    raw.sendall(words)
+                    raw.close()
+                else:
+                    sock.sendall(words)
+                    sock.shutdown(socket.SHUT_WR)
+                    rest(sock)
+            wait_until(lambda: server.tally.connections == 0)
+        assert not caplog.records
+
+
+class TestDoors:
+    def test_each_connection_gets_the_certificate_of_its_moment(
+        self, ours: Pair, tmp_path: Path
+    ) -> None:
+        other = pair(tmp_path, "other")
+        doors = [Door(context=ours.context())]
+        with served(short, lambda: doors[-1]) as server:
+            kept = self.https(server, ours)
+            assert ask(kept)[0] == 200
+            doors.append(Door(context=other.context()))
+            with contextlib.closing(self.https(server, other)) as new:
+                assert ask(new)[0] == 200
+            with (
+                contextlib.closing(self.https(server, ours)) as old,
+                pytest.raises(ssl.SSLCertVerificationError),
+            ):
+                old.connect()
+            assert ask(kept)[0] == 200
+            kept.close()
+            doors.append(Door())
+            assert server.get()[0] == 200
+
+    def https(
+        self, server: Served, trusted: Pair, own: Pair | None = None
+    ) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(
+            "127.0.0.1", server.port, timeout=SECONDS, context=trusted.client(own)
+        )
+
+    def test_a_peer_is_judged_by_its_certificate(
+        self, ours: Pair, tmp_path: Path
+    ) -> None:
+        friend, stranger = pair(tmp_path, "friend"), pair(tmp_path, "stranger")
+        context = ours.context()
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(friend.cert)
+        context.load_verify_locations(stranger.cert)
+        door = Door(
+            context=context,
+            admits=lambda peer: ("DNS", "friend") in peer["subjectAltName"],
+        )
+        with served(short, lambda: door) as server:
+            with contextlib.closing(self.https(server, ours, friend)) as one:
+                assert ask(one)[0] == 200
+            for who in (stranger, None):
+                with (
+                    contextlib.closing(self.https(server, ours, who)) as other,
+                    pytest.raises((OSError, http.client.HTTPException)),
+                ):
+                    ask(other)
+            wait_until(lambda: server.tally.connections == 0)
+
+
+class TestListeners:
+    def test_a_unix_socket_is_served_beside_ipv4_and_ipv6(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "web")
+        with (
+            socket.create_server(("127.0.0.1", 0)) as v4,
+            socket.create_server(("::1", 0), family=socket.AF_INET6) as v6,
+            socket.socket(socket.AF_UNIX) as unix,
+        ):
+            unix.bind(path)
+            unix.listen()
+            with served(short, listeners=(v4, v6, unix)):
+                for family, address in (
+                    (socket.AF_INET, v4.getsockname()),
+                    (socket.AF_INET6, v6.getsockname()),
+                    (socket.AF_UNIX, path),
+                ):
+                    with socket.socket(family) as sock:
+                        sock.connect(address)
+                        sock.sendall(LAST)
+                        assert rest(sock).endswith(b"GET /")
+
+
+class TestTheEnd:
+    def test_a_request_in_progress_is_answered_and_no_other_taken(self) -> None:
+        held = Held()
+
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"] == "/held":
+                held.begun += 1
+                await asyncio.sleep(0.5)
+            await short(scope, receive, send)
+
+        with (
+            served(slow) as server,
+            server.connect() as busy,
+            server.connect() as idle,
+        ):
+            busy.sendall(HELD)
+            wait_until(lambda: held.begun == 1)
+            server.stop()
+            assert rest(busy).endswith(b"GET /held")
+            assert rest(idle) == b""
+
+    def test_nobody_can_hold_it_up(self, ours: Pair) -> None:
+        context, limits = ours.context(), Limits(stop=0.5)
+        held = Held()
+        with served(held, limits=limits) as server, many(server, 5, stalled) as five:
+            wait_until(lambda: held.begun == 5)
+            server.stop()
+            assert all(gone(one) for one in five)
+        door = Door(context=context)
+        with (
+            served(short, lambda: door, limits) as server,
+            many(server, 5, lambda sock: sock) as five,
+        ):
+            wait_until(lambda: server.tally.connections == 5)
+            server.stop()
+            assert all(gone(one) for one in five)
+
+    @pytest.mark.usefixtures("no_leaked_files")
+    def test_no_file_descriptor_and_no_object_is_left(self, ours: Pair) -> None:
+        context, tls = ours.context(), ours.client()
+
+        gc.collect()
+        gc.disable()
+        try:
+            few = Limits(connections=8)
+            with served(short, lambda: Door(context=context), few) as server:
+                for words in (b"", b"GE", GET, LAST):
+                    with many(server, 20, lambda sock: sock):
+                        pass
+                    for _ in range(5):
+                        with (
+                            server.connect() as plain,
+                            tls.wrap_socket(plain, server_hostname="127.0.0.1") as sock,
+                        ):
+                            sock.sendall(words)
+                            if words == GET:
+                                answered(sock)
+                            hang_up(sock)
+                wait_until(lambda: server.tally.connections == 0)
+                wait_until(lambda: not left())
+        finally:
+            gc.enable()
+
+
+def hang_up(sock: socket.socket) -> None:
+    """End the connection with a reset, once it is closed."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def answered(sock: socket.socket) -> None:
+    """Read one answer of the short application."""
+    said = b""
+    while not said.endswith(b"GET /"):
+        said += sock.recv(1000)
+
+
+def left() -> list[object]:
+    return [one for one in gc.get_objects() if isinstance(one, Connection)]
+
+
+def stalled(sock: socket.socket) -> socket.socket:
+    sock.sendall(HELD)
+    return sock
+
+
+SERVER = """
+import asyncio, socket, sys
+from exporter.daemon import server_process as server
+from exporter.web import connections as serving
+from exporter.web.protocol import Limits
+from exporter.web.stats import Tally
+from tests.support.clients import Pair
+from tests.web.test_connections import page
+server.rehearse()
+context = Pair(*sys.argv[1:]).context()
+door = serving.Door(context=context)
+long = Limits(handshake=900, head=900, answer=900)
+with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+    print(listener.getsockname()[1], flush=True)
+    asyncio.run(serving.serve([listener], page, lambda: door, Tally(), long))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "kilobytes"), [(None, 120), (b"GET / HT", 120), (GET, 300)]
+)
+def test_what_a_connection_takes_has_a_bound(
+    ours: Pair, words: bytes | None, kilobytes: int
+) -> None:
+    """300 of them: the most is 256. None is before the handshake."""
+    command = [sys.executable, "-c", SERVER, str(ours.cert), str(ours.key)]
+    tls = ours.client()
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE) as process,
+        contextlib.ExitStack() as stack,
+    ):
+        assert process.stdout
+        try:
+            server = Served(int(process.stdout.readline()), None, lambda: None)  # type: ignore[arg-type]
+            before = resident(process.pid)
+            for _ in range(300):
+                sock = stack.enter_context(server.connect())
+                if words is not None:
+                    sock = stack.enter_context(
+                        tls.wrap_socket(sock, server_hostname="127.0.0.1")
+                    )
+                    sock.sendall(words)
+            TestStalls().scrape(server, ours)
+            assert resident(process.pid) - before < 256 * kilobytes
+        finally:
+            process.kill()
+
+
+def resident(pid: int) -> int:
+    """Return kilobytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1])
