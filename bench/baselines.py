@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from bench import cpu
 from exporter import catalog
-from exporter.kernel.netns import inside
-from exporter.kernel.sysctl_files import FdBudget, Plan, SysctlFiles
+from exporter.kernel.netns import entered
+from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
 from exporter.model import Reading, Sysctl
-from exporter.values import MISSING, reading
+from exporter.values import MISSING, parse_reading
 from testing import lab
 
 SAMPLE = 50
@@ -40,14 +40,14 @@ class Work(NamedTuple):
 
     @property
     def paths(self) -> list[str]:
-        return Plan(self.sysctls, "/proc").paths
+        return SysctlPlan(self.sysctls, "/proc").paths
 
 
 def work_in(pods: Sequence[lab.Held]) -> Work:
     """Return the work in *pods*: the sysctls that this kernel has."""
     every = tuple(entry.sysctl() for entry in default_sysctls())
-    with inside(pods[0].door, pods[0].ino):
-        there = map(os.path.exists, Plan(every, "/proc").paths)
+    with entered(pods[0].door, pods[0].ino):
+        there = map(os.path.exists, SysctlPlan(every, "/proc").paths)
         return Work(pods, tuple(s for s, yes in zip(every, there, strict=True) if yes))
 
 
@@ -72,7 +72,7 @@ def in_python(work: Work) -> list[bytes]:
     """Enter each namespace; open, read and close each file."""
     paths, values = work.paths, []
     for pod in work.pods:
-        with inside(pod.door, pod.ino):
+        with entered(pod.door, pod.ino):
             for path in paths:
                 fd = os.open(path, os.O_RDONLY)
                 values.append(os.read(fd, 4096))
@@ -118,10 +118,10 @@ def _room() -> int:
 
 def _bind(work: Work) -> Iterator[SysctlFiles]:
     """Open the files of each namespace once."""
-    plan, budget = Plan(work.sysctls, "/proc"), FdBudget(1 << 20)
+    plan, budget = SysctlPlan(work.sysctls, "/proc"), FdBudget(1 << 20)
     for pod in work.pods:
         files = SysctlFiles(plan, budget)
-        with inside(pod.door, pod.ino):
+        with entered(pod.door, pod.ino):
             files.bind_inside()
         yield files
 
@@ -134,7 +134,7 @@ def _read_all(files: Sequence[SysctlFiles]) -> None:
 def _understood(work: Work, values: Sequence[bytes]) -> list[Reading]:
     """Return what our catalog makes of values; an empty one has no file."""
     each = zip(product(work.pods, work.sysctls), values, strict=True)
-    return [reading(sysctl, raw) if raw else MISSING for (_, sysctl), raw in each]
+    return [parse_reading(sysctl, raw) if raw else MISSING for (_, sysctl), raw in each]
 
 
 def costs_beside_c(work: Work, program: Path) -> dict[str, float]:

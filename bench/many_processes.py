@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from bench import cpu
 from bench.stages import Stopwatch, watched
-from exporter.collector.collector import RECHECK_SECONDS, Collector
+from exporter.collector.collector import FULL_SCAN_SECONDS, Collector
 from exporter.config.settings import Config
 
 BIRTHS = 100
@@ -89,5 +89,5 @@ def costs(processes: int) -> dict[str, float]:
         return {
             "idle": cpu.least(discovery.once),
             "births": cpu.least(discovery.once, prepare=lambda: born(BIRTHS)),
-            "recheck": cpu.least(lambda: discovery.once(RECHECK_SECONDS)),
+            "recheck": cpu.least(lambda: discovery.once(FULL_SCAN_SECONDS)),
         }

@@ -20,8 +20,8 @@ from exporter.collector.collector import Collector
 from exporter.config.settings import Config
 from exporter.exposition.renderer import Renderer
 from exporter.pages.render import drawer
-from exporter.web.negotiation import Wanted
-from exporter.web.scrape_queue import Pages
+from exporter.web.negotiation import ScrapeRequest
+from exporter.web.scrape_queue import ResponseBuilder
 
 _SECONDS = 60.0
 
@@ -90,17 +90,19 @@ class Scrape:
         self._watch = Stopwatch()
         self._collector = watched(Collector(config, grace=0), self._watch)
         renderer = Renderer("bench", config.metrics.detail, config.metrics.max_series)
-        pages = Pages(self._snapshot, renderer, CollectorRegistry(), drawer().draw)
+        pages = ResponseBuilder(
+            self._snapshot, renderer, CollectorRegistry(), drawer().draw
+        )
         self._pages = self._watch.timed("compression", pages)
         self._take_apart(pages)
         self._encoded = b""
-        self._form = Wanted(
+        self._form = ScrapeRequest(
             content_type=CONTENT_TYPE_PLAIN_0_0_4,
             encode=self._watch.timed("families", generate_latest),
             gzip=True,
         )
 
-    def _take_apart(self, pages: Pages) -> None:
+    def _take_apart(self, pages: ResponseBuilder) -> None:
         renderer = getattr(pages, "_renderer", None)
         self._watch.wrap(renderer, "render", "rendering")
         decoder = getattr(pages, "_decoder", None)

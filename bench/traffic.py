@@ -5,7 +5,7 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from exporter.kernel.netns import inside
+from exporter.kernel.netns import entered
 from testing import lab
 
 _SIOCSIFFLAGS = 0x8914
@@ -18,7 +18,7 @@ _RESET = struct.pack("ii", 1, 0)
 def happens(pods: Iterable[lab.Held]) -> None:
     """Exchange something by TCP and UDP, IPv4 and IPv6, in each namespace."""
     for pod in pods:
-        with inside(pod.door, pod.ino):
+        with entered(pod.door, pod.ino):
             _raise_loopback()
             for family, address in _LOOPBACKS:
                 _connect(family, address)

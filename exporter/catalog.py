@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from exporter.model import Class, Frozen, Kind, SettableBy, Sysctl
-from exporter.suggestions import no_match
+from exporter.suggestions import no_match_message
 
 Profile = Literal["default", "all"]
 
@@ -109,13 +109,13 @@ def select(
     chosen = {e.name for e in entries if profile in ("all", e.profile)}
     names = [e.name for e in entries]
     for pattern in include:
-        chosen |= matching(pattern, names)
+        chosen |= match_glob(pattern, names)
     for pattern in exclude:
-        chosen -= matching(pattern, names)
+        chosen -= match_glob(pattern, names)
     return [e for e in entries if e.name in chosen]
 
 
-def matching(pattern: str, names: Sequence[str]) -> set[str]:
+def match_glob(pattern: str, names: Sequence[str]) -> set[str]:
     """
     Return those of the catalog's *names* that a glob matches.
 
@@ -123,5 +123,7 @@ def matching(pattern: str, names: Sequence[str]) -> set[str]:
     """
     found = set(fnmatch.filter(names, pattern.replace("/", ".")))
     if not found:
-        raise UnknownSysctlError(no_match(pattern, names, "sysctl in the catalog"))
+        raise UnknownSysctlError(
+            no_match_message(pattern, names, "sysctl in the catalog")
+        )
     return found

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Literal, get_args
 
 from exporter.model import Frozen
-from exporter.suggestions import no_match
+from exporter.suggestions import no_match_message
 
 Resource = Literal["accept_queue", "conntrack", "ports", "time_wait"]
 RESOURCES: tuple[Resource, ...] = get_args(Resource)
@@ -481,10 +481,10 @@ def _matching(pattern: str) -> set[str]:
     names = [counter.name for counter in COUNTERS]
     found = set(fnmatch.filter(names, pattern))
     if not found:
-        raise ValueError(no_match(pattern, names, "counter of the kernel"))
+        raise ValueError(no_match_message(pattern, names, "counter of the kernel"))
     return found
 
 
-def known() -> frozenset[str]:
+def signal_names() -> frozenset[str]:
     """Return every word that a sysctl may name as the sign that it hurts."""
     return frozenset(RESOURCES).union(counter.name for counter in COUNTERS)

@@ -6,14 +6,14 @@ import unicodedata
 _ASCII = re.compile(r"[ -~]*")
 
 
-def plain(text: str) -> str:
+def escape_control(text: str) -> str:
     r"""
     Return *text* with what a terminal would act upon, or not show, escaped.
 
     Controls, line ends, and what reorders or hides text; the escapes are JSON's, so
     that JSON stays the same document.
 
-    >>> plain("web\x1b[31m")
+    >>> escape_control("web\x1b[31m")
     'web\\u001b[31m'
     """
     if _ASCII.fullmatch(text):

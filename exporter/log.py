@@ -26,7 +26,7 @@ class Json(logging.Formatter):
         return json.dumps(_fields(self, record))
 
 
-def set_up(level: LogLevel, form: LogFormat) -> None:
+def configure(level: LogLevel, form: LogFormat) -> None:
     """Send everything from *level* up to standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(Json() if form == "json" else Logfmt())

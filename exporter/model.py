@@ -237,7 +237,7 @@ class Signals(Frozen, frozen=True, kw_only=True, omit_defaults=True):
     time_wait: int | None = None
 
 
-class Machine(Frozen, frozen=True, kw_only=True):
+class NodeLimits(Frozen, frozen=True, kw_only=True):
     """
     Limits that the whole machine shares, and how far they are used; None: unknown.
 
@@ -276,7 +276,7 @@ class Stage(Frozen, frozen=True, kw_only=True):
     seconds: float
 
 
-class Stats(Frozen, frozen=True, kw_only=True):
+class CollectorStats(Frozen, frozen=True, kw_only=True):
     """
     What the collector says of itself.
 
@@ -334,7 +334,7 @@ class Rule(Frozen, frozen=True, kw_only=True):
     message: str = ""
 
 
-class Node(Frozen, frozen=True, kw_only=True):
+class NodeInfo(Frozen, frozen=True, kw_only=True):
     """
     What a Snapshot and a Parcel say of a node besides its namespaces.
 
@@ -357,12 +357,12 @@ class Node(Frozen, frozen=True, kw_only=True):
     earlier: tuple[HostValue, ...] = ()
     policy: tuple[Rule, ...] = ()
     counters: tuple[str, ...] = ()
-    machine: Machine = Machine()
+    machine: NodeLimits = NodeLimits()
     problems: tuple[Problem, ...]
-    stats: Stats
+    stats: CollectorStats
 
 
-class Snapshot(Node, frozen=True, kw_only=True):
+class Snapshot(NodeInfo, frozen=True, kw_only=True):
     """
     Everything known of a node at one moment.
 
@@ -374,7 +374,7 @@ class Snapshot(Node, frozen=True, kw_only=True):
     signals: tuple[Signals, ...] = ()
 
 
-class Parcel(Node, frozen=True, kw_only=True):
+class EncodedSnapshot(NodeInfo, frozen=True, kw_only=True):
     """
     A Snapshot whose namespaces and signals are still encoded.
 

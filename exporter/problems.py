@@ -33,7 +33,7 @@ _REMEDIES = {
 }
 
 
-def not_entered(reason: str, count: int) -> Problem:
+def entry_denied(reason: str, count: int) -> Problem:
     """
     Return that *count* namespaces cannot be entered, for a reason of theirs.
 

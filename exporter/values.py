@@ -16,7 +16,7 @@ _LARGEST = (1 << 64) - 1
 """Of what a kernel shows; a declared value may be anything."""
 
 
-def reading(sysctl: Sysctl, raw: bytes) -> Reading:
+def parse_reading(sysctl: Sysctl, raw: bytes) -> Reading:
     r"""
     Return what *raw*, the whole file, says: one line, fields a space apart.
 
@@ -25,9 +25,9 @@ def reading(sysctl: Sysctl, raw: bytes) -> Reading:
 
     >>> from exporter.model import Sysctl
     >>> kind = dict(name="x", scope="constant", settable_by="pod")
-    >>> reading(Sysctl(kind="ints", fields=("low", "high"), **kind), b"1\t9\n")
+    >>> parse_reading(Sysctl(kind="ints", fields=("low", "high"), **kind), b"1\t9\n")
     '1 9'
-    >>> reading(Sysctl(kind="ranges", **kind), b"1-3,8\n")
+    >>> parse_reading(Sysctl(kind="ranges", **kind), b"1-3,8\n")
     '4'
     """
     try:
@@ -39,7 +39,7 @@ def reading(sysctl: Sysctl, raw: bytes) -> Reading:
                 text = str(_count_ranges(text))
             case "cpumask":
                 text = str(int(text.replace(",", ""), 16).bit_count())
-        found = numbers(text)
+        found = parse_numbers(text)
     except ValueError:  # UnicodeDecodeError is one
         return MALFORMED
     if len(found) != (len(sysctl.fields) or 1) or max(map(abs, found)) > _LARGEST:
@@ -47,18 +47,18 @@ def reading(sysctl: Sysctl, raw: bytes) -> Reading:
     return text
 
 
-def numbers(text: str) -> tuple[int, ...]:
+def parse_numbers(text: str) -> tuple[int, ...]:
     """Return the numbers of a reading of any kind but `text`."""
     return tuple(int(word) for word in text.split(" "))
 
 
-def readable(name: str) -> str:
+def decode_filename(name: str) -> str:
     r"""
     Return a name from the file system as text that can be encoded.
 
     Names are bytes: what is not UTF-8 in them is shown, not lost.
 
-    >>> readable("a\udcff")
+    >>> decode_filename("a\udcff")
     'a\\xff'
     """
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from exporter.exposition.metrics import OWNER, Spec
+from exporter.exposition.metrics import OWNER, MetricSpec
 
 NODE_LABELS = ("cluster", "instance")
 """The labels of a node. A missing `cluster` is the same as an empty one."""
@@ -11,7 +11,7 @@ OWNER_LABELS = (*NODE_LABELS, *OWNER)
 """The labels of an owner: pods of the same name on two nodes are two owners."""
 
 
-def select(spec: Spec, *matchers: str) -> str:
+def select(spec: MetricSpec, *matchers: str) -> str:
     """
     Return an instant vector selector.
 

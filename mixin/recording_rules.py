@@ -9,7 +9,7 @@ two jobs scrape counts once.
 from collections.abc import Sequence
 
 from exporter.exposition import metrics
-from exporter.exposition.metrics import Spec
+from exporter.exposition.metrics import MetricSpec
 from mixin.promql import NODE_LABELS, OWNER_LABELS, aggregate, max_by, select
 from mixin.rules import RecordingRule, RuleGroup
 
@@ -128,7 +128,7 @@ def _node_counts() -> Sequence[RecordingRule]:
     )
 
 
-def _rate(counter: Spec) -> str:
+def _rate(counter: MetricSpec) -> str:
     return max_by(OWNER_LABELS, f"rate({select(counter)}[{RATE_WINDOW}])")
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pytest
 from pyroute2 import IPRoute
 
-from exporter.kernel.netns import inside
+from exporter.kernel.netns import entered
 from exporter.kernel.syscalls import netns_cookie
 from exporter.model import Ino
 
@@ -82,11 +82,11 @@ class Held(NamedTuple):
 
     @property
     def cookie(self) -> int | None:
-        with inside(self.door, self.ino):
+        with entered(self.door, self.ino):
             return netns_cookie()
 
     def write(self, sysctl: str, value: str) -> None:
-        with inside(self.door, self.ino):
+        with entered(self.door, self.ino):
             Path("/proc/sys", sysctl.replace(".", "/")).write_text(value)
 
     def run(self, *command: str) -> str:

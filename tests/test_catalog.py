@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.catalog import Entry, UnknownSysctlError, expand, load, parse, select
-from exporter.counters import COUNTERS, RESOURCES, known
+from exporter.counters import COUNTERS, RESOURCES, signal_names
 from exporter.kernel.sysctl_files import path_of
 
 CATALOG = load()
@@ -73,7 +73,7 @@ class TestContents:
 
     def test_a_sign_of_harm_is_one_that_is_known_and_named_once(self) -> None:
         for entry in CATALOG:
-            assert set(entry.harm) <= known()
+            assert set(entry.harm) <= signal_names()
             assert len(set(entry.harm)) == len(entry.harm)
 
     def test_what_is_lost_by_default_is_a_sign_of_a_sysctl(self) -> None:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from exporter.counters import COUNTERS, RESOURCES, Counter, known
+from exporter.counters import COUNTERS, RESOURCES, Counter, signal_names
 
 BY_NAME = {counter.name: counter for counter in COUNTERS}
 EVERY_COUNTER = pytest.mark.parametrize("counter", COUNTERS, ids=lambda c: c.name)
@@ -88,5 +88,5 @@ def test_what_the_network_or_a_rule_did_is_not_called_lost(name: str) -> None:
 
 
 def test_a_sysctl_may_name_a_counter_or_a_resource_and_nothing_else() -> None:
-    assert known() == set(BY_NAME) | set(RESOURCES)
+    assert signal_names() == set(BY_NAME) | set(RESOURCES)
     assert not set(BY_NAME) & set(RESOURCES)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.log import Json, Logfmt, LogFormat, LogLevel, set_up
+from exporter.log import Json, Logfmt, LogFormat, LogLevel, configure
 
 HOSTILE = [
     "",
@@ -147,7 +147,7 @@ LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
 def test_only_what_is_as_severe_as_the_level_is_logged(
     level: LogLevel, root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    set_up(level, "logfmt")
+    configure(level, "logfmt")
 
     for name in LEVELS:
         root_logger.log(logging.getLevelName(name.upper()), "said")
@@ -163,7 +163,7 @@ def test_only_what_is_as_severe_as_the_level_is_logged(
 def test_the_form_is_what_was_asked_for_and_on_standard_error(
     form: LogFormat, begins: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    set_up("info", form)
+    configure("info", form)
 
     logging.getLogger("exporter.collector.collector").info("said")
 
@@ -176,8 +176,8 @@ def test_the_form_is_what_was_asked_for_and_on_standard_error(
 def test_setting_up_twice_says_everything_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    set_up("debug", "json")
-    set_up("info", "logfmt")
+    configure("debug", "json")
+    configure("info", "logfmt")
 
     logging.getLogger("exporter.collector.collector").info("said")
 

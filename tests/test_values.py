@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import Kind, Sysctl, Unreadable
-from exporter.values import MALFORMED, numbers, reading
+from exporter.values import MALFORMED, parse_numbers, parse_reading
 from tests.support.builders import a_sysctl
 
 INT = a_sysctl(kind="int")
@@ -81,18 +81,18 @@ def test_the_tables_below_leave_no_kind_out() -> None:
 
 @pytest.mark.parametrize(("sysctl", "raw", "said"), SAID)
 def test_a_file_says(sysctl: Sysctl, raw: bytes, said: str) -> None:
-    assert reading(sysctl, raw) == said
+    assert parse_reading(sysctl, raw) == said
 
 
 def test_a_long_list_of_ports_is_their_number() -> None:
     assert len(ODD_PORTS) > 36_000
 
-    assert reading(RANGES, ODD_PORTS) == "6018"
+    assert parse_reading(RANGES, ODD_PORTS) == "6018"
 
 
 @pytest.mark.parametrize(("sysctl", "raw"), GARBLED)
 def test_what_is_not_of_its_kind_is_malformed(sysctl: Sysctl, raw: bytes) -> None:
-    assert reading(sysctl, raw) == MALFORMED
+    assert parse_reading(sysctl, raw) == MALFORMED
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_what_is_not_of_its_kind_is_malformed(sysctl: Sysctl, raw: bytes) -> Non
 )
 @pytest.mark.parametrize("raw", [b"\xff\n", "٣\n".encode(), "é\n".encode("latin-1")])
 def test_what_is_not_ascii_is_malformed(sysctl: Sysctl, raw: bytes) -> None:
-    assert reading(sysctl, raw) == MALFORMED
+    assert parse_reading(sysctl, raw) == MALFORMED
 
 
 NEARLY = st.text("0123456789abcdef-+_,. \t\n\0x").map(str.encode)
@@ -108,7 +108,7 @@ NEARLY = st.text("0123456789abcdef-+_,. \t\n\0x").map(str.encode)
 
 @given(st.sampled_from(EVERY), st.binary() | NEARLY)
 def test_any_bytes_give_one_line_or_malformed(sysctl: Sysctl, raw: bytes) -> None:
-    said = reading(sysctl, raw)
+    said = parse_reading(sysctl, raw)
 
     assert said == MALFORMED or (
         isinstance(said, str) and said == " ".join(said.split()) and said.isascii()
@@ -117,10 +117,10 @@ def test_any_bytes_give_one_line_or_malformed(sysctl: Sysctl, raw: bytes) -> Non
 
 @given(st.sampled_from([s for s in EVERY if s.kind != "text"]), st.binary() | NEARLY)
 def test_whatever_was_read_has_one_number_a_field(sysctl: Sysctl, raw: bytes) -> None:
-    said = reading(sysctl, raw)
+    said = parse_reading(sysctl, raw)
 
     assert isinstance(said, Unreadable) or (
-        len(numbers(said)) == max(1, len(sysctl.fields))
+        len(parse_numbers(said)) == max(1, len(sysctl.fields))
     )
 
 
@@ -129,17 +129,21 @@ def test_numbers_come_back_as_the_kernel_printed_them(printed: list[int]) -> Non
     fields = tuple(f"field{at}" for at in range(len(printed)))
     kind = a_sysctl(kind="ints", fields=fields)
 
-    said = reading(kind, "\t".join(map(str, printed)).encode() + b"\n")
+    said = parse_reading(kind, "\t".join(map(str, printed)).encode() + b"\n")
 
     assert isinstance(said, str)
-    assert numbers(said) == tuple(printed)
+    assert parse_numbers(said) == tuple(printed)
 
 
 @given(st.sets(st.integers(0, 65535)))
 def test_a_bitmap_counts_what_it_names_however_it_is_written(ports: set[int]) -> None:
     singles = ",".join(map(str, sorted(ports))).encode()
 
-    assert reading(RANGES, singles) == reading(RANGES, ranged(ports)) == str(len(ports))
+    assert (
+        parse_reading(RANGES, singles)
+        == parse_reading(RANGES, ranged(ports))
+        == str(len(ports))
+    )
 
 
 @given(st.integers(0, 2**256 - 1))
@@ -147,7 +151,7 @@ def test_a_mask_counts_its_bits_however_many_words_it_has(mask: int) -> None:
     digits = f"{mask:064x}"
     words = ",".join(digits[at : at + 8] for at in range(0, 64, 8))
 
-    assert reading(CPUMASK, words.encode()) == str(mask.bit_count())
+    assert parse_reading(CPUMASK, words.encode()) == str(mask.bit_count())
 
 
 def ranged(ports: set[int]) -> bytes:

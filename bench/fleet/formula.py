@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from exporter.analysis.drift import references, telling
+from exporter.analysis.drift import noteworthy_sysctls, references
 from exporter.exposition.samples import compared
-from exporter.model import Detail, Namespace, Parcel, Signals, Sysctl
+from exporter.model import Detail, EncodedSnapshot, Namespace, Signals, Sysctl
 
 
 class Term(NamedTuple):
@@ -42,7 +42,7 @@ A number is a sysctl, or a field of one that has several; one that is text count
 """
 
 
-def counted(parcel: Parcel) -> dict[str, int]:
+def counted(parcel: EncodedSnapshot) -> dict[str, int]:
     """Return how many there are of what the formula names; each pod has a listener."""
     host, *pods = (
         msgspec.json.decode(raw, type=Namespace) for raw in parcel.namespaces
@@ -50,7 +50,7 @@ def counted(parcel: Parcel) -> dict[str, int]:
     against = references(parcel, host.readings)
     fields = {one.name: _numbers(one) for one in parcel.sysctls}
     told = [
-        telling(against, pod.readings, pod.declared, compared(against, pod))
+        noteworthy_sysctls(against, pod.readings, pod.declared, compared(against, pod))
         for pod in pods
     ]
     asked = [{one.sysctl for one in pod.declared} for pod in pods]
@@ -69,7 +69,7 @@ def _numbers(sysctl: Sysctl) -> int:
     return len(sysctl.fields) or 1
 
 
-def _signals(parcel: Parcel) -> Iterator[Signals]:
+def _signals(parcel: EncodedSnapshot) -> Iterator[Signals]:
     for raw in parcel.signals:
         yield msgspec.json.decode(raw, type=Signals)
 

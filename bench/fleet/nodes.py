@@ -29,20 +29,20 @@ from exporter import catalog, counters
 from exporter.model import (
     SOMAXCONN,
     Change,
+    CollectorStats,
     Declared,
+    EncodedSnapshot,
     HostValue,
     Ino,
     Listener,
-    Machine,
     Namespace,
     NetnsId,
+    NodeLimits,
     Owner,
-    Parcel,
     Reading,
     Rule,
     Signals,
     Stage,
-    Stats,
 )
 
 PODS = 110
@@ -123,9 +123,9 @@ class Node:
         for one in self._signalling:
             one.advance(seconds)
 
-    def parcel(self) -> Parcel:
+    def parcel(self) -> EncodedSnapshot:
         """Return what a collection finds now."""
-        return Parcel(
+        return EncodedSnapshot(
             node=self.name,
             kernel=self._kernel,
             time=self._time,
@@ -182,10 +182,10 @@ class Node:
     def _cookie(self, at: int) -> int | None:
         return None if self._old else 4096 + 7 * at
 
-    def _stats(self) -> Stats:
+    def _stats(self) -> CollectorStats:
         namespaces = len(self._namespaces)
         names = ("discovery", "reading", "naming", "references", "signals")
-        return Stats(
+        return CollectorStats(
             fds=namespaces * (len(SYSCTLS) + 2),
             fd_limit=65536,
             bound=namespaces * len(SYSCTLS),
@@ -249,8 +249,8 @@ def _listener(port: int, asked: int, somaxconn: int) -> Listener:
     return Listener(address="*", port=port, queue=0, limit=limit, under=somaxconn)
 
 
-def _machine() -> Machine:
-    return Machine(
+def _machine() -> NodeLimits:
+    return NodeLimits(
         conntrack_limit=int(VALUES["net.netfilter.nf_conntrack_max"][1]),
         tcp_orphans=3,
         tcp_orphan_limit=262144,

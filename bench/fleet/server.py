@@ -12,12 +12,12 @@ from prometheus_client import CollectorRegistry
 
 from bench.fleet.nodes import PODS, Node
 from exporter.config.settings import Metrics
-from exporter.exposition.incremental_gzip import gzipped
+from exporter.exposition.incremental_gzip import compress
 from exporter.exposition.page_cache import Chunk
 from exporter.exposition.renderer import Families, Renderer
 from exporter.model import Detail
 from exporter.web.negotiation import accepts_gzip, negotiate
-from exporter.web.stats import Tally
+from exporter.web.stats import ServerStats
 from testing.monitoring import answering
 
 _PATH = re.compile(r"/node/(\d+)/metrics\Z")
@@ -41,7 +41,7 @@ class Exporter:
         self._node = Node(number, pods)
         self._renderer = renderer(detail)
         self._own = CollectorRegistry()
-        self._own.register(Tally())
+        self._own.register(ServerStats())
         self._clock = clock
         self._last = clock()
         self._lock = threading.Lock()
@@ -56,7 +56,7 @@ class Exporter:
             self._renderer.render(self._node.parcel())
             own = Chunk(encode(Families(self._own.collect())))
             page = [*self._renderer.page(content_type), own]
-            body = gzipped(page) if gzip else b"".join(one.plain for one in page)
+            body = compress(page) if gzip else b"".join(one.plain for one in page)
         return content_type, body
 
 

@@ -7,15 +7,15 @@ from exporter.model import (
     Declared,
     Frozen,
     HostValue,
-    Node,
+    NodeInfo,
     Origin,
     Reading,
     Sysctl,
     Unreadable,
 )
-from exporter.values import numbers, reading
+from exporter.values import parse_numbers, parse_reading
 
-TOLD: frozenset[Origin | None] = frozenset(
+NOTEWORTHY_ORIGINS: frozenset[Origin | None] = frozenset(
     {"declared", "overridden", "modified", "inherited_stale"}
 )
 """The origins of a value that is not just what a new namespace gets."""
@@ -48,7 +48,7 @@ class Finding(Frozen, frozen=True, kw_only=True):
     origin: Origin | None
 
 
-def references(node: Node, host: Sequence[Reading]) -> References:
+def references(node: NodeInfo, host: Sequence[Reading]) -> References:
     """Return the references of a node; *host*: its host's readings."""
     return References(
         sysctls=node.sysctls,
@@ -88,7 +88,7 @@ def findings(
                 )
 
 
-def telling(
+def noteworthy_sysctls(
     against: References,
     here: Sequence[Reading],
     declared: Sequence[Declared],
@@ -101,7 +101,7 @@ def telling(
     found: the findings of the same.
     """
     differing = {one.sysctl for one in found if one.delta}
-    known = TOLD if against.host else TOLD | {None}
+    known = NOTEWORTHY_ORIGINS if against.host else NOTEWORTHY_ORIGINS | {None}
     why = zip(against.sysctls, origins(against, here, declared), strict=False)
     return frozenset(differing | {sysctl.name for sysctl, one in why if one in known})
 
@@ -110,7 +110,7 @@ def _deltas(sysctl: Sysctl, theirs: str, ours: str) -> Iterator[tuple[str, int]]
     if sysctl.kind == "text":
         yield "", int(ours != theirs)
         return
-    pairs = zip(numbers(ours), numbers(theirs), strict=True)
+    pairs = zip(parse_numbers(ours), parse_numbers(theirs), strict=True)
     for field, (mine, reference) in zip(sysctl.fields or ("",), pairs, strict=True):
         yield field, mine - reference
 
@@ -119,7 +119,7 @@ def origins(
     against: References, here: Sequence[Reading], declared: Sequence[Declared]
 ) -> list[Origin | None]:
     """Return the origin of every value of *here*, None where none can be told."""
-    asked = asked_for(against.sysctls, declared)
+    asked = declared_readings(against.sysctls, declared)
     fresh = against.fresh or (None,) * len(against.sysctls)
     return [
         origin(
@@ -133,7 +133,7 @@ def origins(
     ]
 
 
-def asked_for(
+def declared_readings(
     sysctls: Iterable[Sysctl], declared: Sequence[Declared]
 ) -> dict[str, Reading]:
     """
@@ -146,7 +146,7 @@ def asked_for(
         return {}
     first = {one.sysctl: one.value for one in reversed(declared)}
     return {
-        sysctl.name: reading(sysctl, first[sysctl.name].encode())
+        sysctl.name: parse_reading(sysctl, first[sysctl.name].encode())
         for sysctl in sysctls
         if sysctl.name in first
     }

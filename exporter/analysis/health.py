@@ -7,7 +7,13 @@ What is not known is named as such, and never a 0.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from exporter.analysis.drift import references
-from exporter.analysis.saturation import Backlog, Limits, backlog, limits, uses
+from exporter.analysis.saturation import (
+    LimitOrigin,
+    NamespaceLimits,
+    limit_origin,
+    limits,
+    usages,
+)
 from exporter.counters import COUNTERS, RESOURCES, Resource
 from exporter.model import (
     Frozen,
@@ -40,11 +46,11 @@ class Queue(Frozen, frozen=True, kw_only=True):
     queue: int
     limit: int
     fill: float
-    backlog: Backlog | None
+    backlog: LimitOrigin | None
     near: bool
 
 
-class Use(Frozen, frozen=True, kw_only=True):
+class Usage(Frozen, frozen=True, kw_only=True):
     """
     How far a resource is used.
 
@@ -60,7 +66,7 @@ class Use(Frozen, frozen=True, kw_only=True):
     near: bool
 
 
-class Count(Frozen, frozen=True, kw_only=True):
+class CounterValue(Frozen, frozen=True, kw_only=True):
     """
     A counter since the namespace was made, the host's since boot.
 
@@ -72,7 +78,7 @@ class Count(Frozen, frozen=True, kw_only=True):
     lost: bool
 
 
-class Signs(Frozen, frozen=True, kw_only=True):
+class Health(Frozen, frozen=True, kw_only=True):
     """
     What shows whether limits hurt.
 
@@ -84,33 +90,33 @@ class Signs(Frozen, frozen=True, kw_only=True):
     somaxconn: int | None = None
     queues: tuple[Queue, ...] | None = None
     left_out: int = 0
-    uses: tuple[Use, ...] = ()
-    counts: tuple[Count, ...] = ()
+    uses: tuple[Usage, ...] = ()
+    counts: tuple[CounterValue, ...] = ()
     unknown: tuple[str, ...] = ()
 
 
-def hurts(signs: Signs) -> bool:
+def is_unhealthy(signs: Health) -> bool:
     """Return whether something was lost, or soon will be."""
     return (
-        any(is_bad(one) for one in signs.queues or ())
+        any(needs_attention(one) for one in signs.queues or ())
         or any(one.near for one in signs.uses)
         or any(is_loss(one) for one in signs.counts)
     )
 
 
-def is_bad(queue: Queue) -> bool:
+def needs_attention(queue: Queue) -> bool:
     """Return whether a queue is (nearly) full, or smaller than it need be."""
     return queue.near or queue.backlog == "stale"
 
 
-def is_loss(one: Count) -> bool:
+def is_loss(one: CounterValue) -> bool:
     """Return whether something was lost."""
     return one.lost and one.count > 0
 
 
-def signs(
+def namespace_health(
     snapshot: Snapshot, namespace: Namespace, names: Collection[str]
-) -> Signs | None:
+) -> Health | None:
     """
     Return what the signals called *names* show in *namespace*.
 
@@ -125,7 +131,7 @@ def signs(
     return _judged(names, found, against, snapshot.counters)
 
 
-def every(snapshot: Snapshot) -> Iterator[tuple[Namespace, Signs]]:
+def all_health(snapshot: Snapshot) -> Iterator[tuple[Namespace, Health]]:
     """Yield each namespace that has signs, with all of them."""
     against = references(snapshot, ())
     names = [*RESOURCES, *snapshot.counters]
@@ -140,8 +146,11 @@ def _is_its_own(one: Namespace) -> bool:
 
 
 def _judged(
-    names: Collection[str], seen: Signals, against: Limits, counters: Sequence[str]
-) -> Signs:
+    names: Collection[str],
+    seen: Signals,
+    against: NamespaceLimits,
+    counters: Sequence[str],
+) -> Health:
     queues = _queues(seen, against) if "accept_queue" in names else None
     used = [one for one in _uses(seen, against) if one.resource in names]
     numbers = dict(zip(counters, seen.counters, strict=False))
@@ -149,7 +158,7 @@ def _judged(
     known = {one.resource for one in used} | {one.counter for one in counts}
     if queues is not None:
         known.add("accept_queue")
-    return Signs(
+    return Health(
         somaxconn=against.somaxconn,
         queues=queues,
         left_out=0 if queues is None else seen.left_out,
@@ -159,7 +168,7 @@ def _judged(
     )
 
 
-def _queues(seen: Signals, against: Limits) -> tuple[Queue, ...] | None:
+def _queues(seen: Signals, against: NamespaceLimits) -> tuple[Queue, ...] | None:
     """Return the accept queues: (nearly) full, then stale, then by how full."""
     if seen.listeners is None:
         return None
@@ -167,7 +176,7 @@ def _queues(seen: Signals, against: Limits) -> tuple[Queue, ...] | None:
     return tuple(sorted(queues, key=_place))
 
 
-def _queue(one: Listener, against: Limits) -> Queue:
+def _queue(one: Listener, against: NamespaceLimits) -> Queue:
     full = fill_ratio(one.queue, one.limit)
     return Queue(
         address=one.address,
@@ -177,7 +186,7 @@ def _queue(one: Listener, against: Limits) -> Queue:
         queue=one.queue,
         limit=one.limit,
         fill=full,
-        backlog=backlog(one, against),
+        backlog=limit_origin(one, against),
         near=full >= NEARLY_FULL,
     )
 
@@ -186,12 +195,12 @@ def _place(one: Queue) -> tuple[bool, bool, float, int, str]:
     return not one.near, one.backlog != "stale", -one.fill, one.port, one.address
 
 
-def _uses(seen: Signals, against: Limits) -> Iterator[Use]:
+def _uses(seen: Signals, against: NamespaceLimits) -> Iterator[Usage]:
     listens = seen.listeners is None or seen.listening > 0
-    for resource, used, limit in uses(seen, against):
+    for resource, used, limit in usages(seen, against):
         ratio = used / limit if limit else None
         near = ratio is not None and ratio >= NEARLY_FULL
-        yield Use(
+        yield Usage(
             resource=resource,
             used=used,
             limit=limit,
@@ -200,7 +209,9 @@ def _uses(seen: Signals, against: Limits) -> Iterator[Use]:
         )
 
 
-def _counts(names: Iterable[str], numbers: dict[str, int | None]) -> Iterator[Count]:
+def _counts(
+    names: Iterable[str], numbers: dict[str, int | None]
+) -> Iterator[CounterValue]:
     for name in names:
         if (number := numbers.get(name)) is not None:
-            yield Count(counter=name, count=number, lost=name in _LOST)
+            yield CounterValue(counter=name, count=number, lost=name in _LOST)

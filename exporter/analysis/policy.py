@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from exporter.analysis.drift import References, asked_for
+from exporter.analysis.drift import References, declared_readings
 from exporter.model import (
     Frozen,
     Match,
@@ -23,7 +23,7 @@ from exporter.model import (
     Unreadable,
 )
 from exporter.policy_rules import Operands, incompatibility, operands, shown
-from exporter.values import numbers
+from exporter.values import parse_numbers
 
 _WHOSE: Mapping[Reference, str] = {
     "host": "the host's",
@@ -62,14 +62,14 @@ def verdicts(
         return
     if not rules:  # nearly everywhere: what was declared costs time to read
         return
-    asked = asked_for(against.sysctls, namespace.declared)
+    asked = declared_readings(against.sysctls, namespace.declared)
     known: dict[Reference, Sequence[Reading | None]] = {
         "host": against.host,
         "fresh": against.fresh,
         "declared": [asked.get(sysctl.name) for sysctl in against.sysctls],
     }
     for rule in rules:
-        if concerns(rule.match, owner):
+        if matches(rule.match, owner):
             theirs = known[rule.same_as] if rule.same_as else ()
             yield from _judge_all(rule, against.sysctls, namespace.readings, theirs)
 
@@ -82,7 +82,9 @@ def _judge_all(
 ) -> Iterator[Verdict]:
     beside = references or (None,) * len(sysctls)
     for sysctl, ours, theirs in zip(sysctls, readings, beside, strict=True):
-        if not covers(rule.sysctl, sysctl.name) or incompatibility(rule, sysctl):
+        if not matches_sysctl(rule.sysctl, sysctl.name) or incompatibility(
+            rule, sysctl
+        ):
             continue
         unknown = rule.same_as and not isinstance(theirs, str)
         if not unknown and not isinstance(ours, Unreadable):
@@ -90,7 +92,7 @@ def _judge_all(
             yield judge(rule, sysctl, ours, reference)
 
 
-def concerns(match: Match, owner: Owner) -> bool:
+def matches(match: Match, owner: Owner) -> bool:
     """Return whether all of a rule's globs match the owner's labels."""
     return (
         _fits(match.namespace, owner.namespace)
@@ -107,7 +109,7 @@ def _fits(pattern: str | None, label: str) -> bool:
 
 
 @lru_cache(maxsize=1 << 16)  # rules by sysctls, asked for every namespace
-def covers(pattern: str, sysctl: str) -> bool:
+def matches_sysctl(pattern: str, sysctl: str) -> bool:
     """Return whether a rule's glob matches a sysctl, as catalog.matching does."""
     return fnmatchcase(sysctl, pattern.replace("/", "."))
 
@@ -151,5 +153,5 @@ def _conditions(
 def _parts_of(rule: Rule, sysctl: Sysctl, text: str) -> Operands:
     if sysctl.kind == "text":
         return (text,)
-    every = numbers(text)
+    every = parse_numbers(text)
     return (every[sysctl.fields.index(rule.field)],) if rule.field else every

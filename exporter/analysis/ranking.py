@@ -2,7 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from exporter.analysis.health import Signs, every, hurts, is_bad, is_loss
+from exporter.analysis.health import (
+    Health,
+    all_health,
+    is_loss,
+    is_unhealthy,
+    needs_attention,
+)
 from exporter.analysis.saturation import PORT_RANGE, TIME_WAIT_BUCKETS
 from exporter.counters import Resource
 from exporter.model import SOMAXCONN, Frozen, Namespace, Reading, Snapshot, Sysctl
@@ -16,7 +22,7 @@ _LIMIT: dict[Resource, str] = {
 }
 
 
-class Harm(Frozen, frozen=True, kw_only=True):
+class SysctlImpact(Frozen, frozen=True, kw_only=True):
     """
     What hurts in a namespace, of the signals of one sysctl.
 
@@ -26,28 +32,30 @@ class Harm(Frozen, frozen=True, kw_only=True):
 
     sysctl: str
     value: Reading | None
-    signs: Signs
+    signs: Health
 
 
-class Hurt(Frozen, frozen=True, kw_only=True):
+class AffectedNamespace(Frozen, frozen=True, kw_only=True):
     """An owner, and what hurts there."""
 
     owner: str
-    harms: tuple[Harm, ...]
+    harms: tuple[SysctlImpact, ...]
 
 
-def worst(snapshot: Snapshot) -> list[Hurt]:
+def worst(snapshot: Snapshot) -> list[AffectedNamespace]:
     """Return whom something hurts: limits reached, then stale, then what was lost."""
-    return [hurt for _, hurt in hurting(snapshot)]
+    return [hurt for _, hurt in affected(snapshot)]
 
 
-def hurting(snapshot: Snapshot) -> list[tuple[Namespace, Hurt]]:
+def affected(snapshot: Snapshot) -> list[tuple[Namespace, AffectedNamespace]]:
     """Return the same with the namespaces: names are not always unique."""
-    found = [(one, _bad(seen)) for one, seen in every(snapshot) if hurts(seen)]
+    found = [
+        (one, _bad(seen)) for one, seen in all_health(snapshot) if is_unhealthy(seen)
+    ]
     return [
         (
             one,
-            Hurt(
+            AffectedNamespace(
                 owner=display_name(one.owner), harms=tuple(_harms(snapshot, one, bad))
             ),
         )
@@ -55,17 +63,17 @@ def hurting(snapshot: Snapshot) -> list[tuple[Namespace, Hurt]]:
     ]
 
 
-def _bad(seen: Signs) -> Signs:
+def _bad(seen: Health) -> Health:
     """Return only what hurts."""
-    return Signs(
+    return Health(
         somaxconn=seen.somaxconn,
-        queues=tuple(one for one in seen.queues or () if is_bad(one)),
+        queues=tuple(one for one in seen.queues or () if needs_attention(one)),
         uses=tuple(one for one in seen.uses if one.near),
         counts=tuple(one for one in seen.counts if is_loss(one)),
     )
 
 
-def _place(bad: Signs) -> tuple[float, bool, int]:
+def _place(bad: Health) -> tuple[float, bool, int]:
     queues = bad.queues or ()
     near = [one.fill for one in queues if one.near]
     near += [one.ratio for one in bad.uses if one.ratio is not None]
@@ -74,15 +82,15 @@ def _place(bad: Signs) -> tuple[float, bool, int]:
     return -min(max(near, default=0.0), 1.0), not stale, -lost
 
 
-def _harms(snapshot: Snapshot, one: Namespace, bad: Signs) -> Iterator[Harm]:
+def _harms(snapshot: Snapshot, one: Namespace, bad: Health) -> Iterator[SysctlImpact]:
     ties = _ties((*snapshot.shared, *snapshot.sysctls), bad)
     values = _values(snapshot, one)
     for sysctl in dict.fromkeys(ties.values()):
         of = {signal for signal, name in ties.items() if name == sysctl}
-        yield Harm(
+        yield SysctlImpact(
             sysctl=sysctl,
             value=values.get(sysctl),
-            signs=Signs(
+            signs=Health(
                 somaxconn=bad.somaxconn,
                 queues=bad.queues if "accept_queue" in of else None,
                 uses=tuple(use for use in bad.uses if use.resource in of),
@@ -91,7 +99,7 @@ def _harms(snapshot: Snapshot, one: Namespace, bad: Signs) -> Iterator[Harm]:
         )
 
 
-def _ties(read: Sequence[Sysctl], bad: Signs) -> dict[str, str]:
+def _ties(read: Sequence[Sysctl], bad: Health) -> dict[str, str]:
     """
     Return for each signal that hurts the sysctl to look at: a resource's limit.
 

@@ -9,19 +9,19 @@ from exporter.model import (
     SOMAXCONN,
     Frozen,
     Listener,
-    Machine,
     Namespace,
+    NodeLimits,
     Origin,
     Reading,
     Signals,
     fill_ratio,
 )
-from exporter.values import numbers
+from exporter.values import parse_numbers
 
 PORT_RANGE = "net.ipv4.ip_local_port_range"
 TIME_WAIT_BUCKETS = "net.ipv4.tcp_max_tw_buckets"
 
-Backlog = Literal["clamped", "application", "stale"]
+LimitOrigin = Literal["clamped", "application", "stale"]
 """
 Where a listener's limit comes from.
 
@@ -34,7 +34,7 @@ _NOT_WRITTEN: frozenset[Origin] = frozenset({"fresh_default", "declared"})
 """Origins of a somaxconn that was the same since before anything listened."""
 
 
-class Limits(Frozen, frozen=True, kw_only=True):
+class NamespaceLimits(Frozen, frozen=True, kw_only=True):
     """
     What a namespace's signals are held against; None: unknown.
 
@@ -50,13 +50,15 @@ class Limits(Frozen, frozen=True, kw_only=True):
     conntrack: int | None = None
 
 
-def limits(against: References, namespace: Namespace, machine: Machine) -> Limits:
+def limits(
+    against: References, namespace: Namespace, machine: NodeLimits
+) -> NamespaceLimits:
     """Return the limits of a namespace, as its readings have them."""
     names = [sysctl.name for sysctl in against.sysctls]
     texts = dict(zip(names, namespace.readings, strict=False))
     why = origins(against, namespace.readings, namespace.declared)
     written = any(change.sysctl == SOMAXCONN for change in namespace.changes)
-    return Limits(
+    return NamespaceLimits(
         somaxconn=_number(texts.get(SOMAXCONN)),
         somaxconn_origin=None
         if written  # and may be back at what it was
@@ -76,11 +78,11 @@ def _ports(texts: Mapping[str, Reading]) -> int | None:
     text = texts.get(PORT_RANGE)
     if not isinstance(text, str):
         return None
-    low, high = numbers(text)
+    low, high = parse_numbers(text)
     return max(0, high - low + 1)
 
 
-def backlog(listener: Listener, against: Limits) -> Backlog | None:
+def limit_origin(listener: Listener, against: NamespaceLimits) -> LimitOrigin | None:
     """
     Return where a listener's limit comes from, None where that cannot be told.
 
@@ -96,18 +98,20 @@ def backlog(listener: Listener, against: Limits) -> Backlog | None:
     return "application" if against.somaxconn_origin in _NOT_WRITTEN else None
 
 
-def fills(signals: Signals, against: Limits) -> Iterator[tuple[Resource, float]]:
+def fill_ratios(
+    signals: Signals, against: NamespaceLimits
+) -> Iterator[tuple[Resource, float]]:
     """Yield how full each resource is, 1 is full, where both sides are known."""
     listeners = signals.listeners or ()
     if listeners:
         yield "accept_queue", max(fill_ratio(one.queue, one.limit) for one in listeners)
-    for resource, used, limit in uses(signals, against):
+    for resource, used, limit in usages(signals, against):
         if limit:
             yield resource, used / limit
 
 
-def uses(
-    signals: Signals, against: Limits
+def usages(
+    signals: Signals, against: NamespaceLimits
 ) -> Iterator[tuple[Resource, int, int | None]]:
     """Yield what is used of each resource but the queues, and its limit if known."""
     triples: Sequence[tuple[Resource, int | None, int | None]] = (

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from exporter.config.flags import takes_a_file
+from exporter.config.flags import complete_files
 
 _SOURCE = "read this file of `snapshot` (`-`: standard input), not the node"
 
@@ -24,7 +24,7 @@ def add(add_parser: Adder, parent: argparse.ArgumentParser) -> None:
         "code 0: the same, 1: different, 2: error.",
     )
     for side, metavar in (("before", "A"), ("after", "B")):
-        takes_a_file(
+        complete_files(
             diff.add_argument(side, metavar=metavar, help="a file, `now` or `-`")
         )
     _add_format(diff)
@@ -125,6 +125,6 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_from(parser: argparse.ArgumentParser) -> None:
-    takes_a_file(
+    complete_files(
         parser.add_argument("--from", dest="source", metavar="FILE", help=_SOURCE)
     )

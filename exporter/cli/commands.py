@@ -17,15 +17,15 @@ import msgspec
 from exporter import catalog
 from exporter.catalog import UnknownSysctlError
 from exporter.cli import output
-from exporter.cli.snapshot_file import NotASnapshotError, parse
+from exporter.cli.snapshot_file import InvalidSnapshotError, parse
 from exporter.config import flags
 from exporter.config.settings import Config, Sysctls, load
 from exporter.counters import RESOURCES
 from exporter.daemon import node_reader
 from exporter.errors import ConfigError
-from exporter.escaping import plain
-from exporter.model import Namespace, Parcel, Snapshot
-from exporter.reports.lookup import WhoError, find, find_sysctl
+from exporter.escaping import escape_control
+from exporter.model import EncodedSnapshot, Namespace, Snapshot
+from exporter.reports.lookup import LookupFailedError, find_namespace, find_sysctl
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -49,14 +49,14 @@ def run(arguments: Arguments, grammar: Grammar) -> int:
         if arguments["command"] == "completion":
             return _completion(arguments, grammar())
         return _COMMANDS[arguments["command"]](arguments)
-    except WhoError as error:
+    except LookupFailedError as error:
         return _fail(str(error), EXIT_OTHERWISE)
-    except (ConfigError, NotASnapshotError, UnknownSysctlError, OSError) as error:
+    except (ConfigError, InvalidSnapshotError, UnknownSysctlError, OSError) as error:
         return _fail(str(error), EXIT_FAILURE)
 
 
 def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"netns-sysctl-exporter: {plain(message)}\n")
+    sys.stderr.write(f"netns-sysctl-exporter: {escape_control(message)}\n")
     return code
 
 
@@ -84,7 +84,7 @@ def _explain(arguments: Arguments) -> int:
     else:
         snapshot = _recorded(arguments["source"])
         sysctl = _recorded_sysctl(snapshot, known, arguments)
-        namespace = find(snapshot.namespaces, arguments["who"], None)
+        namespace = find_namespace(snapshot.namespaces, arguments["who"], None)
     made = explain(snapshot, namespace, sysctl)
     return _show(
         arguments, made, lambda: tables.explanation(made, known.get(sysctl, ""))
@@ -95,9 +95,9 @@ def _live_one(arguments: Arguments, sysctl: str) -> tuple[Snapshot, Namespace]:
     """Read one sysctl everywhere, and the interfaces of the one that is asked for."""
     settings = node_reader.settings(arguments)
     ino = _netns_of(settings.path.procfs, arguments["who"])
-    with node_reader.reading(_only(settings, sysctl)) as (reader, parcel):
+    with node_reader.open_reader(_only(settings, sysctl)) as (reader, parcel):
         node_reader.ProblemLog().tell(parcel)
-        found = find(_snapshot(parcel).namespaces, arguments["who"], ino)
+        found = find_namespace(_snapshot(parcel).namespaces, arguments["who"], ino)
         reader.read_links({found.id.ino})
         snapshot = _snapshot(reader.parcel())
     return snapshot, next((n for n in snapshot.namespaces if n.id == found.id), found)
@@ -122,7 +122,7 @@ def _diff(arguments: Arguments) -> int:
 
     sides = arguments["before"], arguments["after"]
     if sides == ("-", "-"):
-        raise NotASnapshotError("standard input can be only one of the two")
+        raise InvalidSnapshotError("standard input can be only one of the two")
     before, after = (
         _live(node_reader.settings(arguments)) if side == NOW else _recorded(side)
         for side in sides
@@ -136,7 +136,7 @@ def _catalog(arguments: Arguments) -> int:
     from exporter.cli import tables
 
     entries = catalog.load()
-    matching = catalog.matching(arguments["glob"], [entry.name for entry in entries])
+    matching = catalog.match_glob(arguments["glob"], [entry.name for entry in entries])
     found = [entry for entry in entries if entry.name in matching]
     return _show(arguments, found, lambda: tables.catalog(found))
 
@@ -151,7 +151,7 @@ def _check(arguments: Arguments) -> int:
         snapshot = _recorded(source)
     rules = snapshot.policy
     if source and given:
-        rules = load(given, flags.given(arguments)).policy
+        rules = load(given, flags.overrides(arguments)).policy
     try:
         code, line = check.check(rules, snapshot, only=arguments["rule"])
     except ValueError as error:
@@ -185,7 +185,7 @@ def _show(
     arguments: Arguments, made: object, table: Callable[[], "RenderableType"]
 ) -> int:
     if arguments["format"] == "json":
-        body = plain(msgspec.json.encode(made).decode()) + "\n"
+        body = escape_control(msgspec.json.encode(made).decode()) + "\n"
     else:
         from exporter.cli import terminal
 
@@ -201,14 +201,14 @@ def _live(settings: Config, *, tell: bool = True) -> Snapshot:
     return _snapshot(parcel)
 
 
-def _snapshot(parcel: Parcel) -> Snapshot:
+def _snapshot(parcel: EncodedSnapshot) -> Snapshot:
     return msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
 
 
 def _recorded(source: str) -> Snapshot:
     if source == "-":
         if sys.stdin is None:
-            raise NotASnapshotError("standard input is closed")
+            raise InvalidSnapshotError("standard input is closed")
         return parse(sys.stdin.buffer.read(), "standard input")
     with open(source, "rb") as file:
         return parse(file.read(), source)

@@ -20,8 +20,8 @@ from exporter.config import flags
 from exporter.config.settings import Config, Metrics, Runtimes
 from exporter.daemon import node_reader
 from exporter.errors import ConfigError
-from exporter.log import set_up
-from exporter.model import Parcel
+from exporter.log import configure
+from exporter.model import EncodedSnapshot
 from exporter.runtimes import poller_client
 
 PROG = "netns-sysctl-exporter"
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 def parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """Return the command line's grammar, and each command's own."""
-    parent = flags.options()
+    parent = flags.parent_parser()
     root = argparse.ArgumentParser(
         prog=PROG,
         description="Exports the sysctls of every network namespace on this node.",
@@ -74,7 +74,7 @@ def _add_snapshot(add_parser: Adder, parent: argparse.ArgumentParser) -> None:
     target = snapshot.add_argument(
         "-o", "--output", metavar="FILE", help="write FILE in one step, not stdout"
     )
-    flags.takes_a_file(target)
+    flags.complete_files(target)
 
 
 def _parse(words: Sequence[str]) -> dict[str, Any]:
@@ -136,11 +136,11 @@ def _snapshot(settings: Config, form: str, path: str | None) -> int:
     if path is None:
         output.write(body)
     else:
-        output.write_at_once(path, body)
+        output.write_atomically(path, body)
     return 0
 
 
-def _prom(parcel: Parcel, wanted: Metrics) -> bytes:
+def _prom(parcel: EncodedSnapshot, wanted: Metrics) -> bytes:
     from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
     from exporter.exposition.renderer import Renderer
@@ -159,21 +159,21 @@ def _server_role(words: list[str]) -> NoReturn:
 
     fds, metrics, level, form = words
     channel, *listeners = (socket.socket(fileno=int(word)) for word in fds.split(","))
-    set_up(level, form)  # type: ignore[arg-type]
+    configure(level, form)  # type: ignore[arg-type]
     for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends us
         signal.signal(ignored, signal.SIG_IGN)
     wanted = msgspec.json.decode(metrics, type=Metrics)
     renderer = Renderer(__version__, wanted.detail, wanted.max_series)
-    server_process.rehearse()
-    privileges.drop_everything()
-    privileges.lock_in("/proc/self")
+    server_process.preload()
+    privileges.drop_privileges()
+    privileges.apply_landlock("/proc/self")
     server_process.run(Channel(channel, server_process.end), listeners, renderer)
 
 
 def _asking_role(words: list[str]) -> int:
     """Be the process that asks runtimes: *words* are its fd, whom, and logging."""
     fd, runtimes, level, form = words
-    set_up(level, form)  # type: ignore[arg-type]
+    configure(level, form)  # type: ignore[arg-type]
     for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends us
         signal.signal(ignored, signal.SIG_IGN)
     settings = msgspec.json.decode(runtimes, type=Runtimes)

@@ -14,7 +14,7 @@ def write(body: bytes) -> None:
             left = left[os.write(sys.stdout.fileno(), left) :]
 
 
-def write_at_once(path: str, body: bytes) -> None:
+def write_atomically(path: str, body: bytes) -> None:
     """
     Write *path* so that a reader sees the old file or the new one, never half.
 

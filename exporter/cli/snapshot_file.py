@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import msgspec
 
 from exporter.model import Namespace, Reading, Signals, Snapshot, Sysctl, Unreadable
-from exporter.values import reading
+from exporter.values import parse_reading
 
 
-class NotASnapshotError(ValueError):
+class InvalidSnapshotError(ValueError):
     """What was read is not what `snapshot` writes."""
 
 
@@ -17,11 +17,11 @@ def parse(raw: bytes, name: str) -> Snapshot:
     try:
         snapshot = msgspec.json.decode(raw, type=Snapshot)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise NotASnapshotError(
+        raise InvalidSnapshotError(
             f"{name} is not what this version's `snapshot` writes: {error}"
         ) from error
     if not _fits(snapshot):
-        raise NotASnapshotError(f"{name} is no snapshot: values and sysctls differ")
+        raise InvalidSnapshotError(f"{name} is no snapshot: values and sysctls differ")
     return snapshot
 
 
@@ -62,4 +62,4 @@ def _as_read(sysctl: Sysctl, value: str) -> Reading:
     """Return what a reader would have made of *value*; counts stay as they are."""
     if sysctl.kind in {"ranges", "cpumask"}:
         sysctl = msgspec.structs.replace(sysctl, kind="int")
-    return reading(sysctl, value.encode())
+    return parse_reading(sysctl, value.encode())

@@ -10,15 +10,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from exporter.analysis.ranking import Hurt
+from exporter.analysis.ranking import AffectedNamespace
 from exporter.catalog import Entry
 from exporter.cli import terminal
-from exporter.escaping import plain
+from exporter.escaping import escape_control
 from exporter.model import Problem, Reading
 from exporter.reports import health_text, sentences
 from exporter.reports.diff import Changed, Difference, Side
 from exporter.reports.explain import Explanation
-from exporter.reports.report import Coverage, Departure, Held, Report, Row
+from exporter.reports.report import Coverage, HostDifference, Report, Row, ValueGroup
 
 STYLES = {
     "modified": "bold red",
@@ -50,12 +50,14 @@ def report(made: Report) -> RenderableType:
     return Group(*parts)
 
 
-def _hurts(made: Sequence[Hurt], more: int) -> Iterator[RenderableType]:
+def _hurts(made: Sequence[AffectedNamespace], more: int) -> Iterator[RenderableType]:
     yield Text("Where it hurts, the worst first", "bold")
     table = terminal.table("", "")
     for hurt in made:
-        said = "\n".join(plain(health_text.brief(harm)) for harm in hurt.harms)
-        table.add_row(Text(plain(hurt.owner)), Text(said))
+        said = "\n".join(
+            escape_control(health_text.summary_line(harm)) for harm in hurt.harms
+        )
+        table.add_row(Text(escape_control(hurt.owner)), Text(said))
     yield Padding(table, (0, 0, 0, 2))
     if more:
         yield Text(f"  and {more} more: --all shows them")
@@ -78,20 +80,22 @@ def _spread(rows: Sequence[Row]) -> Iterator[RenderableType]:
 
 
 def _heading(row: Row) -> Text:
-    line = Text().append(plain(row.sysctl), "bold")
+    line = Text().append(escape_control(row.sysctl), "bold")
     if row.host == row.fresh:
         return line.append("  host, new: ").append_text(terminal.shown(row.host))
     line.append("  host: ").append_text(terminal.shown(row.host))
     return line.append("  new: ").append_text(terminal.shown(row.fresh))
 
 
-def _table_of(values: Iterable[Held], width: int) -> Table:
+def _table_of(values: Iterable[ValueGroup], width: int) -> Table:
     table = terminal.table("", "", "", "")
     for column, columns in zip(table.columns, (6, width, _WIDEST_ORIGIN), strict=False):
         column.width = columns
     table.columns[0].justify = "right"
     for held in values:
-        owners = ", ".join(map(plain, held.owners)) if held.verdict in _BAD else ""
+        owners = (
+            ", ".join(map(escape_control, held.owners)) if held.verdict in _BAD else ""
+        )
         more = ", \u2026" if owners and held.count > len(held.owners) else ""
         origin = held.origin or ""
         table.add_row(
@@ -103,13 +107,13 @@ def _table_of(values: Iterable[Held], width: int) -> Table:
     return table
 
 
-def _departures(made: Sequence[Departure]) -> RenderableType:
+def _departures(made: Sequence[HostDifference]) -> RenderableType:
     if not made:
         return Text("No namespace has a value other than the host's.")
     table = terminal.table("namespace", "sysctl", "value", "host", "origin")
     for one in made:
         table.add_row(
-            Text(plain(one.owner)),
+            Text(escape_control(one.owner)),
             terminal.Name(one.sysctl),
             terminal.shown(one.value),
             terminal.shown(one.host),
@@ -119,26 +123,29 @@ def _departures(made: Sequence[Departure]) -> RenderableType:
 
 
 def _covered(one: Coverage) -> Text:
-    return Text(plain(sentences.covered(one)))
+    return Text(escape_control(sentences.covered(one)))
 
 
 def _problem(one: Problem) -> Iterator[RenderableType]:
     yield Text()
-    yield Text(f"{plain(one.what)}: {plain(one.detail)}", "bold yellow")
-    yield Padding(Text(plain(one.remedy)), (0, 0, 0, 2))
+    yield Text(
+        f"{escape_control(one.what)}: {escape_control(one.detail)}", "bold yellow"
+    )
+    yield Padding(Text(escape_control(one.remedy)), (0, 0, 0, 2))
 
 
 def explanation(made: Explanation, why: str) -> RenderableType:
     """Return the journey of a value; *why*: what the catalog says of the sysctl."""
+    read_at = sentences.format_time(made.time)
     return Group(
-        Text(f"{plain(made.who)}: {plain(made.sysctl)}", "bold"),
-        Text(f"{plain(sentences.of_owner(made.owner))}; {sentences.moment(made.time)}"),
+        Text(f"{escape_control(made.who)}: {escape_control(made.sysctl)}", "bold"),
+        Text(f"{escape_control(sentences.of_owner(made.owner))}; {read_at}"),
         *map(Text, _addresses(made)),
         Text(why, "dim"),
         Text(),
         _journey(made),
         Text(),
-        *map(Text, map(plain, sentences.sentences(made))),
+        *map(Text, map(escape_control, sentences.sentences(made))),
         *_signs(made),
         *_fixes(made),
     )
@@ -149,14 +156,14 @@ def _addresses(made: Explanation) -> Iterator[str]:
     for link in made.links:
         if link.addresses and link.name != "lo":
             state = "" if link.up else ", down"
-            yield plain(f"{link.name}: {', '.join(link.addresses)}{state}")
+            yield escape_control(f"{link.name}: {', '.join(link.addresses)}{state}")
 
 
 def _journey(made: Explanation) -> Table:
     table = terminal.table("", "value", "")
     for step in made.steps:
-        note = Text(plain(step.note), STYLES.get(step.note, ""))
-        table.add_row(Text(plain(step.what)), terminal.shown(step.value), note)
+        note = Text(escape_control(step.note), STYLES.get(step.note, ""))
+        table.add_row(Text(escape_control(step.what)), terminal.shown(step.value), note)
     return table
 
 
@@ -164,21 +171,23 @@ def _signs(made: Explanation) -> Iterator[RenderableType]:
     if made.signs is None:
         return
     yield Text()
-    if told := health_text.table(made.signs):
+    if told := health_text.health_rows(made.signs):
         since = sentences.counted_since(made.owner)
         yield Text(f"Does it hurt? {since}", "bold")
         table = terminal.table("", "")
         for one in told:
             style = "bold red" if one.bad else ""
-            table.add_row(Text(plain(one.what), style), Text(plain(one.text)))
+            table.add_row(
+                Text(escape_control(one.what), style), Text(escape_control(one.text))
+            )
         yield Padding(table, (0, 0, 0, 2))
-    yield from map(Text, map(plain, health_text.remarks(made.signs)))
+    yield from map(Text, map(escape_control, health_text.remarks(made.signs)))
 
 
 def _fixes(made: Explanation) -> Iterator[RenderableType]:
     for title, lines in sentences.titled_fixes(made):
         yield Text()
-        yield Text(plain(title))
+        yield Text(escape_control(title))
         for line in lines:
             yield Padding(terminal.Line(line), (0, 0, 0, 2))
 
@@ -189,10 +198,10 @@ def difference(made: Difference) -> RenderableType:
         _side("before", made.before),
         _side("after", made.after),
     ]
-    parts += [Text(f"came: {plain(one)}", "green") for one in made.came]
-    parts += [Text(f"went: {plain(one)}", "red") for one in made.went]
+    parts += [Text(f"came: {escape_control(one)}", "green") for one in made.came]
+    parts += [Text(f"went: {escape_control(one)}", "red") for one in made.went]
     parts += [
-        Text(f"{plain(one.owner)}: {one.before}, now {one.after}")
+        Text(f"{escape_control(one.owner)}: {one.before}, now {one.after}")
         for one in made.states
     ]
     if made.changed:
@@ -213,7 +222,7 @@ def _changes(made: Sequence[Changed]) -> Table:
     table = terminal.table("namespace", "sysctl", "before", "after")
     for one in made:
         table.add_row(
-            Text(plain(one.owner)),
+            Text(escape_control(one.owner)),
             terminal.Name(one.sysctl),
             _with_origin(one.before, one.origin_before),
             _with_origin(one.after, one.origin_after),
@@ -241,5 +250,7 @@ def catalog(entries: Iterable[Entry]) -> RenderableType:
 
 
 def _node(node: str, kernel: str, time: float) -> Text:
-    line = Text().append(plain(node), "bold")
-    return line.append(f", Linux {plain(kernel)}, {sentences.moment(time)}")
+    line = Text().append(escape_control(node), "bold")
+    return line.append(
+        f", Linux {escape_control(kernel)}, {sentences.format_time(time)}"
+    )

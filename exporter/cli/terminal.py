@@ -13,7 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from exporter.escaping import plain
+from exporter.escaping import escape_control
 from exporter.model import Reading, Unreadable
 
 _FOLDED_NAME = 24
@@ -55,7 +55,7 @@ class Name:
     """A sysctl's name, which folds after a dot or an underscore where it must."""
 
     def __init__(self, sysctl: str) -> None:
-        self._name = plain(sysctl)
+        self._name = escape_control(sysctl)
 
     def __rich_measure__(
         self, _console: Console, _options: ConsoleOptions
@@ -79,7 +79,7 @@ class Line:
     """A line to copy; a command that is too long goes on as a shell reads it."""
 
     def __init__(self, line: str) -> None:
-        self._line = plain(line)
+        self._line = escape_control(line)
 
     def __rich_console__(
         self, _console: Console, options: ConsoleOptions
@@ -96,4 +96,4 @@ def shown(value: Reading | None) -> Text:
         return Text("?", "dim")
     if isinstance(value, Unreadable):
         return Text(f"({value.unreadable})", "dim")
-    return Text(plain(value) if value else '""')
+    return Text(escape_control(value) if value else '""')

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from exporter.kernel.listen_sockets import Listening, parse
+from exporter.kernel.listen_sockets import ListenSocket, parse_listeners
 from exporter.kernel.proc_net import NetFiles
-from exporter.kernel.sock_diag import Dump
+from exporter.kernel.sock_diag import DiagReply
 from exporter.model import Listener, fill_ratio
 
 
@@ -23,7 +23,7 @@ class Seen(NamedTuple):
     under: int | None
 
 
-class Moment(NamedTuple):
+class ChangeMarker(NamedTuple):
     """What moves where a listener is new; see exporter.collector.listener_polling."""
 
     last_arrival: int
@@ -40,7 +40,7 @@ class LastDump:
 
     def __init__(
         self,
-        moment: Moment | None = None,
+        moment: ChangeMarker | None = None,
         *,
         cut: bool = False,
         in_vain: bool = False,
@@ -51,7 +51,7 @@ class LastDump:
         self.questions: Sequence[bytes] | None = None
 
 
-class Queues:
+class ListenerState:
     """The listeners of one namespace, as of the last look."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Queues:
 
     def take(
         self,
-        dump: Dump,
+        dump: DiagReply,
         somaxconn: int | None,
         read_again: Callable[[], int | None],
         number: int,
@@ -95,7 +95,7 @@ class Queues:
         if dump.raw == self.raw:
             return
         self.raw = dump.raw
-        sockets = parse(dump.raw)
+        sockets = parse_listeners(dump.raw)
         if news(sockets, self._seen):
             after = read_again()
             since_look.add(after)
@@ -107,7 +107,7 @@ class Queues:
         self.left_out = len(every) - len(self.listeners) + dump.cut
 
 
-def news(sockets: Iterable[Listening], seen: Mapping[int, Seen]) -> bool:
+def news(sockets: Iterable[ListenSocket], seen: Mapping[int, Seen]) -> bool:
     """Return whether a socket is new, or has another limit."""
     return any(
         (known := seen.get(one.cookie)) is None or known.limit != one.limit
@@ -116,7 +116,7 @@ def news(sockets: Iterable[Listening], seen: Mapping[int, Seen]) -> bool:
 
 
 def note(
-    sockets: Iterable[Listening],
+    sockets: Iterable[ListenSocket],
     seen: Mapping[int, Seen],
     since_look: AbstractSet[int | None],
     since_dump: AbstractSet[int | None] = frozenset(),
@@ -146,15 +146,17 @@ def _under(limit: int, in_force: AbstractSet[int | None]) -> int | None:
     return next(iter(in_force)) if len(in_force) == 1 else None
 
 
-def listeners(sockets: Iterable[Listening], seen: Mapping[int, Seen]) -> list[Listener]:
+def listeners(
+    sockets: Iterable[ListenSocket], seen: Mapping[int, Seen]
+) -> list[Listener]:
     """Return one for each address and port, of several sockets the fullest."""
-    groups: dict[tuple[str, int], list[Listening]] = {}
+    groups: dict[tuple[str, int], list[ListenSocket]] = {}
     for one in sockets:
         groups.setdefault((one.address, one.port), []).append(one)
     return [_listener(group, seen) for group in groups.values()]
 
 
-def _listener(group: Sequence[Listening], seen: Mapping[int, Seen]) -> Listener:
+def _listener(group: Sequence[ListenSocket], seen: Mapping[int, Seen]) -> Listener:
     worst = max(group, key=lambda s: (fill_ratio(s.queue, s.limit), -s.limit, s.cookie))
     return Listener(
         address=worst.address,

@@ -16,25 +16,25 @@ from functools import partial
 import psutil
 
 from exporter import problems
-from exporter.collector.fd_budget import Holdings
-from exporter.collector.references import Fresh
-from exporter.collector.signal_reader import Watch
-from exporter.collector.tracked import Known
+from exporter.collector.fd_budget import SysctlFileManager
+from exporter.collector.references import ReferenceProbe
+from exporter.collector.signal_reader import SignalReader
+from exporter.collector.tracked import TrackedNamespace
 from exporter.config.settings import Config
-from exporter.discovery.entry import Doors
+from exporter.discovery.entry import NamespaceAccess
 from exporter.discovery.host_netns import host_netns
-from exporter.discovery.processes import Census
+from exporter.discovery.processes import ProcessTable
 from exporter.kernel.netns import EntryDeniedError, NetnsGoneError
 from exporter.kernel.procfs import Procfs
 from exporter.kernel.syscalls import netns_cookie
 from exporter.kernel.sysctl_files import SysctlFiles
-from exporter.model import Ino, NetnsId, Parcel, Problem, Stage, Stats
-from exporter.ownership.metadata import Sources
-from exporter.ownership.resolver import Namer
-from exporter.runtimes.records import Asker
-from exporter.values import DENIED, FAILED, readable
+from exporter.model import CollectorStats, EncodedSnapshot, Ino, NetnsId, Problem, Stage
+from exporter.ownership.metadata import ContainerMetadata
+from exporter.ownership.resolver import OwnerResolver
+from exporter.runtimes.records import RuntimePoller
+from exporter.values import DENIED, FAILED, decode_filename
 
-RECHECK_SECONDS = 60.0
+FULL_SCAN_SECONDS = 60.0
 """How often everything is looked at again, not only what is new."""
 
 GRACE_SECONDS = 5.0
@@ -55,33 +55,35 @@ class Collector:
         self,
         config: Config,
         *,
-        asker: Asker | None = None,
+        asker: RuntimePoller | None = None,
         grace: float = GRACE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         procfs = config.path.procfs
         self._policy = config.policy
-        self._holdings = Holdings(config)
+        self._holdings = SysctlFileManager(config)
         self._plan = self._holdings.plan
         self._procfs = Procfs(procfs)
         self._clock = clock
-        self._census = Census(self._procfs, config.path.rootfs, clock)
-        self._fresh = Fresh(self._plan, self._holdings.shared_plan, clock)
-        self._doors = Doors(self._census, self._holdings.short_cuts)
+        self._census = ProcessTable(self._procfs, config.path.rootfs, clock)
+        self._fresh = ReferenceProbe(self._plan, self._holdings.shared_plan, clock)
+        self._doors = NamespaceAccess(self._census, self._holdings.short_cuts)
         self._host, self._host_problems = self._doors.own, list[Problem]()
-        self._known: dict[Ino, Known] = {}
-        self._watch = Watch(config.signals, self._plan, self._procfs, self._doors)
+        self._known: dict[Ino, TrackedNamespace] = {}
+        self._watch = SignalReader(
+            config.signals, self._plan, self._procfs, self._doors
+        )
         self._process = psutil.Process()
         self._next_recheck = clock()
         self._errors: Counter[str] = Counter()
-        self._sources = Sources(
+        self._sources = ContainerMetadata(
             self._procfs,
             rootfs=config.path.rootfs,
-            asker=asker or Asker(),
+            asker=asker or RuntimePoller(),
             stale_after=config.runtimes.stale_after,
             clock=clock,
         )
-        self._namer = Namer(
+        self._namer = OwnerResolver(
             self._procfs,
             self._census,
             self._sources,
@@ -91,7 +93,7 @@ class Collector:
         self._hidden = self._visited = 0
         self._stages: list[Stage] = []
 
-    def parcel(self) -> Parcel:
+    def parcel(self) -> EncodedSnapshot:
         """Make one pass and return what the node looks like now."""
         self._stages, self._visited = [], 0
         recheck = self._clock() >= self._next_recheck
@@ -113,8 +115,8 @@ class Collector:
         others = [k for ino, k in self._known.items() if ino != self._host]
         every = [*host, *others]
         name = os.uname()
-        return Parcel(
-            node=readable(name.nodename),
+        return EncodedSnapshot(
+            node=decode_filename(name.nodename),
             kernel=name.release,
             time=time.time(),
             sysctls=self._plan.sysctls,
@@ -139,10 +141,10 @@ class Collector:
 
     def read_links(self, wanted: Container[int] | None = None) -> None:
         """Enter *wanted* namespaces, or all, for their interfaces and addresses."""
-        from exporter.kernel.rtnetlink import read_links_inside
+        from exporter.kernel.rtnetlink import read_links
 
-        def work(known: Known) -> None:
-            known.links, known.encoded = read_links_inside(), None
+        def work(known: TrackedNamespace) -> None:
+            known.links, known.encoded = read_links(), None
 
         self._visit(
             [
@@ -192,7 +194,7 @@ class Collector:
             self._census.recheck()
             self._host, self._host_problems = host_netns(self._procfs)
             self._count_hidden()
-            self._next_recheck = self._clock() + RECHECK_SECONDS
+            self._next_recheck = self._clock() + FULL_SCAN_SECONDS
         for one in (self._census, self._census.mounts):
             self._errors["failed"] += one.failures
             one.failures = 0
@@ -230,12 +232,12 @@ class Collector:
                 lacking.append(ino)
         self._visit(lacking, self._bind)
 
-    def _bind(self, known: Known) -> None:
+    def _bind(self, known: TrackedNamespace) -> None:
         live = [known.live] if known.live else []
         _each([*self._files(known), *live], SysctlFiles.bind_inside)
         known.encoded = None
 
-    def _enter_again(self, ino: Ino, known: Known) -> None:
+    def _enter_again(self, ino: Ino, known: TrackedNamespace) -> None:
         with suppress(NetnsGoneError):
             again = self._admit(ino)
             if again.files:
@@ -243,7 +245,7 @@ class Collector:
                 again.containers, again.declared = known.containers, known.declared
                 self._known[ino] = again
 
-    def _files(self, known: Known) -> list[SysctlFiles]:
+    def _files(self, known: TrackedNamespace) -> list[SysctlFiles]:
         """Return the sysctls of a namespace; what all share is the host's."""
         if known.files is None:
             return []
@@ -262,7 +264,7 @@ class Collector:
         for known in self._known.values():
             _each(self._files(known), self._count)
 
-    def _read(self, ino: Ino, known: Known) -> bool:
+    def _read(self, ino: Ino, known: TrackedNamespace) -> bool:
         """Read what is bound; return whether a visit has to tell the rest."""
         files = self._files(known)
         if not files:
@@ -273,12 +275,12 @@ class Collector:
                 known.encoded = None
         return any(one.unbound for one in files) or not files[0].bound
 
-    def _read_unbound(self, known: Known) -> None:
+    def _read_unbound(self, known: TrackedNamespace) -> None:
         for one in self._files(known):
             if one.visit_inside():
                 known.encoded = None
 
-    def _still_there(self, ino: Ino, known: Known) -> None:
+    def _still_there(self, ino: Ino, known: TrackedNamespace) -> None:
         """
         Tell a namespace that we may not enter from one that took over its inode.
 
@@ -295,7 +297,9 @@ class Collector:
         self._errors.update(files.errors)
         files.errors.clear()
 
-    def _visit(self, inodes: Sequence[Ino], work: Callable[[Known], object]) -> None:
+    def _visit(
+        self, inodes: Sequence[Ino], work: Callable[[TrackedNamespace], object]
+    ) -> None:
         """Do *work* inside known namespaces, one after another."""
         if not inodes:
             return
@@ -309,14 +313,16 @@ class Collector:
                 except (EntryDeniedError, OSError) as error:
                     self._fail(known, error)
 
-    def _if_still_it(self, known: Known, work: Callable[[Known], object]) -> None:
+    def _if_still_it(
+        self, known: TrackedNamespace, work: Callable[[TrackedNamespace], object]
+    ) -> None:
         if netns_cookie() != known.id.cookie:
             raise NetnsGoneError(known.id.ino)
         if known.id.cookie is None:  # the old files tell instead: ENOENT
             self._files(known)[0].read_bound()
         work(known)
 
-    def _fail(self, known: Known, error: Exception) -> None:
+    def _fail(self, known: TrackedNamespace, error: Exception) -> None:
         reason = DENIED if isinstance(error, EntryDeniedError) else FAILED
         self._errors[reason.unreadable] += 1
         log.debug("cannot enter a network namespace: %s", error)
@@ -335,7 +341,7 @@ class Collector:
             if files is None or not files.bound:
                 self._drop(ino)
 
-    def _admit(self, ino: Ino) -> Known:
+    def _admit(self, ino: Ino) -> TrackedNamespace:
         files, live = self._holdings.of_a_new_one()
         cookie, reason = None, ""
         try:
@@ -351,7 +357,7 @@ class Collector:
         if ino == self._host:
             _each(self._holdings.everyones, self._count)
         netns = NetnsId(cookie=cookie, ino=ino, first_seen=time.time())
-        known = Known(netns, self._clock())
+        known = TrackedNamespace(netns, self._clock())
         known.reason = reason
         if reason:
             _each((files, live), SysctlFiles.close)
@@ -380,7 +386,7 @@ class Collector:
         if self._hidden:
             reasons[self._doors.why_not("open")] += self._hidden
         for reason, count in reasons.items():
-            yield problems.not_entered(reason, count)
+            yield problems.entry_denied(reason, count)
         if cut := self._census.mounts.cut:
             yield problems.mounts_not_read(cut)
         yield from self._sources.problems()
@@ -392,11 +398,11 @@ class Collector:
         if self._visited and not self._holdings.room:
             yield problems.fd_budget(self._visited, self._holdings.limit)
 
-    def _stats(self) -> Stats:
+    def _stats(self) -> CollectorStats:
         with self._process.oneshot():
             times = self._process.cpu_times()
             resident = self._process.memory_info().rss
-        return Stats(
+        return CollectorStats(
             fds=self._holdings.held,
             fd_limit=self._holdings.limit,
             bound=self._holdings.bound,

@@ -5,17 +5,17 @@ from collections.abc import Reversible
 from contextlib import suppress
 
 from exporter import catalog
-from exporter.collector.node_limits import MachineLimits
-from exporter.collector.signal_reader import live_plan
-from exporter.collector.tracked import Known
+from exporter.collector.node_limits import NodeLimitFiles
+from exporter.collector.signal_reader import live_count_plan
+from exporter.collector.tracked import TrackedNamespace
 from exporter.config.settings import Config
-from exporter.kernel.sysctl_files import FdBudget, Plan, SysctlFiles
+from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
 
 _SPARE_FDS = 256
 """Left free of RLIMIT_NOFILE for everything but what is counted here."""
 
 
-class Holdings:
+class SysctlFileManager:
     """
     The sysctls to read, and the files for them.
 
@@ -31,14 +31,14 @@ class Holdings:
             exclude=sysctls.exclude,
         )
         every = [entry.sysctl() for entry in entries]
-        self.plan = Plan((s for s in every if s.scope != "shared"), procfs)
-        self.shared_plan = Plan((s for s in every if s.scope == "shared"), procfs)
+        self.plan = SysctlPlan((s for s in every if s.scope != "shared"), procfs)
+        self.shared_plan = SysctlPlan((s for s in every if s.scope == "shared"), procfs)
         self.limit = min(sysctls.max_fds, _raise_fd_limit())
         self.short_cuts = FdBudget(0)
         self._budget = FdBudget(self.limit)
-        self._live_plan = live_plan(settings.signals, procfs)
+        self._live_plan = live_count_plan(settings.signals, procfs)
         self.shared = SysctlFiles(self.shared_plan, self._budget)
-        self.machine = MachineLimits(procfs, self._budget)
+        self.machine = NodeLimitFiles(procfs, self._budget)
         self.everyones = (self.shared, self.machine.files)
         """Read in the host's namespace."""
 
@@ -65,7 +65,7 @@ class Holdings:
         )
         return settings, live
 
-    def share_out(self, known: Reversible[Known], namespaces: int) -> None:
+    def share_out(self, known: Reversible[TrackedNamespace], namespaces: int) -> None:
         """
         Divide the files that may be held between sysctls and short cuts.
 

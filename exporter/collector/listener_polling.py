@@ -3,13 +3,13 @@
 import re
 from collections.abc import Callable, Sequence
 
-from exporter.collector.accept_queues import LastDump, Moment, Queues
+from exporter.collector.accept_queues import ChangeMarker, LastDump, ListenerState
 from exporter.kernel import sock_diag
 from exporter.kernel.proc_net import NetFiles, parse_sockstat
-from exporter.kernel.sock_diag import Dump
+from exporter.kernel.sock_diag import DiagReply
 from exporter.model import Ino
 
-MANY_LISTENERS = 300
+EXACT_QUERY_THRESHOLD = 300
 """
 On the node; up to as many every namespace is dumped at every pass.
 
@@ -25,7 +25,7 @@ QUESTION = 50
 _ESTABLISHED = re.compile(rb"^Tcp: (?:-?\d+ ){8}(\d+)", re.MULTILINE)  # CurrEstab
 
 
-class Dumps:
+class ListenerPoller:
     """
     Asks one namespace after another for its listeners.
 
@@ -56,39 +56,43 @@ class Dumps:
         """Begin a pass; on_the_node: how many listeners the last one saw."""
         self._on_the_node, self._recheck = on_the_node, recheck
 
-    def answer_inside(self, ino: Ino, queues: Queues, files: NetFiles) -> Dump:
+    def answer_inside(
+        self, ino: Ino, queues: ListenerState, files: NetFiles
+    ) -> DiagReply:
         """
         Ask the current namespace, which is *ino*; raises OSError as dump_inside.
 
         queues, files: its own, as of its last look, and as they were just read.
         """
         moment, in_vain = None, queues.last_dump.in_vain and not self._recheck
-        if self._on_the_node > MANY_LISTENERS and self._requests == (sock_diag.TCP,):
-            moment = Moment(self._last_arrival(ino), _counted(queues, files))
+        if self._on_the_node > EXACT_QUERY_THRESHOLD and self._requests == (
+            sock_diag.TCP,
+        ):
+            moment = ChangeMarker(self._last_arrival(ino), _counted(queues, files))
             if self._known_will_do(queues, moment):
-                answer = sock_diag.ask_inside(_questions(queues))
+                answer = sock_diag.query_listeners(_questions(queues))
                 if answer:
                     return answer
                 in_vain = True
-        dump = sock_diag.dump_inside(*self._requests)
+        dump = sock_diag.dump_listeners(*self._requests)
         queues.last_dump = LastDump(moment, cut=dump.cut, in_vain=in_vain)
         return dump
 
-    def _known_will_do(self, queues: Queues, moment: Moment) -> bool:
+    def _known_will_do(self, queues: ListenerState, moment: ChangeMarker) -> bool:
         last = queues.last_dump
         if self._recheck or moment != last.moment or last.cut or last.in_vain:
             return False
         return queues.listening * QUESTION <= self._on_the_node
 
 
-def _questions(queues: Queues) -> Sequence[bytes]:
+def _questions(queues: ListenerState) -> Sequence[bytes]:
     last = queues.last_dump
     if last.questions is None:
         last.questions = sock_diag.questions(queues.raw or b"")
     return last.questions
 
 
-def _counted(queues: Queues, files: NetFiles) -> int | None:
+def _counted(queues: ListenerState, files: NetFiles) -> int | None:
     """Return _not_established, counted anew only where something moved."""
     if queues.counted is None or queues.counted[0] != files:
         queues.counted = files, _not_established(files)

@@ -1,9 +1,9 @@
 """The limits that every namespace of the machine shares, and how far they are used."""
 
 from exporter.kernel.proc_net import Sockstat
-from exporter.kernel.sysctl_files import FdBudget, Plan, SysctlFiles
-from exporter.model import Machine, Reading, Sysctl, Unreadable
-from exporter.values import numbers
+from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
+from exporter.model import NodeLimits, Reading, Sysctl, Unreadable
+from exporter.values import parse_numbers
 
 LIMITS = (
     Sysctl(
@@ -29,16 +29,16 @@ LIMITS = (
 """Read in the host's namespace, whatever was chosen of the catalog."""
 
 
-class MachineLimits:
+class NodeLimitFiles:
     """The files of LIMITS, which the collector reads with the host's others."""
 
     def __init__(self, procfs: str, budget: FdBudget) -> None:
-        self.files = SysctlFiles(Plan(LIMITS, procfs), budget)
+        self.files = SysctlFiles(SysctlPlan(LIMITS, procfs), budget)
 
-    def beside(self, sockets: Sockstat) -> Machine:
+    def beside(self, sockets: Sockstat) -> NodeLimits:
         """Return them beside what *sockets* of any namespace says of the machine."""
         flows, orphans, pages = map(_numbers, self.files.readings())
-        return Machine(
+        return NodeLimits(
             conntrack_limit=flows[0],
             tcp_orphans=sockets.orphans,
             tcp_orphan_limit=orphans[0],
@@ -49,4 +49,4 @@ class MachineLimits:
 
 
 def _numbers(text: Reading) -> tuple[int | None, ...]:
-    return (None, None, None) if isinstance(text, Unreadable) else numbers(text)
+    return (None, None, None) if isinstance(text, Unreadable) else parse_numbers(text)

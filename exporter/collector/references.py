@@ -12,8 +12,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from exporter.kernel.netns import EntryDeniedError, inside_a_fresh_one
-from exporter.kernel.sysctl_files import FdBudget, Plan, SysctlFiles
+from exporter.kernel.netns import EntryDeniedError, new_netns
+from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
 from exporter.model import COPIED, HostValue, Reading, Sysctl
 
 PROBE_SECONDS = 300.0
@@ -28,7 +28,7 @@ EARLIER = 16
 log = logging.getLogger(__name__)
 
 
-class Fresh:
+class ReferenceProbe:
     """
     A throwaway namespace's values, as of the last time that one was made.
 
@@ -36,7 +36,9 @@ class Fresh:
     monotonic seconds.
     """
 
-    def __init__(self, plan: Plan, shared: Plan, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, plan: SysctlPlan, shared: SysctlPlan, clock: Callable[[], float]
+    ) -> None:
         self._plan = plan
         self._shared = shared
         self._clock = clock
@@ -85,7 +87,7 @@ class Fresh:
     def _probe(self, host_shared: Sequence[Reading]) -> None:
         own, shared = (SysctlFiles(p, FdBudget(0)) for p in (self._plan, self._shared))
         try:
-            with inside_a_fresh_one():
+            with new_netns():
                 own.bind_inside()
                 shared.bind_inside()
                 modes = [_mode(path) for path in self._plan.paths]

@@ -14,17 +14,17 @@ from contextlib import suppress
 from functools import partial
 
 from exporter import counters, problems
-from exporter.collector.listener_polling import Dumps
-from exporter.collector.tracked import Known, Watched
+from exporter.collector.listener_polling import ListenerPoller
+from exporter.collector.tracked import SignalState, TrackedNamespace
 from exporter.config.settings import Signals as SignalSettings
-from exporter.discovery.entry import Doors
+from exporter.discovery.entry import NamespaceAccess
 from exporter.kernel import proc_net, sock_diag
 from exporter.kernel.netns import EntryDeniedError, NetnsGoneError
-from exporter.kernel.proc_net import CounterReader, NetFiles, Sockstat, parse_sockstat
+from exporter.kernel.proc_net import CounterParser, NetFiles, Sockstat, parse_sockstat
 from exporter.kernel.procfs import Procfs
-from exporter.kernel.sock_diag import Dump
+from exporter.kernel.sock_diag import DiagReply
 from exporter.kernel.syscalls import netns_cookie
-from exporter.kernel.sysctl_files import FdBudget, Plan, SysctlFiles
+from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
 from exporter.model import SOMAXCONN, Ino, Problem, Reading, Signals, Sysctl
 
 _OWN_NET = "/proc/thread-self/net"
@@ -43,9 +43,9 @@ CONNTRACK_COUNT = Sysctl(
 log = logging.getLogger(__name__)
 
 
-def live_plan(settings: SignalSettings, procfs: str) -> Plan:
+def live_count_plan(settings: SignalSettings, procfs: str) -> SysctlPlan:
     """Return the counts that the kernel shows as sysctls: signals, not settings."""
-    return Plan([CONNTRACK_COUNT] if _looks(settings) else [], procfs)
+    return SysctlPlan([CONNTRACK_COUNT] if _looks(settings) else [], procfs)
 
 
 def _looks(settings: SignalSettings) -> bool:
@@ -58,7 +58,7 @@ def _chosen(settings: SignalSettings) -> list[counters.Counter]:
     return counters.select(include=include, exclude=exclude)
 
 
-class Watch:
+class SignalReader:
     """
     Looks at every namespace, once a pass.
 
@@ -66,20 +66,24 @@ class Watch:
     """
 
     def __init__(
-        self, settings: SignalSettings, plan: Plan, procfs: Procfs, doors: Doors
+        self,
+        settings: SignalSettings,
+        plan: SysctlPlan,
+        procfs: Procfs,
+        doors: NamespaceAccess,
     ) -> None:
         self.counters = tuple(counter.name for counter in _chosen(settings))
         self._any_files = proc_net.NOTHING
         self.errors: Counter[str] = Counter()
         """Failed looks since somebody last emptied it, by reason."""
-        self._reader = CounterReader(self.counters)
+        self._reader = CounterParser(self.counters)
         self._asked = _ASKED[settings.listeners]
         self._off = not _looks(settings)
-        self._dumps = Dumps(self._asked, doors.last_arrival)
+        self._dumps = ListenerPoller(self._asked, doors.last_arrival)
         self._max_listeners = settings.max_listeners
         names = [sysctl.name for sysctl in plan.sysctls]
         self._somaxconn = names.index(SOMAXCONN) if SOMAXCONN in names else None
-        self._somaxconn_plan = Plan(
+        self._somaxconn_plan = SysctlPlan(
             (s for s in plan.sysctls if s.name == SOMAXCONN), procfs.root
         )
         self._procfs = procfs
@@ -88,7 +92,7 @@ class Watch:
         self._no_diag = ""
         self._recheck = False
 
-    def look(self, known: Mapping[Ino, Known], *, recheck: bool) -> None:
+    def look(self, known: Mapping[Ino, TrackedNamespace], *, recheck: bool) -> None:
         """
         Take in the signals of every namespace.
 
@@ -109,7 +113,7 @@ class Watch:
         """Return those of the last namespace; the machine's are the same in any."""
         return parse_sockstat(self._any_files.sockstat, self._any_files.sockstat6)
 
-    def problems(self, known: Mapping[Ino, Known]) -> Iterator[Problem]:
+    def problems(self, known: Mapping[Ino, TrackedNamespace]) -> Iterator[Problem]:
         """Yield what keeps the signals from the whole truth."""
         if self._no_diag:
             yield problems.no_sock_diag(self._no_diag)
@@ -126,7 +130,7 @@ class Watch:
         self,
         do_in: Callable[[Ino, Callable[[], None]], None],
         ino: Ino,
-        one: Known,
+        one: TrackedNamespace,
     ) -> None:
         try:
             if one.files is None:
@@ -141,7 +145,7 @@ class Watch:
             log.debug("cannot look at a network namespace: %s", error)
             one.watched.lose()
 
-    def _look_inside(self, ino: Ino, one: Known, files: SysctlFiles) -> None:
+    def _look_inside(self, ino: Ino, one: TrackedNamespace, files: SysctlFiles) -> None:
         watched = one.watched
         if self._own_net is None:  # it follows this thread, and pins nothing
             self._own_net = _open_directory("/proc/thread-self/net")
@@ -158,7 +162,7 @@ class Watch:
             watched.queues.lose()
         self._take(watched, self._own_net, net, _conntrack(one.live))
 
-    def _look_from_outside(self, ino: Ino, watched: Watched) -> None:
+    def _look_from_outside(self, ino: Ino, watched: SignalState) -> None:
         """
         Look at a namespace that may not be entered, through a process in it.
 
@@ -176,7 +180,7 @@ class Watch:
                     return
         watched.lose()
 
-    def _ask(self, ino: Ino, watched: Watched, net: NetFiles) -> Dump | None:
+    def _ask(self, ino: Ino, watched: SignalState, net: NetFiles) -> DiagReply | None:
         """Ask for the listeners of the current namespace, unless that is in vain."""
         if not self._asked or self._no_diag:
             return None
@@ -200,7 +204,7 @@ class Watch:
         again.bind_inside()
         return None if self._somaxconn is None else _number(again.reading(0))
 
-    def _net_files(self, watched: Watched, directory: int) -> NetFiles:
+    def _net_files(self, watched: SignalState, directory: int) -> NetFiles:
         before = None if self._recheck else watched.files
         if before is None:
             return proc_net.read(directory)
@@ -208,7 +212,7 @@ class Watch:
 
     def _take(
         self,
-        watched: Watched,
+        watched: SignalState,
         directory: int,
         files: NetFiles,
         conntrack: int | None = None,

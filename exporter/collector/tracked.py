@@ -4,21 +4,21 @@ from collections.abc import Iterable
 
 import msgspec
 
-from exporter.collector.accept_queues import Queues
-from exporter.kernel.proc_net import CounterReader, NetFiles
+from exporter.collector.accept_queues import ListenerState
+from exporter.kernel.proc_net import CounterParser, NetFiles
 from exporter.kernel.sysctl_files import SysctlFiles
 from exporter.model import Declared, Link, Namespace, NetnsId, Owner, Signals, State
-from exporter.ownership.attribution import MAX_CONTAINERS, Witnesses
-from exporter.runtimes.bundle_index import Key
+from exporter.ownership.attribution import MAX_CONTAINERS, Evidence
+from exporter.runtimes.bundle_index import ContainerKey
 from exporter.runtimes.records import Container
 
 
-class Watched:
+class SignalState:
     """What was last seen of a namespace's signals, so that only news costs."""
 
     def __init__(self) -> None:
         self.signals = Signals()
-        self.queues = Queues()
+        self.queues = ListenerState()
         self.files: NetFiles | None = None
         self.conntrack_stat = b""
         self._counters: tuple[int | None, ...] = ()
@@ -40,7 +40,7 @@ class Watched:
         )
 
     def counted(
-        self, reader: CounterReader, files: NetFiles, conntrack_stat: bytes
+        self, reader: CounterParser, files: NetFiles, conntrack_stat: bytes
     ) -> tuple[int | None, ...]:
         """Return the counters of *files*, which are kept."""
         self.files, self.conntrack_stat = files, conntrack_stat
@@ -68,7 +68,7 @@ class Watched:
         return self._encoded
 
 
-class Known:
+class TrackedNamespace:
     """What the collector keeps of one live namespace."""
 
     def __init__(self, netns: NetnsId, born: float) -> None:
@@ -77,25 +77,25 @@ class Known:
         self.files: SysctlFiles | None = None
         self.live: SysctlFiles | None = None
         """Counts that the kernel shows as sysctls: signals, not settings."""
-        self.watched = Watched()
+        self.watched = SignalState()
         self.reason = ""
         self.owner: Owner | None = None
-        self.witnesses: Witnesses | None = None
+        self.witnesses: Evidence | None = None
         """Who was asked when it was last named; None: ask again."""
-        self.company: Witnesses | None = None
+        self.company: Evidence | None = None
         """Of one that may not be entered: who was there when last looked at."""
-        self.containers: dict[Key, Container | None] = {}
+        self.containers: dict[ContainerKey, Container | None] = {}
         """Those that are or were in it, with their bundle, if one was found."""
         self.declared: tuple[Declared, ...] = ()
         self.links: tuple[Link, ...] = ()
         self.encoded: msgspec.Raw | None = None
 
-    def join(self, key: Key, bundle: Container | None) -> None:
+    def join(self, key: ContainerKey, bundle: Container | None) -> None:
         """Take a container in, if there is room for it."""
         if key in self.containers or len(self.containers) < MAX_CONTAINERS:
             self.containers[key] = bundle or self.containers.get(key)
 
-    def forget(self, keys: Iterable[Key]) -> None:
+    def forget(self, keys: Iterable[ContainerKey]) -> None:
         """Let containers go."""
         for key in list(keys):
             del self.containers[key]

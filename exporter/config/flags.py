@@ -78,16 +78,16 @@ _HELP = {
 }
 
 
-def takes_a_file(action: argparse.Action) -> None:
+def complete_files(action: argparse.Action) -> None:
     """Let a shell complete file names there: what shtab.FILE is, without loading it."""
     vars(action)["complete"] = {"bash": "_shtab_compgen_files", "zsh": "_files"}
 
 
-def options() -> argparse.ArgumentParser:
+def parent_parser() -> argparse.ArgumentParser:
     """Return a parent of every command that reads the node."""
     parent = argparse.ArgumentParser(add_help=False)
     flags = parent.add_argument_group("configuration")
-    takes_a_file(
+    complete_files(
         flags.add_argument("--config.file", metavar="FILE", help="YAML configuration")
     )
     for key, text in _HELP.items():
@@ -102,7 +102,7 @@ def options() -> argparse.ArgumentParser:
             options |= _VALUES[key]
         action = flags.add_argument(f"--{key.replace('_', '-')}", **options)
         if action.metavar in {"FILE", "DIR"}:
-            takes_a_file(action)
+            complete_files(action)
     return parent
 
 
@@ -129,10 +129,10 @@ def add_web(serve: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="TLS and users, in the form of Prometheus's exporter-toolkit",
     )
-    takes_a_file(file)
+    complete_files(file)
 
 
-def given(arguments: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def overrides(arguments: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the flags that were given, as config sections."""
     sections: dict[str, dict[str, Any]] = {}
     for key in (*_HELP, *_WEB):

@@ -19,15 +19,15 @@ from exporter.log import LogFormat, LogLevel
 from exporter.model import Detail, Frozen, Rule, Sysctl
 from exporter.policy_rules import validate_rule
 
-ListenersOf = Literal["tcp", "all", "none"]
+ListenerScope = Literal["tcp", "all", "none"]
 
 PROFILES = get_args(Profile)
 DETAILS = get_args(Detail)
 LOG_LEVELS = get_args(LogLevel)
 LOG_FORMATS = get_args(LogFormat)
-LISTENERS = get_args(ListenersOf)
+LISTENERS = get_args(ListenerScope)
 
-NOT_YAML = (  # what PyYAML raises on `!!bool x` and its like, besides its own
+YAML_ERRORS = (  # what PyYAML raises on `!!bool x` and its like, besides its own
     ValueError,
     LookupError,
     AttributeError,
@@ -96,7 +96,7 @@ class Signals(Frozen, frozen=True, kw_only=True):
     counters_exclude: globs over the kernel's names, TcpExt.*, exclude wins.
     """
 
-    listeners: ListenersOf = "tcp"
+    listeners: ListenerScope = "tcp"
     max_listeners: Annotated[int, msgspec.Meta(ge=0)] = 100
     counters_include: tuple[str, ...] = ()
     counters_exclude: tuple[str, ...] = ()
@@ -187,13 +187,13 @@ def parse(text: bytes, file: str) -> Config:
     """Return the configuration in *text*; *file* is for the error message."""
     try:
         return msgspec.yaml.decode(text, type=Config | None) or Config()
-    except NOT_YAML as error:
-        said = said_of(error)
+    except YAML_ERRORS as error:
+        said = yaml_error_text(error)
         message = f"{file}: {said}{_rule_name(text, said)}{_nearest(said)}"
         raise ConfigError(message) from error
 
 
-def said_of(error: Exception) -> str:
+def yaml_error_text(error: Exception) -> str:
     """Return what to tell of one of NOT_YAML."""
     return str(error) if isinstance(error, ValueError) else f"not YAML: {error!r}"
 
@@ -218,11 +218,11 @@ def _taken(name: str, before: list[str]) -> str:
 def _cannot_judge(rule: Rule, config: Config, every: list[Sysctl]) -> str:
     names = [sysctl.name for sysctl in every]
     try:
-        covered = catalog.matching(rule.sysctl, names)
+        covered = catalog.match_glob(rule.sysctl, names)
     except UnknownSysctlError as error:
         return str(error)
     for pattern in config.sysctls.exclude:
-        covered -= catalog.matching(pattern, names)
+        covered -= catalog.match_glob(pattern, names)
     if not covered:
         return f"sysctls.exclude leaves out {rule.sysctl!r}; take it out of there"
     judged = [s for s in every if s.name in covered and s.scope != "shared"]

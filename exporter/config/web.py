@@ -15,7 +15,7 @@ ClientAuth = Literal["none", "optional", "required"]
 Version = Literal["TLS12", "TLS13"]
 
 
-class Tls(Frozen, frozen=True, kw_only=True):
+class TlsConfig(Frozen, frozen=True, kw_only=True):
     """
     How to speak TLS; cert, key and client_ca are PEM texts, not paths.
 
@@ -43,6 +43,6 @@ class WebConfig(Frozen, frozen=True, kw_only=True):
     name, {} for no authentication.
     """
 
-    tls: Tls | None = None
+    tls: TlsConfig | None = None
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     users: dict[str, str] = msgspec.field(default_factory=dict)

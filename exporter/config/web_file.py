@@ -11,8 +11,8 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from exporter.config.settings import NOT_YAML, said_of
-from exporter.config.web import ClientAuth, Tls, Version, WebConfig
+from exporter.config.settings import YAML_ERRORS, yaml_error_text
+from exporter.config.web import ClientAuth, TlsConfig, Version, WebConfig
 from exporter.errors import ConfigError
 from exporter.model import Frozen
 
@@ -118,7 +118,7 @@ _SECTIONS: dict[str | None, type[Frozen]] = {
 }
 
 
-def parse(text: bytes, read: Read) -> WebConfig:
+def parse_web_config(text: bytes, read: Read) -> WebConfig:
     """Return what a configuration file's *text* and the files it names say."""
     given = _parsed(text)
     if given.rate_limit:
@@ -134,8 +134,8 @@ def parse(text: bytes, read: Read) -> WebConfig:
 def _parsed(text: bytes) -> _File:
     try:
         return msgspec.yaml.decode(text, type=_File | None) or _File()
-    except NOT_YAML as error:
-        said = said_of(error)
+    except YAML_ERRORS as error:
+        said = yaml_error_text(error)
         raise ConfigError(f"{said}{_nearest_key(said)}") from error
 
 
@@ -161,7 +161,7 @@ def _chosen(
     raise ConfigError(f"{key}: {word!r}: {why}")
 
 
-def _tls(given: _TlsServer, read: Read) -> Tls:
+def _tls(given: _TlsServer, read: Read) -> TlsConfig:
     section = "tls_server_config"
     if given.curve_preferences:
         raise ConfigError(
@@ -182,7 +182,7 @@ def _tls(given: _TlsServer, read: Read) -> Tls:
         raise ConfigError(
             f"{section}.min_version: {least} is above max_version, {most}"
         )
-    tls = Tls(
+    tls = TlsConfig(
         cert=_pem(given, "cert", read),
         key=_pem(given, "key", read),
         client_ca=_pem(given, "client_ca", read),
@@ -198,7 +198,7 @@ def _tls(given: _TlsServer, read: Read) -> Tls:
     return tls
 
 
-def _contradiction(tls: Tls) -> str:
+def _contradiction(tls: TlsConfig) -> str:
     if not tls.cert:
         return "cert_file: missing; TLS needs it (or cert) and key_file (or key)"
     if not tls.key:

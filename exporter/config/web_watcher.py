@@ -17,7 +17,7 @@ def load(file: str) -> WebConfig:
     return _load(file, {})
 
 
-class WebConfigFile:
+class WebConfigWatcher:
     """
     A web configuration that follows its files.
 
@@ -58,7 +58,7 @@ def _load(file: str, seen: dict[str, _Stamp]) -> WebConfig:
     directory = os.path.dirname(file)
     text = _read(file, seen)
     try:
-        return web_file.parse(
+        return web_file.parse_web_config(
             text, lambda path: _read(os.path.join(directory, path), seen)
         )
     except ConfigError as error:

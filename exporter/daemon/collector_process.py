@@ -19,11 +19,11 @@ from exporter import problems
 from exporter.collector.collector import GRACE_SECONDS, Collector
 from exporter.config.settings import Config
 from exporter.config.web import WebConfig
-from exporter.config.web_watcher import WebConfigFile
+from exporter.config.web_watcher import WebConfigWatcher
 from exporter.daemon import node_reader
 from exporter.model import Problem
 from exporter.privsep import channel, privileges, sd_notify, sockets
-from exporter.runtimes.poller_client import Asking
+from exporter.runtimes.poller_client import PollerProcess
 
 IDLE_SECONDS = 15.0
 """How often to look anyway while nobody scrapes, so that a dead namespace's files
@@ -39,19 +39,19 @@ log = logging.getLogger(__name__)
 
 def serve(settings: Config) -> int:
     """Serve until told to end; return the exit code: 1 if the server ended first."""
-    web = Web(settings.web.config_file)
+    web = WebConfigSource(settings.web.config_file)
     collector, asker = node_reader.collector(settings, GRACE_SECONDS)
-    supervisor = sd_notify.Supervisor()
+    supervisor = sd_notify.SystemdNotifier()
     systemd = settings.web.systemd_socket
-    with sockets.listening(settings.web.addresses, systemd=systemd) as listeners:
+    with sockets.bound_sockets(settings.web.addresses, systemd=systemd) as listeners:
         metrics = msgspec.json.encode(settings.metrics).decode()
         words = (metrics, settings.log.level, settings.log.format)
         pid, server = channel.start_server(words, listeners)
-        places = ", ".join(map(sockets.name, listeners))
+        places = ", ".join(map(sockets.socket_address, listeners))
         for one in listeners:
             one.close()
         try:
-            loop = _Loop(collector, asker, web, supervisor)
+            loop = CollectorLoop(collector, asker, web, supervisor)
             return _until_the_end(loop, server, places)
         finally:
             supervisor.tell(sd_notify.STOPPING)
@@ -60,11 +60,11 @@ def serve(settings: Config) -> int:
             asker.close()
 
 
-def _until_the_end(loop: "_Loop", server: socket.socket, places: str) -> int:
+def _until_the_end(loop: "CollectorLoop", server: socket.socket, places: str) -> int:
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # files are watched
     try:
-        privileges.keep_what_collecting_takes()
+        privileges.keep_collector_capabilities()
         loop.answer(server, places)
     except channel.PeerGoneError as error:
         log.error("ending: %s; what the server said is above", error)
@@ -74,11 +74,11 @@ def _until_the_end(loop: "_Loop", server: socket.socket, places: str) -> int:
         return 0
 
 
-class Web:
+class WebConfigSource:
     """What the server is told of the web configuration, and when."""
 
     def __init__(self, file: str) -> None:
-        self._file = WebConfigFile(file) if file else None
+        self._file = WebConfigWatcher(file) if file else None
         self._news: WebConfig | None = self._file.config if self._file else WebConfig()
 
     def news(self) -> bytes:
@@ -94,15 +94,15 @@ class Web:
         return [problems.web_config(wrong)] if wrong else []
 
 
-class _Loop:
+class CollectorLoop:
     """Answers the server for ever, and looks around when it does not ask."""
 
     def __init__(
         self,
         collector: Collector,
-        asker: Asking,
-        web: Web,
-        supervisor: sd_notify.Supervisor,
+        asker: PollerProcess,
+        web: WebConfigSource,
+        supervisor: sd_notify.SystemdNotifier,
     ) -> None:
         self._collector = collector
         self._asker = asker
@@ -122,7 +122,7 @@ class _Loop:
         while True:
             idle = max(0.0, looked + IDLE_SECONDS - time.monotonic())
             if channel.wait_readable(server, idle):
-                asked = channel.answer(server, answers)
+                asked = channel.serve_request(server, answers)
             else:
                 asked = channel.SNAPSHOT
                 self._snapshot()

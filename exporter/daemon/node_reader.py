@@ -10,10 +10,10 @@ from exporter.collector.collector import Collector
 from exporter.config import flags
 from exporter.config.settings import Config, load
 from exporter.errors import ConfigError
-from exporter.log import set_up
-from exporter.model import Parcel, Problem
+from exporter.log import configure
+from exporter.model import EncodedSnapshot, Problem
 from exporter.runtimes import poller_client
-from exporter.runtimes.poller_client import Asking
+from exporter.runtimes.poller_client import PollerProcess
 
 FIRST_ANSWER_SECONDS = 3.0
 """How long a start waits for a runtime's first answer; no scrape ever does."""
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 def settings(arguments: dict[str, Any]) -> Config:
     """Return the configuration that was given, checked, and start logging."""
-    ready = load(arguments["config.file"], flags.given(arguments))
-    set_up(ready.log.level, ready.log.format)
+    ready = load(arguments["config.file"], flags.overrides(arguments))
+    configure(ready.log.level, ready.log.format)
     _check_paths(ready)
     poller_client.check(ready.runtimes)
     return ready
@@ -39,9 +39,9 @@ def _check_paths(ready: Config) -> None:
         )
 
 
-def collector(ready: Config, grace: float) -> tuple[Collector, Asking]:
+def collector(ready: Config, grace: float) -> tuple[Collector, PollerProcess]:
     """Return what reads the node, and what it asks; *grace* is the collector's."""
-    asker = Asking(
+    asker = PollerProcess(
         ready.runtimes,
         rootfs=ready.path.rootfs,
         logs=(ready.log.level, ready.log.format),
@@ -49,16 +49,16 @@ def collector(ready: Config, grace: float) -> tuple[Collector, Asking]:
     return Collector(ready, asker=asker, grace=grace), asker
 
 
-def parcel(ready: Config, *, links: bool = False) -> Parcel:
+def parcel(ready: Config, *, links: bool = False) -> EncodedSnapshot:
     """Read the node once, *links* too where somebody wants them."""
-    with reading(ready) as (reader, _):
+    with open_reader(ready) as (reader, _):
         if links:
             reader.read_links()
         return reader.parcel()
 
 
 @contextlib.contextmanager
-def reading(ready: Config) -> Iterator[tuple[Collector, Parcel]]:
+def open_reader(ready: Config) -> Iterator[tuple[Collector, EncodedSnapshot]]:
     """Give what reads the node, and what it read once runtimes had their say."""
     reader, asker = collector(ready, grace=0)
     try:
@@ -75,7 +75,7 @@ class ProblemLog:
     def __init__(self) -> None:
         self._told: dict[str, Problem] = {}
 
-    def tell(self, parcel: Parcel) -> None:
+    def tell(self, parcel: EncodedSnapshot) -> None:
         """Log how the problems differ from the last parcel's."""
         now = {problem.what: problem for problem in parcel.problems}
         for what in now.keys() - self._told.keys():

@@ -18,16 +18,16 @@ from prometheus_client import CollectorRegistry
 from exporter import __version__
 from exporter.config.web import WebConfig
 from exporter.exposition.renderer import Renderer
-from exporter.model import Frozen, Parcel, Stats
+from exporter.model import CollectorStats, EncodedSnapshot, Frozen
 from exporter.pages import render
 from exporter.privsep.channel import CollectionFailedError, PeerGoneError
 from exporter.web import tls
 from exporter.web.app import Application, Settings
 from exporter.web.auth import Users
-from exporter.web.connections import Door, Server, serve
-from exporter.web.protocol import Limits
-from exporter.web.scrape_queue import Pages, Scraper
-from exporter.web.stats import Tally
+from exporter.web.connections import Server, TlsPolicy, serve
+from exporter.web.protocol import ConnectionLimits
+from exporter.web.scrape_queue import ResponseBuilder, ScrapeQueue
+from exporter.web.stats import ServerStats
 
 FIRST_SECONDS = 600.0
 """The collector looks at the whole node before it answers for the first time."""
@@ -51,19 +51,19 @@ class Collector(Protocol):
         """Return a WebConfig's JSON, b"" if it is still the last one."""
 
 
-class Site(Frozen, frozen=True, kw_only=True):
+class WebSettings(Frozen, frozen=True, kw_only=True):
     """A web configuration in use."""
 
-    door: Door
+    door: TlsPolicy
     settings: Settings
 
 
-def site(raw: bytes) -> Site:
+def site(raw: bytes) -> WebSettings:
     """Return what to do for a WebConfig's JSON; TlsError, msgspec.DecodeError."""
     config = msgspec.json.decode(raw, type=WebConfig)
     sans = config.tls.allowed_sans if config.tls else ()
-    return Site(
-        door=Door(
+    return WebSettings(
+        door=TlsPolicy(
             context=tls.context(config.tls) if config.tls else None,
             admits=partial(tls.allowed, sans=sans) if sans else None,
         ),
@@ -74,30 +74,30 @@ def site(raw: bytes) -> Site:
     )
 
 
-class Stack:
+class ServerStack:
     """The parts of a server; *worker* makes pages and *checker* checks passwords."""
 
     def __init__(
         self,
         collector: Collector,
         renderer: Renderer,
-        first: Site,
+        first: WebSettings,
         worker: Executor,
         checker: Executor,
     ) -> None:
         self._collector = collector
         self._door = first.door
         self._worker = worker
-        self.tally = Tally()
+        self.tally = ServerStats()
         own = CollectorRegistry()
         own.register(self.tally)
         drawer = render.drawer()
-        made = Pages(collector.snapshot, renderer, own, drawer.draw)
-        scraper = Scraper(made, worker, end)
+        made = ResponseBuilder(collector.snapshot, renderer, own, drawer.draw)
+        scraper = ScrapeQueue(made, worker, end)
         self.application = Application(scraper, drawer, checker, self.tally)
         self.application.use(first.settings)
 
-    def door(self) -> Door:
+    def door(self) -> TlsPolicy:
         """Return who gets in now."""
         return self._door
 
@@ -125,7 +125,7 @@ class Stack:
                 self._door = new.door
                 self.application.use(new.settings)
 
-    def _news(self) -> Site | None:
+    def _news(self) -> WebSettings | None:
         raw = self._collector.web(WEB_ANSWER_SECONDS)
         return site(raw) if raw else None
 
@@ -166,17 +166,23 @@ async def _serve(
     collector: Collector,
     listeners: Iterable[socket.socket],
     renderer: Renderer,
-    first: Site,
+    first: WebSettings,
 ) -> None:
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     worker, checker = ThreadPoolExecutor(1, "pages"), ThreadPoolExecutor(1, "checks")
-    stack = Stack(collector, renderer, first, worker, checker)
+    stack = ServerStack(collector, renderer, first, worker, checker)
     tasks = [
         asyncio.create_task(told.wait()),
         asyncio.create_task(stack.follow()),
         asyncio.create_task(
-            serve(listeners, stack.application, stack.door, stack.tally, Limits())
+            serve(
+                listeners,
+                stack.application,
+                stack.door,
+                stack.tally,
+                ConnectionLimits(),
+            )
         ),
     ]
     done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -187,7 +193,7 @@ async def _serve(
         await task
 
 
-def rehearse() -> None:
+def preload() -> None:
     """
     Load everything, by answering requests about an empty node in each format.
 
@@ -196,12 +202,12 @@ def rehearse() -> None:
     """
     codecs.lookup("idna")  # for host names, if only in a certificate
     renderer = Renderer(__version__)
-    stack = Stack(_Rehearsed(), renderer, site(b"{}"), _Here(), _Here())
+    stack = ServerStack(_Rehearsed(), renderer, site(b"{}"), _Here(), _Here())
     asyncio.run(_rehearse(stack))
 
 
-async def _rehearse(stack: Stack) -> None:
-    server = Server(stack.application, stack.door, stack.tally, Limits())
+async def _rehearse(stack: ServerStack) -> None:
+    server = Server(stack.application, stack.door, stack.tally, ConnectionLimits())
     await stack.renew()
     for request in _REQUESTS:
         ours, theirs = socket.socketpair()
@@ -266,7 +272,7 @@ _REQUESTS = (
 )
 
 _EMPTY = msgspec.json.encode(
-    Parcel(
+    EncodedSnapshot(
         node="",
         kernel="",
         time=0.0,
@@ -275,7 +281,7 @@ _EMPTY = msgspec.json.encode(
         shared_readings=(),
         namespaces=(),
         problems=(),
-        stats=Stats(
+        stats=CollectorStats(
             fds=0,
             fd_limit=0,
             bound=0,

@@ -6,14 +6,14 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
-from exporter.discovery.processes import Census
+from exporter.discovery.processes import ProcessTable
 from exporter.kernel.netns import (
     EntryDeniedError,
+    NetnsEntry,
     NetnsGoneError,
-    Tour,
-    inside,
+    entered,
+    netns_entry,
     own_netns,
-    touring,
 )
 from exporter.kernel.procfs import own_credentials
 from exporter.kernel.syscalls import CAP_SYS_ADMIN, CAP_SYS_PTRACE, netns_cookie
@@ -29,7 +29,7 @@ _REFUSED = "refused_by_policy"
 _T = TypeVar("_T")
 
 
-class Doors:
+class NamespaceAccess:
     """
     The ways into namespaces that a census knows.
 
@@ -37,7 +37,7 @@ class Doors:
     keeps nothing alive but a pid's place in the kernel's books.
     """
 
-    def __init__(self, census: Census, short_cuts: FdBudget) -> None:
+    def __init__(self, census: ProcessTable, short_cuts: FdBudget) -> None:
         self._census = census
         self._capabilities = own_credentials().effective
         self._budget = short_cuts
@@ -67,10 +67,10 @@ class Doors:
         A process may have moved on: work that finds itself elsewhere, by the cookie,
         raises NetnsGoneError, and is done once more by another way, if there is one.
         """
-        with touring() as tour:
+        with netns_entry() as tour:
             yield partial(self._do_in, tour)
 
-    def _do_in(self, tour: Tour, ino: Ino, work: Callable[[], object]) -> None:
+    def _do_in(self, tour: NetnsEntry, ino: Ino, work: Callable[[], object]) -> None:
         if ino == self.own:
             tour.go_home()
             work()
@@ -86,7 +86,7 @@ class Doors:
         self._shorten(ino)
         work()
 
-    def _followed(self, tour: Tour, ino: Ino) -> bool:
+    def _followed(self, tour: NetnsEntry, ino: Ino) -> bool:
         pidfd = self._pidfds.get(ino)
         if pidfd is None:
             return False
@@ -147,5 +147,5 @@ class Doors:
 
 
 def _work_behind(work: Callable[[], _T], ino: Ino, door: str) -> _T:
-    with inside(door, ino):
+    with entered(door, ino):
         return work()

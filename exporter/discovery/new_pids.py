@@ -22,11 +22,11 @@ _REFUSALS = {errno.ENOSYS, errno.EPERM, errno.EACCES}
 """Of an old kernel, or a seccomp filter or another policy: it will not change."""
 
 
-class Pids(Container[int], Sized, Protocol):
+class KnownPids(Container[int], Sized, Protocol):
     """A dict or a set of them."""
 
 
-class Births:
+class NewPidScanner:
     """
     Follows the ids of a proc mount, if it shows the pid namespace we are in.
 
@@ -49,7 +49,7 @@ class Births:
             given = range(self._last + 1, last + 1)
         self._given_before, self._given, self._last = self._given, given, last
 
-    def processes(self, known: Pids) -> list[int] | None:
+    def processes(self, known: KnownPids) -> list[int] | None:
         """
         Return the processes with an id of this pass, or unknown and of the last.
 

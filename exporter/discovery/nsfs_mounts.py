@@ -8,7 +8,7 @@ census looks at everything again.
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from exporter.kernel.netns import mount_door
+from exporter.kernel.netns import mount_ns_path
 from exporter.kernel.procfs import MountNs, MountWatch, NsMount, Procfs
 from exporter.model import Ino
 
@@ -28,7 +28,7 @@ class PrivateMount(NamedTuple):
     mount_namespace: MountNs
 
 
-class Mounts:
+class NsfsMounts:
     """
     Every mount of a netns, as last seen.
 
@@ -91,10 +91,10 @@ class Mounts:
         """Yield every path that leads to *ino*."""
         root = self._procfs.root
         for path in self.init.get(ino, ()):
-            door = mount_door(root, 1, NsMount(ino=ino, path=path))
+            door = mount_ns_path(root, 1, NsMount(ino=ino, path=path))
             yield from dict.fromkeys((f"{self._rootfs}{path}", door, path))
         for mount in self.private.get(ino, ()):
-            yield mount_door(root, mount.pid, NsMount(ino=ino, path=mount.path))
+            yield mount_ns_path(root, mount.pid, NsMount(ino=ino, path=mount.path))
 
     def at(self, path: str) -> Ino | None:
         """Return the namespace that pid 1 sees mounted at *path*."""

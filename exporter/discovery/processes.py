@@ -12,9 +12,9 @@ from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from exporter.discovery.new_pids import Births
-from exporter.discovery.nsfs_mounts import Mounts
-from exporter.kernel.netns import process_door, thread_door
+from exporter.discovery.new_pids import NewPidScanner
+from exporter.discovery.nsfs_mounts import NsfsMounts
+from exporter.kernel.netns import process_ns_path, thread_ns_path
 from exporter.kernel.procfs import MountNs, Procfs
 from exporter.model import Ino
 
@@ -39,7 +39,7 @@ class _Rechecked(NamedTuple):
     mount_namespace: MountNs | None
 
 
-class Census:
+class ProcessTable:
     """
     Where every process, stray thread and mount of a netns is, as last seen.
 
@@ -50,9 +50,9 @@ class Census:
         self, procfs: Procfs, rootfs: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._procfs = procfs
-        self.mounts = Mounts(procfs, rootfs)
+        self.mounts = NsfsMounts(procfs, rootfs)
         self._clock = clock
-        self._births = Births(procfs)
+        self._births = NewPidScanner(procfs)
         self._behind = True
         """The births of a pass went unseen: only the full list can make up for it."""
         self._known: dict[int, int] = {}
@@ -140,11 +140,11 @@ class Census:
         """
         root = self._procfs.root
         for pid in sorted(self.members.get(ino, ())):
-            yield process_door(root, pid)
+            yield process_ns_path(root, pid)
             self.doubt(pid)
         yield from self.mounts.doors(ino)
         for pid, tid in self._threads.get(ino, ()):
-            yield thread_door(root, pid, tid)
+            yield thread_ns_path(root, pid, tid)
 
     def threads(self, ino: Ino) -> list[tuple[int, int]]:
         """Return the (pid, tid) of threads in *ino* whose process is elsewhere."""

@@ -20,7 +20,7 @@ _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"
 _LAST_BLOCK = b"\x03\0"
 
 
-def gzipped(chunks: Sequence[Chunk]) -> bytes:
+def compress(chunks: Sequence[Chunk]) -> bytes:
     """
     Return *chunks* compressed.
 

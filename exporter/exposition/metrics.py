@@ -13,7 +13,7 @@ _DETAILS: tuple[Detail, ...] = ("summary", "drift", "full")
 """The least first."""
 
 
-class Spec(Frozen, frozen=True, kw_only=True):
+class MetricSpec(Frozen, frozen=True, kw_only=True):
     """
     A metric: a contract with everybody's queries.
 
@@ -31,12 +31,18 @@ class Spec(Frozen, frozen=True, kw_only=True):
         return _DETAILS.index(self.detail) <= _DETAILS.index(detail)
 
 
-def _gauge(name: str, text: str, *labels: str, detail: Detail = "summary") -> Spec:
-    return Spec(name=name, type="gauge", help=text, labels=labels, detail=detail)
+def _gauge(
+    name: str, text: str, *labels: str, detail: Detail = "summary"
+) -> MetricSpec:
+    return MetricSpec(name=name, type="gauge", help=text, labels=labels, detail=detail)
 
 
-def _counter(name: str, text: str, *labels: str, detail: Detail = "summary") -> Spec:
-    return Spec(name=name, type="counter", help=text, labels=labels, detail=detail)
+def _counter(
+    name: str, text: str, *labels: str, detail: Detail = "summary"
+) -> MetricSpec:
+    return MetricSpec(
+        name=name, type="counter", help=text, labels=labels, detail=detail
+    )
 
 
 VALUE = _gauge(
@@ -357,7 +363,7 @@ WEB_CONFIG_FAILURES = _counter(
 _IN_SUMMARY = {"TcpExt.ListenOverflows", "TcpExt.ListenDrops", "nf_conntrack.drop"}
 
 
-def _of_kernel(counter: Counter) -> Spec:
+def _of_kernel(counter: Counter) -> MetricSpec:
     told: Detail = "drift" if counter.lost else "full"
     detail: Detail = "summary" if counter.name in _IN_SUMMARY else told
     return _counter(counter.metric, counter.help, *OWNER, detail=detail)
@@ -366,7 +372,7 @@ def _of_kernel(counter: Counter) -> Spec:
 COUNTER_METRICS = {counter.name: _of_kernel(counter) for counter in COUNTERS}
 """By the kernel's name."""
 
-LASTING = (
+NAMESPACE_METRICS = (
     VALUE,
     TEXT_INFO,
     DRIFT,
@@ -379,7 +385,7 @@ LASTING = (
 )
 """Of each namespace, from what hardly ever changes."""
 
-OF_LISTENERS = (
+LISTENER_METRICS = (
     LISTENER_QUEUE,
     LISTENER_LIMIT,
     LISTENER_STALE,
@@ -387,7 +393,7 @@ OF_LISTENERS = (
     LISTENER_SOCKETS,
 )
 
-OF_SIGNALS = (
+SIGNAL_METRICS = (
     LISTENING,
     LEFT_OUT,
     FILL,
@@ -397,13 +403,13 @@ OF_SIGNALS = (
 )
 """Of each namespace, with OF_LISTENERS and the counters: what changes all the time."""
 
-OF_THE_SERVER = (CONNECTIONS, EVICTED, REQUESTS, IN_FLIGHT, WEB_CONFIG_FAILURES)
+SERVER_METRICS = (CONNECTIONS, EVICTED, REQUESTS, IN_FLIGHT, WEB_CONFIG_FAILURES)
 """The server process's own, beside what the collector says of the node."""
 
 METRICS = (
-    *LASTING,
-    *OF_LISTENERS,
-    *OF_SIGNALS,
+    *NAMESPACE_METRICS,
+    *LISTENER_METRICS,
+    *SIGNAL_METRICS,
     CONNTRACK_LIMIT,
     ORPHANS,
     ORPHAN_LIMIT,
@@ -432,7 +438,7 @@ METRICS = (
     DETAIL,
     SERIES_LIMIT,
     REDUCED,
-    *OF_THE_SERVER,
+    *SERVER_METRICS,
     *COUNTER_METRICS.values(),
 )
 

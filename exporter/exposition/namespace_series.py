@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from exporter.analysis.drift import Finding, References, telling
+from exporter.analysis.drift import Finding, References, noteworthy_sysctls
 from exporter.analysis.saturation import limits
-from exporter.exposition.metrics import LASTING
+from exporter.exposition.metrics import NAMESPACE_METRICS
 from exporter.exposition.page_cache import Row
 from exporter.exposition.samples import (
     Sample,
@@ -15,22 +15,22 @@ from exporter.exposition.samples import (
     declared_samples,
     drift_samples,
     info_labels,
-    judged,
+    is_comparable,
     last_change_samples,
     ports_samples,
     text_samples,
     value_samples,
     violation_samples,
 )
-from exporter.exposition.series_limit import Size, series, summary
-from exporter.exposition.signal_series import Ground, ground
-from exporter.exposition.text_format import lines
+from exporter.exposition.series_limit import SeriesCount, series, summary
+from exporter.exposition.signal_series import SignalContext, signal_context
+from exporter.exposition.text_format import format_samples
 from exporter.model import (
     Detail,
+    EncodedSnapshot,
     Frozen,
     Namespace,
     Owner,
-    Parcel,
     Reading,
     Sysctl,
     Unreadable,
@@ -49,8 +49,8 @@ class Rendered(Frozen, frozen=True, kw_only=True):
 
     owner: Owner
     row: Row
-    series: Size
-    ground: Ground | None
+    series: SeriesCount
+    ground: SignalContext | None
     state: tuple[str, str]
     unreadable: tuple[tuple[str, str], ...]
     judged: tuple[Reading, ...] = ()
@@ -63,7 +63,7 @@ def decode(raw: msgspec.Raw) -> Namespace:
 
 
 def render_namespace(
-    parcel: Parcel,
+    parcel: EncodedSnapshot,
     against: References,
     namespace: Namespace,
     detail: Detail = "full",
@@ -93,25 +93,27 @@ def render_namespace(
     return Rendered(
         owner=owner,
         row=row,
-        series=Size(series(row.cells), series(summary(row, LASTING).cells)),
-        ground=ground(key, owner, allowed, detail) if shows_signals else None,
+        series=SeriesCount(
+            series(row.cells), series(summary(row, NAMESPACE_METRICS).cells)
+        ),
+        ground=signal_context(key, owner, allowed, detail) if shows_signals else None,
         state=(namespace.state, namespace.reason),
         unreadable=tuple(
             (sysctl.name, reading.unreadable)
             for sysctl, reading in zip(parcel.sysctls, readings, strict=False)
             if isinstance(reading, Unreadable)
         ),
-        judged=readings if judged(namespace) else (),
+        judged=readings if is_comparable(namespace) else (),
         drifting=tuple(sorted({(f.sysctl, f.origin or "") for f in found if f.delta})),
     )
 
 
 def _row(key: int, per_spec: Iterable[Iterable[Sample]], detail: Detail) -> Row:
-    pairs = zip(LASTING, per_spec, strict=True)
+    pairs = zip(NAMESPACE_METRICS, per_spec, strict=True)
     return Row(
         key,
         tuple(
-            lines(spec.name, samples) if spec.shown(detail) else b""
+            format_samples(spec.name, samples) if spec.shown(detail) else b""
             for spec, samples in pairs
         ),
     )
@@ -126,9 +128,9 @@ def _told(
     """Return of which sysctls to show values, None for all."""
     if detail == "full":
         return None
-    if not judged(namespace):  # what the host has is netns_sysctl_host_value too
+    if not is_comparable(namespace):  # what the host has is netns_sysctl_host_value too
         return frozenset()
-    return telling(against, namespace.readings, namespace.declared, found)
+    return noteworthy_sysctls(against, namespace.readings, namespace.declared, found)
 
 
 def _shown(

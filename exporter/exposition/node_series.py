@@ -6,26 +6,33 @@ from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 from exporter.exposition import metrics
-from exporter.exposition.metrics import READ_ERROR_REASONS, Spec
+from exporter.exposition.metrics import READ_ERROR_REASONS, MetricSpec
 from exporter.exposition.namespace_series import Rendered
-from exporter.exposition.page_cache import Chunk, renewed
-from exporter.exposition.samples import Sample, numbered
-from exporter.exposition.series_limit import Level
-from exporter.exposition.text_format import lines
-from exporter.model import Detail, Machine, Parcel, Reading, Stats, Sysctl
+from exporter.exposition.page_cache import Chunk, reuse_chunk
+from exporter.exposition.samples import Sample, numeric_values
+from exporter.exposition.series_limit import ExportLevel
+from exporter.exposition.text_format import format_samples
+from exporter.model import (
+    CollectorStats,
+    Detail,
+    EncodedSnapshot,
+    NodeLimits,
+    Reading,
+    Sysctl,
+)
 
 _Key = TypeVar("_Key", bound=tuple[str, ...])
 
 
-class Made(NamedTuple):
+class FamilyRecipe(NamedTuple):
     """A family, and what makes its samples of what: the same of the same."""
 
-    spec: Spec
+    spec: MetricSpec
     make: Callable[..., Iterable[Sample]]
     of: tuple[Any, ...]
 
 
-class About(NamedTuple):
+class ExporterInfo(NamedTuple):
     """What the exporter says of itself that never changes."""
 
     version: str
@@ -39,38 +46,40 @@ class NodeLines:
     def __init__(self) -> None:
         self._kept: dict[str, tuple[tuple[Any, ...], Chunk]] = {}
 
-    def chunk(self, made: Made) -> Chunk:
+    def chunk(self, made: FamilyRecipe) -> Chunk:
         """Return the lines of a family."""
         name = made.spec.name
         before, chunk = self._kept.get(name, (None, None))
         if chunk is None or before != made.of:
-            chunk = renewed(chunk, lines(name, made.make(*made.of)))
+            chunk = reuse_chunk(chunk, format_samples(name, made.make(*made.of)))
             self._kept[name] = made.of, chunk
         return chunk
 
 
 def families(
-    parcel: Parcel,
+    parcel: EncodedSnapshot,
     host: Sequence[Reading],
     rendered: Sequence[Rendered],
-    about: About,
-) -> Iterator[Made]:
+    about: ExporterInfo,
+) -> Iterator[FamilyRecipe]:
     """Yield every metric of METRICS that is not of one namespace or of the server."""
     sysctls, shared = parcel.sysctls, parcel.shared
     everyones = shared, parcel.shared_readings
-    yield Made(metrics.HOST_VALUE, _values, (sysctls, host, *everyones))
-    yield Made(metrics.FRESH_VALUE, _values, (sysctls, parcel.fresh))
-    yield Made(metrics.DRIFTING, _drifting, ([one.drifting for one in rendered],))
+    yield FamilyRecipe(metrics.HOST_VALUE, _values, (sysctls, host, *everyones))
+    yield FamilyRecipe(metrics.FRESH_VALUE, _values, (sysctls, parcel.fresh))
+    yield FamilyRecipe(
+        metrics.DRIFTING, _drifting, ([one.drifting for one in rendered],)
+    )
     judged = [one.judged for one in rendered]
-    yield Made(metrics.LOWEST, _extreme, (min, sysctls, judged))
-    yield Made(metrics.HIGHEST, _extreme, (max, sysctls, judged))
+    yield FamilyRecipe(metrics.LOWEST, _extreme, (min, sysctls, judged))
+    yield FamilyRecipe(metrics.HIGHEST, _extreme, (max, sysctls, judged))
     yield from _of_machine(parcel.machine)
     yield _samples(metrics.KERNEL_INFO, [({"release": parcel.kernel}, 1)])
-    yield Made(metrics.SYSCTL_INFO, _catalog, (sysctls, shared))
+    yield FamilyRecipe(metrics.SYSCTL_INFO, _catalog, (sysctls, shared))
     lacking = [one.unreadable for one in rendered]
-    yield Made(metrics.UNREADABLE, _lacking, (lacking,))
+    yield FamilyRecipe(metrics.UNREADABLE, _lacking, (lacking,))
     states = [one.state for one in rendered]
-    yield Made(metrics.NAMESPACES, _states, (states, parcel.stats.hidden))
+    yield FamilyRecipe(metrics.NAMESPACES, _states, (states, parcel.stats.hidden))
     problems = Counter({(p.what,): p.count for p in parcel.problems})
     yield _samples(metrics.PROBLEM, _counted(problems, ("problem",)))
     yield _samples(metrics.BUILD_INFO, [({"version": about.version}, 1)])
@@ -79,15 +88,15 @@ def families(
     yield from _of_pass(parcel.stats)
 
 
-def reduced(levels: Iterable[Level]) -> Made:
+def reduced(levels: Iterable[ExportLevel]) -> FamilyRecipe:
     """Return how many namespaces are not exported whole."""
     counts = Counter(levels)
-    less = (Level.SUMMARY, Level.NOTHING)
+    less = (ExportLevel.SUMMARY, ExportLevel.NOTHING)
     samples = [({"to": level.value}, counts[level]) for level in less]
     return _samples(metrics.REDUCED, samples)
 
 
-def _of_machine(machine: Machine) -> Iterator[Made]:
+def _of_machine(machine: NodeLimits) -> Iterator[FamilyRecipe]:
     fields = (
         ("pressure", machine.tcp_memory_pressure_pages),
         ("high", machine.tcp_memory_limit_pages),
@@ -103,7 +112,7 @@ def _of_machine(machine: Machine) -> Iterator[Made]:
     yield _samples(metrics.MEMORY_LIMIT, pages)
 
 
-def _of_pass(stats: Stats) -> Iterator[Made]:
+def _of_pass(stats: CollectorStats) -> Iterator[FamilyRecipe]:
     errors = {**dict.fromkeys(READ_ERROR_REASONS, 0), **stats.read_errors}
     yield _samples(metrics.READ_ERRORS, [({"reason": r}, n) for r, n in errors.items()])
     stages = [({"collector": s.name}, s) for s in stats.stages]
@@ -120,8 +129,8 @@ def _of_pass(stats: Stats) -> Iterator[Made]:
     yield _samples(metrics.RESIDENT, [({}, stats.resident_bytes)])
 
 
-def _samples(spec: Spec, samples: Sequence[Sample]) -> Made:
-    return Made(spec, iter, (samples,))
+def _samples(spec: MetricSpec, samples: Sequence[Sample]) -> FamilyRecipe:
+    return FamilyRecipe(spec, iter, (samples,))
 
 
 def _values(
@@ -130,8 +139,8 @@ def _values(
     shared: Sequence[Sysctl] = (),
     shared_readings: Sequence[Reading] = (),
 ) -> Iterator[Sample]:
-    own = numbered(sysctls, readings)
-    for sysctl, field, number in (*own, *numbered(shared, shared_readings)):
+    own = numeric_values(sysctls, readings)
+    for sysctl, field, number in (*own, *numeric_values(shared, shared_readings)):
         yield {"sysctl": sysctl, "field": field}, number
 
 
@@ -149,7 +158,7 @@ def _extreme(
     columns = zip(*(one for one in of_each if one), strict=True)
     for sysctl, column in zip(sysctls, columns, strict=False):
         texts = set(column)  # most are the same
-        found = [numbered([sysctl], [text]) for text in texts]
+        found = [numeric_values([sysctl], [text]) for text in texts]
         fields: dict[str, list[int]] = {}
         for _, field, number in chain.from_iterable(found):
             fields.setdefault(field, []).append(number)

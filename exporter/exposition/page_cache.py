@@ -50,7 +50,7 @@ class _Group(NamedTuple):
     chunks: tuple[Chunk, ...]
 
 
-class Table:
+class ChunkTable:
     """Rows for the namespaces, columns for the families; what is unchanged stays."""
 
     def __init__(self, neighbours: int) -> None:
@@ -85,7 +85,7 @@ def _group(rows: Sequence[Row], before: _Group | None) -> _Group:
         return before
     old = chain(before.chunks if before else (), repeat(None))
     columns = list(zip(*(row.cells for row in rows), strict=True))
-    chunks = tuple(map(renewed, old, map(b"".join, columns)))
+    chunks = tuple(map(reuse_chunk, old, map(b"".join, columns)))
     shared = map(_shared, columns, chunks)
     for row, cells in zip(rows, zip(*shared, strict=True), strict=True):
         row.cells = cells
@@ -103,7 +103,7 @@ def _shared(column: Cells, chunk: Chunk) -> Cells:
     )
 
 
-def renewed(before: Chunk | None, plain: bytes) -> Chunk:
+def reuse_chunk(before: Chunk | None, plain: bytes) -> Chunk:
     """Return a chunk of *plain*: *before*, if it is one."""
     return before if before and before.plain == plain else Chunk(plain)
 

@@ -17,20 +17,26 @@ from exporter.analysis.drift import References, references
 from exporter.exposition import node_series
 from exporter.exposition.metrics import (
     COUNTER_METRICS,
-    LASTING,
-    OF_LISTENERS,
-    OF_SIGNALS,
+    LISTENER_METRICS,
+    NAMESPACE_METRICS,
     REDUCED,
-    Spec,
+    SIGNAL_METRICS,
+    MetricSpec,
 )
 from exporter.exposition.namespace_series import Rendered, decode, render_namespace
-from exporter.exposition.page_cache import Chunk, Row, Table
+from exporter.exposition.page_cache import Chunk, ChunkTable, Row
 from exporter.exposition.samples import Sample
-from exporter.exposition.series_limit import Level, Size, Summaries, levels, series
+from exporter.exposition.series_limit import (
+    ExportLevel,
+    SeriesCount,
+    Summaries,
+    allocate,
+    series,
+)
 from exporter.exposition.signal_series import SignalLines, signal_lines, size
 from exporter.exposition.text_format import OPENMETRICS, header
 from exporter.exposition.unchanged import Seen, earlier, seen
-from exporter.model import Detail, Parcel, Reading, Signals
+from exporter.model import Detail, EncodedSnapshot, Reading, Signals
 
 Names = Collection[str] | None
 """Of series; None is all of them."""
@@ -64,26 +70,30 @@ class _Shown(NamedTuple):
     signals: msgspec.Raw | None = None
     lines: SignalLines | None = None
 
-    def size(self, counters: Size) -> Size:
+    def size(self, counters: SeriesCount) -> SeriesCount:
         """Return how many series it has at most; *counters*: that are exported."""
         whole, less = self.rendered.series
         if self.lines and self.rendered.ground:
             of_signals = size(self.rendered.ground, self.lines, counters)
-            return Size(whole + of_signals.whole, less + of_signals.summary)
-        return Size(whole, less)
+            return SeriesCount(whole + of_signals.whole, less + of_signals.summary)
+        return SeriesCount(whole, less)
 
 
 class _Columns:
     """A table of some families, in which there is not room for everybody's all."""
 
     def __init__(self, neighbours: int) -> None:
-        self._table = Table(neighbours)
+        self._table = ChunkTable(neighbours)
         self._summaries = Summaries()
 
-    def update(self, specs: Sequence[Spec], rows: Iterable[tuple[Row, Level]]) -> None:
+    def update(
+        self, specs: Sequence[MetricSpec], rows: Iterable[tuple[Row, ExportLevel]]
+    ) -> None:
         self._table.update(self._summaries.fitting(rows, specs))
 
-    def families(self, specs: Iterable[Spec]) -> Iterator[tuple[Spec, Sequence[Chunk]]]:
+    def families(
+        self, specs: Iterable[MetricSpec]
+    ) -> Iterator[tuple[MetricSpec, Sequence[Chunk]]]:
         columns = chain(self._table.columns(), repeat(()))
         yield from zip(specs, columns, strict=False)
 
@@ -95,17 +105,17 @@ class Renderer:
         self, version: str, detail: Detail = "full", max_series: int = 0
     ) -> None:
         """*max_series*: of a page, 0 for no limit."""
-        self._about = node_series.About(version, detail, max_series)
+        self._about = node_series.ExporterInfo(version, detail, max_series)
         self._basis: object = None
         self._shown: list[_Shown] = []
         self._lasting = _Columns(VALUES_TOGETHER)
         self._signals = _Columns(SIGNALS_TOGETHER)
         self._node = node_series.NodeLines()
-        self._families: list[tuple[Spec, Sequence[Chunk]]] = []
+        self._families: list[tuple[MetricSpec, Sequence[Chunk]]] = []
         self._headers: dict[tuple[str, bool], Chunk] = {}
         self.reduced = 0
 
-    def render(self, parcel: Parcel) -> None:
+    def render(self, parcel: EncodedSnapshot) -> None:
         """Let the pages be of *parcel* from now on; reduced: how many had no room."""
         host = _host_readings(parcel)
         self._show(parcel, host)
@@ -113,17 +123,17 @@ class Renderer:
         made = node_series.families(parcel, host, rendered, self._about)
         of_node = [(one.spec, (self._node.chunk(one),)) for one in made]
         counters = [COUNTER_METRICS[name] for name in parcel.counters]
-        of_signals = (*OF_LISTENERS, *OF_SIGNALS, *counters)
+        of_signals = (*LISTENER_METRICS, *SIGNAL_METRICS, *counters)
         allowed = self._allowed(counters, of_node)
         rows = [one.rendered.row for one in self._shown]
-        self._lasting.update(LASTING, zip(rows, allowed, strict=True))
+        self._lasting.update(NAMESPACE_METRICS, zip(rows, allowed, strict=True))
         pairs = zip(self._shown, allowed, strict=True)
         signals = [(one.lines.row, level) for one, level in pairs if one.lines]
         self._signals.update(of_signals, signals)
         reduced = self._node.chunk(node_series.reduced(allowed))
-        self.reduced = len(allowed) - allowed.count(Level.WHOLE)
+        self.reduced = len(allowed) - allowed.count(ExportLevel.WHOLE)
         self._families = [
-            *self._lasting.families(LASTING),
+            *self._lasting.families(NAMESPACE_METRICS),
             *self._signals.families(of_signals),
             *of_node,
             (REDUCED, (reduced,)),
@@ -131,18 +141,18 @@ class Renderer:
 
     def _allowed(
         self,
-        counters: Sequence[Spec],
-        of_node: Iterable[tuple[Spec, Sequence[Chunk]]],
-    ) -> list[Level]:
+        counters: Sequence[MetricSpec],
+        of_node: Iterable[tuple[MetricSpec, Sequence[Chunk]]],
+    ) -> list[ExportLevel]:
         """Return how much of each namespace there is room for."""
         if not self._about.max_series:
-            return [Level.WHOLE] * len(self._shown)
-        counted = Size(
+            return [ExportLevel.WHOLE] * len(self._shown)
+        counted = SeriesCount(
             sum(spec.shown(self._about.detail) for spec in counters),
             sum(spec.shown("summary") for spec in counters),
         )
         taken = sum(series(c.plain for c in chunks) for _, chunks in of_node)
-        return levels(
+        return allocate(
             [one.rendered.owner for one in self._shown],
             [one.size(counted) for one in self._shown],
             self._about.max_series - taken - SERVERS_OWN,
@@ -163,7 +173,7 @@ class Renderer:
                 page += chunks
         return page
 
-    def _show(self, parcel: Parcel, host: tuple[Reading, ...]) -> None:
+    def _show(self, parcel: EncodedSnapshot, host: tuple[Reading, ...]) -> None:
         against = references(parcel, host)
         basis = (
             against,
@@ -184,18 +194,18 @@ class Renderer:
         self._basis = basis
 
     def _render(
-        self, parcel: Parcel, against: References, raw: msgspec.Raw
+        self, parcel: EncodedSnapshot, against: References, raw: msgspec.Raw
     ) -> Rendered:
         return render_namespace(parcel, against, decode(raw), self._about.detail)
 
-    def _header(self, spec: Spec, *, openmetrics: bool) -> Chunk:
+    def _header(self, spec: MetricSpec, *, openmetrics: bool) -> Chunk:
         key = spec.name, openmetrics
         if key not in self._headers:
             self._headers[key] = Chunk(header(spec, openmetrics=openmetrics))
         return self._headers[key]
 
 
-def _with_signals(shown: Iterable[_Shown], parcel: Parcel) -> Iterator[_Shown]:
+def _with_signals(shown: Iterable[_Shown], parcel: EncodedSnapshot) -> Iterator[_Shown]:
     names = [COUNTER_METRICS[name].name for name in parcel.counters]
     for one, raw in zip(shown, chain(parcel.signals, repeat(None)), strict=False):
         ground = one.rendered.ground
@@ -217,7 +227,7 @@ def only(names: Names, made: Iterable[Metric]) -> Iterator[Metric]:
             yield one
 
 
-def family(spec: Spec, samples: Iterable[Sample]) -> Metric:
+def family(spec: MetricSpec, samples: Iterable[Sample]) -> Metric:
     """Return *samples* as prometheus_client's family; empty labels are left out."""
     kind = GaugeMetricFamily if spec.type == "gauge" else CounterMetricFamily
     made = kind(spec.name, spec.help)
@@ -227,6 +237,6 @@ def family(spec: Spec, samples: Iterable[Sample]) -> Metric:
     return made
 
 
-def _host_readings(parcel: Parcel) -> tuple[Reading, ...]:
+def _host_readings(parcel: EncodedSnapshot) -> tuple[Reading, ...]:
     first = decode(parcel.namespaces[0]) if parcel.namespaces else None
     return first.readings if first and first.owner.kind == "host" else ()

@@ -9,10 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from exporter.analysis.drift import Finding, References, findings
 from exporter.analysis.policy import verdicts
-from exporter.analysis.saturation import Limits
+from exporter.analysis.saturation import NamespaceLimits
 from exporter.exposition.metrics import OWNER
-from exporter.model import Namespace, Owner, Parcel, Reading, Rule, Sysctl, Unreadable
-from exporter.values import numbers, reading
+from exporter.model import (
+    EncodedSnapshot,
+    Namespace,
+    Owner,
+    Reading,
+    Rule,
+    Sysctl,
+    Unreadable,
+)
+from exporter.values import parse_numbers, parse_reading
 
 Sample = tuple[Mapping[str, str], float]
 
@@ -22,12 +30,12 @@ def value_samples(
 ) -> Iterator[Sample]:
     """Yield every number of *readings*."""
     labels = owner_labels(owner)
-    for sysctl, field, number in numbered(sysctls, readings):
+    for sysctl, field, number in numeric_values(sysctls, readings):
         yield {**labels, "sysctl": sysctl, "field": field}, number
 
 
 def text_samples(
-    parcel: Parcel, owner: Owner, readings: Sequence[Reading]
+    parcel: EncodedSnapshot, owner: Owner, readings: Sequence[Reading]
 ) -> Iterator[Sample]:
     """Yield the texts of *readings*, and on the host those that all share."""
     labels = owner_labels(owner)
@@ -39,7 +47,7 @@ def text_samples(
             yield {**labels, "sysctl": sysctl.name, "value": text}, 1.0
 
 
-def judged(namespace: Namespace) -> bool:
+def is_comparable(namespace: Namespace) -> bool:
     """
     Return whether its values are held against the host's.
 
@@ -52,7 +60,7 @@ def judged(namespace: Namespace) -> bool:
 
 def compared(against: References, namespace: Namespace) -> tuple[Finding, ...]:
     """Return how a namespace's values differ from the host's, if they are judged."""
-    if not judged(namespace):
+    if not is_comparable(namespace):
         return ()
     return tuple(findings(against, namespace.readings, namespace.declared))
 
@@ -75,8 +83,8 @@ def declared_samples(
         if said := last.get(sysctl.name):
             by = "" if said.container == namespace.owner.container else said.container
             more = {"source": said.source, "by": by}
-            value = reading(sysctl, said.value.encode())
-            for name, field, number in numbered([sysctl], [value]):
+            value = parse_reading(sysctl, said.value.encode())
+            for name, field, number in numeric_values([sysctl], [value]):
                 yield {**labels, "sysctl": name, "field": field, **more}, number
 
 
@@ -104,7 +112,7 @@ def violation_samples(
         yield {**labels, "sysctl": one.sysctl, **more}, float(one.violated)
 
 
-def ports_samples(owner: Owner, limits: Limits) -> Iterator[Sample]:
+def ports_samples(owner: Owner, limits: NamespaceLimits) -> Iterator[Sample]:
     """Yield how many ephemeral ports there are."""
     if limits.ports is not None:
         yield owner_labels(owner), limits.ports
@@ -132,13 +140,13 @@ def owner_labels(owner: Owner) -> dict[str, str]:
     return {name: getattr(owner, name) for name in OWNER}
 
 
-def numbered(
+def numeric_values(
     sysctls: Sequence[Sysctl], readings: Sequence[Reading]
 ) -> Iterator[tuple[str, str, int]]:
     """Yield (sysctl, field, number) of every reading that is numbers."""
     for sysctl, text in zip(sysctls, readings, strict=False):
         if sysctl.kind == "text" or isinstance(text, Unreadable):
             continue
-        pairs = zip(sysctl.fields or ("",), numbers(text), strict=True)
+        pairs = zip(sysctl.fields or ("",), parse_numbers(text), strict=True)
         for field, number in pairs:
             yield sysctl.name, field, number

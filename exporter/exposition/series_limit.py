@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from exporter.exposition.metrics import Spec
+from exporter.exposition.metrics import MetricSpec
 from exporter.exposition.page_cache import Row
 from exporter.model import Owner
 
 
-class Level(Enum):
+class ExportLevel(Enum):
     """How much of a namespace there is room for; named as the metric's label."""
 
     WHOLE = "whole"
@@ -22,14 +22,16 @@ class Level(Enum):
     NOTHING = "nothing"
 
 
-class Size(NamedTuple):
+class SeriesCount(NamedTuple):
     """Series of a namespace at most: of all that is told of it, and of a summary."""
 
     whole: int
     summary: int
 
 
-def levels(owners: Sequence[Owner], sizes: Sequence[Size], room: int) -> list[Level]:
+def allocate(
+    owners: Sequence[Owner], sizes: Sequence[SeriesCount], room: int
+) -> list[ExportLevel]:
     """
     Return how much of each namespace fits in *room* series.
 
@@ -38,13 +40,13 @@ def levels(owners: Sequence[Owner], sizes: Sequence[Size], room: int) -> list[Le
     whole, and the oldest first, as they are given.
     """
     if sum(size.whole for size in sizes) <= room:
-        return [Level.WHOLE] * len(sizes)
-    found = [Level.NOTHING] * len(sizes)
+        return [ExportLevel.WHOLE] * len(sizes)
+    found = [ExportLevel.NOTHING] * len(sizes)
     for equals in _by_rank(owners):
         some, room = _fitting(equals, [size.summary for size in sizes], room)
         more = [size.whole - size.summary for size in sizes]
         whole, room = _fitting(some, more, room)
-        found = _with(_with(found, some, Level.SUMMARY), whole, Level.WHOLE)
+        found = _with(_with(found, some, ExportLevel.SUMMARY), whole, ExportLevel.WHOLE)
     return found
 
 
@@ -73,7 +75,9 @@ def _fitting(
     return order, room
 
 
-def _with(levels: Sequence[Level], at: Iterable[int], level: Level) -> list[Level]:
+def _with(
+    levels: Sequence[ExportLevel], at: Iterable[int], level: ExportLevel
+) -> list[ExportLevel]:
     changed = set(at)
     return [level if one in changed else old for one, old in enumerate(levels)]
 
@@ -85,15 +89,15 @@ class Summaries:
         self._made: dict[int, tuple[Row, Row]] = {}
 
     def fitting(
-        self, rows: Iterable[tuple[Row, Level]], specs: Sequence[Spec]
+        self, rows: Iterable[tuple[Row, ExportLevel]], specs: Sequence[MetricSpec]
     ) -> list[Row]:
         """Return what is allowed of *rows*; *specs*: of their columns."""
         before, self._made = self._made, {}
         fitting = []
         for row, level in rows:
-            if level is Level.WHOLE:
+            if level is ExportLevel.WHOLE:
                 fitting.append(row)
-            elif level is Level.SUMMARY:
+            elif level is ExportLevel.SUMMARY:
                 made = before.get(row.key)
                 if made is None or made[0] is not row:
                     made = row, summary(row, specs)
@@ -102,7 +106,7 @@ class Summaries:
         return fitting
 
 
-def summary(row: Row, specs: Sequence[Spec]) -> Row:
+def summary(row: Row, specs: Sequence[MetricSpec]) -> Row:
     """Return *row* without the columns that a summary has not."""
     pairs = zip(row.cells, specs, strict=True)
     cells = tuple(cell if spec.shown("summary") else b"" for cell, spec in pairs)

@@ -8,23 +8,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import get_args
 
-from exporter.analysis.saturation import Limits, backlog, fills, tcp_ports_in_use
+from exporter.analysis.saturation import (
+    NamespaceLimits,
+    fill_ratios,
+    limit_origin,
+    tcp_ports_in_use,
+)
 from exporter.counters import RESOURCES
 from exporter.exposition import metrics
-from exporter.exposition.metrics import OF_LISTENERS, OF_SIGNALS
+from exporter.exposition.metrics import LISTENER_METRICS, SIGNAL_METRICS
 from exporter.exposition.page_cache import Row
 from exporter.exposition.samples import Sample, owner_labels
-from exporter.exposition.series_limit import Size
-from exporter.exposition.text_format import label_text, line, lines
+from exporter.exposition.series_limit import SeriesCount
+from exporter.exposition.text_format import format_sample, format_samples, label_text
 from exporter.model import Detail, Frozen, Listener, Owner, Signals
 
 _PROTOCOLS = ("tcp", "udp")
 
-_MANY = len(OF_SIGNALS) + len(RESOURCES) + len(_PROTOCOLS)
+_MANY = len(SIGNAL_METRICS) + len(RESOURCES) + len(_PROTOCOLS)
 """Of a namespace's series besides listeners' and counters, more than there can be."""
 
 
-class Ground(Frozen, frozen=True, kw_only=True):
+class SignalContext(Frozen, frozen=True, kw_only=True):
     """
     What the lines of a namespace rest on and keep as long as that is unchanged.
 
@@ -34,7 +39,7 @@ class Ground(Frozen, frozen=True, kw_only=True):
 
     key: int
     owner: Owner
-    limits: Limits
+    limits: NamespaceLimits
     labels: str
     fills: dict[str, str]
     protocols: dict[str, str]
@@ -48,10 +53,12 @@ class SignalLines(Frozen, frozen=True, kw_only=True):
     row: Row
 
 
-def ground(key: int, owner: Owner, limits: Limits, detail: Detail = "full") -> Ground:
+def signal_context(
+    key: int, owner: Owner, limits: NamespaceLimits, detail: Detail = "full"
+) -> SignalContext:
     """Return what the lines of *owner*'s namespace rest on."""
     labels = owner_labels(owner)
-    return Ground(
+    return SignalContext(
         key=key,
         owner=owner,
         limits=limits,
@@ -65,14 +72,18 @@ def ground(key: int, owner: Owner, limits: Limits, detail: Detail = "full") -> G
 _SHOWN = {
     detail: frozenset(
         spec.name
-        for spec in (*OF_LISTENERS, *OF_SIGNALS, *metrics.COUNTER_METRICS.values())
+        for spec in (
+            *LISTENER_METRICS,
+            *SIGNAL_METRICS,
+            *metrics.COUNTER_METRICS.values(),
+        )
         if spec.shown(detail)
     )
     for detail in get_args(Detail)
 }
 
 
-def size(on: Ground, lines: SignalLines, counters: Size) -> Size:
+def size(on: SignalContext, lines: SignalLines, counters: SeriesCount) -> SeriesCount:
     """
     Return how many series a namespace's signals are at most; quickly made.
 
@@ -80,12 +91,12 @@ def size(on: Ground, lines: SignalLines, counters: Size) -> Size:
     """
     listeners = lines.signals.listeners or ()
     queues = len(listeners) if metrics.LISTENER_QUEUE.name in on.shown else 0
-    of_listeners = len(OF_LISTENERS) * queues
-    return Size(of_listeners + _MANY + counters.whole, _MANY + counters.summary)
+    of_listeners = len(LISTENER_METRICS) * queues
+    return SeriesCount(of_listeners + _MANY + counters.whole, _MANY + counters.summary)
 
 
 def signal_lines(
-    on: Ground, counters: Sequence[str], now: Signals, before: SignalLines | None
+    on: SignalContext, counters: Sequence[str], now: Signals, before: SignalLines | None
 ) -> SignalLines:
     """
     Return the lines of *now*; *before* is of the same ground and counters.
@@ -94,7 +105,7 @@ def signal_lines(
     """
     of_listeners: Iterable[bytes | memoryview]
     if before and before.signals.listeners == now.listeners:
-        of_listeners = before.row.cells[: len(OF_LISTENERS)]
+        of_listeners = before.row.cells[: len(LISTENER_METRICS)]
     else:
         shown = now.listeners if metrics.LISTENER_QUEUE.name in on.shown else None
         of_listeners = _of_listeners(on, shown or ())
@@ -103,7 +114,7 @@ def signal_lines(
     return SignalLines(signals=now, row=Row(on.key, made))
 
 
-def _of_listeners(on: Ground, listeners: Sequence[Listener]) -> Iterator[bytes]:
+def _of_listeners(on: SignalContext, listeners: Sequence[Listener]) -> Iterator[bytes]:
     rows = [(_labels(on.owner, one), one) for one in listeners]
     per_spec: dict[str, list[Sample]] = {
         metrics.LISTENER_QUEUE.name: [(labels, one.queue) for labels, one in rows],
@@ -114,7 +125,7 @@ def _of_listeners(on: Ground, listeners: Sequence[Listener]) -> Iterator[bytes]:
                 {
                     **labels,
                     "protocol": one.protocol,
-                    "backlog": backlog(one, on.limits) or "",
+                    "backlog": limit_origin(one, on.limits) or "",
                 },
                 1,
             )
@@ -124,8 +135,8 @@ def _of_listeners(on: Ground, listeners: Sequence[Listener]) -> Iterator[bytes]:
             (labels, one.sockets) for labels, one in rows if one.sockets > 1
         ],
     }
-    for spec in OF_LISTENERS:
-        yield lines(spec.name, per_spec[spec.name])
+    for spec in LISTENER_METRICS:
+        yield format_samples(spec.name, per_spec[spec.name])
 
 
 def _labels(owner: Owner, one: Listener) -> dict[str, str]:
@@ -134,20 +145,21 @@ def _labels(owner: Owner, one: Listener) -> dict[str, str]:
 
 
 def _stale(
-    on: Ground, rows: Sequence[tuple[dict[str, str], Listener]]
+    on: SignalContext, rows: Sequence[tuple[dict[str, str], Listener]]
 ) -> Iterator[Sample]:
     for labels, one in rows:
-        if (where_from := backlog(one, on.limits)) is not None:
+        if (where_from := limit_origin(one, on.limits)) is not None:
             yield labels, int(where_from == "stale")
 
 
-def _of_signals(on: Ground, now: Signals) -> Iterator[bytes]:
+def _of_signals(on: SignalContext, now: Signals) -> Iterator[bytes]:
     asked = now.listeners is not None
     per_spec: dict[str, list[tuple[str, float]]] = {
         metrics.LISTENING.name: [(on.labels, now.listening)] if asked else [],
         metrics.LEFT_OUT.name: [(on.labels, now.left_out)] if now.left_out else [],
         metrics.FILL.name: [
-            (on.fills[resource], ratio) for resource, ratio in fills(now, on.limits)
+            (on.fills[resource], ratio)
+            for resource, ratio in fill_ratios(now, on.limits)
         ],
         metrics.CONNTRACK_ENTRIES.name: _if_known(on.labels, now.conntrack),
         metrics.PORTS_IN_USE.name: [
@@ -156,10 +168,10 @@ def _of_signals(on: Ground, now: Signals) -> Iterator[bytes]:
         ],
         metrics.TIME_WAIT.name: _if_known(on.labels, now.time_wait),
     }
-    for spec in OF_SIGNALS:
+    for spec in SIGNAL_METRICS:
         name = spec.name
         samples = per_spec[name] if name in on.shown else []
-        yield "".join(line(name, *one) for one in samples).encode()
+        yield "".join(format_sample(name, *one) for one in samples).encode()
 
 
 def _if_known(labels: str, number: int | None) -> list[tuple[str, float]]:
@@ -167,10 +179,14 @@ def _if_known(labels: str, number: int | None) -> list[tuple[str, float]]:
 
 
 def _of_counters(
-    on: Ground, names: Sequence[str], now: Signals, before: SignalLines | None
+    on: SignalContext, names: Sequence[str], now: Signals, before: SignalLines | None
 ) -> Iterator[bytes | memoryview]:
     old = before.signals.counters if before else ()
-    kept = before.row.cells[len(OF_LISTENERS) + len(OF_SIGNALS) :] if before else ()
+    kept = (
+        before.row.cells[len(LISTENER_METRICS) + len(SIGNAL_METRICS) :]
+        if before
+        else ()
+    )
     was = chain(zip(old, kept, strict=False), repeat((None, b"")))
     numbers = chain(now.counters, repeat(None))
     for name, number, (last, made) in zip(names, numbers, was, strict=False):
@@ -178,4 +194,6 @@ def _of_counters(
             yield made
         else:
             hidden = number is None or name not in on.shown
-            yield b"" if hidden else line(name, on.labels, number or 0).encode()
+            yield (
+                b"" if hidden else format_sample(name, on.labels, number or 0).encode()
+            )

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from prometheus_client.utils import floatToGoString
 
-from exporter.exposition.metrics import Spec
+from exporter.exposition.metrics import MetricSpec
 from exporter.exposition.samples import Sample
 
 OPENMETRICS = "application/openmetrics-text"
@@ -14,7 +14,7 @@ _PLAIN = 1_000_000
 """From here on Go, and so the exposition, writes an exponent."""
 
 
-def header(spec: Spec, *, openmetrics: bool) -> bytes:
+def header(spec: MetricSpec, *, openmetrics: bool) -> bytes:
     """Return a family's HELP and TYPE; OpenMetrics has another name for a counter's."""
     name = spec.name
     if spec.type == "counter" and openmetrics:
@@ -22,14 +22,14 @@ def header(spec: Spec, *, openmetrics: bool) -> bytes:
     return f"# HELP {name} {spec.help}\n# TYPE {name} {spec.type}\n".encode()
 
 
-def lines(name: str, samples: Iterable[Sample]) -> bytes:
+def format_samples(name: str, samples: Iterable[Sample]) -> bytes:
     """Return a line for each of *samples*."""
     return "".join(
-        line(name, label_text(labels), value) for labels, value in samples
+        format_sample(name, label_text(labels), value) for labels, value in samples
     ).encode()
 
 
-def line(name: str, labels: str, value: float) -> str:
+def format_sample(name: str, labels: str, value: float) -> str:
     """Return a line; *labels* are label_text's."""
     braces = f"{{{labels}}}" if labels else ""
     return f"{name}{braces} {number_text(value)}\n"

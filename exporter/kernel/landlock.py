@@ -31,7 +31,7 @@ _RULESET_ATTR = Struct("=QQQ")
 _U64 = 8
 
 
-def give_up_everything(*readable: str) -> int:
+def restrict_self(*readable: str) -> int:
     """
     Lose every file but those below *readable*, TCP, and others' signals and sockets.
 

@@ -19,7 +19,7 @@ from exporter.kernel.sock_diag import (
     messages,
 )
 from exporter.model import Protocol
-from exporter.values import readable
+from exporter.values import decode_filename
 
 INET_DIAG_SKV6ONLY = 11  # linux/inet_diag.h, with what follows
 INET_DIAG_ULP_INFO = 19
@@ -34,7 +34,7 @@ _UNIX = Struct("=16xB3x4xII")  # nlmsghdr and unix_diag_msg
 _RQLEN = Struct("=II")
 
 
-class Listening(NamedTuple):
+class ListenSocket(NamedTuple):
     """
     A socket in LISTEN: its accept queue now, and the limit of it.
 
@@ -56,9 +56,9 @@ class Listening(NamedTuple):
     limit: int
 
 
-def parse(
+def parse_listeners(
     raw: bytes, name_of: Callable[[int], str] = socket.if_indextoname
-) -> list[Listening]:
+) -> list[ListenSocket]:
     """
     Return the listeners in *raw*, of any bytes: what is no whole message is dropped.
 
@@ -66,7 +66,7 @@ def parse(
     must answer for the namespace of the dump. One that is gone stays a number.
     """
     interface = cache(lambda index: _interface(index, name_of))
-    found: list[Listening | None] = []
+    found: list[ListenSocket | None] = []
     for kind, message in messages(raw):
         if kind == TCPDIAG_GETSOCK and len(message) >= _INET.size:
             found.append(_inet(message, interface))
@@ -75,7 +75,7 @@ def parse(
     return [one for one in found if one]
 
 
-def _inet(message: bytes, interface: Callable[[int], str]) -> Listening:
+def _inet(message: bytes, interface: Callable[[int], str]) -> ListenSocket:
     family, high, low, source, index, cookie, cookie_high, queue, limit = (
         _INET.unpack_from(message)
     )
@@ -83,7 +83,7 @@ def _inet(message: bytes, interface: Callable[[int], str]) -> Listening:
     address = _address(family, source, v6only)
     if index:
         address = f"{address}%{interface(index)}"
-    return Listening(
+    return ListenSocket(
         cookie | cookie_high << 32, protocol, address, high << 8 | low, queue, limit
     )
 
@@ -108,12 +108,12 @@ def _address(family: int, source: bytes, v6only: bool) -> str:  # noqa: FBT001 -
 
 def _interface(index: int, name_of: Callable[[int], str]) -> str:
     try:
-        return readable(name_of(index))
+        return decode_filename(name_of(index))
     except OSError:
         return str(index)
 
 
-def _unix(message: bytes) -> Listening | None:
+def _unix(message: bytes) -> ListenSocket | None:
     _, cookie, cookie_high = _UNIX.unpack_from(message)
     found = _attributes(message[_UNIX.size :])
     name = found.get(UNIX_DIAG_NAME, b"")
@@ -123,7 +123,7 @@ def _unix(message: bytes) -> Listening | None:
     lengths = found.get(UNIX_DIAG_RQLEN, b"")
     if len(lengths) != _RQLEN.size:
         return None
-    return Listening(
+    return ListenSocket(
         cookie | cookie_high << 32, "unix", address, 0, *_RQLEN.unpack(lengths)
     )
 

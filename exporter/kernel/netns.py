@@ -41,17 +41,17 @@ class ProcDoor(str):
     __slots__ = ()
 
 
-def process_door(procfs: str, pid: int) -> ProcDoor:
+def process_ns_path(procfs: str, pid: int) -> ProcDoor:
     """Return the door that a process holds open."""
     return ProcDoor(f"{procfs}/{pid}/ns/net")
 
 
-def thread_door(procfs: str, pid: int, tid: int) -> ProcDoor:
+def thread_ns_path(procfs: str, pid: int, tid: int) -> ProcDoor:
     """Return the door that a single thread holds open."""
     return ProcDoor(f"{procfs}/{pid}/task/{tid}/ns/net")
 
 
-def mount_door(procfs: str, pid: int, mount: NsMount) -> str:
+def mount_ns_path(procfs: str, pid: int, mount: NsMount) -> str:
     """Return the door of a bind mount, as *pid*'s mount namespace sees it."""
     return f"{procfs}/{pid}/root{mount.path}"
 
@@ -62,7 +62,7 @@ def own_netns() -> Ino:
 
 
 @contextlib.contextmanager
-def inside(door: str, ino: Ino) -> Iterator[None]:
+def entered(door: str, ino: Ino) -> Iterator[None]:
     """
     Run the block in namespace *ino*, entered through *door*, and come home.
 
@@ -73,25 +73,25 @@ def inside(door: str, ino: Ino) -> Iterator[None]:
     Raises NetnsGoneError, EntryDeniedError, or another OSError as it is (a full
     fd table, say).
     """
-    with touring() as tour:
+    with netns_entry() as tour:
         tour.enter(door, ino)
         yield
 
 
 @contextlib.contextmanager
-def inside_a_fresh_one() -> Iterator[None]:
+def new_netns() -> Iterator[None]:
     """
     Run the block in a new namespace, which ends with it, and come home.
 
     It shows what a namespace gets on this kernel now, 0.5 ms each.
     Raises EntryDeniedError, or another OSError as it is.
     """
-    with touring() as tour:
+    with netns_entry() as tour:
         tour.enter_a_fresh_one()
         yield
 
 
-class Tour:
+class NetnsEntry:
     """
     Into one namespace after another; see touring.
 
@@ -130,7 +130,7 @@ class Tour:
         self._away = True
 
     def enter_a_fresh_one(self) -> None:
-        """Make a namespace and go into it; raises as `inside_a_fresh_one` does."""
+        """Make a namespace and go into it; raises as `new_netns` does."""
         self._see_the_way_back()
         try:
             unshare(CLONE_NEWNET)
@@ -195,7 +195,7 @@ class Tour:
 
 
 @contextlib.contextmanager
-def touring() -> Iterator[Tour]:
+def netns_entry() -> Iterator[NetnsEntry]:
     """
     Run the block with a Tour, and come home.
 
@@ -203,7 +203,7 @@ def touring() -> Iterator[Tour]:
     """
     home = os.open(HOME, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        tour = Tour(home)
+        tour = NetnsEntry(home)
         try:
             yield tour
         finally:

@@ -144,7 +144,7 @@ def _sum(*found: re.Match[bytes] | None) -> int | None:
     return sum(numbers) if numbers else None
 
 
-class CounterReader:
+class CounterParser:
     """
     Picks the counters called *names*, "TcpExt.ListenOverflows", out of the files.
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from exporter.kernel.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 
 
-class Stamp(NamedTuple):
+class FileStamp(NamedTuple):
     """What tells that a file or directory is still the one that was read."""
 
     device: int
@@ -39,7 +39,7 @@ class File(NamedTuple):
     written: float
 
 
-class Root:
+class RootDirectory:
     """
     A root directory: the node's, or /proc/PID/root.
 
@@ -52,7 +52,7 @@ class Root:
         self.path = path
         self._owner = owner
 
-    def stamp(self, path: str) -> Stamp | None:
+    def stamp(self, path: str) -> FileStamp | None:
         """Return the stamp of *path*, None if it is not there."""
         fd = self._open(path, os.O_PATH)
         if fd is None:
@@ -141,5 +141,5 @@ def _read(path_fd: int, limit: int) -> File:
         os.close(fd)
 
 
-def _stamp(status: os.stat_result) -> Stamp:
-    return Stamp(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+def _stamp(status: os.stat_result) -> FileStamp:
+    return FileStamp(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)

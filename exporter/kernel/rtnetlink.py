@@ -8,12 +8,12 @@ Loaded only where somebody asks for them: pyroute2 costs 14 MB, and a visit with
 from pyroute2 import IPRoute
 
 from exporter.model import Link
-from exporter.values import readable
+from exporter.values import decode_filename
 
 _IFF_UP = 1  # linux/if.h
 
 
-def read_links_inside() -> tuple[Link, ...]:
+def read_links() -> tuple[Link, ...]:
     """
     Return the links of the current network namespace; OSError if it refuses.
 
@@ -28,7 +28,7 @@ def read_links_inside() -> tuple[Link, ...]:
             addresses.setdefault(message["index"], []).append(shown)
         return tuple(
             Link(
-                name=readable(message.get("ifname") or ""),
+                name=decode_filename(message.get("ifname") or ""),
                 up=bool(message["flags"] & _IFF_UP),
                 addresses=tuple(addresses.get(message["index"], ())),
             )

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
-from exporter.kernel.syscalls import netns_cookie_of
+from exporter.kernel.syscalls import socket_netns_cookie
 
 MAX_BYTES = 8 << 20
 """About 20,000 listeners: more of them in one dump are not read."""
@@ -55,7 +55,7 @@ _RECEIVE = 1 << 16  # the kernel makes no datagram of more than 32 KiB: netlink_
 _AT_ONCE = 64  # as many answers need 85 of the 208 KiB of net.core.rmem_default
 
 
-class Dump(NamedTuple):
+class DiagReply(NamedTuple):
     """
     The kernel's messages as they came, and from which namespace.
 
@@ -92,7 +92,7 @@ UNIX = _request(
 """Asks for the unix listeners, stream and seqpacket."""
 
 
-def dump_inside(*requests: bytes, max_bytes: int = MAX_BYTES) -> Dump:
+def dump_listeners(*requests: bytes, max_bytes: int = MAX_BYTES) -> DiagReply:
     """
     Return what the current network namespace answers to *requests*.
 
@@ -103,7 +103,7 @@ def dump_inside(*requests: bytes, max_bytes: int = MAX_BYTES) -> Dump:
     """
     with _diag() as diag:
         raw, cut = _answers(diag, requests, max_bytes)
-        return Dump(raw, cut, netns_cookie_of(diag))
+        return DiagReply(raw, cut, socket_netns_cookie(diag))
 
 
 def questions(raw: bytes) -> list[bytes]:
@@ -116,7 +116,7 @@ def questions(raw: bytes) -> list[bytes]:
     return [_about_tcp(family, sockid, flags=0) for family, sockid in names]
 
 
-def ask_inside(sockets: Sequence[bytes]) -> Dump | None:
+def query_listeners(sockets: Sequence[bytes]) -> DiagReply | None:
     """
     Return what a dump says of *sockets*, to the byte; None: it takes a dump to tell.
 
@@ -138,8 +138,8 @@ def ask_inside(sockets: Sequence[bytes]) -> Dump | None:
                 if _START.unpack_from(part)[1] != TCPDIAG_GETSOCK:
                     return None
                 parts.append(part[:6] + _MULTI + part[8:])  # nlmsg_flags
-        cookie = netns_cookie_of(diag)
-    return Dump(b"".join(parts), cut=False, netns_cookie=cookie, exact=True)
+        cookie = socket_netns_cookie(diag)
+    return DiagReply(b"".join(parts), cut=False, netns_cookie=cookie, exact=True)
 
 
 def _diag() -> socket.socket:

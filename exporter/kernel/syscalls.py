@@ -114,10 +114,10 @@ def netns_cookie() -> int | None:
     The socket it takes is closed at once: it would pin the namespace.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
-        return netns_cookie_of(s)
+        return socket_netns_cookie(s)
 
 
-def netns_cookie_of(made: socket.socket) -> int | None:
+def socket_netns_cookie(made: socket.socket) -> int | None:
     """Return the cookie of the network namespace that a socket was made in."""
     try:
         raw = made.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)

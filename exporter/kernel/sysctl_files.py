@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 
 from exporter.kernel.netns import NetnsGoneError
 from exporter.model import Change, Reading, Reason, Sysctl, Unreadable
-from exporter.values import DENIED, FAILED, MISSING, reading
+from exporter.values import DENIED, FAILED, MISSING, parse_reading
 
 NUMBER_BYTES = 128
 """Room for any vector of integers: three 64-bit numbers take 63."""
@@ -50,7 +50,7 @@ class FdBudget:
         self.held -= number
 
 
-class Plan:
+class SysctlPlan:
     """The sysctls to read, most important first, and where their files are."""
 
     def __init__(self, sysctls: Iterable[Sysctl], procfs: str) -> None:
@@ -96,7 +96,7 @@ class SysctlFiles:
     """
 
     def __init__(
-        self, plan: Plan, budget: FdBudget, short_cuts: FdBudget | None = None
+        self, plan: SysctlPlan, budget: FdBudget, short_cuts: FdBudget | None = None
     ) -> None:
         self._plan = plan
         self._budget = budget
@@ -301,7 +301,7 @@ class SysctlFiles:
         if raw == self._raws[index]:
             return
         self._raws[index] = raw
-        value = reading(self._plan.sysctls[index], raw)
+        value = parse_reading(self._plan.sysctls[index], raw)
         before, self._readings[index] = self._readings[index], value
         if isinstance(before, str) and isinstance(value, str) and value != before:
             times, _ = self._changes.get(index, (0, 0.0))

@@ -8,7 +8,7 @@ MAX_CONTAINERS = 64
 """Of one namespace: what more of them declare is not kept."""
 
 
-class Witnesses(NamedTuple):
+class Evidence(NamedTuple):
     """Who can say whose a namespace is."""
 
     pids: frozenset[int]
@@ -16,6 +16,6 @@ class Witnesses(NamedTuple):
     mounts: frozenset[str]
     private_mounts: frozenset[PrivateMount]
 
-    def meet(self, others: "Witnesses") -> bool:
+    def meet(self, others: "Evidence") -> bool:
         """Return whether any of *others* is still here."""
         return any(mine & theirs for mine, theirs in zip(self, others, strict=True))

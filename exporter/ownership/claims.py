@@ -29,7 +29,7 @@ from exporter.model import Frozen, NetnsId, Owner, OwnerKind
 from exporter.owner import cookie_name, owner_labels, short_id
 from exporter.runtimes.cgroup import CgroupPath
 from exporter.runtimes.records import Container
-from exporter.values import readable
+from exporter.values import decode_filename
 
 _UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SANDBOX_MOUNT = re.compile(rf".*/docker/netns/[^/]+|.*/netns/((cni|netns)-)?{_UUID}")
@@ -112,11 +112,11 @@ _STRENGTH: tuple[OwnerKind, ...] = (
 )
 
 
-def claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim:
+def claim_owner(facts: Facts, pods: Mapping[str, PodName]) -> Claim:
     """
     Return what *facts* say; *pods* maps pod uids to names.
 
-    >>> claim(Facts(mounts=("/run/netns/blue",)), {}).owner.netns
+    >>> claim_owner(Facts(mounts=("/run/netns/blue",)), {}).owner.netns
     'named/blue'
     """
     if facts.host:
@@ -132,7 +132,7 @@ def claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim:
     )
 
 
-def settle(
+def resolve_labels(
     claims: Mapping[NetnsId, Claim], settled: Iterable[Owner]
 ) -> dict[NetnsId, Owner]:
     """
@@ -334,5 +334,5 @@ def _process_claim(processes: list[ProcessFacts]) -> Claim:
 
 
 def _alias(paths: Iterable[str]) -> str:
-    name = next((readable(path.rpartition("/")[2]) for path in paths), "")
+    name = next((decode_filename(path.rpartition("/")[2]) for path in paths), "")
     return f"named/{name}" if name else ""

@@ -11,14 +11,14 @@ from exporter.model import Declared, DeclaredBy
 from exporter.owner import short_id
 from exporter.runtimes.records import Container
 
-RUNTIME_ADDS = {
+RUNTIME_DEFAULTS = {
     "net.ipv4.ip_unprivileged_port_start": "0",
     "net.ipv4.ping_group_range": "0 2147483647",
 }
 """What Docker since 20.10 and containerd since 2.0 set in every container of theirs."""
 
 
-def declared(
+def declared_values(
     containers: Iterable[Container], pods: Mapping[str, Mapping[str, str]]
 ) -> tuple[Declared, ...]:
     """
@@ -45,7 +45,9 @@ def _of_container(
         if not sysctl.startswith("net."):
             continue
         added = (
-            RUNTIME_ADDS.get(sysctl) == value if asked is None else sysctl not in asked
+            RUNTIME_DEFAULTS.get(sysctl) == value
+            if asked is None
+            else sysctl not in asked
         )
         source = "runtime" if added else user
         yield Declared(sysctl=sysctl, value=value, source=source, container=name)

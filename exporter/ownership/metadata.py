@@ -16,14 +16,14 @@ import msgspec
 
 from exporter import problems
 from exporter.kernel.procfs import Procfs
-from exporter.kernel.rootfs import Root
+from exporter.kernel.rootfs import RootDirectory
 from exporter.kernel.syscalls import CAP_SYS_ADMIN
 from exporter.model import Problem
 from exporter.ownership.claims import PodName
 from exporter.runtimes import containerd, libpod, pod_logs, runc
-from exporter.runtimes.bundle_index import Bundles, Key, Place
+from exporter.runtimes.bundle_index import BundleDirectory, BundleIndex, ContainerKey
 from exporter.runtimes.cgroup import CgroupPath
-from exporter.runtimes.records import Answer, Asker, Container
+from exporter.runtimes.records import Container, PollResult, RuntimePoller
 
 _USER_SCOPE = re.compile(r"user@([0-9]+)\.service")
 
@@ -38,7 +38,7 @@ _NOBODY_THERE = ("absent", "refused")
 log = logging.getLogger(__name__)
 
 
-class Keeper(NamedTuple):
+class Shim(NamedTuple):
     """The process that watches over a container: the parent of its first one."""
 
     pid: int
@@ -48,12 +48,12 @@ class Keeper(NamedTuple):
 class _Said(NamedTuple):
     """The last answer of a source, and when it came: monotonic and unix seconds."""
 
-    answer: Answer
+    answer: PollResult
     at: float
     time: float
 
 
-class Sources:
+class ContainerMetadata:
     """
     Everything that is known of containers and pods besides /proc.
 
@@ -65,7 +65,7 @@ class Sources:
         procfs: Procfs,
         *,
         rootfs: str,
-        asker: Asker,
+        asker: RuntimePoller,
         stale_after: float,
         clock: Callable[[], float],
     ) -> None:
@@ -74,16 +74,16 @@ class Sources:
         self._asker = asker
         self._stale_after = stale_after
         self._clock = clock
-        self._bundles = Bundles(rootfs)
+        self._bundles = BundleIndex(rootfs)
         self._said: dict[str, _Said] = {}
-        self._errors: dict[str, Answer] = {}
+        self._errors: dict[str, PollResult] = {}
         self._told: dict[str, Container] = {}
-        self._sharing: dict[str, list[Key]] = {}
+        self._sharing: dict[str, list[ContainerKey]] = {}
         self._logged: dict[str, PodName] = {}
         self.pod_sysctls: dict[str, Mapping[str, str]] = {}
         """By pod uid, where the kubelet said."""
         self._pod_names: dict[str, PodName] = {}
-        self.arrived: list[tuple[Key, Container]] = []
+        self.arrived: list[tuple[ContainerKey, Container]] = []
         """Bundles that the last poll found new."""
         self.changed: set[str] = set()
         """Ids of containers of which the last poll learned something else."""
@@ -113,7 +113,7 @@ class Sources:
         # One that has answered may be starting again when it is absent.
         self.awaited = self._asker.asks - (gone - self._said.keys())
 
-    def _take(self, answer: Answer) -> None:
+    def _take(self, answer: PollResult) -> None:
         if answer.error:
             self._errors[answer.source] = answer
             return
@@ -133,7 +133,7 @@ class Sources:
         for one in told.values():
             if one.network_of:
                 keys = self._sharing.setdefault(one.network_of, [])
-                keys.append(Key("", one.container_id))
+                keys.append(ContainerKey("", one.container_id))
         sysctls = {uid: pod.sysctls for uid, pod in pods.items()}
         names = {
             uid: PodName(pod.namespace, pod.name, "cgroup+kubelet")
@@ -162,9 +162,9 @@ class Sources:
         """End whatever asks."""
         self._asker.close()
 
-    def container(self, group: CgroupPath, keeper: Keeper | None) -> Container | None:
+    def container(self, group: CgroupPath, keeper: Shim | None) -> Container | None:
         """Return what is known of the container of *group*."""
-        key = Key(group.within, group.container_id)
+        key = ContainerKey(group.within, group.container_id)
         found = self._bundles.container(key)
         if found is None and keeper:
             self._learn(group.within, keeper)
@@ -176,7 +176,7 @@ class Sources:
             self._asker.want()
         return found
 
-    def merged(self, key: Key, bundle: Container | None) -> Container | None:
+    def merged(self, key: ContainerKey, bundle: Container | None) -> Container | None:
         """Return what its bundle and its runtime together say of a container."""
         told = None if key.scope else self._told.get(key.container_id)
         if told is None or bundle is None:
@@ -198,7 +198,7 @@ class Sources:
         )
         return _bounded(both)
 
-    def bundle(self, key: Key) -> Container | None:
+    def bundle(self, key: ContainerKey) -> Container | None:
         """Return what the files of a container say."""
         return self._bundles.container(key)
 
@@ -206,12 +206,12 @@ class Sources:
         """Return the container whose first process this is: runc and crun tell."""
         return self._bundles.of_process(pid, start_time)
 
-    def knows(self, key: Key) -> bool:
+    def knows(self, key: ContainerKey) -> bool:
         """Return whether anything still says that there is such a container."""
         told = not key.scope and key.container_id in self._told
         return told or self._bundles.container(key) is not None
 
-    def sharing(self, key: Key) -> Iterable[Key]:
+    def sharing(self, key: ContainerKey) -> Iterable[ContainerKey]:
         """Return the containers that a runtime says joined that one's network."""
         return self._sharing.get(key.container_id, ()) if not key.scope else ()
 
@@ -226,7 +226,7 @@ class Sources:
         found.sort(key=lambda c: (not c.is_sandbox, c.started))
         if not found:
             return None
-        return self.merged(Key("", found[0].container_id), found[0])
+        return self.merged(ContainerKey("", found[0].container_id), found[0])
 
     def pod_names(self, uids: set[str]) -> Mapping[str, PodName]:
         """Return the names of pods, *uids* among them where they are known."""
@@ -235,7 +235,7 @@ class Sources:
             self._logged = {uid: PodName(*name) for uid, name in found.items()}
         return {**self._logged, **self._pod_names}
 
-    def _learn(self, scope: str, keeper: Keeper) -> None:
+    def _learn(self, scope: str, keeper: Shim) -> None:
         """Find the place of a container's bundle by the process that keeps it."""
         try:
             uid = self._procfs.user(keeper.pid)
@@ -249,7 +249,7 @@ class Sources:
             return
         if found is None or identity is None:
             return
-        root = Root(f"{self._procfs.root}/{keeper.pid}/root", owner=uid)
+        root = RootDirectory(f"{self._procfs.root}/{keeper.pid}/root", owner=uid)
 
         def alive() -> bool:
             return self._procfs.identity(keeper.pid) == identity
@@ -258,10 +258,10 @@ class Sources:
         if user := _USER_SCOPE.fullmatch(scope):
             for form, path in (("runc", runc.RUNC_ROOT), ("crun", runc.CRUN_ROOT)):
                 own = path.replace("/run/", f"/run/user/{user[1]}/")
-                place = Place(scope, form, own)
+                place = BundleDirectory(scope, form, own)
                 self._bundles.learn(place, root, alive)
 
-    def _may_keep(self, scope: str, keeper: Keeper, uid: int | None) -> bool:
+    def _may_keep(self, scope: str, keeper: Shim, uid: int | None) -> bool:
         """
         Return whether *keeper*, the parent of a container's process, is its runtime's.
 
@@ -277,15 +277,15 @@ class Sources:
         outside = group.monitor or not (group.container_id or group.pod_uid)
         return outside and not group.within and self._is_the_nodes_equal(keeper)
 
-    def _place(self, scope: str, pid: int, *, trusted: bool) -> Place | None:
+    def _place(self, scope: str, pid: int, *, trusted: bool) -> BundleDirectory | None:
         shim = containerd.bundles_of_shim(self._procfs.directory(pid) or "")
         if shim:
-            return Place(scope, "containerd", shim, trusted)
+            return BundleDirectory(scope, "containerd", shim, trusted)
         bundle = libpod.bundle_of_conmon(self._procfs.command(pid))
         storage = libpod.storage_of_bundle(bundle)
-        return Place(scope, "libpod", storage, trusted) if storage else None
+        return BundleDirectory(scope, "libpod", storage, trusted) if storage else None
 
-    def _is_the_nodes_equal(self, keeper: Keeper) -> bool:
+    def _is_the_nodes_equal(self, keeper: Shim) -> bool:
         """
         Return whether a process could do to the node what its root can.
 

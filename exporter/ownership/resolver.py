@@ -11,26 +11,26 @@ from typing import TypeVar
 
 import msgspec
 
-from exporter.collector.tracked import Known
-from exporter.discovery.processes import Census
+from exporter.collector.tracked import TrackedNamespace
+from exporter.discovery.processes import ProcessTable
 from exporter.kernel.procfs import Procfs, Stat
 from exporter.model import Ino, NetnsId, Owner
 from exporter.owner import cookie_name, owner_labels
 from exporter.ownership import declared
-from exporter.ownership.attribution import MAX_CONTAINERS, Witnesses
+from exporter.ownership.attribution import MAX_CONTAINERS, Evidence
 from exporter.ownership.claims import (
     Claim,
     Facts,
     PodName,
     ProcessFacts,
-    claim,
+    claim_owner,
     is_better,
     is_final,
-    settle,
+    resolve_labels,
 )
-from exporter.ownership.metadata import Keeper, Sources, as_mounted
+from exporter.ownership.metadata import ContainerMetadata, Shim, as_mounted
 from exporter.runtimes import cgroup
-from exporter.runtimes.bundle_index import Key
+from exporter.runtimes.bundle_index import ContainerKey
 from exporter.runtimes.records import Container
 
 _MAX_DEPTH = 64
@@ -42,7 +42,7 @@ _A = TypeVar("_A")
 _T = TypeVar("_T")
 
 
-class Namer:
+class OwnerResolver:
     """
     Gives namespaces their owners.
 
@@ -53,8 +53,8 @@ class Namer:
     def __init__(
         self,
         procfs: Procfs,
-        census: Census,
-        sources: Sources,
+        census: ProcessTable,
+        sources: ContainerMetadata,
         *,
         grace: float,
         clock: Callable[[], float],
@@ -66,20 +66,20 @@ class Namer:
         self._clock = clock
         self.failures = 0
         """Questions about a process that ended in an error other than refusal."""
-        self._containers: dict[Key, Container | None] = {}
+        self._containers: dict[ContainerKey, Container | None] = {}
         self._home = ""  # until the next line has read where pid 1 is
         first = self._group(1)
         self._home = first.container_id if first else ""
         self._ancestors: dict[int, tuple[cgroup.CgroupPath | None, int]] = {}
 
-    def settle(self, inventory: Mapping[Ino, Known], host: Ino) -> None:
+    def settle(self, inventory: Mapping[Ino, TrackedNamespace], host: Ino) -> None:
         """Name what has no name yet, or a weaker one than the facts allow now."""
         self._ancestors.clear()
         self._containers.clear()
         self._sources.poll()
         self._take_in(inventory)
         claims: dict[NetnsId, Claim] = {}
-        by_id: dict[NetnsId, Known] = {}
+        by_id: dict[NetnsId, TrackedNamespace] = {}
         for ino, known in inventory.items():
             if claimed := self._better_claim(ino, known, host):
                 claims[known.id], by_id[known.id] = claimed, known
@@ -87,7 +87,7 @@ class Namer:
             return
         self._make_room(inventory, claims)
         settled = [known.owner for known in inventory.values() if known.owner]
-        for netns, owner in settle(claims, settled).items():
+        for netns, owner in resolve_labels(claims, settled).items():
             known, claimed = by_id[netns], claims[netns]
             final = claimed.complete and owner.netns == claimed.owner.netns
             if (final and known.files) or self._clock() - known.born >= self._grace:
@@ -97,7 +97,7 @@ class Namer:
             known.encoded = None
 
     def _make_room(
-        self, inventory: Mapping[Ino, Known], claims: Mapping[NetnsId, Claim]
+        self, inventory: Mapping[Ino, TrackedNamespace], claims: Mapping[NetnsId, Claim]
     ) -> None:
         """
         Take a main label from a namespace that its owner has left.
@@ -124,7 +124,7 @@ class Namer:
             for group in groups
         )
 
-    def _take_in(self, inventory: Mapping[Ino, Known]) -> None:
+    def _take_in(self, inventory: Mapping[Ino, TrackedNamespace]) -> None:
         """Let what the runtimes newly said count for the namespaces it is about."""
         sources = self._sources
         for key, bundle in sources.arrived:
@@ -141,8 +141,8 @@ class Namer:
             self._declare(known)
 
     def _joined(
-        self, inventory: Mapping[Ino, Known], bundle: Container
-    ) -> Known | None:
+        self, inventory: Mapping[Ino, TrackedNamespace], bundle: Container
+    ) -> TrackedNamespace | None:
         """Return the known namespace that a container was told to join."""
         if not bundle.sysctls or not bundle.netns_path:
             return None
@@ -164,11 +164,11 @@ class Namer:
             return False
         if owner.container_id not in self._sources.changed:
             return False
-        key = Key("", owner.container_id)
+        key = ContainerKey("", owner.container_id)
         said = self._sources.merged(key, self._sources.bundle(key))
         return bool(said and said.name and said.name != owner.container)
 
-    def _declare(self, known: Known) -> None:
+    def _declare(self, known: TrackedNamespace) -> None:
         """Say what all containers of a namespace declared in it."""
         if len(known.containers) >= MAX_CONTAINERS:
             known.forget(
@@ -178,11 +178,15 @@ class Namer:
             for joined in self._sources.sharing(key):
                 known.join(joined, None)
         containers = (self._sources.merged(*item) for item in known.containers.items())
-        said = declared.declared(filter(None, containers), self._sources.pod_sysctls)
+        said = declared.declared_values(
+            filter(None, containers), self._sources.pod_sysctls
+        )
         if said != known.declared:
             known.declared, known.encoded = said, None
 
-    def _better_claim(self, ino: Ino, known: Known, host: Ino) -> Claim | None:
+    def _better_claim(
+        self, ino: Ino, known: TrackedNamespace, host: Ino
+    ) -> Claim | None:
         """Return a claim to a namespace that has no owner, or a lesser one."""
         if known.owner and self._is_final(known.owner):
             return None
@@ -191,20 +195,20 @@ class Namer:
             return None
         known.witnesses = said
         if ino == host:
-            return claim(Facts(host=True), {})
+            return claim_owner(Facts(host=True), {})
         facts = self._gather(ino, said)
         self._take_containers(known, facts)
-        claimed = claim(facts, self._pod_names(facts))
+        claimed = claim_owner(facts, self._pod_names(facts))
         if known.owner and not is_better(claimed, known.owner):
             return None
         return claimed
 
-    def _take_containers(self, known: Known, facts: Facts) -> None:
+    def _take_containers(self, known: TrackedNamespace, facts: Facts) -> None:
         inside = [process for process in facts.processes if not process.visitor]
         found = [(p.cgroup.within, p.container) for p in inside]
         found.append(("", facts.container))
         keys = {
-            Key(scope, name)
+            ContainerKey(scope, name)
             for scope, container in found
             if container
             for name in (container.container_id, container.network_of)
@@ -214,17 +218,17 @@ class Namer:
             known.join(key, self._sources.bundle(key))
         self._declare(known)
 
-    def witnesses(self, ino: Ino) -> Witnesses:
+    def witnesses(self, ino: Ino) -> Evidence:
         """Return who can say, as last seen, whose *ino* is."""
         census = self._census
-        return Witnesses(
+        return Evidence(
             pids=frozenset(census.members.get(ino, ())),
             threads=frozenset(census.threads(ino)),
             mounts=frozenset(census.mounts.init.get(ino, ())),
             private_mounts=frozenset(census.mounts.private.get(ino, ())),
         )
 
-    def _gather(self, ino: Ino, said: Witnesses) -> Facts:
+    def _gather(self, ino: Ino, said: Evidence) -> Facts:
         return Facts(
             processes=self._facts(said.pids, ino),
             threads=tuple(
@@ -271,18 +275,18 @@ class Namer:
         )
 
     def _container(
-        self, pid: int, stat: Stat, group: cgroup.CgroupPath, keeper: Keeper | None
+        self, pid: int, stat: Stat, group: cgroup.CgroupPath, keeper: Shim | None
     ) -> Container | None:
         if not group.container_id:
             return self._sources.of_process(pid, stat.start_time)
-        key = Key(group.within, group.container_id)
+        key = ContainerKey(group.within, group.container_id)
         if key not in self._containers:
             self._containers[key] = self._sources.container(group, keeper)
         return self._containers[key]
 
     def _lineage(
         self, parent: int, group: cgroup.CgroupPath
-    ) -> tuple[int, Keeper | None]:
+    ) -> tuple[int, Shim | None]:
         """
         Climb to the first process of a container, from a *parent* of one in it.
 
@@ -297,7 +301,7 @@ class Namer:
             if above is None:
                 return first, None
             if above.container_id != group.container_id or above.monitor:
-                return first, Keeper(parent, above)
+                return first, Shim(parent, above)
             first, parent = parent, grandparent
         return first, None
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from exporter.catalog import Entry
 from exporter.counters import COUNTERS, RESOURCES
 from exporter.model import Frozen, Snapshot
-from exporter.pages.query import has
+from exporter.pages.query import matches_search
 from exporter.reports import messages
 
 _HELP: dict[str, str] = {one.name: one.help for one in COUNTERS}
@@ -61,7 +61,7 @@ def _listed(entry: Entry, read: Iterable[str]) -> Listed:
 
 
 def _has(search: str, one: Listed) -> bool:
-    return has(search, " ".join((one.name, one.why, one.scope, *one.harm)))
+    return matches_search(search, " ".join((one.name, one.why, one.scope, *one.harm)))
 
 
 def _harm(found: Iterable[Listed]) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ _LOWEST = 3
 """Of a bar that is there at all."""
 
 
-class Mark(Frozen, frozen=True, kw_only=True):
+class Bar(Frozen, frozen=True, kw_only=True):
     """A bar of a picture."""
 
     x: int
@@ -34,7 +34,7 @@ class Mark(Frozen, frozen=True, kw_only=True):
         return HEIGHT - self.height
 
 
-class Picture(Frozen, frozen=True, kw_only=True):
+class Histogram(Frozen, frozen=True, kw_only=True):
     """
     How many namespaces have which value, from small to large.
 
@@ -42,13 +42,13 @@ class Picture(Frozen, frozen=True, kw_only=True):
     mean anything.
     """
 
-    bars: tuple[Mark, ...]
+    bars: tuple[Bar, ...]
     host: int | None
     fresh: int | None
     scale: Literal["log", "order"]
 
 
-def spread(row: Row) -> Picture:
+def spread(row: Row) -> Histogram:
     """Return the picture of a sysctl's values."""
     known = [*(one.value for one in row.held), row.host, row.fresh]
     texts = list(dict.fromkeys(text for text in known if isinstance(text, str)))
@@ -61,9 +61,9 @@ def spread(row: Row) -> Picture:
             counts[x] = counts.get(x, 0) + one.count
             kinds[x] = min(kinds.get(x, "same"), one.verdict, key=WORST.index)
     most = max(counts.values(), default=1)
-    return Picture(
+    return Histogram(
         bars=tuple(
-            Mark(
+            Bar(
                 x=x - _BAR_WIDTH // 2,
                 height=max(_LOWEST, round(HEIGHT * count / most)),
                 kind=kinds[x],

@@ -3,17 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from exporter.analysis.drift import references
-from exporter.analysis.health import Signs, hurts, signs
+from exporter.analysis.health import Health, is_unhealthy, namespace_health
 from exporter.counters import RESOURCES
 from exporter.model import Frozen, Namespace, Owner, Snapshot, Sysctl
 from exporter.owner import cookie_name, display_name
 from exporter.reports import health_text, sentences
 from exporter.reports.explain import Explanation, explain
-from exporter.reports.health_text import Told
+from exporter.reports.health_text import HealthRow
 from exporter.reports.report import WORST, Verdict, counts, host_readings, judge
 
 
-class Station(Frozen, frozen=True, kw_only=True):
+class Step(Frozen, frozen=True, kw_only=True):
     """A step of a value's journey; note: an origin, or what is to be known of it."""
 
     what: str
@@ -21,11 +21,11 @@ class Station(Frozen, frozen=True, kw_only=True):
     note: str
 
 
-class Hurt(Frozen, frozen=True, kw_only=True):
+class HealthSection(Frozen, frozen=True, kw_only=True):
     """What shows whether it hurts: a table, and sentences below or instead of it."""
 
     since: str
-    told: tuple[Told, ...]
+    told: tuple[HealthRow, ...]
     remarks: tuple[str, ...]
 
 
@@ -47,9 +47,9 @@ class Item(Frozen, frozen=True, kw_only=True):
     fresh: str
     asked: tuple[str, ...]
     origin: str
-    journey: tuple[Station, ...]
+    journey: tuple[Step, ...]
     sentences: tuple[str, ...]
-    hurt: Hurt | None
+    hurt: HealthSection | None
     fixes: tuple[tuple[str, tuple[str, ...]], ...]
 
 
@@ -64,7 +64,7 @@ class Inspection(Frozen, frozen=True, kw_only=True):
     what: str
     facts: tuple[tuple[str, str], ...]
     state: str
-    hurt: Hurt | None
+    hurt: HealthSection | None
     told: tuple[Item, ...]
     rest: tuple[Item, ...]
 
@@ -89,7 +89,7 @@ def inspection(
         what=sentences.of_owner(one.owner),
         facts=tuple(_facts(one)),
         state="" if one.state == "read" else f"{one.state}{reason}",
-        hurt=_hurt(one.owner, signs(snapshot, one, _names(snapshot))),
+        hurt=_hurt(one.owner, namespace_health(snapshot, one, _names(snapshot))),
         told=tuple(sorted(told, key=_place)),
         rest=tuple(item for item in items if not item.told),
     )
@@ -131,26 +131,26 @@ def _facts(one: Namespace) -> Iterator[tuple[str, str]]:
         "process": owner.comm,
         "called also": cookie_name(one.id),
         "inode": str(one.id.ino),
-        "first seen": sentences.moment(one.id.first_seen),
+        "first seen": sentences.format_time(one.id.first_seen),
     }
     yield from ((what, text) for what, text in known.items() if text)
 
 
-def _hurt(owner: Owner, seen: Signs | None) -> Hurt | None:
+def _hurt(owner: Owner, seen: Health | None) -> HealthSection | None:
     if seen is None:
         return None
-    return Hurt(
+    return HealthSection(
         since=sentences.counted_since(owner),
-        told=tuple(health_text.table(seen)),
+        told=tuple(health_text.health_rows(seen)),
         remarks=tuple(health_text.remarks(seen)),
     )
 
 
 def _item(made: Explanation, why: str, verdict: Verdict) -> Item:
-    bad = made.signs is not None and hurts(made.signs)
+    bad = made.signs is not None and is_unhealthy(made.signs)
     host, fresh, *asked, now = made.steps
     shown = [
-        Station(what=step.what, value=sentences.shown(step.value), note=step.note)
+        Step(what=step.what, value=sentences.shown(step.value), note=step.note)
         for step in made.steps
     ]
     return Item(

@@ -3,22 +3,22 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from exporter.analysis.ranking import Hurt
+from exporter.analysis.ranking import AffectedNamespace
 from exporter.model import Frozen, Namespace, Problem, Reading
 from exporter.owner import display_name
 from exporter.pages import charts
-from exporter.pages.query import SORTS, Sort, View, has
-from exporter.pages.urls import Addresses
+from exporter.pages.query import SORTS, PageRequest, Sort, matches_search
+from exporter.pages.urls import NamespaceUrls
 from exporter.reports import health_text, sentences
-from exporter.reports.health_text import Told
+from exporter.reports.health_text import HealthRow
 from exporter.reports.lookup import names
 from exporter.reports.report import (
     WORST,
-    Held,
     Judged,
     Report,
     Row,
     Study,
+    ValueGroup,
     Verdict,
     report_of,
 )
@@ -67,25 +67,25 @@ class Spread(Frozen, frozen=True, kw_only=True):
     sysctl: str
     host: str
     fresh: str
-    picture: charts.Picture
+    picture: charts.Histogram
     values: tuple[Value, ...]
     more: int
     more_namespaces: int
 
 
-class Pain(Frozen, frozen=True, kw_only=True):
+class SysctlHealth(Frozen, frozen=True, kw_only=True):
     """What hurts, of one sysctl."""
 
     sysctl: str
     value: Reading | None
-    told: tuple[Told, ...]
+    told: tuple[HealthRow, ...]
 
 
-class Hurting(Frozen, frozen=True, kw_only=True):
+class AffectedOwner(Frozen, frozen=True, kw_only=True):
     """Whom something hurts."""
 
     owner: Named
-    pains: tuple[Pain, ...]
+    pains: tuple[SysctlHealth, ...]
 
 
 class Line(Frozen, frozen=True, kw_only=True):
@@ -101,7 +101,7 @@ class Line(Frozen, frozen=True, kw_only=True):
     fill: int | None
 
 
-class Choice(Frozen, frozen=True, kw_only=True):
+class PageLink(Frozen, frozen=True, kw_only=True):
     """A link that sorts, or goes to another part; current: no link, it is here."""
 
     text: str
@@ -116,31 +116,31 @@ class Table(Frozen, frozen=True, kw_only=True):
     first: int
     found: int
     total: int
-    sorts: tuple[Choice, ...]
-    parts: tuple[Choice, ...]
+    sorts: tuple[PageLink, ...]
+    parts: tuple[PageLink, ...]
 
 
-class Glance(Frozen, frozen=True, kw_only=True):
+class NodePage(Frozen, frozen=True, kw_only=True):
     """The page."""
 
     coverage: tuple[str, ...]
     doubts: tuple[str, ...]
     problems: tuple[Problem, ...]
-    hurting: tuple[Hurting, ...]
+    hurting: tuple[AffectedOwner, ...]
     more_hurting: int
     spreads: tuple[Spread, ...]
     same: tuple[tuple[str, str], ...]
     table: Table
 
 
-def glance(studied: Study, view: View) -> Glance:
+def glance(studied: Study, view: PageRequest) -> NodePage:
     """Return the page of a node."""
     namespaces = studied.snapshot.namespaces
-    addresses = Addresses(namespaces)
+    addresses = NamespaceUrls(namespaces)
     made = report_of(studied, everything=True, departures=False)
     known = _by_name(namespaces, addresses)
     shown = studied.hurting[:_HURT]
-    return Glance(
+    return NodePage(
         coverage=tuple(_coverage(made)),
         doubts=tuple(sentences.doubts(made)),
         problems=made.problems,
@@ -163,7 +163,9 @@ def _coverage(made: Report) -> Iterator[str]:
     yield from sentences.unjudged(made)
 
 
-def _by_name(namespaces: Iterable[Namespace], addresses: Addresses) -> dict[str, Named]:
+def _by_name(
+    namespaces: Iterable[Namespace], addresses: NamespaceUrls
+) -> dict[str, Named]:
     """Return those whose name is nobody else's: a report has only names."""
     known: dict[str, Named] = {}
     for one in namespaces:
@@ -173,14 +175,16 @@ def _by_name(namespaces: Iterable[Namespace], addresses: Addresses) -> dict[str,
     return known
 
 
-def _hurting(addresses: Addresses, one: Namespace, hurt: Hurt) -> Hurting:
-    return Hurting(
+def _hurting(
+    addresses: NamespaceUrls, one: Namespace, hurt: AffectedNamespace
+) -> AffectedOwner:
+    return AffectedOwner(
         owner=Named(name=hurt.owner, path=addresses.path(one)),
         pains=tuple(
-            Pain(
+            SysctlHealth(
                 sysctl=harm.sysctl,
                 value=harm.value,
-                told=tuple(health_text.table(harm.signs)),
+                told=tuple(health_text.health_rows(harm.signs)),
             )
             for harm in hurt.harms
         ),
@@ -200,7 +204,7 @@ def _spread(row: Row, known: dict[str, Named]) -> Spread:
     )
 
 
-def _value(held: Held, known: dict[str, Named]) -> Value:
+def _value(held: ValueGroup, known: dict[str, Named]) -> Value:
     return Value(
         text=sentences.shown(held.value),
         count=held.count,
@@ -211,7 +215,7 @@ def _value(held: Held, known: dict[str, Named]) -> Value:
     )
 
 
-def _table(studied: Study, addresses: Addresses, view: View) -> Table:
+def _table(studied: Study, addresses: NamespaceUrls, view: PageRequest) -> Table:
     namespaces = studied.snapshot.namespaces
     judged = {id(one): row for one, row in studied.judged}
     hurts = {id(one): (at, hurt) for at, (one, hurt) in enumerate(studied.hurting)}
@@ -248,7 +252,7 @@ def _table(studied: Study, addresses: Addresses, view: View) -> Table:
         found=len(found),
         total=len(namespaces),
         sorts=tuple(
-            Choice(
+            PageLink(
                 text=_SORTED_BY[sort],
                 query=view.query(sort=sort),
                 current=sort == view.sort,
@@ -259,19 +263,21 @@ def _table(studied: Study, addresses: Addresses, view: View) -> Table:
     )
 
 
-def _parts(view: View, found: int) -> Iterator[Choice]:
+def _parts(view: PageRequest, found: int) -> Iterator[PageLink]:
     number = -(-found // ON_A_PAGE)
     if number > 1:
         for at in range(1, number + 1):
             query = view.query(number=at)
-            yield Choice(text=str(at), query=query, current=at == view.number)
+            yield PageLink(text=str(at), query=query, current=at == view.number)
 
 
 def _has(search: str, one: Namespace) -> bool:
     owner = one.owner
     known = (owner.kind, owner.runtime, owner.sandbox, owner.comm, one.state)
     ids = (owner.uid, owner.container_id, one.reason)
-    return has(search, " ".join((display_name(owner), *names(one), *known, *ids)))
+    return matches_search(
+        search, " ".join((display_name(owner), *names(one), *known, *ids))
+    )
 
 
 def _verdicts(row: Sequence[Judged]) -> Counter[Verdict]:
@@ -279,10 +285,13 @@ def _verdicts(row: Sequence[Judged]) -> Counter[Verdict]:
 
 
 def _line(
-    addresses: Addresses, one: Namespace, counts: Counter[Verdict], hurt: Hurt | None
+    addresses: NamespaceUrls,
+    one: Namespace,
+    counts: Counter[Verdict],
+    hurt: AffectedNamespace | None,
 ) -> Line:
     signs = [harm.signs for harm in hurt.harms] if hurt else []
-    ratios = [told.ratio for seen in signs for told in health_text.table(seen)]
+    ratios = [told.ratio for seen in signs for told in health_text.health_rows(seen)]
     fills = [charts.filled(ratio) for ratio in ratios if ratio is not None]
     reason = f" ({one.reason})" if one.reason else ""
     return Line(

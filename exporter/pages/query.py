@@ -17,12 +17,12 @@ _MAX_FIELDS = 20
 _MAX_PAGE = 10_000
 
 
-class NoViewError(ValueError):
+class BadQueryError(ValueError):
     """A query that no link and no form of ours makes; the text is the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class PageRequest:
     """
     A page: its name, and what of it.
 
@@ -46,30 +46,30 @@ class View:
         return f"?{urlencode(fields)}"
 
 
-class Drawn(Frozen, frozen=True, kw_only=True):
+class RenderedPage(Frozen, frozen=True, kw_only=True):
     """A page that was made; not found: it says that there is nobody of that name."""
 
     body: bytes
     found: bool = True
 
 
-def view(path: str, query: bytes, *, gzip: bool) -> View | None:
+def view(path: str, query: bytes, *, gzip: bool) -> PageRequest | None:
     """Return what is asked for, None where there is no page; NoViewError."""
     if path.startswith(OWNERS):
-        return View(page="owner", who=path.removeprefix(OWNERS), gzip=gzip)
+        return PageRequest(page="owner", who=path.removeprefix(OWNERS), gzip=gzip)
     if path not in {"/", "/catalog"}:
         return None
     try:
         fields = parse_qs(query.decode("latin-1"), max_num_fields=_MAX_FIELDS)
     except ValueError as error:
-        raise NoViewError(f"more than {_MAX_FIELDS} fields in the query") from error
+        raise BadQueryError(f"more than {_MAX_FIELDS} fields in the query") from error
     first = {name: texts[0] for name, texts in fields.items()}
     search = " ".join(first.get("q", "").split())
     if len(search) > MAX_TEXT:
-        raise NoViewError(f"a search of more than {MAX_TEXT} characters")
+        raise BadQueryError(f"a search of more than {MAX_TEXT} characters")
     if path == "/catalog":
-        return View(page="catalog", search=search, gzip=gzip)
-    return View(
+        return PageRequest(page="catalog", search=search, gzip=gzip)
+    return PageRequest(
         page="glance",
         search=search,
         sort=_sort(first.get("sort", SORTS[0])),
@@ -82,21 +82,23 @@ def _sort(text: str) -> Sort:
     for one in SORTS:
         if text == one:
             return one
-    raise NoViewError(f"sort is one of {', '.join(SORTS)}")
+    raise BadQueryError(f"sort is one of {', '.join(SORTS)}")
 
 
 def _number(text: str) -> int:
     if text.isascii() and text.isdigit() and 0 < int(text[:9]) <= _MAX_PAGE:
         return int(text[:9])
-    raise NoViewError(f"page is a number from 1 to {_MAX_PAGE}")
+    raise BadQueryError(f"page is a number from 1 to {_MAX_PAGE}")
 
 
-def has(search: str, texts: str) -> bool:
+def matches_search(search: str, texts: str) -> bool:
     """
     Return whether *texts* have each word of a search, whatever the case.
 
-    >>> has("Shop web", "pod shop/web-0"), has("shop api", "pod shop/web-0")
-    (True, False)
+    >>> matches_search("Shop web", "pod shop/web-0")
+    True
+    >>> matches_search("shop api", "pod shop/web-0")
+    False
     """
     folded = texts.casefold()
     return all(word in folded for word in search.casefold().split(" "))

@@ -18,17 +18,17 @@ import msgspec
 from markupsafe import Markup
 
 from exporter import __version__, catalog
-from exporter.escaping import plain
+from exporter.escaping import escape_control
 from exporter.model import Snapshot
 from exporter.owner import display_name
 from exporter.pages.catalog_page import listing
 from exporter.pages.charts import filled
 from exporter.pages.namespace_page import inspection
 from exporter.pages.node_page import Named, glance
-from exporter.pages.query import MAX_TEXT, Drawn, View
-from exporter.pages.urls import Addresses
+from exporter.pages.query import MAX_TEXT, PageRequest, RenderedPage
+from exporter.pages.urls import NamespaceUrls
 from exporter.reports import sentences
-from exporter.reports.lookup import WhoError
+from exporter.reports.lookup import LookupFailedError
 from exporter.reports.report import study
 
 HEADERS: Mapping[str, str] = {
@@ -45,7 +45,7 @@ _CHOICES = 100
 """How many that share a name are listed."""
 
 
-class Drawer:
+class PageRenderer:
     """Draws pages; loads all it needs when it is made."""
 
     def __init__(self, version: str) -> None:
@@ -73,7 +73,7 @@ class Drawer:
         self._catalog = catalog.load()
         self._whys = {entry.name: entry.why for entry in self._catalog}
 
-    def draw(self, view: View, raw: bytes) -> Drawn:
+    def draw(self, view: PageRequest, raw: bytes) -> RenderedPage:
         """Return the page for *view* of a snapshot's JSON."""
         snapshot = msgspec.json.decode(raw, type=Snapshot)
         match view.page:
@@ -89,15 +89,15 @@ class Drawer:
         """Return the page that says what went wrong."""
         return self._text("failure", None, title=title, why=why, choices=(), more=0)
 
-    def _glance(self, view: View, snapshot: Snapshot) -> Drawn:
+    def _glance(self, view: PageRequest, snapshot: Snapshot) -> RenderedPage:
         made = glance(study(snapshot), view)
         return self._drawn("glance", snapshot, made=made, view=view)
 
-    def _owner(self, view: View, snapshot: Snapshot) -> Drawn:
-        addresses = Addresses(snapshot.namespaces)
+    def _owner(self, view: PageRequest, snapshot: Snapshot) -> RenderedPage:
+        addresses = NamespaceUrls(snapshot.namespaces)
         try:
             one = addresses.owner(view.who)
-        except WhoError as error:
+        except LookupFailedError as error:
             choices = [
                 Named(name=display_name(one.owner), path=addresses.path(one))
                 for one in addresses.called(view.who)
@@ -110,13 +110,13 @@ class Drawer:
                 choices=choices[:_CHOICES],
                 more=max(0, len(choices) - _CHOICES),
             )
-            return Drawn(body=body, found=False)
+            return RenderedPage(body=body, found=False)
         made = inspection(snapshot, one, self._whys)
         path = addresses.path(one)
         return self._drawn("owner", snapshot, made=made, path=path)
 
-    def _drawn(self, template: str, snapshot: Snapshot, **filling: Any) -> Drawn:  # noqa: ANN401
-        return Drawn(body=self._text(template, snapshot, **filling))
+    def _drawn(self, template: str, snapshot: Snapshot, **filling: Any) -> RenderedPage:  # noqa: ANN401
+        return RenderedPage(body=self._text(template, snapshot, **filling))
 
     def _text(
         self,
@@ -127,15 +127,15 @@ class Drawer:
         head = snapshot and {
             "name": snapshot.node,
             "kernel": snapshot.kernel,
-            "collected": sentences.moment(snapshot.time),
+            "collected": sentences.format_time(snapshot.time),
         }
         return self._templates[template].render(node=head, **filling).encode()
 
 
 @functools.cache
-def drawer() -> Drawer:
+def drawer() -> PageRenderer:
     """Return the one of this process: later it can open no file."""
-    return Drawer(__version__)
+    return PageRenderer(__version__)
 
 
 def _environment(sources: Mapping[str, str]) -> jinja2.Environment:
@@ -154,4 +154,4 @@ def _fit(value: object) -> object:
     """Return what to escape and show; of a macro's, all that was escaped already is."""
     if isinstance(value, Markup):
         return value
-    return plain(value) if isinstance(value, str) else value
+    return escape_control(value) if isinstance(value, str) else value

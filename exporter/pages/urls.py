@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from exporter.model import Namespace
 from exporter.owner import cookie_name, owner_labels
-from exporter.reports.lookup import find, names
+from exporter.reports.lookup import find_namespace, names
 
 OWNERS = "/netns/"
 
@@ -19,7 +19,7 @@ _DOTS = frozenset({"", ".", ".."})
 """What a browser takes out of a path, percent-encoded too."""
 
 
-class Addresses:
+class NamespaceUrls:
     """The addresses of a node's namespaces."""
 
     def __init__(self, namespaces: Iterable[Namespace]) -> None:
@@ -47,7 +47,7 @@ class Addresses:
 
     def owner(self, wanted: str) -> Namespace:
         """Return whose page *wanted* names, as find() or by its address; WhoError."""
-        return self._by_name.get(wanted) or find(self._every, wanted)
+        return self._by_name.get(wanted) or find_namespace(self._every, wanted)
 
     def called(self, wanted: str) -> Sequence[Namespace]:
         """Return everybody who is called *wanted*."""

@@ -63,7 +63,7 @@ def start_role(
     return pid, ours
 
 
-def answer(
+def serve_request(
     channel: socket.socket, answers: Mapping[bytes, Callable[[], bytes]]
 ) -> bytes:
     """

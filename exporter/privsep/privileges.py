@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 
-from exporter.kernel.landlock import give_up_everything
+from exporter.kernel.landlock import restrict_self
 from exporter.kernel.procfs import own_credentials
 from exporter.kernel.syscalls import (
     CAP_DAC_READ_SEARCH,
@@ -33,7 +33,7 @@ COLLECTING = 1 << CAP_SYS_ADMIN | 1 << CAP_SYS_PTRACE | 1 << CAP_DAC_READ_SEARCH
 log = logging.getLogger(__name__)
 
 
-def keep_what_collecting_takes() -> None:
+def keep_collector_capabilities() -> None:
     """
     Lose every capability but COLLECTING, of which only what is there can stay.
 
@@ -47,7 +47,7 @@ def keep_what_collecting_takes() -> None:
         raise PermissionError(f"this process kept more than it should: {left}")
 
 
-def drop_everything(*, keep_user: bool = False) -> None:
+def drop_privileges(*, keep_user: bool = False) -> None:
     """
     Become nobody with no capability, for good; the user may be kept.
 
@@ -67,10 +67,10 @@ def drop_everything(*, keep_user: bool = False) -> None:
         raise PermissionError(f"this process kept more than it should: {left}")
 
 
-def lock_in(*readable: str) -> None:
+def apply_landlock(*readable: str) -> None:
     """Lose the file system but for *readable*, TCP but for what is open; Landlock."""
     try:
-        version = give_up_everything(*readable)
+        version = restrict_self(*readable)
     except OSError as error:  # a container's seccomp profile, say
         log.warning("the server process keeps its file system: %s", error)
         return

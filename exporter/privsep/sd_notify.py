@@ -9,7 +9,7 @@ STOPPING = b"STOPPING=1"
 WATCHDOG = b"WATCHDOG=1"
 
 
-class Supervisor:
+class SystemdNotifier:
     """Whoever NOTIFY_SOCKET names; nobody, where it is not set."""
 
     def __init__(self) -> None:

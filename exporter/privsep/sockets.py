@@ -20,7 +20,7 @@ _MAX_PORT = 65535
 
 
 @contextlib.contextmanager
-def listening(
+def bound_sockets(
     addresses: Sequence[str], *, systemd: bool
 ) -> Iterator[list[socket.socket]]:
     """
@@ -129,7 +129,7 @@ def from_systemd() -> list[socket.socket]:
     return made
 
 
-def name(one: socket.socket) -> str:
+def socket_address(one: socket.socket) -> str:
     """Return where a socket listens, as --web.listen-address takes it."""
     if one.family == socket.AF_UNIX:
         return f"{_UNIX}{one.getsockname()}"

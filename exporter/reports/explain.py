@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from exporter.analysis.drift import asked_for, origin
-from exporter.analysis.health import Signs, signs
+from exporter.analysis.drift import declared_readings, origin
+from exporter.analysis.health import Health, namespace_health
 from exporter.model import (
     COPIED,
     Change,
@@ -23,9 +23,9 @@ from exporter.model import (
 )
 from exporter.owner import display_name
 from exporter.reports import messages
-from exporter.reports.remediation import PLACEHOLDER, Fix, fixes, place
+from exporter.reports.remediation import PLACEHOLDER, Fix, fixes, owner_scope
 from exporter.reports.report import host_readings
-from exporter.values import reading
+from exporter.values import parse_reading
 
 
 class Step(Frozen, frozen=True, kw_only=True):
@@ -73,7 +73,7 @@ class Explanation(Frozen, frozen=True, kw_only=True):
     fixes: tuple[Fix, ...]
     notes: tuple[str, ...]
     links: tuple[Link, ...] = ()
-    signs: Signs | None = None
+    signs: Health | None = None
 
 
 class _Case(Frozen, frozen=True, kw_only=True):
@@ -114,7 +114,7 @@ def explain(snapshot: Snapshot, namespace: Namespace, sysctl: str) -> Explanatio
         fixes=() if owner.sandbox else fixes(known, owner, wanted),
         notes=tuple(_notes(case)),
         links=namespace.links,
-        signs=signs(snapshot, namespace, known.harm),
+        signs=namespace_health(snapshot, namespace, known.harm),
     )
 
 
@@ -134,7 +134,7 @@ def _case(snapshot: Snapshot, namespace: Namespace, name: str) -> _Case:
             for row in (host_readings(snapshot), snapshot.fresh, namespace.readings)
         )
     asked = tuple(
-        (one, reading(sysctl, one.value.encode()))
+        (one, parse_reading(sysctl, one.value.encode()))
         for one in namespace.declared
         if one.sysctl == name
     )
@@ -154,7 +154,7 @@ def _case(snapshot: Snapshot, namespace: Namespace, name: str) -> _Case:
 def _judged(case: _Case) -> _Case:
     if case.value is None or case.namespace.owner.kind == "host":
         return case
-    declared = asked_for([case.sysctl], [one for one, _ in case.asked])
+    declared = declared_readings([case.sysctl], [one for one, _ in case.asked])
     return _Case(
         sysctl=case.sysctl,
         namespace=case.namespace,
@@ -230,7 +230,7 @@ def _restart(case: _Case) -> Restart | None:
     owner, now = case.namespace.owner, case.value
     if owner.kind == "host" or not isinstance(now, str):
         return None
-    anew = messages.ANEW[place(owner)]
+    anew = messages.RECREATE[owner_scope(owner)]
     last = case.asked[-1][1] if case.asked else case.fresh
     if case.sysctl.scope == "shared":
         return Restart(value=now, changes=False, text=f"{anew} would not change it.")

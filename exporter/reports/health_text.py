@@ -5,15 +5,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from exporter.analysis.health import (
     NEARLY_FULL,
-    Count,
+    CounterValue,
+    Health,
     Queue,
-    Signs,
-    Use,
-    hurts,
-    is_bad,
+    Usage,
     is_loss,
+    is_unhealthy,
+    needs_attention,
 )
-from exporter.analysis.ranking import Harm
+from exporter.analysis.ranking import SysctlImpact
 from exporter.counters import COUNTERS
 from exporter.model import Frozen
 from exporter.reports import messages
@@ -26,7 +26,7 @@ _BRIEFLY = 2
 _HELP = {counter.name: counter.help for counter in COUNTERS}
 
 
-class Told(Frozen, frozen=True, kw_only=True):
+class HealthRow(Frozen, frozen=True, kw_only=True):
     """A sign in words: of what, what it says, whether that hurts; ratio: how full."""
 
     what: str
@@ -35,30 +35,30 @@ class Told(Frozen, frozen=True, kw_only=True):
     ratio: float | None = None
 
 
-def table(signs: Signs) -> list[Told]:
+def health_rows(signs: Health) -> list[HealthRow]:
     """Return the signs that say something, () where all is well."""
-    if not hurts(signs) and not any(one.count for one in signs.counts):
+    if not is_unhealthy(signs) and not any(one.count for one in signs.counts):
         return []
     queues = signs.queues or ()
     told = [_of_queue(one, signs.somaxconn) for one in queues[:_LISTED]]
     more = max(0, len(queues) - _LISTED) + signs.left_out
     if more:
-        told.append(Told(what=f"and {more} more", text="", bad=False))
+        told.append(HealthRow(what=f"and {more} more", text="", bad=False))
     told += [
-        Told(what=one.resource, text=_of_use(one), bad=one.near, ratio=one.ratio)
+        HealthRow(what=one.resource, text=_of_use(one), bad=one.near, ratio=one.ratio)
         for one in signs.uses
     ]
     return told + [_of_count(one) for one in signs.counts if one.count]
 
 
-def remarks(signs: Signs) -> Iterator[str]:
+def remarks(signs: Health) -> Iterator[str]:
     """Yield what is to be said below the table, or instead of it."""
     unknown = ", ".join(map(_short, signs.unknown))
     seen = list(_calm(signs))
     if not seen:
         yield f"Whether it hurts is not known: nothing tells of {unknown}."
         return
-    if table(signs):
+    if health_rows(signs):
         if zeros := [_short(one.counter) for one in signs.counts if not one.count]:
             yield f"Still 0: {', '.join(zeros)}."
     else:
@@ -68,25 +68,27 @@ def remarks(signs: Signs) -> Iterator[str]:
         yield f"Not known: {unknown}."
 
 
-def _of_limits(signs: Signs) -> Iterator[str]:
+def _of_limits(signs: Health) -> Iterator[str]:
     """Yield what follows from where the queues' limits are from, each once."""
     kinds = Counter(one.backlog for one in signs.queues or ())
     if kinds["stale"]:
         yield messages.STALE.format(somaxconn=signs.somaxconn)
-    elif kinds["clamped"] and hurts(signs):
+    elif kinds["clamped"] and is_unhealthy(signs):
         yield messages.CLAMPED
     if any(one.near and one.backlog == "application" for one in signs.queues or ()):
-        yield messages.OWN
+        yield messages.APPLICATION_LIMIT
     if kinds[None] and signs.somaxconn is not None:
         yield messages.NOT_SEEN.format(number=kinds[None])
 
 
-def _of_queue(one: Queue, somaxconn: int | None) -> Told:
+def _of_queue(one: Queue, somaxconn: int | None) -> HealthRow:
     higher = somaxconn is not None and one.limit > somaxconn
     whose = messages.HIGHER if higher else messages.LIMIT_FROM[one.backlog]
     sockets = f", the fullest of {one.sockets} sockets" if one.sockets > 1 else ""
     text = f"{_filled(one)}{sockets}; {whose}"
-    return Told(what=place(one), text=text, bad=is_bad(one), ratio=one.fill)
+    return HealthRow(
+        what=place(one), text=text, bad=needs_attention(one), ratio=one.fill
+    )
 
 
 def place(one: Queue) -> str:
@@ -102,7 +104,7 @@ def _filled(one: Queue) -> str:
     return f"queue {one.queue}, limit {one.limit}{state}"
 
 
-def _of_use(one: Use) -> str:
+def _of_use(one: Usage) -> str:
     using = messages.USING[one.resource]
     if one.limit is None:
         return using.unknown.format(used=one.used)
@@ -113,21 +115,21 @@ def _of_use(one: Use) -> str:
     return said + (messages.MAY_BE_FEWER if doubt else "")
 
 
-def _percent(one: Use) -> str:
+def _percent(one: Usage) -> str:
     whole = int(100 * (one.ratio or 0))
     return "under 1%" if one.used and not whole else f"{whole}%"
 
 
-def _of_count(one: Count) -> Told:
+def _of_count(one: CounterValue) -> HealthRow:
     text = f"{one.count}. {_HELP.get(one.counter, '')}".rstrip()
-    return Told(what=_short(one.counter), text=text, bad=is_loss(one))
+    return HealthRow(what=_short(one.counter), text=text, bad=is_loss(one))
 
 
 def _short(counter: str) -> str:
     return counter.removeprefix("TcpExt.")
 
 
-def _calm(signs: Signs) -> Iterator[str]:
+def _calm(signs: Health) -> Iterator[str]:
     if signs.queues is not None:
         yield _queues(signs.queues, signs.left_out)
     yield from (f"{one.resource} {_of_use(one)}" for one in signs.uses)
@@ -145,7 +147,7 @@ def _queues(queues: Sequence[Queue], left_out: int) -> str:
     return f"{len(queues) + left_out} listeners, the fullest {fullest}"
 
 
-def brief(harm: Harm) -> str:
+def summary_line(harm: SysctlImpact) -> str:
     """Return what hurts in one line of a report."""
     signs = harm.signs
     said = _few(f"{place(one)} {_in_brief(one)}" for one in signs.queues or ())
@@ -154,7 +156,7 @@ def brief(harm: Harm) -> str:
     return f"{_setting(harm)}{'; '.join(said)}"
 
 
-def _setting(harm: Harm) -> str:
+def _setting(harm: SysctlImpact) -> str:
     if not harm.sysctl:
         return ""
     value = f" {harm.value}" if isinstance(harm.value, str) else ""
@@ -166,7 +168,7 @@ def _in_brief(one: Queue) -> str:
     return f"{_filled(one)}{said.get(one.backlog or '', '')}"
 
 
-def _used_in_brief(one: Use) -> str:
+def _used_in_brief(one: Usage) -> str:
     most = "at most " if one.resource == "ports" else ""
     return f"{most}{one.used} of {one.limit} ({_percent(one)})"
 

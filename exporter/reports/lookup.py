@@ -13,11 +13,11 @@ _LISTED = 10
 """How many of many an error names."""
 
 
-class WhoError(LookupError):
+class LookupFailedError(LookupError):
     """Nobody, or more than one, is called that."""
 
 
-def find(
+def find_namespace(
     namespaces: Iterable[Namespace], wanted: str, ino: int | None = None
 ) -> Namespace:
     """
@@ -35,7 +35,7 @@ def find(
     ]
     if len(found) == 1:
         return found[0]
-    raise WhoError(_which(wanted, found) if found else _nobody(wanted, every))
+    raise LookupFailedError(_which(wanted, found) if found else _nobody(wanted, every))
 
 
 def _is_meant(one: Namespace, wanted: str, ino: int | None) -> bool:

@@ -1,6 +1,6 @@
 """What `explain` says, as tables of sentences. Pure."""
 
-from exporter.analysis.saturation import Backlog
+from exporter.analysis.saturation import LimitOrigin
 from exporter.counters import Resource
 from exporter.model import Class, DeclaredBy, Frozen, Origin, Reason, SettableBy
 
@@ -68,7 +68,7 @@ NO_VALUE: dict[Reason, str] = {
     "malformed": "What the file holds is not what it should be.",
 }
 
-ANEW = {
+RECREATE = {
     "pod": "Making the pod anew (a container's restart keeps its network)",
     "container": "Restarting the container",
     "unit": "Restarting the unit",
@@ -77,7 +77,7 @@ ANEW = {
     "secondary": "Making the namespace anew",
 }
 
-LIMIT_FROM: dict[Backlog | None, str] = {
+LIMIT_FROM: dict[LimitOrigin | None, str] = {
     "clamped": "as much as somaxconn allows",
     "application": "as the program asked",
     "stale": "stale",
@@ -93,8 +93,10 @@ listener keeps its limit: restart the program, or have it listen again."
 CLAMPED = "A listener keeps its limit: after raising somaxconn, restart the program, \
 or have it listen again."
 
-OWN = "Where the program asked for a smaller limit, raising somaxconn changes nothing: \
+APPLICATION_LIMIT = (
+    "Where the program asked for a smaller limit, raising somaxconn changes nothing: \
 its own setting (often called backlog) does."
+)
 
 NOT_SEEN = "Listeners with a smaller limit than somaxconn's: {number}. Whether their \
 programs asked for it, or somaxconn was raised since (stale), only an exporter that \

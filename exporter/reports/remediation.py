@@ -48,7 +48,7 @@ class Fix(Frozen, frozen=True, kw_only=True):
     lines: tuple[str, ...] = ()
 
 
-class Rule(Frozen, frozen=True, kw_only=True):
+class FixTemplate(Frozen, frozen=True, kw_only=True):
     """
     A fix, as templates, and what it works for.
 
@@ -66,31 +66,31 @@ class Rule(Frozen, frozen=True, kw_only=True):
 
 
 RULES = (
-    Rule(
+    FixTemplate(
         where="on the host, for the whole machine: it is one variable",
         lines=("sysctl -w {shell}",),
         settable_by=frozenset({"node"}),
     ),
-    Rule(
+    FixTemplate(
         where="on the host, to stay after a reboot: a file in /etc/sysctl.d",
         lines=("{name} = {value}",),
         settable_by=frozenset({"node"}),
     ),
-    Rule(
+    FixTemplate(
         where="It cannot be set: it shows what the kernel or a daemon did.",
         settable_by=frozenset({"none"}),
     ),
-    Rule(
+    FixTemplate(
         where="on the host, for what runs on its own network",
         lines=("sysctl -w {shell}",),
         places=("host",),
     ),
-    Rule(
+    FixTemplate(
         where="on the host, to stay after a reboot: a file in /etc/sysctl.d",
         lines=("{name} = {value}",),
         places=("host",),
     ),
-    Rule(
+    FixTemplate(
         where="in the pod's specification, safe since Kubernetes {since}",
         lines=(
             "securityContext:",
@@ -101,7 +101,7 @@ RULES = (
         settable_by=frozenset({"pod"}),
         places=("pod",),
     ),
-    Rule(
+    FixTemplate(
         where="in the pod's specification, where the kubelet allows it (below)",
         lines=(
             "securityContext:",
@@ -112,25 +112,25 @@ RULES = (
         settable_by=frozenset({"pod-unsafe"}),
         places=("pod",),
     ),
-    Rule(
+    FixTemplate(
         where="in the kubelet's configuration, without which the pod is refused",
         lines=("allowedUnsafeSysctls: [{name}]",),
         settable_by=frozenset({"pod-unsafe"}),
         places=("pod",),
     ),
-    Rule(
+    FixTemplate(
         where="or in the kubelet's configuration, for all new pods of the node that "
         "do not ask otherwise (Kubernetes 1.37, alpha: feature gate DefaultPodSysctls)",
         lines=("defaultPodSysctls:", "  {name}: {json}"),
         places=("pod",),
     ),
-    Rule(
+    FixTemplate(
         where="or by the CNI plug-in `tuning`, last in the network's list of plug-ins "
         "(/etc/cni/tuning/allowlist.conf may forbid it)",
         lines=('{{"type": "tuning",', ' "sysctl": {{{json_name}: {json}}}}}'),
         places=("pod",),
     ),
-    Rule(
+    FixTemplate(
         where="in compose.yaml",
         lines=(
             "services:",
@@ -141,75 +141,75 @@ RULES = (
         places=("container",),
         compose=True,
     ),
-    Rule(
+    FixTemplate(
         where="when the container is made",
         lines=("docker run --sysctl {shell} …",),
         places=("container",),
         runtimes=_IN_DOCKER,
     ),
-    Rule(
+    FixTemplate(
         where="when the container is made, or its pod (podman pod create)",
         lines=("podman run --sysctl {shell} …",),
         places=("container",),
         runtimes=_IN_PODMAN,
     ),
-    Rule(
+    FixTemplate(
         where="or for every container of podman: in containers.conf",
         lines=("[containers]", "default_sysctls = [{json_setting}]"),
         places=("container",),
         runtimes=_IN_PODMAN,
     ),
-    Rule(
+    FixTemplate(
         where="when the container is made",
         lines=("nerdctl run --sysctl {shell} …",),
         places=("container",),
         runtimes=_NERDCTL,
     ),
-    Rule(
+    FixTemplate(
         where="in the container's configuration",
         lines=("lxc.sysctl.{name} = {value}",),
         places=("container",),
         runtimes=frozenset({"lxc"}),
     ),
-    Rule(
+    FixTemplate(
         where="in the bundle's config.json, which whoever makes the container writes",
         lines=('"linux": {{"sysctl": {{{json_name}: {json}}}}}',),
         places=("container",),
         runtimes=_BUNDLE,
     ),
-    Rule(
+    FixTemplate(
         where="in the unit that makes the namespace: no setting of systemd does it, "
         "but a command in its namespace, with all rights, before the service",
         lines=("[Service]", "ExecStartPre=+/usr/sbin/sysctl -w {systemd}"),
         places=("unit",),
     ),
-    Rule(
+    FixTemplate(
         where="in the namespace, until somebody makes it anew (whoever makes it can do "
         "the same); of a mount that is not in /run/netns: nsenter --net=ITS_PATH",
         lines=("ip netns exec {netns} sysctl -w {shell}",),
         places=("named",),
         runtimes=frozenset({""}),
     ),
-    Rule(
+    FixTemplate(
         where="in the namespace, until Docker makes it anew (rootless, below its own "
         "state directory)",
         lines=("nsenter --net=/run/docker/netns/{netns} sysctl -w {shell}",),
         places=("named",),
         runtimes=_IN_DOCKER,
     ),
-    Rule(
+    FixTemplate(
         where="in the namespace, while it lives: PID is any process in it",
         lines=("nsenter --target PID --net sysctl -w {shell}",),
         places=("process", _SECONDARY),
     ),
-    Rule(
+    FixTemplate(
         where="or on the host, since a new namespace copies it; then make this one "
         "anew",
         lines=("sysctl -w {shell}",),
         places=("pod", "container", "unit", "named", "process", _SECONDARY),
         scopes=frozenset({"inherited"}),
     ),
-    Rule(
+    FixTemplate(
         where="or on the host, where its net.core.devconf_inherit_init_net is 1, and "
         "for IPv4 also where it is 0: a new namespace copies it; then make this one "
         "anew",
@@ -232,8 +232,10 @@ def fixes(sysctl: Sysctl, owner: Owner, value: str) -> tuple[Fix, ...]:
     )
 
 
-def _fitting(rules: Iterable[Rule], sysctl: Sysctl, owner: Owner) -> Iterator[Rule]:
-    here = place(owner)
+def _fitting(
+    rules: Iterable[FixTemplate], sysctl: Sysctl, owner: Owner
+) -> Iterator[FixTemplate]:
+    here = owner_scope(owner)
     for rule in rules:
         if (
             sysctl.settable_by in rule.settable_by
@@ -245,7 +247,7 @@ def _fitting(rules: Iterable[Rule], sysctl: Sysctl, owner: Owner) -> Iterator[Ru
             yield rule
 
 
-def place(owner: Owner) -> Place:
+def owner_scope(owner: Owner) -> Place:
     """Return what of an owner a namespace is: what sets its main one sets no other."""
     if owner.kind == "named" and not owner.netns.startswith("named/"):
         return _SECONDARY  # another has its name

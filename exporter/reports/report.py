@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from exporter.analysis.drift import References, origins, references
-from exporter.analysis.ranking import Hurt, hurting
+from exporter.analysis.ranking import AffectedNamespace, affected
 from exporter.model import (
     COPIED,
     Class,
@@ -38,7 +38,7 @@ _HURT = 10
 """How many owners that hurt are shown."""
 
 
-class Held(Frozen, frozen=True, kw_only=True):
+class ValueGroup(Frozen, frozen=True, kw_only=True):
     """
     A value with one origin, and how many namespaces have it.
 
@@ -65,10 +65,10 @@ class Row(Frozen, frozen=True, kw_only=True):
     verdict: Verdict
     host: Reading | None
     fresh: Reading | None
-    held: tuple[Held, ...]
+    held: tuple[ValueGroup, ...]
 
 
-class Departure(Frozen, frozen=True, kw_only=True):
+class HostDifference(Frozen, frozen=True, kw_only=True):
     """A value of one namespace that is not the host's."""
 
     owner: str
@@ -103,11 +103,11 @@ class Report(Frozen, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
     same: int
     unsure: bool
-    departures: tuple[Departure, ...] | None
+    departures: tuple[HostDifference, ...] | None
     coverage: tuple[Coverage, ...]
     sandboxed: int
     problems: tuple[Problem, ...]
-    hurts: tuple[Hurt, ...] = ()
+    hurts: tuple[AffectedNamespace, ...] = ()
     more_hurts: int = 0
 
 
@@ -131,7 +131,7 @@ class Study(Frozen, frozen=True, kw_only=True):
     snapshot: Snapshot
     against: References
     judged: tuple[tuple[Namespace, tuple[Judged, ...]], ...]
-    hurting: tuple[tuple[Namespace, Hurt], ...]
+    hurting: tuple[tuple[Namespace, AffectedNamespace], ...]
 
 
 def study(snapshot: Snapshot) -> Study:
@@ -142,7 +142,7 @@ def study(snapshot: Snapshot) -> Study:
         snapshot=snapshot,
         against=against,
         judged=tuple((one, tuple(judge(against, one))) for one in others),
-        hurting=tuple(hurting(snapshot)),
+        hurting=tuple(affected(snapshot)),
     )
 
 
@@ -241,7 +241,7 @@ def _row(
     *,
     host: Reading | None,
     fresh: Reading | None,
-    held: tuple[Held, ...],
+    held: tuple[ValueGroup, ...],
 ) -> Row:
     return Row(
         sysctl=sysctl.name,
@@ -254,13 +254,13 @@ def _row(
     )
 
 
-def _held(column: Sequence[Judged]) -> tuple[Held, ...]:
+def _held(column: Sequence[Judged]) -> tuple[ValueGroup, ...]:
     """Return the values of a column, the worst first, then the most frequent."""
     owners: dict[tuple[Reading, Origin | None, Verdict], list[str]] = {}
     for one in column:
         owners.setdefault((one.value, one.origin, one.verdict), []).append(one.owner)
     held = [
-        Held(
+        ValueGroup(
             value=value,
             origin=origin,
             count=len(names),
@@ -279,14 +279,14 @@ def _is_unsure(snapshot: Snapshot, row: Row) -> bool:
 
 def _departures(
     against: References, columns: Sequence[Sequence[Judged]]
-) -> list[Departure]:
+) -> list[HostDifference]:
     if not against.host:
         return []
     rows = zip(against.sysctls, against.host, columns, strict=True)
     found = [
         (
             WORST.index(one.verdict),
-            Departure(
+            HostDifference(
                 owner=one.owner,
                 sysctl=sysctl.name,
                 value=one.value,

@@ -12,7 +12,7 @@ from exporter.reports.explain import Explanation
 from exporter.reports.report import Coverage, Report
 
 
-def moment(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Return a time of day; a snapshot may say anything, a thousand centuries too."""
     try:
         when = dt.datetime.fromtimestamp(seconds, dt.UTC)
@@ -54,13 +54,13 @@ def sentences(made: Explanation) -> Iterator[str]:
     """Yield why a value is what it is, and whether it would be so again."""
     yield made.because
     if made.host_changed:
-        until = moment(made.host_changed.until)
+        until = format_time(made.host_changed.until)
         yield f"The host had {made.host_changed.value} until {until}."
     if made.changed:
         times = "once" if made.changed.times == 1 else f"{made.changed.times} times"
         yield (
             f"It was seen to change {times} since the exporter knows the namespace, "
-            f"last at {moment(made.changed.last)}."
+            f"last at {format_time(made.changed.last)}."
         )
     if made.restart:
         yield made.restart.text

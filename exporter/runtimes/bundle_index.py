@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from exporter.kernel.rootfs import Entry, Root, Stamp
+from exporter.kernel.rootfs import Entry, FileStamp, RootDirectory
 from exporter.runtimes import containerd, libpod, runc
 from exporter.runtimes.oci import MalformedError
 from exporter.runtimes.records import Container
@@ -23,7 +23,7 @@ from exporter.runtimes.records import Container
 Read = Callable[[str, int], Container | None]
 """Reads a container by its name, from files of at most so many bytes."""
 
-READERS: dict[str, Callable[[Root, str], Read]] = {
+READERS: dict[str, Callable[[RootDirectory, str], Read]] = {
     "containerd": lambda root, path: partial(containerd.read, root, path),
     "libpod": lambda root, path: libpod.Storage(root, path).read,
     "runc": lambda root, path: partial(runc.read_runc, root, path),
@@ -60,14 +60,14 @@ _SETTLED_NS = 1_000_000_000
 log = logging.getLogger(__name__)
 
 
-class Key(NamedTuple):
+class ContainerKey(NamedTuple):
     """A container: scope is what its place is within, "" for the node itself."""
 
     scope: str
     container_id: str
 
 
-class Place(NamedTuple):
+class BundleDirectory(NamedTuple):
     """
     A directory of containers.
 
@@ -84,7 +84,9 @@ class Place(NamedTuple):
 class _Watched:
     """A place, and what was read of it."""
 
-    def __init__(self, place: Place, root: Root, alive: Callable[[], bool]) -> None:
+    def __init__(
+        self, place: BundleDirectory, root: RootDirectory, alive: Callable[[], bool]
+    ) -> None:
         self.place = place
         self.alive = alive
         self.containers: dict[str, Container] = {}
@@ -92,7 +94,7 @@ class _Watched:
         """Entries that could not be read, or were too many."""
         self._limits = SCOPED_LIMITS if place.scope else NODE_LIMITS
         self._root = root
-        self._stamp: Stamp | None = None
+        self._stamp: FileStamp | None = None
         self._entries: set[Entry] = set()
         self._read = READERS[place.form](root, place.path)
 
@@ -146,20 +148,20 @@ class _Watched:
         return found
 
 
-class Bundles:
+class BundleIndex:
     """The containers of every place, as of the last poll."""
 
     def __init__(self, rootfs: str) -> None:
-        self._root = Root(rootfs)
-        self._watched: dict[Place, _Watched] = {}
-        self._states: dict[str, Stamp | None] = {}
+        self._root = RootDirectory(rootfs)
+        self._watched: dict[BundleDirectory, _Watched] = {}
+        self._states: dict[str, FileStamp | None] = {}
         self._failed_states: set[str] = set()
         self._refused = 0
-        self._new: list[tuple[Key, Container]] = []
+        self._new: list[tuple[ContainerKey, Container]] = []
         for form, path in WELL_KNOWN:
-            self._watch(Place("", form, path), self._root, _always)
+            self._watch(BundleDirectory("", form, path), self._root, _always)
 
-    def poll(self) -> list[tuple[Key, Container]]:
+    def poll(self) -> list[tuple[ContainerKey, Container]]:
         """Look what changed; return the containers that are new."""
         self._refused = 0
         self._find_containerd()
@@ -168,7 +170,9 @@ class Bundles:
         new, self._new = self._new, []
         return new
 
-    def learn(self, place: Place, root: Root, alive: Callable[[], bool]) -> None:
+    def learn(
+        self, place: BundleDirectory, root: RootDirectory, alive: Callable[[], bool]
+    ) -> None:
         """
         Watch a place that a container's keeper shows, below *root*.
 
@@ -186,7 +190,7 @@ class Bundles:
         self._watch(place, root, alive)
         self._poll(place, self._watched[place])
 
-    def container(self, key: Key) -> Container | None:
+    def container(self, key: ContainerKey) -> Container | None:
         """
         Return a container by its scope and id.
 
@@ -228,10 +232,12 @@ class Bundles:
         failed = sum(len(watched.failed) for watched in self._watched.values())
         return failed + len(self._failed_states) + self._refused
 
-    def _watch(self, place: Place, root: Root, alive: Callable[[], bool]) -> None:
+    def _watch(
+        self, place: BundleDirectory, root: RootDirectory, alive: Callable[[], bool]
+    ) -> None:
         self._watched.setdefault(place, _Watched(place, root, alive))
 
-    def _poll(self, place: Place, watched: _Watched) -> None:
+    def _poll(self, place: BundleDirectory, watched: _Watched) -> None:
         new: list[Container] = []
         try:
             new = watched.poll()
@@ -241,7 +247,9 @@ class Bundles:
         if not watched.alive():  # another process has its pid
             del self._watched[place]
             return
-        self._new += [(Key(place.scope, found.container_id), found) for found in new]
+        self._new += [
+            (ContainerKey(place.scope, found.container_id), found) for found in new
+        ]
 
     def _find_containerd(self) -> None:
         for state in containerd.STATES:
@@ -252,7 +260,9 @@ class Bundles:
                     continue
                 self._states[state] = _if_settled(stamp)
                 for namespace in self._root.entries(tasks, NODE_LIMITS.entries):
-                    place = Place("", "containerd", f"{tasks}{namespace.name}")
+                    place = BundleDirectory(
+                        "", "containerd", f"{tasks}{namespace.name}"
+                    )
                     self._watch(place, self._root, _always)
                 self._failed_states.discard(state)
             except OSError as error:
@@ -260,7 +270,7 @@ class Bundles:
                 log.debug("%s: %s", tasks, error)
 
 
-def _if_settled(stamp: Stamp | None) -> Stamp | None:
+def _if_settled(stamp: FileStamp | None) -> FileStamp | None:
     if stamp is None or time.time_ns() - stamp.mtime_ns < _SETTLED_NS:
         return None
     return stamp

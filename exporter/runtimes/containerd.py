@@ -11,7 +11,7 @@ import os
 
 import msgspec
 
-from exporter.kernel.rootfs import Root
+from exporter.kernel.rootfs import RootDirectory
 from exporter.runtimes import oci
 from exporter.runtimes.records import Container
 
@@ -31,7 +31,7 @@ class _Options(msgspec.Struct):
     binary_name: str = ""
 
 
-def read(root: Root, bundles: str, name: str, limit: int) -> Container | None:
+def read(root: RootDirectory, bundles: str, name: str, limit: int) -> Container | None:
     """Return the container of bundles/name, None if it is not there."""
     bundle = f"{bundles}/{name}"
     config = root.read(f"{bundle}/config.json", limit)
@@ -71,6 +71,6 @@ def bundles_of_shim(directory: str) -> str | None:
     return bundles if TASKS in bundles else None
 
 
-def _text(root: Root, path: str, limit: int) -> str:
+def _text(root: RootDirectory, path: str, limit: int) -> str:
     found = root.read(path, limit)
     return found.body.decode("ascii", "replace").strip() if found else ""

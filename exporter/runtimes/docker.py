@@ -24,12 +24,12 @@ from exporter.runtimes import cgroup, oci
 from exporter.runtimes.http import (
     SECONDS,
     SourceError,
-    answering,
     decoded,
     fetch,
     prepared,
+    stream_response,
 )
-from exporter.runtimes.records import Answer, Container, Failure, dotted
+from exporter.runtimes.records import Container, PollError, PollResult, dotted
 
 if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
@@ -41,7 +41,7 @@ _EVENTS = quote(
     json.dumps({"type": ["container"], "event": ["start", "die", "rename", "destroy"]})
 )
 
-_REMEDY: dict[Failure, str] = {
+_REMEDY: dict[PollError, str] = {
     "absent": "start Docker, or leave it out of --runtimes",
     "silent": "see the engine's log: journalctl -u docker",
     "refused": "give the exporter's user that socket (group docker), or let the proxy"
@@ -114,7 +114,7 @@ class Docker:
         self._timeout = timeout
         self._inspected: dict[_Life, Inspected] = {}
 
-    def ask(self) -> Answer:
+    def ask(self) -> PollResult:
         """Return the running containers. A caller's TimeoutError passes through."""
         try:
             with _adapter(self._base_url, self._timeout) as adapter:
@@ -122,14 +122,14 @@ class Docker:
                 left_out = self._inspect(adapter, listed)
         except SourceError as failed:
             detail = f"Docker at {self._base_url}: {failed}; {_REMEDY[failed.word]}"
-            return Answer(source="docker", error=failed.word, detail=detail)
+            return PollResult(source="docker", error=failed.word, detail=detail)
         found = (
             parse_container(item, self._inspected[_life(item)])
             for item in listed
             if _life(item) in self._inspected
         )
         detail = _left_out(left_out, len(listed))
-        return Answer(source="docker", detail=detail, containers=tuple(found))
+        return PollResult(source="docker", detail=detail, containers=tuple(found))
 
     def _inspect(self, adapter: "HTTPAdapter", listed: list[Listed]) -> list[str]:
         """Inspect who is new, forget who is gone, return what failed for one alone."""
@@ -293,7 +293,7 @@ def events(
     with contextlib.ExitStack() as stack:
         try:
             adapter = stack.enter_context(_adapter(base_url, timeout))
-            stream = answering(adapter, prepared(url), timeout=(timeout, None))
+            stream = stream_response(adapter, prepared(url), timeout=(timeout, None))
             pieces = stack.enter_context(stream)
         except SourceError as failed:
             raise DockerGoneError(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from exporter.runtimes import oci
-from exporter.runtimes.records import Failure
+from exporter.runtimes.records import PollError
 
 if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
@@ -33,7 +33,7 @@ _FORBIDDEN = (401, 403)
 class SourceError(Exception):
     """A source gave no answer: a stable word, and what happened, for people."""
 
-    def __init__(self, word: Failure, what: str) -> None:
+    def __init__(self, word: PollError, what: str) -> None:
         super().__init__(what)
         self.word = word
 
@@ -57,7 +57,7 @@ def fetch(
 ) -> bytearray:
     """Return the body of a 200, at most *cap* bytes; SourceError for all else."""
     body = bytearray()
-    with answering(adapter, request, timeout=timeout, verify=verify) as pieces:
+    with stream_response(adapter, request, timeout=timeout, verify=verify) as pieces:
         for piece in pieces:
             body += piece
             if len(body) > cap:
@@ -74,7 +74,7 @@ def decoded(body: bytes | bytearray, kind: type[_T]) -> _T:
 
 
 @contextlib.contextmanager
-def answering(
+def stream_response(
     adapter: "HTTPAdapter",
     request: "PreparedRequest",
     *,
@@ -86,7 +86,7 @@ def answering(
         response = adapter.send(request, stream=True, timeout=timeout, verify=verify)
     with contextlib.closing(response):
         if response.status_code != _OK:
-            word: Failure = (
+            word: PollError = (
                 "refused" if response.status_code in _FORBIDDEN else "malformed"
             )
             raise SourceError(word, f"HTTP {response.status_code}")
@@ -144,7 +144,7 @@ def _is_sockets(error: TimeoutError) -> bool:
     )
 
 
-def _word(chain: list[BaseException]) -> Failure:
+def _word(chain: list[BaseException]) -> PollError:
     if any(isinstance(cause, PermissionError | ssl.SSLError) for cause in chain):
         return "refused"
     if any(isinstance(cause, FileNotFoundError) for cause in chain):

@@ -14,7 +14,7 @@ import ssl
 import msgspec
 
 from exporter.runtimes.http import SECONDS, SourceError, decoded, fetch, prepared
-from exporter.runtimes.records import Answer, Failure, Pod, dotted
+from exporter.runtimes.records import Pod, PollError, PollResult, dotted
 
 _CAP = 64 << 20
 _TOKEN_CAP = 1 << 16
@@ -80,13 +80,13 @@ class Kubelet:
         self._insecure = insecure
         self._timeout = timeout
 
-    def ask(self) -> Answer:
+    def ask(self) -> PollResult:
         """Return the node's pods. A caller's TimeoutError passes through."""
         try:
-            return Answer(source="kubelet", pods=parse_pods(self._read()))
+            return PollResult(source="kubelet", pods=parse_pods(self._read()))
         except SourceError as failed:
             detail = f"kubelet at {self._url}: {failed}; {self._remedy(failed.word)}"
-            return Answer(source="kubelet", error=failed.word, detail=detail)
+            return PollResult(source="kubelet", error=failed.word, detail=detail)
 
     def _read(self) -> bytearray:
         from requests.adapters import HTTPAdapter  # noqa: PLC0415
@@ -119,7 +119,7 @@ class Kubelet:
             raise SourceError("refused", f"no certificate authorities at {path!r}")
         return path
 
-    def _remedy(self, word: Failure) -> str:
+    def _remedy(self, word: PollError) -> str:
         if word == "refused":
             return (
                 f"the token in {self._token_file or '(no token_file)'!r} needs get on"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from exporter.kernel.rootfs import Root, Stamp
+from exporter.kernel.rootfs import FileStamp, RootDirectory
 from exporter.runtimes import oci
 from exporter.runtimes.records import Container
 
@@ -38,11 +38,11 @@ class _Stored(msgspec.Struct):
 class Storage:
     """One storage; its list of names is read again only when it changed."""
 
-    def __init__(self, root: Root, path: str) -> None:
+    def __init__(self, root: RootDirectory, path: str) -> None:
         self._root = root
         self._path = path
         self._names: dict[str, str] = {}
-        self._stamp: Stamp | None = None
+        self._stamp: FileStamp | None = None
 
     def read(self, name: str, limit: int) -> Container | None:
         """Return a container, None if it has no bundle."""

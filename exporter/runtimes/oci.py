@@ -38,7 +38,7 @@ class _Spec(msgspec.Struct):
     linux: _Linux | None = None
 
 
-class Spec(Frozen, frozen=True, kw_only=True):
+class BundleSpec(Frozen, frozen=True, kw_only=True):
     """
     The part of config.json that tells whose a container is.
 
@@ -64,12 +64,12 @@ _HANDLER = f"{_CRIO}RuntimeHandler"
 """CRI-O's own word in a pod of its own; others may write what they like there."""
 
 
-def parse(text: bytes) -> Spec:
+def parse(text: bytes) -> BundleSpec:
     """Return what config.json says; MalformedError if it is none."""
     found = decoded(text, _Spec)
     linux = found.linux or _Linux()
     networks = [n.path or "" for n in linux.namespaces or () if n.type == "network"]
-    return Spec(
+    return BundleSpec(
         hostname=found.hostname or "",
         annotations=found.annotations or {},
         sysctls={dotted(name): value for name, value in (linux.sysctl or {}).items()},
@@ -93,7 +93,7 @@ def decoded(text: bytes | bytearray, kind: type[_T]) -> _T:
 
 
 def container(
-    spec: Spec, container_id: str, *, runtime: str, shim: Iterable[str] = ()
+    spec: BundleSpec, container_id: str, *, runtime: str, shim: Iterable[str] = ()
 ) -> Container:
     """
     Return the container of *spec*.

@@ -8,7 +8,7 @@ names are DNS names and hold no underscore.
 
 import os
 
-from exporter.values import readable
+from exporter.values import decode_filename
 
 _PARTS = 3
 
@@ -19,7 +19,7 @@ def read_pod_names(rootfs: str) -> dict[str, tuple[str, str]]:
         found = os.listdir(f"{rootfs.rstrip('/')}/var/log/pods")
     except OSError:
         return {}
-    return parse_pod_directories([readable(name) for name in found])
+    return parse_pod_directories([decode_filename(name) for name in found])
 
 
 def parse_pod_directories(names: list[str]) -> dict[str, tuple[str, str]]:

@@ -26,7 +26,7 @@ from exporter.config.settings import Runtimes
 from exporter.errors import ConfigError
 from exporter.privsep import privileges
 from exporter.privsep.channel import start_role, wait_readable
-from exporter.runtimes.records import Answer, Asker
+from exporter.runtimes.records import PollResult, RuntimePoller
 
 ROLE = "--asking-role"
 
@@ -65,7 +65,7 @@ _WISH = b"!"
 log = logging.getLogger(__name__)
 
 
-class Asking(Asker):
+class PollerProcess(RuntimePoller):
     """
     The collector's end: starts the process when an answer would be of use.
 
@@ -95,7 +95,7 @@ class Asking(Asker):
         self._channel: socket.socket | None = None
         self._patience_ends = clock()
         self._ended: list[int] = []
-        self._failed: list[Answer] = []
+        self._failed: list[PollResult] = []
         """What to say of a start that failed."""
         self._received = bytearray()
         self._there = set(self.asks)
@@ -105,7 +105,7 @@ class Asking(Asker):
         """Say that an answer would be of use."""
         self._wanted = True
 
-    def take(self) -> list[Answer]:
+    def take(self) -> list[PollResult]:
         """Return the answers that came since the last call; never wait."""
         self._reap()
         self._request()
@@ -173,7 +173,7 @@ class Asking(Asker):
             self._received += part
         return False
 
-    def _answers(self) -> Iterator[Answer]:
+    def _answers(self) -> Iterator[PollResult]:
         head = _LENGTH.size
         while len(self._received) >= head:
             (length,) = _LENGTH.unpack_from(self._received)
@@ -183,12 +183,12 @@ class Asking(Asker):
                 return
             body = bytes(self._received[head : head + length])
             del self._received[: head + length]
-            answer = msgspec.json.decode(body, type=Answer)
+            answer = msgspec.json.decode(body, type=PollResult)
             if answer.error == "absent":
                 self._there.discard(answer.source)
             yield answer
 
-    def _end(self, detail: str) -> list[Answer]:
+    def _end(self, detail: str) -> list[PollResult]:
         if self._channel is None:
             return []
         self._channel.close()
@@ -203,8 +203,8 @@ class Asking(Asker):
         self._wanted = True
         return self._silent(detail)
 
-    def _silent(self, detail: str) -> list[Answer]:
-        return [Answer(source=n, error="silent", detail=detail) for n in self.asks]
+    def _silent(self, detail: str) -> list[PollResult]:
+        return [PollResult(source=n, error="silent", detail=detail) for n in self.asks]
 
     def _reap(self) -> None:
         """Take leave of those that ended, without waiting for one that cannot yet."""
@@ -244,7 +244,7 @@ def below(address: str, rootfs: str) -> str:
 class Source(Protocol):
     """Somebody to ask."""
 
-    def ask(self) -> Answer:
+    def ask(self) -> PollResult:
         """Return what it says; may be stopped by TimeoutError or MemoryError."""
 
 
@@ -257,16 +257,16 @@ class _Asked:
         self.next = 0.0
         self.was_there = False
 
-    def answer(self) -> Answer:
+    def answer(self) -> PollResult:
         try:
             with _deadline(DEADLINE_SECONDS):
                 answer = self._source.ask()
         except TimeoutError:
             detail = f"no answer within {DEADLINE_SECONDS} s"
-            answer = Answer(source=self.name, error="silent", detail=detail)
+            answer = PollResult(source=self.name, error="silent", detail=detail)
         except MemoryError:
             detail = f"takes more than {MEMORY_BYTES >> 20} MiB"
-            answer = Answer(source=self.name, error="too_large", detail=detail)
+            answer = PollResult(source=self.name, error="too_large", detail=detail)
         self.was_there |= answer.error != "absent"
         pause = RETRY_SECONDS if answer.error else AGAIN_SECONDS
         self.next = time.monotonic() + pause
@@ -275,7 +275,7 @@ class _Asked:
 
 def serve(channel: socket.socket, runtimes: Runtimes) -> None:
     """Ask and send what is said, until nobody is there to be asked or to be told."""
-    privileges.drop_everything(keep_user=True)
+    privileges.drop_privileges(keep_user=True)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     asked, hint = _sources(runtimes)
     while True:
@@ -346,10 +346,10 @@ def _heard(channel: socket.socket) -> bool:
         return False
 
 
-def _send(channel: socket.socket, answer: Answer) -> None:
+def _send(channel: socket.socket, answer: PollResult) -> None:
     body = msgspec.json.encode(answer)
     if len(body) > MAX_ANSWER:
-        answer = Answer(source=answer.source, error="too_large", detail="encoded")
+        answer = PollResult(source=answer.source, error="too_large", detail="encoded")
         body = msgspec.json.encode(answer)
     try:
         channel.sendall(_LENGTH.pack(len(body)) + body)

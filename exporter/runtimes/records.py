@@ -15,7 +15,7 @@ Sandbox = Literal["", "gvisor", "kata"]
 """What stands between a container's programs and this kernel, "" for nothing."""
 
 
-Failure = Literal["absent", "silent", "refused", "malformed", "too_large"]
+PollError = Literal["absent", "silent", "refused", "malformed", "too_large"]
 """
 Why a source gave no answer: nobody there, a normal state; no answer in time; no
 right to ask; not what its specification says; more than is read.
@@ -72,7 +72,7 @@ class Pod(Frozen, frozen=True, kw_only=True):
     sysctls: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class Answer(Frozen, frozen=True, kw_only=True):
+class PollResult(Frozen, frozen=True, kw_only=True):
     """
     What one source said, all of it, or why it said nothing.
 
@@ -80,7 +80,7 @@ class Answer(Frozen, frozen=True, kw_only=True):
     """
 
     source: str
-    error: Failure | None = None
+    error: PollError | None = None
     detail: str = ""
     containers: tuple[Container, ...] = ()
     pods: tuple[Pod, ...] = ()
@@ -100,7 +100,7 @@ def dotted(name: str) -> str:
 _SWAPPED = str.maketrans("./", "/.")
 
 
-class Asker:
+class RuntimePoller:
     """Asks runtimes, elsewhere. This one has nobody to ask."""
 
     asks: frozenset[str] = frozenset()
@@ -109,7 +109,7 @@ class Asker:
     def want(self) -> None:
         """Say that an answer would be of use."""
 
-    def take(self) -> Iterable[Answer]:
+    def take(self) -> Iterable[PollResult]:
         """Return the answers that came since the last call; never wait."""
         return ()
 

@@ -8,7 +8,7 @@ first process, when it started, and the bundle.
 
 import msgspec
 
-from exporter.kernel.rootfs import Root
+from exporter.kernel.rootfs import RootDirectory
 from exporter.runtimes import libpod, oci
 from exporter.runtimes.records import Container
 
@@ -40,7 +40,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     bundle: str
 
 
-def read_runc(root: Root, states: str, name: str, limit: int) -> Container | None:
+def read_runc(
+    root: RootDirectory, states: str, name: str, limit: int
+) -> Container | None:
     """Return the container that runc runs by *name*, None if there is none."""
     file = root.read(f"{states}/{name}/state.json", limit)
     return (
@@ -48,7 +50,9 @@ def read_runc(root: Root, states: str, name: str, limit: int) -> Container | Non
     )
 
 
-def read_crun(root: Root, states: str, name: str, limit: int) -> Container | None:
+def read_crun(
+    root: RootDirectory, states: str, name: str, limit: int
+) -> Container | None:
     """Return the container that crun runs by *name*, None if there is none."""
     file = root.read(f"{states}/{name}/status", limit)
     return (
@@ -87,7 +91,7 @@ def parse_crun(text: bytes) -> State:
 
 
 def _container(
-    root: Root, name: str, runtime: str, state: State, limit: int
+    root: RootDirectory, name: str, runtime: str, state: State, limit: int
 ) -> Container | None:
     """Return a container that nobody but runc or crun knows."""
     if libpod.storage_of_bundle(state.bundle):  # podman's and CRI-O's files say more

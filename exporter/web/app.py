@@ -13,22 +13,22 @@ from http import HTTPStatus
 from typing import Any
 
 from exporter.model import Frozen
-from exporter.pages.query import NoViewError, view
-from exporter.pages.render import HEADERS, STYLE, Drawer
+from exporter.pages.query import BadQueryError, view
+from exporter.pages.render import HEADERS, STYLE, PageRenderer
 from exporter.privsep.channel import CollectionFailedError
-from exporter.web.auth_queue import BusyError, Check, Gate
+from exporter.web.auth_queue import AuthQueue, BusyError, Check
 from exporter.web.negotiation import (
     MAX_NAMES,
     SCRAPE_SECONDS,
-    Wanted,
+    ScrapeRequest,
     accepts_gzip,
     names,
     negotiate,
 )
 from exporter.web.negotiation import scrape_seconds as seconds_for
 from exporter.web.protocol import Message, Receive, Scope, Send
-from exporter.web.scrape_queue import NotDrawnError, Scraper, TooManyError
-from exporter.web.stats import Tally
+from exporter.web.scrape_queue import NotDrawnError, ScrapeQueue, TooManyError
+from exporter.web.stats import ServerStats
 
 PART_BYTES = 32 << 10
 """Of a page, written at once; the next waits until the peer took it."""
@@ -66,20 +66,24 @@ class Application:
     """The ASGI application; *checker* has one thread, for passwords."""
 
     def __init__(
-        self, scraper: Scraper, drawer: Drawer, checker: Executor, tally: Tally
+        self,
+        scraper: ScrapeQueue,
+        drawer: PageRenderer,
+        checker: Executor,
+        tally: ServerStats,
     ) -> None:
         self._scraper = scraper
         self._drawer = drawer
         self._checker = checker
         self._tally = tally
         self._headers: Mapping[str, str] = {}
-        self._gate: Gate | None = None
+        self._gate: AuthQueue | None = None
 
     def use(self, settings: Settings) -> None:
         """Judge requests by *settings* from the next one on."""
         self._headers = settings.headers
         check = settings.check
-        self._gate = Gate(check, self._checker) if check else None
+        self._gate = AuthQueue(check, self._checker) if check else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -134,7 +138,7 @@ class Application:
     async def _view(self, path: str, query: bytes, *, gzip: bool) -> Reply:
         try:
             wanted = view(path, query, gzip=gzip)
-        except NoViewError as error:
+        except BadQueryError as error:
             return self._failure(HTTPStatus.BAD_REQUEST, str(error))
         if wanted is None:
             return self._failure(HTTPStatus.NOT_FOUND, "There is no such page.")
@@ -172,7 +176,9 @@ class Application:
             return _told(HTTPStatus.BAD_REQUEST, f"more than {MAX_NAMES} name[]")
         encode, content_type = negotiate(headers.get("accept", ""))
         gzip = accepts_gzip(headers.get("accept-encoding", ""))
-        form = Wanted(content_type=content_type, encode=encode, names=chosen, gzip=gzip)
+        form = ScrapeRequest(
+            content_type=content_type, encode=encode, names=chosen, gzip=gzip
+        )
         timeout = headers.get("x-prometheus-scrape-timeout-seconds", "")
         page = await self._page(form, seconds_for(timeout))
         if isinstance(page, Reply):
@@ -187,7 +193,7 @@ class Application:
             },
         )
 
-    async def _page(self, form: Wanted | None, seconds: float) -> bytes | Reply:
+    async def _page(self, form: ScrapeRequest | None, seconds: float) -> bytes | Reply:
         try:
             return await self._scraper.page(form, seconds)
         except _UNAVAILABLE as error:

@@ -22,7 +22,7 @@ class BusyError(Exception):
     """As many passwords wait to be checked as may."""
 
 
-class Gate:
+class AuthQueue:
     """Remembers who was right, as a keyed hash; *worker* has one thread."""
 
     def __init__(self, check: Check, worker: Executor) -> None:

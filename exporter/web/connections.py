@@ -20,12 +20,12 @@ from exporter.web.protocol import (
     Admits,
     Application,
     Connection,
-    Limits,
+    ConnectionContext,
+    ConnectionLimits,
     Stage,
-    Watch,
     configuration,
 )
-from exporter.web.stats import Tally
+from exporter.web.stats import ServerStats
 
 SEND_BYTES = 128 << 10
 """A socket's send buffer (the kernel doubles it): else it grows to megabytes for each
@@ -45,7 +45,7 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 log = logging.getLogger(__name__)
 
 
-class Door(Frozen, frozen=True, kw_only=True):
+class TlsPolicy(Frozen, frozen=True, kw_only=True):
     """Who gets in: TLS or none, and which peers' certificates."""
 
     context: ssl.SSLContext | None = None
@@ -55,9 +55,9 @@ class Door(Frozen, frozen=True, kw_only=True):
 async def serve(
     listeners: Iterable[socket.socket],
     application: Application,
-    door: Callable[[], Door],
-    tally: Tally,
-    limits: Limits,
+    door: Callable[[], TlsPolicy],
+    tally: ServerStats,
+    limits: ConnectionLimits,
 ) -> None:
     """
     Serve until cancelled; *listeners* are bound, listen, and stay the caller's.
@@ -79,15 +79,15 @@ class Server:
     def __init__(
         self,
         application: Application,
-        door: Callable[[], Door],
-        tally: Tally,
-        limits: Limits,
+        door: Callable[[], TlsPolicy],
+        tally: ServerStats,
+        limits: ConnectionLimits,
     ) -> None:
         sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
         self._door = door
         self._tally = tally
         self._limits = limits
-        self._watch = Watch(
+        self._watch = ConnectionContext(
             config=configuration(application, limits),
             state=ServerState(),
             limits=limits,

@@ -30,7 +30,7 @@ Encoder = Callable[[Any], bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class ScrapeRequest:
     """A form of the page, its encoder by the way; None as names is every family."""
 
     content_type: str

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from exporter.model import Frozen
-from exporter.web.stats import Tally
+from exporter.web.stats import ServerStats
 
 Message = dict[str, Any]
 Scope = dict[str, Any]
@@ -34,7 +34,7 @@ HEAD_BYTES = 16384
 """The most of a request line and its headers."""
 
 
-class Limits(Frozen, frozen=True, kw_only=True):
+class ConnectionLimits(Frozen, frozen=True, kw_only=True):
     """
     How many connections there may be, and how long each stage may last, in seconds.
 
@@ -63,17 +63,17 @@ class Stage(enum.Enum):
     IDLE = enum.auto()
 
 
-class Watch(Frozen, frozen=True, kw_only=True):
+class ConnectionContext(Frozen, frozen=True, kw_only=True):
     """What every connection of a server is told at its start."""
 
     config: Config
     state: ServerState
-    limits: Limits
-    tally: Tally
+    limits: ConnectionLimits
+    tally: ServerStats
     ended: Callable[["Connection"], None]
 
 
-def configuration(application: Application, limits: Limits) -> Config:
+def configuration(application: Application, limits: ConnectionLimits) -> Config:
     """
     Return uvicorn's configuration, loaded: nothing is imported for a connection.
 
@@ -102,7 +102,7 @@ def configuration(application: Application, limits: Limits) -> Config:
 class Connection(H11Protocol):
     """A connection from its accept on; *admits* judges the peer's certificate."""
 
-    def __init__(self, watch: Watch, admits: Admits | None) -> None:
+    def __init__(self, watch: ConnectionContext, admits: Admits | None) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(watch.config, watch.state, {}, loop)
         self._watch = watch

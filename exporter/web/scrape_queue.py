@@ -17,13 +17,13 @@ from typing import Any, Protocol
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from exporter.exposition.incremental_gzip import gzipped
+from exporter.exposition.incremental_gzip import compress
 from exporter.exposition.page_cache import Chunk
 from exporter.exposition.renderer import Families, Renderer, only
-from exporter.model import Parcel
-from exporter.pages.query import Drawn, View
+from exporter.model import EncodedSnapshot
+from exporter.pages.query import PageRequest, RenderedPage
 from exporter.privsep.channel import CollectionFailedError, PeerGoneError
-from exporter.web.negotiation import Wanted
+from exporter.web.negotiation import ScrapeRequest
 
 MAX_WAITING = 64
 """Requests; each more would only make everybody's answer later."""
@@ -41,7 +41,7 @@ _LEVEL = 5
 
 log = logging.getLogger(__name__)
 
-Form = Wanted | View
+Form = ScrapeRequest | PageRequest
 
 
 class TooManyError(Exception):
@@ -57,14 +57,14 @@ class Maker(Protocol):
 
     def __call__(
         self, seconds: float, forms: Collection[Form], /
-    ) -> dict[Wanted, bytes]:
+    ) -> dict[ScrapeRequest, bytes]:
         """Collect once, and return what is for scrapes; keep what is for views."""
 
-    def draw(self, view: View, /) -> Drawn:
+    def draw(self, view: PageRequest, /) -> RenderedPage:
         """Return a view of the last collection that was for one."""
 
 
-class Pages:
+class ResponseBuilder:
     """Makes the pages of a collection; for one thread."""
 
     def __init__(
@@ -72,24 +72,26 @@ class Pages:
         snapshot: Callable[[float], bytes],
         renderer: Renderer,
         own: CollectorRegistry,
-        draw: Callable[[View, bytes], Drawn],
+        draw: Callable[[PageRequest, bytes], RenderedPage],
     ) -> None:
         self._snapshot = snapshot
         self._draw = draw
         self._last = b""
-        self._decoder = msgspec.json.Decoder(Parcel)
+        self._decoder = msgspec.json.Decoder(EncodedSnapshot)
         self._renderer = renderer
         self._reduced = 0
         self._own = own
 
-    def __call__(self, seconds: float, forms: Collection[Form]) -> dict[Wanted, bytes]:
+    def __call__(
+        self, seconds: float, forms: Collection[Form]
+    ) -> dict[ScrapeRequest, bytes]:
         """Collect once, within *seconds*, and return each of *forms* for scrapes."""
         raw = self._snapshot(seconds)
         parcel = self._decoder.decode(raw)
         plain = {
             form: replace(form, gzip=False)
             for form in forms
-            if isinstance(form, Wanted)
+            if isinstance(form, ScrapeRequest)
         }
         views = len(plain) < len(forms)
         self._last = raw if views else b""
@@ -99,7 +101,7 @@ class Pages:
         pages = {form: self._page(form) for form in dict.fromkeys(plain.values())}
         return {form: _packed(pages[plain[form]], form) for form in plain}
 
-    def draw(self, view: View) -> Drawn:
+    def draw(self, view: PageRequest) -> RenderedPage:
         """Return a view of the last collection that was for one; NotDrawnError."""
         try:
             drawn = self._draw(view, self._last)
@@ -123,14 +125,14 @@ class Pages:
         elif before and not self._reduced:
             log.info("metrics.max_series leaves room for all network namespaces again")
 
-    def _page(self, form: Wanted) -> list[Chunk]:
+    def _page(self, form: ScrapeRequest) -> list[Chunk]:
         own = Families(only(form.names, self._own.collect()))
         page = self._renderer.page(form.content_type, form.names)
         return [*page, Chunk(form.encode(own))]
 
 
-def _packed(page: list[Chunk], form: Wanted) -> bytes:
-    return gzipped(page) if form.gzip else b"".join(one.plain for one in page)
+def _packed(page: list[Chunk], form: ScrapeRequest) -> bytes:
+    return compress(page) if form.gzip else b"".join(one.plain for one in page)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +144,7 @@ class _Waiter:
     page: asyncio.Future[Any]
 
 
-class Scraper:
+class ScrapeQueue:
     """Whoever waits for a collection; for one event loop."""
 
     def __init__(
@@ -159,7 +161,7 @@ class Scraper:
         self._draws_next = False
         self.succeeded: float | None = None
 
-    async def page(self, form: Wanted | None, seconds: float) -> bytes:
+    async def page(self, form: ScrapeRequest | None, seconds: float) -> bytes:
         """
         Return a page of a collection that starts now or later; TimeoutError if late.
 
@@ -168,9 +170,9 @@ class Scraper:
         page: bytes = await self._answer(form, seconds)
         return page
 
-    async def view(self, view: View, seconds: float) -> Drawn:
+    async def view(self, view: PageRequest, seconds: float) -> RenderedPage:
         """Return a view of such a collection; NotDrawnError, and those of page()."""
-        drawn: Drawn = await self._answer(view, seconds)
+        drawn: RenderedPage = await self._answer(view, seconds)
         return drawn
 
     async def _answer(self, form: Form | None, seconds: float) -> Any:  # noqa: ANN401
@@ -189,13 +191,15 @@ class Scraper:
         every = [*_alive(self._served), *self._collected, *self._waiting]
         if len(every) >= MAX_WAITING:
             raise TooManyError(f"{MAX_WAITING} requests wait already")
-        if isinstance(form, View):
-            views = {one.form for one in every if isinstance(one.form, View)}
+        if isinstance(form, PageRequest):
+            views = {one.form for one in every if isinstance(one.form, PageRequest)}
             if len(views | {form}) > MAX_VIEWS:
                 raise TooManyError(f"{MAX_VIEWS} different pages wait")
         elif form and form.names is not None:
             forms = [one.form for one in self._waiting]
-            choices = {one.names for one in forms if isinstance(one, Wanted)} - {None}
+            choices = {one.names for one in forms if isinstance(one, ScrapeRequest)} - {
+                None
+            }
             if len(choices | {form.names}) > MAX_FILTERED:
                 raise TooManyError(f"{MAX_FILTERED} different choices of name[] wait")
 
@@ -220,7 +224,7 @@ class Scraper:
         )
         work.add_done_callback(self._done)
 
-    def _done(self, work: asyncio.Future[dict[Wanted, bytes]]) -> None:
+    def _done(self, work: asyncio.Future[dict[ScrapeRequest, bytes]]) -> None:
         error, served = work.exception(), self._served
         self._running, self._served, self._draws_next = False, [], True
         if isinstance(error, (PeerGoneError, msgspec.DecodeError)):
@@ -231,7 +235,7 @@ class Scraper:
         for one in _alive(served):
             if error is not None:
                 one.page.set_exception(error)
-            elif isinstance(one.form, View):
+            elif isinstance(one.form, PageRequest):
                 self._collected.append(one)
             else:
                 one.page.set_result(work.result()[one.form] if one.form else b"")
@@ -239,7 +243,7 @@ class Scraper:
 
     def _start_drawing(self, collected: list[_Waiter]) -> None:
         view = collected[0].form
-        assert isinstance(view, View)  # noqa: S101 - _done collects no other
+        assert isinstance(view, PageRequest)  # noqa: S101 - _done collects no other
         self._served = [one for one in collected if one.form == view]
         self._collected = [one for one in collected if one.form != view]
         self._running = True
@@ -247,7 +251,7 @@ class Scraper:
         work = loop.run_in_executor(self._worker, self._pages.draw, view)
         work.add_done_callback(self._drawn)
 
-    def _drawn(self, work: asyncio.Future[Drawn]) -> None:
+    def _drawn(self, work: asyncio.Future[RenderedPage]) -> None:
         error, served = work.exception(), self._served
         self._running, self._served, self._draws_next = False, [], False
         for one in _alive(served):

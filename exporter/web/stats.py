@@ -20,7 +20,7 @@ _PROCESS = ProcessCollector(registry=None)
 file system cannot. /proc/self it reads at each page."""
 
 
-class Tally:
+class ServerStats:
     """Plain numbers: the event loop counts, the thread that renders reads."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from exporter.config.web import Tls
+from exporter.config.web import TlsConfig
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _VERIFY = {
@@ -28,7 +28,7 @@ class TlsError(Exception):
     """What OpenSSL does not take of a Tls; says which part, and what to do."""
 
 
-def context(tls: Tls) -> ssl.SSLContext:
+def context(tls: TlsConfig) -> ssl.SSLContext:
     """
     Return what a connection of the server is wrapped with; TlsError if it cannot be.
 
@@ -83,7 +83,7 @@ def _canonical(san: str) -> str:
         return san
 
 
-def _load_pair(made: ssl.SSLContext, tls: Tls) -> None:
+def _load_pair(made: ssl.SSLContext, tls: TlsConfig) -> None:
     with _blaming("cert", "give the server's certificate in PEM form"):
         # It is said of no part of a pair which of them is broken.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=tls.cert)

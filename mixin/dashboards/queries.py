@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from exporter.exposition.metrics import BUILD_INFO, Spec
+from exporter.exposition.metrics import BUILD_INFO, MetricSpec
 from mixin.promql import NODE_LABELS, aggregate, max_by, select
 
 OWNER_OVER_TIME = (*NODE_LABELS, "namespace", "pod", "container", "netns")
@@ -30,22 +30,24 @@ EVERYTHING_ELSE = "^$"
 """Values of the variable `owners`: regular expressions for the label namespace."""
 
 
-def per_namespace(spec: Spec, matchers: Sequence[str], *labels: str) -> str:
+def per_namespace(spec: MetricSpec, matchers: Sequence[str], *labels: str) -> str:
     """Return current series, one per network namespace and *labels*."""
     return max_by((*OWNER_NOW, *labels), select(spec, *matchers))
 
 
-def per_namespace_over_time(spec: Spec, matchers: Sequence[str], *labels: str) -> str:
+def per_namespace_over_time(
+    spec: MetricSpec, matchers: Sequence[str], *labels: str
+) -> str:
     """Return the same for a graph: a recreated pod continues the old series."""
     return max_by((*OWNER_OVER_TIME, *labels), select(spec, *matchers))
 
 
-def per_node(spec: Spec, matchers: Sequence[str], *labels: str) -> str:
+def per_node(spec: MetricSpec, matchers: Sequence[str], *labels: str) -> str:
     """Return one series per node and *labels*."""
     return max_by((*NODE_LABELS, *labels), select(spec, *matchers))
 
 
-def rate_per_namespace(spec: Spec, matchers: Sequence[str]) -> str:
+def rate_per_namespace(spec: MetricSpec, matchers: Sequence[str]) -> str:
     """Return the rate of a counter per second, one series per network namespace."""
     rate = f"rate({select(spec, *matchers)}[$__rate_interval])"
     return max_by(OWNER_OVER_TIME, rate)

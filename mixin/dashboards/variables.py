@@ -10,7 +10,7 @@ from exporter.exposition.metrics import (
     FRESH_VALUE,
     HOST_VALUE,
     NETNS_INFO,
-    Spec,
+    MetricSpec,
 )
 from mixin.dashboards.panels import DATASOURCE
 from mixin.dashboards.queries import CLUSTER_MATCHER, EVERYTHING_ELSE, KUBERNETES_PODS
@@ -105,7 +105,7 @@ def _owners() -> dashboard.CustomVariable:
 
 
 def _label_values(
-    name: str, title: str, spec: Spec, label: str, *matchers: str
+    name: str, title: str, spec: MetricSpec, label: str, *matchers: str
 ) -> dashboard.QueryVariable:
     query: dict[str, object] = {
         "qryType": _LABEL_VALUES,

@@ -5,8 +5,15 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from exporter.analysis.health import Count, Queue, Signs, Use, hurts, signs
-from exporter.model import Listener, Machine, Namespace, Signals, Snapshot, Sysctl
+from exporter.analysis.health import (
+    CounterValue,
+    Health,
+    Queue,
+    Usage,
+    is_unhealthy,
+    namespace_health,
+)
+from exporter.model import Listener, Namespace, NodeLimits, Signals, Snapshot, Sysctl
 from tests.support.builders import (
     a_listener,
     a_namespace,
@@ -36,15 +43,15 @@ def a_node(
         sysctls=sysctls,
         fresh=fresh,
         counters=[OVERFLOWS, PRUNED],
-        machine=Machine(conntrack_limit=100),
+        machine=NodeLimits(conntrack_limit=100),
         signals=[some_signals(), signals],
     )
     return msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
 
 
-def judged(signals: Signals, *names: str, namespace: Namespace | None = None) -> Signs:
+def judged(signals: Signals, *names: str, namespace: Namespace | None = None) -> Health:
     snapshot = a_node(signals, namespace)
-    made = signs(snapshot, snapshot.namespaces[1], names)
+    made = namespace_health(snapshot, snapshot.namespaces[1], names)
     assert made is not None
     return made
 
@@ -55,10 +62,10 @@ def queues(*listeners: Listener) -> list[tuple[int, bool, str | None]]:
     return [(one.port, one.near, one.backlog) for one in made]
 
 
-def ports(signals: Signals, *, low: int = 1000, high: int = 1099) -> Use:
+def ports(signals: Signals, *, low: int = 1000, high: int = 1099) -> Usage:
     namespace = a_namespace(readings=[f"{low} {high}"])
     snapshot = a_node(signals, namespace, sysctls=[RANGE], fresh=["1 2"])
-    made = signs(snapshot, snapshot.namespaces[1], ["ports"])
+    made = namespace_health(snapshot, snapshot.namespaces[1], ["ports"])
     assert made
     return made.uses[0]
 
@@ -106,8 +113,8 @@ def test_full_queues_come_first_then_stale_ones_then_by_how_full() -> None:
 def test_only_what_was_asked_for_is_judged() -> None:
     made = judged(some_signals(a_listener(), counters=[7, 8]), PRUNED)
 
-    assert made == Signs(
-        somaxconn=4096, counts=(Count(counter=PRUNED, count=8, lost=False),)
+    assert made == Health(
+        somaxconn=4096, counts=(CounterValue(counter=PRUNED, count=8, lost=False),)
     )
 
 
@@ -123,7 +130,7 @@ def test_what_is_not_known_is_named_and_is_no_0() -> None:
 
     made = judged(nobody, *names)
 
-    assert made == Signs(somaxconn=4096, unknown=names)
+    assert made == Health(somaxconn=4096, unknown=names)
 
 
 def test_queues_that_nobody_wrote_down_are_counted() -> None:
@@ -181,7 +188,7 @@ def test_ports_do_not_hurt_where_nobody_knows_who_listens() -> None:
 def test_what_hurts(signals: Signals, *, expected: bool) -> None:
     made = judged(signals, OVERFLOWS, PRUNED, "accept_queue", "conntrack")
 
-    assert hurts(made) is expected
+    assert is_unhealthy(made) is expected
 
 
 @pytest.mark.parametrize(
@@ -195,7 +202,7 @@ def test_what_hurts(signals: Signals, *, expected: bool) -> None:
 def test_no_signs_are_shown_that_may_be_anothers(namespace: Namespace) -> None:
     snapshot = a_node(some_signals(counters=[1, 1]), namespace)
 
-    assert signs(snapshot, namespace, [OVERFLOWS]) is None
+    assert namespace_health(snapshot, namespace, [OVERFLOWS]) is None
 
 
 def test_counters_of_what_could_not_be_read_are_shown() -> None:
@@ -211,16 +218,16 @@ def test_without_signals_nothing_is_said() -> None:
     parcel = a_parcel(namespace)
     older = msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
 
-    assert signs(older, namespace, [OVERFLOWS]) is None
+    assert namespace_health(older, namespace, [OVERFLOWS]) is None
 
 
 def test_of_a_sysctl_without_a_sign_nothing_is_said() -> None:
     snapshot = a_node(some_signals())
 
-    assert signs(snapshot, snapshot.namespaces[1], []) is None
+    assert namespace_health(snapshot, snapshot.namespaces[1], []) is None
 
 
 def test_who_is_gone_has_no_signs() -> None:
     gone = a_namespace(netns=a_netns(99))
 
-    assert signs(a_node(some_signals()), gone, [OVERFLOWS]) is None
+    assert namespace_health(a_node(some_signals()), gone, [OVERFLOWS]) is None

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from exporter.analysis.ranking import Harm, Hurt, worst
-from exporter.model import Class, Listener, Machine, Reading, Signals, Sysctl
+from exporter.analysis.ranking import AffectedNamespace, SysctlImpact, worst
+from exporter.model import Class, Listener, NodeLimits, Reading, Signals, Sysctl
 from tests.reports.test_report import a_snapshot
 from tests.support.builders import (
     a_listener,
@@ -51,7 +51,7 @@ def hurt(
     *signals: Signals,
     sysctls: Iterable[Sysctl] = (SOMAXCONN, SYN_BACKLOG, RMEM, TIMEOUT, BUCKETS),
     shared: Iterable[Sysctl] = (FLOWS,),
-) -> list[Hurt]:
+) -> list[AffectedNamespace]:
     known = tuple(sysctls)
     values: list[Reading] = ["4096", "512", "9", "60", "100"]
     namespaces = [
@@ -70,17 +70,17 @@ def hurt(
         shared_readings=["1000" for _ in every],
         fresh=values[: len(known)],
         counters=COUNTERS,
-        machine=Machine(conntrack_limit=1000),
+        machine=NodeLimits(conntrack_limit=1000),
         signals=signals,
     )
     return worst(a_snapshot(parcel))
 
 
-def owners(found: Iterable[Hurt]) -> list[str]:
+def owners(found: Iterable[AffectedNamespace]) -> list[str]:
     return [one.owner for one in found]
 
 
-def told(harm: Harm) -> tuple[str, Reading | None, list[str]]:
+def told(harm: SysctlImpact) -> tuple[str, Reading | None, list[str]]:
     signs = harm.signs
     names = [str(one.port) for one in signs.queues or ()]
     names += [one.resource for one in signs.uses]

@@ -4,20 +4,20 @@ import pytest
 
 from exporter.analysis.drift import References
 from exporter.analysis.saturation import (
-    Backlog,
-    Limits,
-    backlog,
-    fills,
+    LimitOrigin,
+    NamespaceLimits,
+    fill_ratios,
+    limit_origin,
     limits,
     ports_in_use,
     tcp_ports_in_use,
-    uses,
+    usages,
 )
 from exporter.model import (
     Change,
     Declared,
-    Machine,
     Namespace,
+    NodeLimits,
     Origin,
     Signals,
     Unreadable,
@@ -36,14 +36,14 @@ AGAINST = References(
 )
 
 
-def held(namespace: Namespace) -> Limits:
-    return limits(AGAINST, namespace, Machine(conntrack_limit=100))
+def held(namespace: Namespace) -> NamespaceLimits:
+    return limits(AGAINST, namespace, NodeLimits(conntrack_limit=100))
 
 
 def test_limits_are_what_the_namespace_and_the_machine_have() -> None:
     found = held(a_namespace(readings=["128", "1000 1999", "64"]))
 
-    assert found == Limits(
+    assert found == NamespaceLimits(
         somaxconn=128,
         somaxconn_origin="modified",
         ports=1000,
@@ -66,7 +66,7 @@ def test_a_somaxconn_that_was_seen_to_change_may_be_back_at_what_it_was() -> Non
     again = a_namespace(readings=["4096", "1 9", "8"], changes=[change])
 
     assert held(again).somaxconn_origin is None
-    assert backlog(a_listener(limit=3), held(again)) is None
+    assert limit_origin(a_listener(limit=3), held(again)) is None
     assert held(a_namespace(readings=["4096", "1 9", "8"])).somaxconn_origin
 
 
@@ -78,7 +78,7 @@ def test_a_somaxconn_that_was_seen_to_change_may_be_back_at_what_it_was() -> Non
     ],
 )
 def test_what_was_not_read_is_no_limit(namespace: Namespace) -> None:
-    assert held(namespace) == Limits(conntrack=100)
+    assert held(namespace) == NamespaceLimits(conntrack=100)
 
 
 @pytest.mark.parametrize(
@@ -112,40 +112,52 @@ def test_where_a_limit_is_from(
     under: int | None,
     somaxconn: int | None,
     origin: Origin | None,
-    expected: Backlog | None,
+    expected: LimitOrigin | None,
 ) -> None:
     listener = a_listener(limit=limit, under=under)
-    against = Limits(somaxconn=somaxconn, somaxconn_origin=origin)
+    against = NamespaceLimits(somaxconn=somaxconn, somaxconn_origin=origin)
 
-    assert backlog(listener, against) == expected
+    assert limit_origin(listener, against) == expected
 
 
 def test_the_fullest_queue_counts() -> None:
     signals = some_signals(a_listener(queue=4, limit=3), a_listener(80, queue=64))
 
-    assert dict(fills(signals, Limits())) == {"accept_queue": 1.0}
+    assert dict(fill_ratios(signals, NamespaceLimits())) == {"accept_queue": 1.0}
 
 
 def test_how_full_needs_both_sides() -> None:
     signals = some_signals(conntrack=50, time_wait=16, tcp_sockets=4)
 
-    assert dict(fills(signals, Limits(conntrack=100, time_wait=64, ports=200))) == {
+    assert dict(
+        fill_ratios(signals, NamespaceLimits(conntrack=100, time_wait=64, ports=200))
+    ) == {
         "conntrack": 0.5,
         "ports": 0.1,
         "time_wait": 0.25,
     }
-    assert dict(fills(Signals(), Limits(conntrack=100, time_wait=64, ports=9))) == {}
-    assert dict(fills(signals, Limits())) == {}
+    assert (
+        dict(
+            fill_ratios(
+                Signals(), NamespaceLimits(conntrack=100, time_wait=64, ports=9)
+            )
+        )
+        == {}
+    )
+    assert dict(fill_ratios(signals, NamespaceLimits())) == {}
 
 
 def test_no_limit_is_not_a_full_one() -> None:
-    assert dict(fills(some_signals(conntrack=50), Limits(conntrack=0))) == {}
+    assert (
+        dict(fill_ratios(some_signals(conntrack=50), NamespaceLimits(conntrack=0)))
+        == {}
+    )
 
 
 def test_what_is_used_is_told_without_its_limit_too() -> None:
     signals = some_signals(conntrack=50, tcp_sockets=None, udp_sockets=None)
 
-    assert list(uses(signals, Limits(time_wait=9))) == [
+    assert list(usages(signals, NamespaceLimits(time_wait=9))) == [
         ("conntrack", 50, None),
         ("time_wait", 0, 9),
     ]

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from exporter.cli.snapshot_file import NotASnapshotError, parse
+from exporter.cli.snapshot_file import InvalidSnapshotError, parse
 from exporter.model import Snapshot
 from tests.support.builders import (
     a_listener,
@@ -43,7 +43,7 @@ def test_what_snapshot_writes_is_one() -> None:
     ],
 )
 def test_anything_else_is_an_error_that_names_it(raw: bytes) -> None:
-    with pytest.raises(NotASnapshotError, match=r"node\.json is"):
+    with pytest.raises(InvalidSnapshotError, match=r"node\.json is"):
         parse(raw, "node.json")
 
 
@@ -63,5 +63,5 @@ def test_anything_else_is_an_error_that_names_it(raw: bytes) -> None:
     ],
 )
 def test_values_without_a_sysctl_are_no_snapshot(odd: object) -> None:
-    with pytest.raises(NotASnapshotError):
+    with pytest.raises(InvalidSnapshotError):
         parse(msgspec.json.encode(odd), "node.json")

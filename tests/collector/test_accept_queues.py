@@ -2,10 +2,10 @@
 
 import pytest
 
-from exporter.collector.accept_queues import Queues, Seen, listeners, note, shown
+from exporter.collector.accept_queues import ListenerState, Seen, listeners, note, shown
 from exporter.kernel import sock_diag
-from exporter.kernel.listen_sockets import Listening
-from exporter.kernel.sock_diag import Dump
+from exporter.kernel.listen_sockets import ListenSocket
+from exporter.kernel.sock_diag import DiagReply
 from exporter.model import Listener
 from tests.support.builders import a_listener
 
@@ -17,8 +17,8 @@ def a_socket(
     port: int = 8080,
     queue: int = 0,
     limit: int = 128,
-) -> Listening:
-    return Listening(cookie, "tcp", address, port, queue, limit)
+) -> ListenSocket:
+    return ListenSocket(cookie, "tcp", address, port, queue, limit)
 
 
 class TestUnderWhatItGotItsLimit:
@@ -93,21 +93,21 @@ class TestLooks:
     """Several looks at one namespace; the kernel's answers are made up."""
 
     @pytest.fixture
-    def queues(self, monkeypatch: pytest.MonkeyPatch) -> Queues:
-        self.sockets: list[Listening] = []
+    def queues(self, monkeypatch: pytest.MonkeyPatch) -> ListenerState:
+        self.sockets: list[ListenSocket] = []
         self.parsed = 0
 
-        def parse(_raw: bytes) -> list[Listening]:
+        def parse(_raw: bytes) -> list[ListenSocket]:
             self.parsed += 1
             return list(self.sockets)
 
-        monkeypatch.setattr("exporter.collector.accept_queues.parse", parse)
-        return Queues()
+        monkeypatch.setattr("exporter.collector.accept_queues.parse_listeners", parse)
+        return ListenerState()
 
     def look(
         self,
-        queues: Queues,
-        *sockets: Listening,
+        queues: ListenerState,
+        *sockets: ListenSocket,
         somaxconn: int | None,
         after: int | None = None,
         number: int = 9,
@@ -117,7 +117,7 @@ class TestLooks:
         raw = repr(sockets).encode()
         again = somaxconn if after is None else after
         queues.take(
-            Dump(raw, cut=False, netns_cookie=1, exact=exact),
+            DiagReply(raw, cut=False, netns_cookie=1, exact=exact),
             somaxconn,
             lambda: again,
             number,
@@ -125,7 +125,9 @@ class TestLooks:
         assert queues.listeners is not None
         return queues.listeners
 
-    def test_a_listener_that_came_between_two_looks(self, queues: Queues) -> None:
+    def test_a_listener_that_came_between_two_looks(
+        self, queues: ListenerState
+    ) -> None:
         self.look(queues, somaxconn=10)
 
         (one,) = self.look(queues, a_socket(limit=10), somaxconn=50)
@@ -133,7 +135,7 @@ class TestLooks:
         assert one.under == 10
 
     def test_a_change_between_reading_somaxconn_and_the_sockets(
-        self, queues: Queues
+        self, queues: ListenerState
     ) -> None:
         """It asked for 20 or was cut to 20: nobody can tell which."""
         self.look(queues, somaxconn=50)
@@ -145,7 +147,7 @@ class TestLooks:
         assert one.under == 20
 
     def test_a_value_from_between_two_changes_without_news_still_counts(
-        self, queues: Queues
+        self, queues: ListenerState
     ) -> None:
         self.look(queues, a_socket(limit=10), somaxconn=10)
         self.look(queues, a_socket(limit=10), somaxconn=30)
@@ -157,7 +159,7 @@ class TestLooks:
         assert {one.port: one.under for one in found} == {8080: 10, 1: 30}
 
     def test_a_new_one_after_looks_at_known_ones_came_at_any_of_them(
-        self, queues: Queues
+        self, queues: ListenerState
     ) -> None:
         self.look(queues, somaxconn=10)
         self.look(queues, somaxconn=30, exact=True)
@@ -174,7 +176,7 @@ class TestLooks:
         assert one.under == 50, "a dump shows all: what was before it is over"
 
     def test_a_known_one_got_another_limit_since_the_last_look(
-        self, queues: Queues
+        self, queues: ListenerState
     ) -> None:
         self.look(queues, a_socket(limit=9), somaxconn=10)
         self.look(queues, a_socket(limit=9), somaxconn=50, exact=True)
@@ -184,14 +186,16 @@ class TestLooks:
 
         assert one.under == 50, "it asked for 10"
 
-    def test_what_has_not_changed_is_not_parsed_again(self, queues: Queues) -> None:
+    def test_what_has_not_changed_is_not_parsed_again(
+        self, queues: ListenerState
+    ) -> None:
         self.look(queues, a_socket(), somaxconn=128)
         self.look(queues, a_socket(), somaxconn=128)
 
         assert self.parsed == 1
 
     def test_after_a_look_that_failed_it_is_as_with_the_first(
-        self, queues: Queues
+        self, queues: ListenerState
     ) -> None:
         self.look(queues, somaxconn=10)
         queues.lose()
@@ -201,25 +205,25 @@ class TestLooks:
 
         assert one.under is None
 
-    def test_those_left_out_are_counted(self, queues: Queues) -> None:
+    def test_those_left_out_are_counted(self, queues: ListenerState) -> None:
         every = [a_socket(port, port=port) for port in range(5)]
 
         assert len(self.look(queues, *every, somaxconn=128, number=2)) == 2
         assert (queues.listening, queues.left_out) == (5, 3)
 
     def test_a_dump_that_was_cut_leaves_out_one_more_at_least(
-        self, queues: Queues
+        self, queues: ListenerState
     ) -> None:
-        queues.take(Dump(b"", cut=True, netns_cookie=1), 1, lambda: 1, 9)
+        queues.take(DiagReply(b"", cut=True, netns_cookie=1), 1, lambda: 1, 9)
 
         assert queues.left_out == 1
 
 
 def test_what_the_kernel_tells_is_what_is_kept() -> None:
     """Queues takes a real dump of the namespace that the tests run in."""
-    queues = Queues()
+    queues = ListenerState()
 
-    queues.take(sock_diag.dump_inside(sock_diag.TCP), 4096, lambda: 4096, 1000)
+    queues.take(sock_diag.dump_listeners(sock_diag.TCP), 4096, lambda: 4096, 1000)
 
     assert queues.listeners is not None
     assert queues.listening == sum(one.sockets for one in queues.listeners)

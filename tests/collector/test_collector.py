@@ -7,7 +7,7 @@ import pytest
 
 from exporter.collector.collector import Collector
 from exporter.config.settings import Config, Paths, Sysctls
-from exporter.kernel.netns import EntryDeniedError, Tour, own_netns
+from exporter.kernel.netns import EntryDeniedError, NetnsEntry, own_netns
 from exporter.model import Ino, Namespace, Reading, Snapshot
 from exporter.values import MISSING
 from tests.discovery.test_processes import Clock
@@ -126,10 +126,10 @@ class TestRefused:
 
     @pytest.fixture(autouse=True)
     def refuse(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refused(_tour: Tour, _door: str, _ino: int) -> None:
+        def refused(_tour: NetnsEntry, _door: str, _ino: int) -> None:
             raise EntryDeniedError("setns", PermissionError(1, "not permitted"))
 
-        monkeypatch.setattr(Tour, "enter", refused)
+        monkeypatch.setattr(NetnsEntry, "enter", refused)
 
     def spot(self, node: Node) -> Namespace:
         found = {one.id.ino: one for one in node.snapshot().namespaces}

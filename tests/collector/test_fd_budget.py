@@ -5,21 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.collector.fd_budget import Holdings
-from exporter.collector.tracked import Known
+from exporter.collector.fd_budget import SysctlFileManager
+from exporter.collector.tracked import TrackedNamespace
 from exporter.config.settings import Config
 from exporter.model import Ino, NetnsId
 
 
-def holdings(limit: int) -> Holdings:
+def holdings(limit: int) -> SysctlFileManager:
     sysctls = msgspec.structs.replace(Config().sysctls, max_fds=limit)
-    return Holdings(msgspec.structs.replace(Config(), sysctls=sysctls))
+    return SysctlFileManager(msgspec.structs.replace(Config(), sysctls=sysctls))
 
 
-def admitted(to: Holdings, number: int) -> list[Known]:
+def admitted(to: SysctlFileManager, number: int) -> list[TrackedNamespace]:
     every = []
     for at in range(number):
-        one = Known(NetnsId(cookie=at, ino=Ino(at), first_seen=0.0), 0.0)
+        one = TrackedNamespace(NetnsId(cookie=at, ino=Ino(at), first_seen=0.0), 0.0)
         one.files, one.live = to.of_a_new_one()
         one.files.bind_inside()
         one.live.bind_inside()
@@ -27,7 +27,7 @@ def admitted(to: Holdings, number: int) -> list[Known]:
     return every
 
 
-def close(every: list[Known]) -> None:
+def close(every: list[TrackedNamespace]) -> None:
     for one in every:
         assert one.files
         assert one.live

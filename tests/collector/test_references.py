@@ -5,9 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from exporter.collector.references import EARLIER, PROBE_SECONDS, RETRY_SECONDS, Fresh
+from exporter.collector.references import (
+    EARLIER,
+    PROBE_SECONDS,
+    RETRY_SECONDS,
+    ReferenceProbe,
+)
 from exporter.kernel.netns import own_netns
-from exporter.kernel.sysctl_files import Plan
+from exporter.kernel.sysctl_files import SysctlPlan
 from exporter.model import Class, SettableBy, Sysctl
 from exporter.values import MISSING
 from tests.discovery.test_processes import Clock
@@ -24,8 +29,10 @@ SHARED_HERE = "net.core.rmem_max"
 
 def a_fresh(
     *sysctls: Sysctl, shared: tuple[Sysctl, ...] = (), clock: Clock | None = None
-) -> Fresh:
-    return Fresh(Plan(sysctls, "/proc"), Plan(shared, "/proc"), clock or Clock())
+) -> ReferenceProbe:
+    return ReferenceProbe(
+        SysctlPlan(sysctls, "/proc"), SysctlPlan(shared, "/proc"), clock or Clock()
+    )
 
 
 class TestHistory:

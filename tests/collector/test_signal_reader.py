@@ -16,8 +16,8 @@ from exporter.collector.collector import Collector
 from exporter.config.settings import Config, Sysctls
 from exporter.config.settings import Signals as SignalSettings
 from exporter.kernel import proc_net, sock_diag
-from exporter.kernel.netns import inside
-from exporter.kernel.sock_diag import Dump
+from exporter.kernel.netns import entered
+from exporter.kernel.sock_diag import DiagReply
 from exporter.kernel.syscalls import netns_cookie
 from exporter.kernel.sysctl_files import SysctlFiles
 from exporter.model import Listener, Signals, Snapshot
@@ -48,13 +48,13 @@ class Watched:
         return found
 
     def listener(self, port: int = 0, *, backlog: int = 7) -> socket.socket:
-        with inside(self.pod.door, self.pod.ino):
+        with entered(self.pod.door, self.pod.ino):
             return socket.create_server(
                 ("127.0.0.1", port), backlog=backlog, reuse_port=True
             )
 
     def client(self, of: socket.socket) -> socket.socket:
-        with inside(self.pod.door, self.pod.ino):
+        with entered(self.pod.door, self.pod.ino):
             return socket.create_connection(of.getsockname())
 
     def ports(self) -> list[int]:
@@ -121,11 +121,11 @@ def test_a_kernel_that_lists_no_listeners_is_a_problem_and_not_asked_each_time(
     """Each question would have it look for a module; or a sandbox has no netlink."""
     asked = []
 
-    def refused(*requests: bytes) -> Dump:
+    def refused(*requests: bytes) -> DiagReply:
         asked.append(requests)
         raise OSError(code, f"sock_diag: {os.strerror(code)}")
 
-    monkeypatch.setattr(sock_diag, "dump_inside", refused)
+    monkeypatch.setattr(sock_diag, "dump_listeners", refused)
 
     snapshot = watched.snapshot()
     watched.snapshot()
@@ -143,11 +143,11 @@ def test_a_kernel_that_lists_no_listeners_is_a_problem_and_not_asked_each_time(
 def test_a_dump_that_fails_costs_the_listeners_and_is_counted(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_requests: bytes) -> Dump:
+    def broken(*_requests: bytes) -> DiagReply:
         raise OSError(errno.ENOMEM, "sock_diag: out of memory")
 
     watched.look()
-    monkeypatch.setattr(sock_diag, "dump_inside", broken)
+    monkeypatch.setattr(sock_diag, "dump_listeners", broken)
 
     found = watched.look()
 
@@ -177,10 +177,10 @@ def test_before_cookies_a_held_file_tells_one_namespace_from_the_next(
     """Before Linux 5.14."""
     monkeypatch.setattr(collector, "netns_cookie", lambda: None)
     monkeypatch.setattr(signal_reader, "netns_cookie", lambda: None)
-    real = sock_diag.dump_inside
+    real = sock_diag.dump_listeners
     monkeypatch.setattr(
         sock_diag,
-        "dump_inside",
+        "dump_listeners",
         lambda *asked: real(*asked)._replace(netns_cookie=None),
     )
 
@@ -251,10 +251,10 @@ class Dumped:
 
     def __init__(self, watched: Watched) -> None:
         self.watched = watched
-        self._real = sock_diag.dump_inside
+        self._real = sock_diag.dump_listeners
         self._cookies: list[int | None] = []
 
-    def dump_inside(self, *requests: bytes) -> Dump:
+    def dump_inside(self, *requests: bytes) -> DiagReply:
         dump = self._real(*requests)
         self._cookies.append(dump.netns_cookie)
         return dump
@@ -268,7 +268,7 @@ class Dumped:
 
 def noted(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Dumped:
     dumped = Dumped(watched)
-    monkeypatch.setattr(sock_diag, "dump_inside", dumped.dump_inside)
+    monkeypatch.setattr(sock_diag, "dump_listeners", dumped.dump_inside)
     return dumped
 
 
@@ -276,7 +276,7 @@ def noted(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Dumped:
 def dumped(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Dumped:
     """Make the node one of many listeners."""
     watched.pod.run("ip", "link", "set", "lo", "up")
-    monkeypatch.setattr(listener_polling, "MANY_LISTENERS", -1)
+    monkeypatch.setattr(listener_polling, "EXACT_QUERY_THRESHOLD", -1)
     monkeypatch.setattr(listener_polling, "QUESTION", 0)
     return noted(watched, monkeypatch)
 
@@ -294,7 +294,7 @@ def test_up_to_many_listeners_each_look_is_a_dump(
         dumped.times()
 
         for many, expected in ((total, [1, 1]), (total - 1, [1, 0, 0]), (total, [1])):
-            monkeypatch.setattr(listener_polling, "MANY_LISTENERS", many)
+            monkeypatch.setattr(listener_polling, "EXACT_QUERY_THRESHOLD", many)
             for times in expected:
                 assert watched.look().listening == 1
                 assert dumped.times() == times
@@ -342,7 +342,8 @@ def test_an_unchanged_namespace_is_not_parsed_again_however_it_was_asked(
     with watched.listener():
         watched.look()
         monkeypatch.setattr(
-            "exporter.collector.accept_queues.parse", lambda _raw: pytest.fail("parsed")
+            "exporter.collector.accept_queues.parse_listeners",
+            lambda _raw: pytest.fail("parsed"),
         )
         monkeypatch.setattr(listener_polling, "_counted", lambda _queues, _files: None)
         watched.look()
@@ -398,7 +399,7 @@ def test_a_new_listener_behind_a_connection_that_failed_is_found_by_the_recheck(
     veth(watched.pod.pid, f"wa{watched.pod.pid}")
     watched.pod.run("ip", "address", "add", "192.0.2.1/24", "dev", "e0")
     watched.pod.run("ip", "link", "set", "e0", "up")
-    with inside(watched.pod.door, watched.pod.ino):
+    with entered(watched.pod.door, watched.pod.ino):
         connecting = socket.socket()
     with connecting, contextlib.ExitStack() as opened:
         connecting.settimeout(0)
@@ -437,16 +438,16 @@ def test_twins_are_dumped_and_tried_again_after_the_recheck(
     watched: Watched, dumped: Dumped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    real = sock_diag.ask_inside
+    real = sock_diag.query_listeners
 
-    def ask(sockets: list[bytes]) -> Dump | None:
+    def ask(sockets: list[bytes]) -> DiagReply | None:
         asked.append(netns_cookie())
         return real(sockets)
 
     with watched.listener() as one, watched.listener(one.getsockname()[1]) as twin:
         watched.look()
         twin.listen(3)
-        monkeypatch.setattr(sock_diag, "ask_inside", ask)
+        monkeypatch.setattr(sock_diag, "query_listeners", ask)
         for _ in range(3):
             found = watched.only()
             assert (found.sockets, found.limit) == (2, 3)
@@ -478,9 +479,9 @@ def test_of_a_crowd_a_dump_is_cheaper(
 def test_after_a_dump_that_was_cut_there_is_another(
     watched: Watched, dumped: Dumped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = sock_diag.dump_inside
+    real = sock_diag.dump_listeners
     monkeypatch.setattr(
-        sock_diag, "dump_inside", lambda *asked: real(*asked)._replace(cut=True)
+        sock_diag, "dump_listeners", lambda *asked: real(*asked)._replace(cut=True)
     )
     with watched.listener():
         watched.look()
@@ -492,14 +493,14 @@ def test_after_a_dump_that_was_cut_there_is_another(
 def test_after_a_dump_that_failed_there_is_another(
     watched: Watched, dumped: Dumped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_requests: bytes) -> Dump:
+    def broken(*_requests: bytes) -> DiagReply:
         raise OSError(errno.ENOMEM, "sock_diag: out of memory")
 
     with watched.listener():
         watched.look()
         watched.clock.now += 61
         with monkeypatch.context() as patched:
-            patched.setattr(sock_diag, "dump_inside", broken)
+            patched.setattr(sock_diag, "dump_listeners", broken)
             assert watched.look().listeners is None
         dumped.times()
 
@@ -509,7 +510,7 @@ def test_after_a_dump_that_failed_there_is_another(
 
 def test_unix_listeners_take_a_dump_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Config(signals=SignalSettings(listeners="all"))
-    monkeypatch.setattr(listener_polling, "MANY_LISTENERS", -1)
+    monkeypatch.setattr(listener_polling, "EXACT_QUERY_THRESHOLD", -1)
     with watching(settings) as one:
         dumped = noted(one, monkeypatch)
         one.look()

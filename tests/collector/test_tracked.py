@@ -2,8 +2,8 @@
 
 import pytest
 
-from exporter.collector.tracked import Watched
-from exporter.kernel.proc_net import NOTHING, CounterReader, NetFiles
+from exporter.collector.tracked import SignalState
+from exporter.kernel.proc_net import NOTHING, CounterParser, NetFiles
 from exporter.model import Signals
 from tests.support.builders import a_listener
 
@@ -11,9 +11,9 @@ FILES = NOTHING._replace(snmp=b"Tcp: RtoMax\nTcp: 1\n", sockstat=b"TCP: inuse 1"
 
 
 @pytest.fixture
-def watched() -> Watched:
-    one = Watched()
-    one.counted(CounterReader(()), FILES, b"stat")
+def watched() -> SignalState:
+    one = SignalState()
+    one.counted(CounterParser(()), FILES, b"stat")
     one.queues.listeners, one.queues.listening = (a_listener(),), 1
     one.take(Signals(listeners=one.queues.listeners, listening=1, conntrack=7))
     assert one.is_still(FILES, b"stat", 7)
@@ -31,7 +31,7 @@ def watched() -> Watched:
     ],
 )
 def test_other_files_are_news(
-    watched: Watched, files: NetFiles, stat: bytes, conntrack: int | None
+    watched: SignalState, files: NetFiles, stat: bytes, conntrack: int | None
 ) -> None:
     assert not watched.is_still(files, stat, conntrack)
 
@@ -46,13 +46,13 @@ def test_other_files_are_news(
     ],
     ids=str,
 )
-def test_other_queues_are_news(watched: Watched, field: str, value: object) -> None:
+def test_other_queues_are_news(watched: SignalState, field: str, value: object) -> None:
     setattr(watched.queues, field, value)
 
     assert not watched.is_still(FILES, b"stat", 7)
 
 
-def test_what_was_lost_is_news(watched: Watched) -> None:
+def test_what_was_lost_is_news(watched: SignalState) -> None:
     watched.lose()
 
     assert not watched.is_still(FILES, b"stat", None)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.config.web import Tls, WebConfig
-from exporter.config.web_watcher import MAX_BYTES, WebConfigFile, load
+from exporter.config.web import TlsConfig, WebConfig
+from exporter.config.web_watcher import MAX_BYTES, WebConfigWatcher, load
 from exporter.errors import ConfigError
 
 
@@ -42,7 +42,7 @@ def loaded(web: Path, text: str) -> WebConfig:
     return load(str(web))
 
 
-def tls(web: Path, text: str) -> Tls:
+def tls(web: Path, text: str) -> TlsConfig:
     """Return what becomes of a tls_server_config with a pair and *text*."""
     made = loaded(web, f"tls_server_config: {{{PAIR}, {text}}}").tls
     assert made
@@ -80,7 +80,7 @@ class TestLoad:
     def test_a_pair_is_enough_for_tls_and_lies_beside_the_file(self, web: Path) -> None:
         config = loaded(web, f"tls_server_config: {{{PAIR}}}")
 
-        assert config == WebConfig(tls=Tls(cert=CERT, key=KEY))
+        assert config == WebConfig(tls=TlsConfig(cert=CERT, key=KEY))
 
     def test_an_absolute_path_is_taken_as_it_is(
         self, web: Path, tmp_path_factory: pytest.TempPathFactory
@@ -96,7 +96,7 @@ class TestLoad:
         web.write_text(f"tls_server_config: {{{PAIR}}}")
         monkeypatch.chdir(web.parent)
 
-        assert load("web.yaml").tls == Tls(cert=CERT, key=KEY)
+        assert load("web.yaml").tls == TlsConfig(cert=CERT, key=KEY)
 
     def test_certificates_may_stand_in_the_file(self, web: Path) -> None:
         section = {"cert": CERT, "key": KEY, "client_ca": CA}
@@ -105,7 +105,7 @@ class TestLoad:
 
         config = loaded(web, text)
 
-        tls = Tls(cert=CERT, key=KEY, client_ca=CA, client_auth="optional")
+        tls = TlsConfig(cert=CERT, key=KEY, client_ca=CA, client_auth="optional")
         assert config == WebConfig(tls=tls)
 
     @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ class TestLoad:
     def test_tls_is_as_the_section_says(
         self, web: Path, text: str, meant: dict[str, object]
     ) -> None:
-        plain = Tls(cert=CERT, key=KEY)
+        plain = TlsConfig(cert=CERT, key=KEY)
 
         assert tls(web, text) == msgspec.structs.replace(plain, **meant)
 
@@ -460,18 +460,18 @@ class TestFollowing:
     """A change of any file is seen, and a broken one costs nothing."""
 
     @pytest.fixture
-    def followed(self, web: Path) -> WebConfigFile:
+    def followed(self, web: Path) -> WebConfigWatcher:
         web.write_text(
             f"tls_server_config: {{{PAIR}, {ASKING}}}\nbasic_auth_users: {{a: {HASH}}}"
         )
-        return WebConfigFile(str(web))
+        return WebConfigWatcher(str(web))
 
     def test_a_broken_start_is_an_error(self, web: Path) -> None:
         with pytest.raises(ConfigError):
-            WebConfigFile(str(web))
+            WebConfigWatcher(str(web))
 
     def test_nothing_changed_is_nothing_read(
-        self, followed: WebConfigFile, monkeypatch: pytest.MonkeyPatch
+        self, followed: WebConfigWatcher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         nothing_may_be_read(monkeypatch)
 
@@ -484,7 +484,7 @@ class TestFollowing:
     )
     @pytest.mark.parametrize("way", ["written", "replaced"])
     def test_another_certificate_is_another_configuration(
-        self, web: Path, followed: WebConfigFile, name: str, part: str, way: str
+        self, web: Path, followed: WebConfigWatcher, name: str, part: str, way: str
     ) -> None:
         path = web.parent / name
         new = path.read_text().replace("AAA\n", "AAA\nBBBB\n")
@@ -500,7 +500,7 @@ class TestFollowing:
         assert followed.changed() is None
 
     def test_a_change_is_read_once(
-        self, web: Path, followed: WebConfigFile, monkeypatch: pytest.MonkeyPatch
+        self, web: Path, followed: WebConfigWatcher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         web.write_text(f"basic_auth_users: {{b: {HASH}}}")
         assert followed.changed()
@@ -509,7 +509,7 @@ class TestFollowing:
         assert followed.changed() is None
 
     def test_another_yaml_may_name_other_files(
-        self, web: Path, followed: WebConfigFile
+        self, web: Path, followed: WebConfigWatcher
     ) -> None:
         web.write_text(f"basic_auth_users: {{b: {HASH}}}")
 
@@ -532,7 +532,7 @@ class TestFollowing:
         for name in ("web.yaml", "cert.pem", "key.pem"):
             (web.parent / name).unlink(missing_ok=True)
             (web.parent / name).symlink_to(f"..data/{name}")
-        followed = WebConfigFile(str(web))
+        followed = WebConfigWatcher(str(web))
         swap = web.parent / "..data_tmp"
         swap.symlink_to("..2")
         swap.replace(data)
@@ -540,7 +540,7 @@ class TestFollowing:
         config = followed.changed()
 
         assert config
-        assert config.tls == Tls(
+        assert config.tls == TlsConfig(
             cert=pem("CERTIFICATE", "BBBB"), key=pem("PRIVATE KEY", "BBBB")
         )
 
@@ -549,7 +549,7 @@ class TestFollowing:
     ) -> None:
         web.with_name("linked.yaml").symlink_to(web)
         web.write_text(f"tls_server_config: {{{PAIR}}}")
-        followed = WebConfigFile(str(web.with_name("linked.yaml")))
+        followed = WebConfigWatcher(str(web.with_name("linked.yaml")))
         nothing_may_be_read(monkeypatch)
 
         assert followed.changed() is None
@@ -558,7 +558,7 @@ class TestFollowing:
         web.write_text(f"tls_server_config: {{{PAIR}}}")
         link = web.with_name("linked.yaml")
         link.symlink_to(web)
-        followed = WebConfigFile(str(link))
+        followed = WebConfigWatcher(str(link))
         link.unlink()
         assert followed.changed() is None
         assert followed.problem == f"cannot read '{link}': No such file or directory"
@@ -569,7 +569,7 @@ class TestFollowing:
         assert followed.problem == ""
 
     def test_a_touched_file_is_no_change(
-        self, web: Path, followed: WebConfigFile
+        self, web: Path, followed: WebConfigWatcher
     ) -> None:
         os.utime(web, (1, 1))
 
@@ -579,7 +579,7 @@ class TestFollowing:
     @pytest.mark.parametrize("name", ["web.yaml", "cert.pem"])
     @pytest.mark.parametrize("how", ["gone", "cut", "garbage"])
     def test_a_broken_file_changes_nothing_until_it_is_repaired(
-        self, web: Path, followed: WebConfigFile, name: str, how: str
+        self, web: Path, followed: WebConfigWatcher, name: str, how: str
     ) -> None:
         good, path = followed.config, web.parent / name
         text = path.read_text()
@@ -602,7 +602,7 @@ class TestFollowing:
         assert followed.changed()
 
     def test_a_broken_file_may_be_repaired_into_another(
-        self, web: Path, followed: WebConfigFile
+        self, web: Path, followed: WebConfigWatcher
     ) -> None:
         web.write_text("rate_limit: {}")
         assert followed.changed() is None

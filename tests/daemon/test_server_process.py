@@ -21,7 +21,7 @@ import bcrypt
 import msgspec
 import pytest
 
-from exporter.config.web import Tls, WebConfig
+from exporter.config.web import TlsConfig, WebConfig
 from exporter.daemon import server_process
 from exporter.exposition.renderer import Renderer
 from exporter.privsep.channel import CollectionFailedError
@@ -63,7 +63,9 @@ class Node:
 class Running:
     """A whole server about a node."""
 
-    def __init__(self, node: Node, http: Served, stack: server_process.Stack) -> None:
+    def __init__(
+        self, node: Node, http: Served, stack: server_process.ServerStack
+    ) -> None:
         self.node = node
         self.http = http
         self.stack = stack
@@ -77,7 +79,7 @@ def running(web: WebConfig | None = None) -> Iterator[Running]:
     node = Node()
     site = server_process.site(msgspec.json.encode(web or WebConfig()))
     with ThreadPoolExecutor(1) as worker, ThreadPoolExecutor(1) as checker:
-        stack = server_process.Stack(node, Renderer("1"), site, worker, checker)
+        stack = server_process.ServerStack(node, Renderer("1"), site, worker, checker)
         try:
             with served(stack.application, stack.door, tally=stack.tally) as http:
                 yield Running(node, http, stack)
@@ -340,7 +342,7 @@ class TestUsers:
 
 
 def tls(own: Pair) -> WebConfig:
-    return WebConfig(tls=Tls(cert=own.cert.read_text(), key=own.key.read_text()))
+    return WebConfig(tls=TlsConfig(cert=own.cert.read_text(), key=own.key.read_text()))
 
 
 class TestWebConfig:
@@ -350,7 +352,7 @@ class TestWebConfig:
         first, second = pair(tmp_path, "first"), pair(tmp_path, "second")
         with running(tls(first)) as one:
             assert self.trusts(one, first)
-            broken = WebConfig(tls=Tls(cert="no", key="pem"))
+            broken = WebConfig(tls=TlsConfig(cert="no", key="pem"))
             for web in (msgspec.json.encode(broken), b"{"):
                 one.node.webs = [web]
                 asyncio.run(one.stack.renew())
@@ -382,7 +384,7 @@ class TestWebConfig:
         self, tmp_path: Path
     ) -> None:
         own, friend = pair(tmp_path, "own"), pair(tmp_path, "friend")
-        strict = Tls(
+        strict = TlsConfig(
             cert=own.cert.read_text(),
             key=own.key.read_text(),
             client_ca=own.cert.read_text() + friend.cert.read_text(),
@@ -402,7 +404,7 @@ from exporter.exposition.renderer import Renderer
 from tests.daemon.test_server_process import Node, Refusing, refusing_files
 logging.basicConfig()
 logging.getLogger("exporter").setLevel("INFO")
-server.rehearse()
+server.preload()
 assert len(__import__("os").listdir("/proc/self/task")) == 1
 sys.meta_path.insert(0, Refusing())
 sys.addaudithook(refusing_files)
@@ -481,7 +483,9 @@ class TestProcess:
         assert (one.returncode, said) == (0, b"")
 
     def test_a_first_configuration_that_cannot_be_used_is_the_end(self) -> None:
-        with process(msgspec.json.encode(WebConfig(tls=Tls(cert="no", key="")))) as one:
+        with process(
+            msgspec.json.encode(WebConfig(tls=TlsConfig(cert="no", key="")))
+        ) as one:
             _, said = one.communicate(timeout=SECONDS)
         assert one.returncode == os.EX_CONFIG
         assert b"cannot serve with this web configuration: cert" in said

@@ -14,7 +14,7 @@ import pytest
 
 from exporter import __version__
 from exporter.cli.main import parser
-from exporter.config.flags import given
+from exporter.config.flags import overrides
 from exporter.config.settings import load
 from exporter.privsep.privileges import COLLECTING
 from mixin.files import rules_yaml
@@ -198,7 +198,7 @@ def test_its_arguments_and_its_configuration_are_taken(
     documents: list[Document], tmp_path: Path
 ) -> None:
     arguments = parser()[0].parse_args(["serve", *container_of(documents)["args"]])
-    flags = given(vars(arguments))
+    flags = overrides(vars(arguments))
     text = one("ConfigMap", documents)["data"]
     (tmp_path / "config.yaml").write_text(text["config.yaml"])
 

@@ -5,9 +5,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from exporter.discovery.entry import Doors
-from exporter.discovery.processes import Census
-from exporter.kernel.netns import EntryDeniedError, NetnsGoneError, Tour, own_netns
+from exporter.discovery.entry import NamespaceAccess
+from exporter.discovery.processes import ProcessTable
+from exporter.kernel.netns import (
+    EntryDeniedError,
+    NetnsEntry,
+    NetnsGoneError,
+    own_netns,
+)
 from exporter.kernel.procfs import Procfs
 from exporter.kernel.syscalls import netns_cookie
 from exporter.kernel.sysctl_files import FdBudget
@@ -22,9 +27,9 @@ class Visitor:
 
     def __init__(self, *, short_cuts: int = 10) -> None:
         self.budget = FdBudget(short_cuts)
-        self._census = Census(Procfs(), "/")
+        self._census = ProcessTable(Procfs(), "/")
         self._census.scan()
-        self.doors = Doors(self._census, self.budget)
+        self.doors = NamespaceAccess(self._census, self.budget)
 
     def visit(self, ino: Ino, cookie: int | None) -> None:
         def work() -> None:
@@ -64,13 +69,13 @@ def pod() -> Iterator[Held]:
 def paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the doors that are opened by their path."""
     taken: list[str] = []
-    real = Tour.enter
+    real = NetnsEntry.enter
 
-    def enter(tour: Tour, door: str, ino: Ino) -> None:
+    def enter(tour: NetnsEntry, door: str, ino: Ino) -> None:
         taken.append(door)
         real(tour, door, ino)
 
-    monkeypatch.setattr(Tour, "enter", enter)
+    monkeypatch.setattr(NetnsEntry, "enter", enter)
     return taken
 
 
@@ -162,7 +167,7 @@ def test_where_a_pidfd_is_refused_paths_are_taken_from_then_on(
     def refuse(*_: object) -> None:
         raise EntryDeniedError("setns", OSError(22, "Invalid argument"))
 
-    monkeypatch.setattr(Tour, "follow", refuse)
+    monkeypatch.setattr(NetnsEntry, "follow", refuse)
 
     visitor.visit(pod.ino, cookie)
     visitor.visit(pod.ino, cookie)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import exporter
-from exporter.discovery.new_pids import Births
-from exporter.discovery.processes import Census
+from exporter.discovery.new_pids import NewPidScanner
+from exporter.discovery.processes import ProcessTable
 from exporter.kernel.procfs import Procfs
 from exporter.kernel.syscalls import CLONE_NEWNET, unshare
 from exporter.model import Ino
@@ -60,7 +60,7 @@ class Stage:
             child()
         self.procfs = procfs
         self.clock = Clock()
-        self.census = Census(procfs, "/", self.clock)
+        self.census = ProcessTable(procfs, "/", self.clock)
         self.settle()
 
     def settle(self) -> None:
@@ -287,7 +287,7 @@ def test_a_census_of_another_pid_namespace_reads_its_list() -> None:
 
 
 def census_of_others() -> None:
-    census = Census(Procfs(), "/")
+    census = ProcessTable(Procfs(), "/")
     for _ in range(3):
         census.scan()
     before = set().union(*census.members.values())
@@ -310,9 +310,9 @@ class Given(Procfs):
         return self.last
 
 
-def births(*lasts: int | None) -> Births:
+def births(*lasts: int | None) -> NewPidScanner:
     proc = Given()
-    made = Births(proc)
+    made = NewPidScanner(proc)
     for proc.last in lasts:
         made.advance()
     return made

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.discovery.nsfs_mounts import MOUNTINFO_BYTES
-from exporter.discovery.processes import Census
+from exporter.discovery.processes import ProcessTable
 from exporter.kernel.procfs import NsMount, Procfs
 from exporter.model import Ino
 from tests.support.fakeproc import HOST_INO, FakeProc
@@ -29,9 +29,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def census(fake_proc: FakeProc, clock: Clock) -> Census:
+def census(fake_proc: FakeProc, clock: Clock) -> ProcessTable:
     fake_proc.process(1)
-    return Census(fake_proc.procfs, "/", clock)
+    return ProcessTable(fake_proc.procfs, "/", clock)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def vanish(fake_proc: FakeProc) -> Callable[[], None]:
 
 
 def test_processes_are_grouped_by_namespace(
-    fake_proc: FakeProc, census: Census
+    fake_proc: FakeProc, census: ProcessTable
 ) -> None:
     fake_proc.process(10, netns=POD)
     fake_proc.process(11, netns=POD)
@@ -54,7 +54,7 @@ def test_processes_are_grouped_by_namespace(
     assert census.seen() == {HOST_INO, POD}
 
 
-def test_what_ends_is_forgotten(fake_proc: FakeProc, census: Census) -> None:
+def test_what_ends_is_forgotten(fake_proc: FakeProc, census: ProcessTable) -> None:
     home = fake_proc.process(10, netns=POD)
     census.scan()
     home.rename(fake_proc.root / "gone")
@@ -64,7 +64,7 @@ def test_what_ends_is_forgotten(fake_proc: FakeProc, census: Census) -> None:
     assert census.seen() == {HOST_INO}
 
 
-def test_a_zombie_is_in_no_namespace(fake_proc: FakeProc, census: Census) -> None:
+def test_a_zombie_is_in_no_namespace(fake_proc: FakeProc, census: ProcessTable) -> None:
     fake_proc.process(10, netns=None)
 
     census.scan()
@@ -73,7 +73,7 @@ def test_a_zombie_is_in_no_namespace(fake_proc: FakeProc, census: Census) -> Non
 
 
 def test_a_process_that_became_a_zombie_is_in_no_namespace(
-    fake_proc: FakeProc, census: Census
+    fake_proc: FakeProc, census: ProcessTable
 ) -> None:
     home = fake_proc.process(10, netns=POD)
     census.scan()
@@ -85,7 +85,7 @@ def test_a_process_that_became_a_zombie_is_in_no_namespace(
 
 
 def test_a_runtime_that_unshares_after_its_fork_is_found_on_the_next_pass(
-    fake_proc: FakeProc, census: Census
+    fake_proc: FakeProc, census: ProcessTable
 ) -> None:
     fake_proc.process(10)
     census.scan()
@@ -98,7 +98,7 @@ def test_a_runtime_that_unshares_after_its_fork_is_found_on_the_next_pass(
 
 
 def test_a_process_known_for_long_costs_no_look_until_the_recheck(
-    fake_proc: FakeProc, census: Census, clock: Clock
+    fake_proc: FakeProc, census: ProcessTable, clock: Clock
 ) -> None:
     fake_proc.process(10)
     census.scan()
@@ -115,7 +115,7 @@ def test_a_process_known_for_long_costs_no_look_until_the_recheck(
 
 def test_of_more_processes_some_are_looked_at_each_time_and_all_in_turn(
     fake_proc: FakeProc,
-    census: Census,
+    census: ProcessTable,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -142,7 +142,7 @@ def test_of_more_processes_some_are_looked_at_each_time_and_all_in_turn(
 
 
 def test_a_new_process_does_not_wait_for_its_turn(
-    fake_proc: FakeProc, census: Census, monkeypatch: pytest.MonkeyPatch
+    fake_proc: FakeProc, census: ProcessTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("exporter.discovery.processes.RECHECKED", 1)
     census.scan()
@@ -170,7 +170,7 @@ def test_a_reused_pid_is_looked_at_again(clock: Clock) -> None:
             return Ino(self.where) if pid == 10 else None
 
     proc = Reused()
-    census = Census(proc, "/", clock)
+    census = ProcessTable(proc, "/", clock)
     census.scan()
     clock.now += 10
     census.scan()
@@ -182,7 +182,7 @@ def test_a_reused_pid_is_looked_at_again(clock: Clock) -> None:
 
 
 def test_a_process_in_doubt_is_forgotten_if_it_is_gone(
-    fake_proc: FakeProc, census: Census, vanish: Callable[[], None]
+    fake_proc: FakeProc, census: ProcessTable, vanish: Callable[[], None]
 ) -> None:
     fake_proc.process(10, netns=POD)
     census.scan()
@@ -194,7 +194,7 @@ def test_a_process_in_doubt_is_forgotten_if_it_is_gone(
 
 
 def test_the_recheck_reads_the_list_of_all(
-    fake_proc: FakeProc, census: Census, vanish: Callable[[], None]
+    fake_proc: FakeProc, census: ProcessTable, vanish: Callable[[], None]
 ) -> None:
     fake_proc.process(10, netns=POD)
     census.scan()
@@ -207,7 +207,7 @@ def test_the_recheck_reads_the_list_of_all(
 
 
 def test_a_process_in_doubt_that_moved_is_found_where_it_is(
-    fake_proc: FakeProc, census: Census
+    fake_proc: FakeProc, census: ProcessTable
 ) -> None:
     fake_proc.process(10, netns=POD)
     census.scan()
@@ -219,7 +219,7 @@ def test_a_process_in_doubt_that_moved_is_found_where_it_is(
 
 
 def test_who_asks_for_another_door_doubts_the_last(
-    fake_proc: FakeProc, census: Census, vanish: Callable[[], None]
+    fake_proc: FakeProc, census: ProcessTable, vanish: Callable[[], None]
 ) -> None:
     fake_proc.process(10, netns=POD)
     fake_proc.process(11, netns=POD)
@@ -233,7 +233,7 @@ def test_who_asks_for_another_door_doubts_the_last(
 
 
 def test_a_thread_apart_from_its_process_is_found_by_the_recheck(
-    fake_proc: FakeProc, census: Census
+    fake_proc: FakeProc, census: ProcessTable
 ) -> None:
     fake_proc.process(10)
     fake_proc.thread(10, 12, POD)
@@ -262,7 +262,7 @@ def test_mounts_of_pid_1_are_found_at_once(fake_proc: FakeProc) -> None:
 
 
 def test_mounts_that_only_another_mount_namespace_sees_are_found(
-    fake_proc: FakeProc, census: Census
+    fake_proc: FakeProc, census: ProcessTable
 ) -> None:
     fake_proc.process(20, mntns="mnt:[9]")
     fake_proc.process(21, mntns="mnt:[9]")
@@ -300,7 +300,7 @@ class Watch:
         return self.dirty
 
 
-class WatchedCensus(Census):
+class WatchedCensus(ProcessTable):
     def __init__(self, procfs: Procfs, rootfs: str) -> None:
         super().__init__(procfs, rootfs)
         self.watch = Watch()
@@ -351,7 +351,7 @@ def test_a_failed_look_at_the_mounts_is_repeated_and_loses_nothing(
 
 
 def test_more_mounts_than_are_read_are_counted(
-    fake_proc: FakeProc, census: Census
+    fake_proc: FakeProc, census: ProcessTable
 ) -> None:
     """Anybody can make 100,000 mounts; the recheck stays short and says so."""
     home = fake_proc.process(20, mntns="mnt:[9]")
@@ -399,7 +399,7 @@ def test_an_entry_that_fails_costs_only_itself(
     fake_proc.process(1)
     fake_proc.process(10, netns=OTHER)
     fake_proc.process(11, netns=POD)
-    census = Census(Failing(str(fake_proc.root), code), "/", clock)
+    census = ProcessTable(Failing(str(fake_proc.root), code), "/", clock)
 
     census.scan()
     census.recheck()
@@ -411,7 +411,7 @@ def test_an_entry_that_fails_costs_only_itself(
 
 
 def test_what_vanishes_between_two_looks_is_normal(
-    fake_proc: FakeProc, census: Census, vanish: Callable[[], None]
+    fake_proc: FakeProc, census: ProcessTable, vanish: Callable[[], None]
 ) -> None:
     fake_proc.process(10, netns=POD)
     census.scan()

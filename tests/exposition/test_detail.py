@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from exporter.exposition.metrics import COUNTER_METRICS, METRICS
 from exporter.exposition.renderer import SERVERS_OWN, Renderer
-from exporter.exposition.series_limit import Level, Size, levels
-from exporter.model import Declared, Detail, Namespace, Owner, Parcel
+from exporter.exposition.series_limit import ExportLevel, SeriesCount, allocate
+from exporter.model import Declared, Detail, EncodedSnapshot, Namespace, Owner
 from exporter.values import DENIED, MISSING
-from exporter.web.scrape_queue import Pages
+from exporter.web.scrape_queue import ResponseBuilder
 from testing.running import Page
 from tests.support.builders import (
     a_listener,
@@ -42,16 +42,16 @@ COUNTERS = ("TcpExt.ListenOverflows", "TcpExt.TCPRcvQDrop", "Tcp.ActiveOpens")
 DETAILS = get_args(Detail)
 
 
-def page(parcel: Parcel, detail: Detail = "full", max_series: int = 0) -> Page:
+def page(parcel: EncodedSnapshot, detail: Detail = "full", max_series: int = 0) -> Page:
     return shown(Renderer("1", detail, max_series), parcel)
 
 
-def shown(renderer: Renderer, parcel: Parcel) -> Page:
+def shown(renderer: Renderer, parcel: EncodedSnapshot) -> Page:
     renderer.render(parcel)
     return Page(b"".join(one.plain for one in renderer.page(TEXT)).decode())
 
 
-def node(*others: Namespace, host: tuple[str, ...] = HOST) -> Parcel:
+def node(*others: Namespace, host: tuple[str, ...] = HOST) -> EncodedSnapshot:
     """Return a node on which a new namespace gets what the host has."""
     every = (the_hosts_namespace(readings=host), *others)
     return a_parcel(
@@ -203,7 +203,7 @@ OWNERS = st.sampled_from(
     ]
 )
 SIZES = st.builds(
-    lambda summary, more: Size(summary + more, summary),
+    lambda summary, more: SeriesCount(summary + more, summary),
     st.integers(0, 20),
     st.integers(0, 200),
 )
@@ -212,30 +212,32 @@ SIZES = st.builds(
 class TestRoom:
     @given(st.lists(st.tuples(OWNERS, SIZES), max_size=30), st.integers(-10, 4000))
     def test_it_is_never_exceeded_and_all_is_told_where_it_suffices(
-        self, some: list[tuple[Owner, Size]], room: int
+        self, some: list[tuple[Owner, SeriesCount]], room: int
     ) -> None:
         owners, sizes = [one for one, _ in some], [size for _, size in some]
 
-        found = levels(owners, sizes, room)
+        found = allocate(owners, sizes, room)
 
-        spent = {Level.WHOLE: 0, Level.SUMMARY: 1}
+        spent = {ExportLevel.WHOLE: 0, ExportLevel.SUMMARY: 1}
         used = sum(
             size[spent[level]]
             for size, level in zip(sizes, found, strict=True)
             if level in spent
         )
         assert used <= max(room, 0)
-        whole = all(level is Level.WHOLE for level in found)
+        whole = all(level is ExportLevel.WHOLE for level in found)
         assert whole == (sum(size.whole for size in sizes) <= room) or not whole
 
     def test_a_summary_of_all_equals_comes_before_the_whole_of_any(self) -> None:
         owners = [an_owner(pod=f"web-{at}") for at in range(3)]
 
-        assert levels(owners, [Size(10, 2)] * 3, 6) == [Level.SUMMARY] * 3
-        assert levels(owners, [Size(10, 2)] * 3, 14) == [
-            Level.WHOLE,
-            Level.SUMMARY,
-            Level.SUMMARY,
+        assert (
+            allocate(owners, [SeriesCount(10, 2)] * 3, 6) == [ExportLevel.SUMMARY] * 3
+        )
+        assert allocate(owners, [SeriesCount(10, 2)] * 3, 14) == [
+            ExportLevel.WHOLE,
+            ExportLevel.SUMMARY,
+            ExportLevel.SUMMARY,
         ]
 
     def test_who_matters_least_and_came_last_is_left_out(self) -> None:
@@ -244,21 +246,26 @@ class TestRoom:
         named = an_owner("named", pod="", netns="named/blue")
         owners = [Owner(kind="host", netns="host"), *flood, nested, named, an_owner()]
 
-        found = levels(owners, [Size(10, 10)] * 7, 40)
+        found = allocate(owners, [SeriesCount(10, 10)] * 7, 40)
 
         host, first, second, third, inner, blue, pod = found
-        assert host is blue is pod is first is Level.WHOLE
-        assert second is third is inner is Level.NOTHING
+        assert host is blue is pod is first is ExportLevel.WHOLE
+        assert second is third is inner is ExportLevel.NOTHING
 
     def test_the_whole_of_a_pod_comes_before_a_summary_of_strangers(self) -> None:
         flood = [an_owner("process", pod="", netns=f"cookie/{at}") for at in range(3)]
 
-        found = levels([*flood, an_owner()], [Size(10, 2)] * 4, 14)
+        found = allocate([*flood, an_owner()], [SeriesCount(10, 2)] * 4, 14)
 
-        assert found == [Level.SUMMARY, Level.SUMMARY, Level.NOTHING, Level.WHOLE]
+        assert found == [
+            ExportLevel.SUMMARY,
+            ExportLevel.SUMMARY,
+            ExportLevel.NOTHING,
+            ExportLevel.WHOLE,
+        ]
 
 
-def crowd(many: int) -> Parcel:
+def crowd(many: int) -> EncodedSnapshot:
     """Return a pod, and *many* namespaces that somebody made before it."""
     made = [
         web(
@@ -345,7 +352,7 @@ class TestLimit:
     ) -> None:
         parcels = [crowd(40), crowd(41), crowd(1), crowd(1)]
         encoded = iter([msgspec.json.encode(one) for one in parcels])
-        pages = Pages(
+        pages = ResponseBuilder(
             lambda _: next(encoded),
             Renderer("1", max_series=500),
             CollectorRegistry(),

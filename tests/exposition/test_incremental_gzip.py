@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.exposition import incremental_gzip
-from exporter.exposition.incremental_gzip import gzipped
+from exporter.exposition.incremental_gzip import compress
 from exporter.exposition.page_cache import Chunk
 
 LINES = b'netns_sysctl_value{namespace="shop",pod="web-0"} 1.0\n' * 9
@@ -40,7 +40,7 @@ def test_it_is_what_the_chunks_are(pages: list[list[int]], data: st.DataObject) 
     ]
     for page in pages:
         chunks = [every[at] for at in page]
-        assert unpacked(gzipped(chunks)) == plain(chunks)
+        assert unpacked(compress(chunks)) == plain(chunks)
 
 
 def test_gzip_reads_it() -> None:
@@ -48,7 +48,7 @@ def test_gzip_reads_it() -> None:
     for _ in range(3):
         chunks = [*some_chunks(2), *chunks, Chunk(b"new")]
         done = subprocess.run(
-            ["gzip", "-dc"], input=gzipped(chunks), check=True, capture_output=True
+            ["gzip", "-dc"], input=compress(chunks), check=True, capture_output=True
         )
         assert done.stdout == plain(chunks)
         assert not done.stderr
@@ -59,15 +59,15 @@ def test_a_chunk_is_compressed_alone_once_it_has_lasted(
 ) -> None:
     lasting, new = some_chunks(2)
 
-    gzipped([lasting])
+    compress([lasting])
     after_one = lasting.deflated
-    gzipped([lasting, new])
+    compress([lasting, new])
     assert after_one is None
     assert new.deflated is None
     assert lasting.deflated
 
     monkeypatch.setattr(incremental_gzip, "LEVEL", 0)
-    page = gzipped([lasting])
+    page = compress([lasting])
     assert lasting.deflated in page
     assert len(page) < len(LINES)
 
@@ -76,11 +76,11 @@ def test_new_neighbours_are_compressed_together() -> None:
     """It is no larger than what gzip makes of them, but for a few bytes."""
     chunks = some_chunks(30)
 
-    together = len(gzipped(chunks))
+    together = len(compress(chunks))
 
     assert together < len(gzip.compress(plain(chunks), 1)) + 9
 
 
 def test_the_size_is_that_of_rfc_1952() -> None:
-    assert gzipped([])[-8:] == bytes(8)
-    assert gzipped([Chunk(b"abc")])[-4:] == b"\x03\0\0\0"
+    assert compress([])[-8:] == bytes(8)
+    assert compress([Chunk(b"abc")])[-4:] == b"\x03\0\0\0"

@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.exposition.page_cache import LARGE, Chunk, Row, Table, renewed
+from exporter.exposition.page_cache import LARGE, Chunk, ChunkTable, Row, reuse_chunk
 from exporter.exposition.unchanged import earlier, seen
 
 ROWS = [Row(key, (b"a%d" % key, b"b%d" % key)) for key in range(32)]
 
 
-def chunks(table: Table) -> list[Chunk]:
+def chunks(table: ChunkTable) -> list[Chunk]:
     return [chunk for column in table.columns() for chunk in column]
 
 
-def text(table: Table) -> list[bytes]:
+def text(table: ChunkTable) -> list[bytes]:
     return [b"".join(chunk.plain for chunk in column) for column in table.columns()]
 
 
@@ -25,7 +25,7 @@ def expected(rows: list[Row]) -> list[bytes]:
 
 
 def test_the_same_rows_have_the_same_chunks() -> None:
-    table = Table(8)
+    table = ChunkTable(8)
     table.update(ROWS)
     before = chunks(table)
 
@@ -36,7 +36,7 @@ def test_the_same_rows_have_the_same_chunks() -> None:
 
 
 def test_one_that_goes_or_comes_changes_its_own_group_only() -> None:
-    table = Table(8)
+    table = ChunkTable(8)
     table.update(ROWS)
     before = chunks(table)
 
@@ -49,7 +49,7 @@ def test_one_that_goes_or_comes_changes_its_own_group_only() -> None:
 
 
 def test_one_that_began_a_group_leaves_it_to_the_group_before() -> None:
-    table = Table(8)
+    table = ChunkTable(8)
     table.update(ROWS)
     before = chunks(table)
 
@@ -60,7 +60,7 @@ def test_one_that_began_a_group_leaves_it_to_the_group_before() -> None:
 
 
 def test_a_row_made_anew_changes_the_families_that_differ() -> None:
-    table = Table(8)
+    table = ChunkTable(8)
     table.update(ROWS)
     before = chunks(table)
 
@@ -71,14 +71,14 @@ def test_a_row_made_anew_changes_the_families_that_differ() -> None:
 
 
 def test_what_is_the_same_is_not_even_joined(monkeypatch: pytest.MonkeyPatch) -> None:
-    table, joined = Table(8), list[bytes]()
+    table, joined = ChunkTable(8), list[bytes]()
     table.update(ROWS)
 
     def counted(before: Chunk | None, plain: bytes) -> Chunk:
         joined.append(plain)
-        return renewed(before, plain)
+        return reuse_chunk(before, plain)
 
-    monkeypatch.setattr("exporter.exposition.page_cache.renewed", counted)
+    monkeypatch.setattr("exporter.exposition.page_cache.reuse_chunk", counted)
     table.update([*ROWS])
     assert not joined
     table.update([*ROWS[:3], Row(3, ROWS[3].cells), *ROWS[4:]])
@@ -86,7 +86,7 @@ def test_what_is_the_same_is_not_even_joined(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_ended_is_not_kept() -> None:
-    table = Table(8)
+    table = ChunkTable(8)
     table.update(ROWS)
 
     table.update([])
@@ -96,7 +96,7 @@ def test_what_ended_is_not_kept() -> None:
 
 def test_large_cells_are_in_memory_once() -> None:
     rows = [Row(key, (b"%d" % key * LARGE, b"small")) for key in range(1, 4)]
-    table = Table(8)
+    table = ChunkTable(8)
     for some in (rows, rows[1:], rows[:0:-1]):
         table.update(some)
         assert text(table) == expected(some)
@@ -111,7 +111,7 @@ def test_large_cells_are_in_memory_once() -> None:
 
 @given(st.lists(st.lists(st.sampled_from(ROWS), unique=True, max_size=12), max_size=4))
 def test_the_text_is_that_of_the_rows(histories: list[list[Row]]) -> None:
-    table = Table(4)
+    table = ChunkTable(4)
     for rows in histories:
         table.update(rows)
         assert text(table) == expected(rows)

@@ -17,9 +17,9 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 
 from exporter.analysis.drift import references
 from exporter.analysis.saturation import (
-    Limits,
-    backlog,
-    fills,
+    NamespaceLimits,
+    fill_ratios,
+    limit_origin,
     limits,
     tcp_ports_in_use,
 )
@@ -33,7 +33,7 @@ from exporter.exposition import (
 from exporter.exposition import (
     renderer as renderer_module,
 )
-from exporter.exposition.incremental_gzip import gzipped
+from exporter.exposition.incremental_gzip import compress
 from exporter.exposition.metrics import METRICS
 from exporter.exposition.namespace_series import Rendered, decode, render_namespace
 from exporter.exposition.page_cache import Chunk
@@ -42,12 +42,12 @@ from exporter.exposition.text_format import OPENMETRICS
 from exporter.model import (
     Change,
     Declared,
+    EncodedSnapshot,
     Listener,
-    Machine,
     Match,
     Namespace,
+    NodeLimits,
     Owner,
-    Parcel,
     Reading,
     Rule,
     Signals,
@@ -79,7 +79,10 @@ HOST = ("65535", "1024 65535", "bbr")
 
 
 def render(
-    renderer: Renderer, parcel: Parcel, content_type: str = TEXT, names: Names = None
+    renderer: Renderer,
+    parcel: EncodedSnapshot,
+    content_type: str = TEXT,
+    names: Names = None,
 ) -> bytes:
     renderer.render(parcel)
     return plain(renderer.page(content_type, names))
@@ -89,11 +92,11 @@ def plain(chunks: list[Chunk]) -> bytes:
     return b"".join(chunk.plain for chunk in chunks)
 
 
-def page(parcel: Parcel) -> Page:
+def page(parcel: EncodedSnapshot) -> Page:
     return Page(render(Renderer("1.2.3"), parcel).decode())
 
 
-def node(*readings: Reading, host: tuple[Reading, ...] = HOST) -> Parcel:
+def node(*readings: Reading, host: tuple[Reading, ...] = HOST) -> EncodedSnapshot:
     return a_parcel(
         the_hosts_namespace(readings=host),
         a_namespace(readings=readings),
@@ -126,7 +129,7 @@ def hurting(*signals: Signals, fresh: tuple[Reading, ...] = ()) -> Page:
             sysctls=LIMITED,
             fresh=fresh,
             counters=COUNTERS,
-            machine=Machine(conntrack_limit=1000),
+            machine=NodeLimits(conntrack_limit=1000),
             signals=[Signals(), *signals],
         )
     )
@@ -185,7 +188,7 @@ class TestSignals:
     def test_what_nobody_looked_at_has_no_series(self) -> None:
         one = hurting(Signals())
 
-        for spec in (*metrics.OF_LISTENERS, *metrics.OF_SIGNALS):
+        for spec in (*metrics.LISTENER_METRICS, *metrics.SIGNAL_METRICS):
             assert not one.all(spec.name, pod="web-0")
 
     def test_several_sockets_of_one_port_and_those_left_out_are_counted(self) -> None:
@@ -208,7 +211,7 @@ class TestSignals:
             )
         )
 
-        for spec in (*metrics.OF_LISTENERS, *metrics.OF_SIGNALS):
+        for spec in (*metrics.LISTENER_METRICS, *metrics.SIGNAL_METRICS):
             assert not one.all(spec.name)
         assert not one.all("netns_tcpext_listen_overflows_total")
 
@@ -231,7 +234,7 @@ class TestSignals:
         def ratio(limit: int) -> float | None:
             parcel = a_parcel(
                 a_namespace(),
-                machine=Machine(conntrack_limit=limit),
+                machine=NodeLimits(conntrack_limit=limit),
                 signals=[some_signals(conntrack=10)],
             )
             body = render(renderer, parcel)
@@ -242,7 +245,7 @@ class TestSignals:
         assert ratio(0) is None  # no limit
 
     def test_what_all_namespaces_share_is_there_once_and_without_an_owner(self) -> None:
-        machine = Machine(
+        machine = NodeLimits(
             tcp_orphans=3,
             tcp_orphan_limit=100,
             tcp_memory_pages=7,
@@ -336,7 +339,7 @@ class TestNamespaces:
 class TestPolicy:
     FLOOR = a_rule(min=1024, severity="critical")
 
-    def judged(self, parcel: Parcel, *rules: Rule) -> Page:
+    def judged(self, parcel: EncodedSnapshot, *rules: Rule) -> Page:
         return page(msgspec.structs.replace(parcel, policy=rules))
 
     def test_a_violation_is_1_and_none_is_0(self) -> None:
@@ -430,11 +433,13 @@ class TestContract:
             if line[0] == "#"
         }
 
-        collected = {*METRICS} - {*metrics.OF_THE_SERVER}
+        collected = {*METRICS} - {*metrics.SERVER_METRICS}
         assert names == {spec.name for spec in collected}
 
     @pytest.mark.parametrize("spec", METRICS, ids=lambda spec: spec.name)
-    def test_names_and_labels_are_the_fields_habits(self, spec: metrics.Spec) -> None:
+    def test_names_and_labels_are_the_fields_habits(
+        self, spec: metrics.MetricSpec
+    ) -> None:
         assert spec.name.startswith("netns_")
         assert spec.name.endswith("_total") == (spec.type == "counter")
         assert spec.help.endswith(".")
@@ -470,9 +475,9 @@ class TestReuse:
     def test_new_counters_do_not_render_anything_else_again(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def parcel(number: int) -> Parcel:
+        def parcel(number: int) -> EncodedSnapshot:
             signals = some_signals(a_listener(), counters=(number, 0))
-            machine = Machine(conntrack_limit=9, tcp_memory_pages=number)
+            machine = NodeLimits(conntrack_limit=9, tcp_memory_pages=number)
             return a_parcel(
                 a_namespace(), counters=COUNTERS, signals=[signals], machine=machine
             )
@@ -490,7 +495,7 @@ class TestReuse:
     def test_what_stays_the_same_costs_a_comparison(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def parcel() -> Parcel:
+        def parcel() -> EncodedSnapshot:
             every = [some_signals(a_listener(), counters=(5, 5))] * 2
             host = the_hosts_namespace()
             return a_parcel(host, a_namespace(), counters=COUNTERS, signals=every)
@@ -499,8 +504,8 @@ class TestReuse:
         renderer.render(parcel())
         before = renderer.page(TEXT)
         monkeypatch.setattr(renderer_module, "signal_lines", pytest.fail)
-        monkeypatch.setattr(page_cache, "renewed", pytest.fail)
-        monkeypatch.setattr(node_series, "lines", pytest.fail)
+        monkeypatch.setattr(page_cache, "reuse_chunk", pytest.fail)
+        monkeypatch.setattr(node_series, "format_samples", pytest.fail)
 
         renderer.render(parcel())
 
@@ -546,8 +551,8 @@ class TestReuse:
 
 
 def test_no_part_of_a_parcel_keeps_the_whole() -> None:
-    def decoded(message: bytearray) -> Parcel:
-        return msgspec.json.decode(message, type=Parcel)
+    def decoded(message: bytearray) -> EncodedSnapshot:
+        return msgspec.json.decode(message, type=EncodedSnapshot)
 
     renderer = Renderer("1")
     message = bytearray(
@@ -636,7 +641,7 @@ SIGNALS = st.builds(
 
 
 @st.composite
-def parcels(draw: st.DrawFn) -> Parcel:
+def parcels(draw: st.DrawFn) -> EncodedSnapshot:
     namespaces = [the_hosts_namespace(readings=draw(readings()))]
     for cookie in range(draw(st.integers(0, 4))):
         owner = an_owner(
@@ -665,7 +670,7 @@ def parcels(draw: st.DrawFn) -> Parcel:
         fresh=fresh,
         policy=policy,
         counters=COUNTERS,
-        machine=Machine(conntrack_limit=draw(st.none() | COUNTS)),
+        machine=NodeLimits(conntrack_limit=draw(st.none() | COUNTS)),
         signals=draw(
             st.lists(SIGNALS, min_size=len(namespaces), max_size=len(namespaces))
         ),
@@ -684,7 +689,7 @@ def readings(draw: st.DrawFn) -> tuple[Reading, ...]:
     )
 
 
-def by_prometheus_client(parcel: Parcel) -> Families:
+def by_prometheus_client(parcel: EncodedSnapshot) -> Families:
     """Build every family the slow way."""
     decoded = [decode(raw) for raw in parcel.namespaces]
     host = decoded[0].readings
@@ -702,7 +707,7 @@ def by_prometheus_client(parcel: Parcel) -> Families:
     ]
     slow = [
         family(spec, [sample for n in decoded for sample in made(n)])
-        for spec, made in zip(metrics.LASTING, one_by_one, strict=True)
+        for spec, made in zip(metrics.NAMESPACE_METRICS, one_by_one, strict=True)
     ]
     signals: dict[str, list[samples.Sample]] = {}
     for n, raw in zip(decoded, parcel.signals, strict=True):
@@ -719,29 +724,29 @@ def by_prometheus_client(parcel: Parcel) -> Families:
     counters = [metrics.COUNTER_METRICS[name] for name in parcel.counters]
     slow += [
         family(spec, signals.get(spec.name, []))
-        for spec in (*metrics.OF_LISTENERS, *metrics.OF_SIGNALS, *counters)
+        for spec in (*metrics.LISTENER_METRICS, *metrics.SIGNAL_METRICS, *counters)
     ]
     rendered = [render_namespace(parcel, against, one) for one in decoded]
     rest = [
-        *node_series.families(parcel, host, rendered, node_series.About("1")),
+        *node_series.families(parcel, host, rendered, node_series.ExporterInfo("1")),
         node_series.reduced([]),
     ]
     return Families([*slow, *(family(one.spec, one.make(*one.of)) for one in rest)])
 
 
-Row = tuple[metrics.Spec, dict[str, str], float]
+Row = tuple[metrics.MetricSpec, dict[str, str], float]
 
 
-def signal_samples(one: Signals, allowed: Limits) -> Iterator[Row]:
+def signal_samples(one: Signals, allowed: NamespaceLimits) -> Iterator[Row]:
     for listener in one.listeners or ():
         yield from listener_samples(listener, allowed)
     if one.listeners is not None:
         yield metrics.LISTENING, {}, one.listening
     if one.left_out:
         yield metrics.LEFT_OUT, {}, one.left_out
-    for resource, ratio in fills(one, allowed):
+    for resource, ratio in fill_ratios(one, allowed):
         yield metrics.FILL, {"resource": resource}, ratio
-    known: tuple[tuple[metrics.Spec, dict[str, str], int | None], ...] = (
+    known: tuple[tuple[metrics.MetricSpec, dict[str, str], int | None], ...] = (
         (metrics.CONNTRACK_ENTRIES, {}, one.conntrack),
         (metrics.PORTS_IN_USE, {"protocol": "tcp"}, tcp_ports_in_use(one)),
         (metrics.PORTS_IN_USE, {"protocol": "udp"}, one.udp_sockets),
@@ -752,9 +757,9 @@ def signal_samples(one: Signals, allowed: Limits) -> Iterator[Row]:
             yield spec, labels, number
 
 
-def listener_samples(listener: Listener, allowed: Limits) -> Iterator[Row]:
+def listener_samples(listener: Listener, allowed: NamespaceLimits) -> Iterator[Row]:
     place = {"address": listener.address, "port": str(listener.port or "")}
-    where_from = backlog(listener, allowed)
+    where_from = limit_origin(listener, allowed)
     kind = {"protocol": listener.protocol, "backlog": where_from or ""}
     yield metrics.LISTENER_QUEUE, place, listener.queue
     yield metrics.LISTENER_LIMIT, place, listener.limit
@@ -772,7 +777,7 @@ def listener_samples(listener: Listener, allowed: Limits) -> Iterator[Row]:
     ids=["text", "om"],
 )
 def test_the_page_is_prometheus_clients_byte_for_byte(
-    encode: Callable[[Families], bytes], content_type: str, parcel: Parcel
+    encode: Callable[[Families], bytes], content_type: str, parcel: EncodedSnapshot
 ) -> None:
     body = render(Renderer("1"), parcel, content_type)
 
@@ -789,7 +794,7 @@ def by_family(text: bytes, names: set[str]) -> bytes:
 
 @given(parcels(), st.sets(st.sampled_from([*(one.name for one in METRICS), "nothing"])))
 def test_chosen_names_are_the_whole_page_without_the_other_families(
-    parcel: Parcel, names: set[str]
+    parcel: EncodedSnapshot, names: set[str]
 ) -> None:
     renderer = Renderer("1")
     whole = render(renderer, parcel)
@@ -800,7 +805,7 @@ def test_chosen_names_are_the_whole_page_without_the_other_families(
 
 @given(parcels(), st.sets(st.sampled_from([one.name for one in METRICS])))
 def test_chosen_names_are_understood_as_prometheus_client_does(
-    parcel: Parcel, names: set[str]
+    parcel: EncodedSnapshot, names: set[str]
 ) -> None:
     registry = CollectorRegistry(auto_describe=True)
     registry.register(by_prometheus_client(parcel))
@@ -811,7 +816,7 @@ def test_chosen_names_are_understood_as_prometheus_client_does(
     assert chosen.series == Page(expected.decode()).series
 
 
-Pages = list[Parcel]
+Pages = list[EncodedSnapshot]
 PROBLEMS = st.builds(a_problem, st.sampled_from(["a", "b"]), count=st.integers(1, 9))
 
 
@@ -853,4 +858,4 @@ def test_a_page_does_not_depend_on_the_pages_before(
             expected = render(Renderer("1"), parcel, content_type, names)
             page = lasting.page(content_type, names)
             assert plain(page) == expected
-            assert unpacked(gzipped(page)) == expected
+            assert unpacked(compress(page)) == expected

@@ -14,7 +14,7 @@ import bcrypt
 import psutil
 import pytest
 
-from exporter.web.protocol import Limits
+from exporter.web.protocol import ConnectionLimits
 from testing.lab import wait_until
 from testing.monitoring import prometheus
 from testing.running import COMMAND, Exporter, exporter
@@ -29,7 +29,7 @@ http_server_config: {{headers: {{X-Frame-Options: deny}}}}
 PASSWORD = "correct horse"
 HEAD = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-A: b"
 STALLED = 400
-CONNECTIONS = Limits().connections
+CONNECTIONS = ConnectionLimits().connections
 SCRAPES = 10_000
 GROWTH_BYTES = 6 << 20
 

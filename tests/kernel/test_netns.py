@@ -9,7 +9,7 @@ import pytest
 
 import exporter
 from exporter.kernel import netns
-from exporter.kernel.netns import EntryDeniedError, NetnsGoneError, inside, own_netns
+from exporter.kernel.netns import EntryDeniedError, NetnsGoneError, entered, own_netns
 from exporter.model import Ino
 from testing.lab import held, named, veth, wait_until
 
@@ -24,7 +24,7 @@ def test_inside_is_another_namespace_and_afterwards_is_home() -> None:
     with held() as (pod,):
         pod.write("net.core.somaxconn", "77")
 
-        with inside(pod.door, pod.ino):
+        with entered(pod.door, pod.ino):
             assert SOMAXCONN.read_text() == "77\n"
 
         assert SOMAXCONN.read_text() == home
@@ -33,7 +33,7 @@ def test_inside_is_another_namespace_and_afterwards_is_home() -> None:
 def test_home_again_after_an_exception() -> None:
     ours = own_netns()
     with held() as (pod,):
-        with pytest.raises(ZeroDivisionError), inside(pod.door, pod.ino):
+        with pytest.raises(ZeroDivisionError), entered(pod.door, pod.ino):
             _ = 1 / 0
 
         assert own_netns() == ours
@@ -41,7 +41,7 @@ def test_home_again_after_an_exception() -> None:
 
 def test_a_door_to_another_namespace_is_not_entered() -> None:
     with held(2) as (pod, other):
-        with pytest.raises(NetnsGoneError), inside(pod.door, other.ino):
+        with pytest.raises(NetnsGoneError), entered(pod.door, other.ino):
             pytest.fail("entered")
 
         assert own_netns() != pod.ino
@@ -52,7 +52,7 @@ def test_a_dead_process_is_no_door() -> None:
         ino = pod.ino
         pod.kill()
 
-        with pytest.raises(NetnsGoneError), inside(pod.door, ino):
+        with pytest.raises(NetnsGoneError), entered(pod.door, ino):
             pytest.fail("entered")
 
 
@@ -60,7 +60,7 @@ def test_a_mount_is_a_door() -> None:
     with named("exporter-test-door") as path:
         ino = Ino(os.stat(path).st_ino)
 
-        with inside(path, ino):
+        with entered(path, ino):
             assert own_netns() == ino
 
 
@@ -76,7 +76,7 @@ def test_a_mount_point_that_was_replaced_is_gone_and_not_waited_for(
     elif kind == "file":
         door.touch()
 
-    with pytest.raises(NetnsGoneError), inside(str(door), Ino(1)):
+    with pytest.raises(NetnsGoneError), entered(str(door), Ino(1)):
         pytest.fail("entered")
 
 
@@ -84,7 +84,7 @@ def test_a_thousand_visits_leave_nothing_open() -> None:
     with held() as (pod,):
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(1000):
-            with inside(pod.door, pod.ino):
+            with entered(pod.door, pod.ino):
                 pass
         assert len(os.listdir("/proc/self/fd")) == before
 
@@ -92,7 +92,7 @@ def test_a_thousand_visits_leave_nothing_open() -> None:
 def test_a_visit_does_not_keep_a_namespace_alive() -> None:
     with held() as (pod,):
         veth(pod.pid, "exptest0")
-        with inside(pod.door, pod.ino):
+        with entered(pod.door, pod.ino):
             pass
         pod.kill()
 
@@ -106,7 +106,7 @@ def test_what_keeps_us_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with held() as (pod,):
         monkeypatch.setattr(netns, "setns", refuse)
 
-        with pytest.raises(EntryDeniedError) as told, inside(pod.door, pod.ino):
+        with pytest.raises(EntryDeniedError) as told, entered(pod.door, pod.ino):
             pytest.fail("entered")
 
         assert told.value.step == "setns"
@@ -115,9 +115,9 @@ def test_what_keeps_us_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_who_could_not_come_home_does_not_leave() -> None:
     """In a user namespace that does not own the network namespace it lives in."""
     play = """
-from exporter.kernel.netns import EntryDeniedError, inside_a_fresh_one
+from exporter.kernel.netns import EntryDeniedError, new_netns
 try:
-    with inside_a_fresh_one():
+    with new_netns():
         print("left")
 except EntryDeniedError as error:
     print(error.step)
@@ -137,7 +137,7 @@ def test_who_cannot_come_home_ends() -> None:
     """In a process of its own, since it is the process that ends."""
     if (child := os.fork()) == 0:
         os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
-        with held() as (pod,), inside(pod.door, pod.ino):
+        with held() as (pod,), entered(pod.door, pod.ino):
             vars(netns)["setns"] = no_way
         os._exit(0)
 

@@ -12,10 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.counters import COUNTERS
-from exporter.kernel.netns import inside
+from exporter.kernel.netns import entered
 from exporter.kernel.proc_net import (
     FILES,
-    CounterReader,
+    CounterParser,
     NetFiles,
     Sockstat,
     parse_sockstat,
@@ -44,7 +44,7 @@ def net(path: str | Path) -> Iterator[int]:
 
 def counters(pod: Held) -> dict[str, int | None]:
     with net(f"/proc/{pod.pid}/net") as directory:
-        values = CounterReader(NAMES).values(read(directory), read_conntrack(directory))
+        values = CounterParser(NAMES).values(read(directory), read_conntrack(directory))
     return dict(zip(NAMES, values, strict=True))
 
 
@@ -74,7 +74,7 @@ class Sockets(contextlib.ExitStack):
         self.pod = pod
 
     def add(self, family: int, kind: int) -> socket.socket:
-        with inside(self.pod.door, self.pod.ino):
+        with entered(self.pod.door, self.pod.ino):
             return self.enter_context(socket.socket(family, kind))
 
     def listener(self, where: tuple[int, str], backlog: int = 9) -> socket.socket:
@@ -198,12 +198,12 @@ def test_an_overflow_counts_where_it_happens_and_nowhere_else() -> None:
 @pytest.mark.root
 def test_an_open_directory_follows_the_thread_into_each_namespace() -> None:
     names = ["TcpExt.ListenOverflows", "nf_conntrack.drop"]
-    reader = CounterReader(names)
+    reader = CounterParser(names)
     with pods(2) as (pod, neighbour), net("/proc/thread-self/net") as directory:
         overflow(pod)
         seen = []
         for one in (pod, neighbour, pod):
-            with inside(one.door, one.ino):
+            with entered(one.door, one.ino):
                 files, conntrack = read(directory), read_conntrack(directory)
             seen.append(reader.values(files, conntrack)[0])
 
@@ -269,7 +269,7 @@ def test_reading_does_not_keep_a_namespace_alive() -> None:
 def test_without_ipv6_its_counters_are_absent_and_not_zero(tmp_path: Path) -> None:
     (tmp_path / "netstat").write_text("TcpExt: ListenDrops\nTcpExt: 3\n")
     (tmp_path / "sockstat").write_text("UDP: inuse 2 mem 0\n")
-    reader = CounterReader(["TcpExt.ListenDrops", "Udp6.RcvbufErrors", "Udp.InErrors"])
+    reader = CounterParser(["TcpExt.ListenDrops", "Udp6.RcvbufErrors", "Udp.InErrors"])
 
     with net(tmp_path) as directory:
         files, conntrack = read(directory), read_conntrack(directory)
@@ -339,8 +339,8 @@ class TestReadingAgain:
         (tmp_path / "snmp6").write_bytes(b"new")
 
         assert self.again(tmp_path, before, ipv6=True).snmp6 == b"new"
-        assert CounterReader(["Ip6.ReasmFails"]).wants_ipv6
-        assert not CounterReader(["Udp6.RcvbufErrors", "Ip.ReasmFails"]).wants_ipv6
+        assert CounterParser(["Ip6.ReasmFails"]).wants_ipv6
+        assert not CounterParser(["Udp6.RcvbufErrors", "Ip.ReasmFails"]).wants_ipv6
 
     @pytest.mark.parametrize("sockets", [(1, 1), (1, 0), (0, 1)])
     def test_snmp6_is_read_while_udp_sockets_are_there_and_once_more(
@@ -370,7 +370,7 @@ class TestReadingAgain:
             overflow(pod)
             now = read_again(directory, before, ipv6=False)
 
-        reader = CounterReader(["TcpExt.ListenOverflows"])
+        reader = CounterParser(["TcpExt.ListenOverflows"])
         assert reader.values(before, b"") == (0,)
         assert (reader.values(now, b"")[0] or 0) > 0
 
@@ -383,11 +383,11 @@ def test_the_cpus_of_connection_tracking_are_summed_in_hexadecimal() -> None:
     )
     names = ["nf_conntrack.early_drop", "nf_conntrack.drop", "nf_conntrack.gone"]
 
-    assert CounterReader(names).values(NOTHING, text) == (256, 16, None)
+    assert CounterParser(names).values(NOTHING, text) == (256, 16, None)
 
 
 def test_columns_are_found_again_when_the_header_changes() -> None:
-    reader = CounterReader(["Tcp.InErrs", "TcpExt.TW", "Udp.InErrors"])
+    reader = CounterParser(["Tcp.InErrs", "TcpExt.TW", "Udp.InErrors"])
     old = NOTHING._replace(
         netstat=b"TcpExt: TW Else\nTcpExt: 1 2\n",
         snmp=b"Tcp: InErrs\nTcp: -3\nUdp: InErrors\nUdp: 4\n",
@@ -405,20 +405,20 @@ def test_columns_are_found_again_when_the_header_changes() -> None:
 def test_a_counter_asked_for_twice_is_given_twice() -> None:
     files = NOTHING._replace(netstat=b"TcpExt: TW\nTcpExt: 1\n")
 
-    assert CounterReader(["TcpExt.TW"] * 2).values(files, b"") == (1, 1)
+    assert CounterParser(["TcpExt.TW"] * 2).values(files, b"") == (1, 1)
 
 
 def test_a_name_that_begins_another_is_not_taken_for_it() -> None:
     line = b"%-32s\t%d\n"
     files = NOTHING._replace(snmp6=line % (b"Ip6InNoRoutesX", 1) + line % (b"Ip6In", 2))
 
-    assert CounterReader(["Ip6.InNoRoutes", "Ip6.In"]).values(files, b"") == (None, 2)
+    assert CounterParser(["Ip6.InNoRoutes", "Ip6.In"]).values(files, b"") == (None, 2)
 
 
 def test_the_first_and_the_last_line_of_snmp6_count_too() -> None:
     files = NOTHING._replace(snmp6=b"%-32s\t1\n%-32s\t20\n" % (b"Ip6In", b"Udp6Out"))
 
-    assert CounterReader(["Ip6.In", "Udp6.Out"]).values(files, b"") == (1, 20)
+    assert CounterParser(["Ip6.In", "Udp6.Out"]).values(files, b"") == (1, 20)
 
 
 PIECES = st.sampled_from(
@@ -429,7 +429,7 @@ PIECES = st.sampled_from(
     ]
 )
 ANYTHING = st.binary() | st.lists(PIECES, max_size=9).map(b"".join)
-READER = CounterReader(NAMES)
+READER = CounterParser(NAMES)
 TOO_LONG = NOTHING._replace(sockstat6=b"UDP6: inuse " + b"9" * 5000)
 
 

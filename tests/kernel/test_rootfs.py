@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.kernel.rootfs import File, Root
+from exporter.kernel.rootfs import File, RootDirectory
 from testing.lab import alarm, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaked_files")
@@ -39,9 +39,9 @@ def top(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["the node's", "a process's"])
-def root(request: pytest.FixtureRequest) -> Root:
+def root(request: pytest.FixtureRequest) -> RootDirectory:
     """Return a root that shows the same files by either way of opening them."""
-    return Root("/" if request.param == "the node's" else PROC_ROOT)
+    return RootDirectory("/" if request.param == "the node's" else PROC_ROOT)
 
 
 class TestConfinement:
@@ -50,7 +50,7 @@ class TestConfinement:
     @pytest.mark.parametrize("up", ["", "..", "../" * 40])
     def test_a_link_never_leads_out(self, top: Path, up: str) -> None:
         (top / "link").symlink_to(f"{up}{top.parent}/secrets")
-        root = Root(str(top))
+        root = RootDirectory(str(top))
 
         assert root.read("/link/key", 100) is None
         assert root.entries("/link", 9) == set()
@@ -59,14 +59,14 @@ class TestConfinement:
     def test_a_relative_link_never_leads_out(self, top: Path) -> None:
         (top / "link").symlink_to("../secrets/key")
 
-        assert Root(str(top)).read("/link", 100) is None
+        assert RootDirectory(str(top)).read("/link", 100) is None
 
     @pytest.mark.parametrize(
         "path", ["/../secrets", "../secrets", "/a/../../secrets", "/../../../secrets"]
     )
     def test_a_path_never_leads_out(self, top: Path, path: str) -> None:
         (top / "a").mkdir()
-        root = Root(str(top))
+        root = RootDirectory(str(top))
 
         assert root.read(f"{path}/key", 100) is None
         assert root.entries(path, 9) == set()
@@ -76,7 +76,7 @@ class TestConfinement:
         (top / "data").mkdir()
         (top / "data/key").write_bytes(b"own")
         (top / "link").symlink_to("/data")
-        root = Root(str(top))
+        root = RootDirectory(str(top))
 
         found = root.read("/link/key", 100)
 
@@ -89,7 +89,7 @@ class TestConfinement:
         (top / "key").write_bytes(b"own")
         (top / "link").symlink_to("../../../../../key")
 
-        found = Root(str(top)).read("/link", 100)
+        found = RootDirectory(str(top)).read("/link", 100)
 
         assert found is not None
         assert found.body == b"own"
@@ -106,7 +106,7 @@ class TestConfinement:
             assert Path(path).read_bytes() == b"secret"
             for way in (path, f"{top}/link"):
                 with pytest.raises(OSError, match="openat2") as refused:
-                    Root(PROC_ROOT).read(way, 100)
+                    RootDirectory(PROC_ROOT).read(way, 100)
                 assert code(refused) == errno.ELOOP
         finally:
             os.close(fd)
@@ -116,21 +116,21 @@ class TestConfinement:
         (top / "b").symlink_to("a")
 
         with pytest.raises(OSError, match="openat2") as refused:
-            Root(str(top)).read("/a", 100)
+            RootDirectory(str(top)).read("/a", 100)
 
         assert code(refused) == errno.ELOOP
 
     def test_a_path_with_a_null_byte_is_no_other_path(self, top: Path) -> None:
         (top / "key").write_bytes(b"own")
 
-        assert Root(str(top)).read("/key\0.json", 100) is None
+        assert RootDirectory(str(top)).read("/key\0.json", 100) is None
 
 
 class TestFiles:
     """Regular files of a bounded size, and of one user where that matters."""
 
     def test_a_file_is_read_with_the_time_it_was_written(
-        self, root: Root, tmp_path: Path
+        self, root: RootDirectory, tmp_path: Path
     ) -> None:
         path = tmp_path / "config.json"
         path.write_bytes(b"{}\n")
@@ -140,7 +140,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("size", [0, 1, 4999, 5000])
     def test_a_file_may_be_as_long_as_the_limit(
-        self, root: Root, tmp_path: Path, size: int
+        self, root: RootDirectory, tmp_path: Path, size: int
     ) -> None:
         path = tmp_path / "file"
         path.write_bytes(bytes(size))
@@ -152,7 +152,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("size", [5001, 5002, 1 << 40])
     def test_a_longer_file_is_refused(
-        self, root: Root, tmp_path: Path, size: int
+        self, root: RootDirectory, tmp_path: Path, size: int
     ) -> None:
         path = tmp_path / "file"
         path.touch()
@@ -166,11 +166,13 @@ class TestFiles:
     @pytest.mark.parametrize("path", ["/proc/kmsg", "/proc/version"])
     def test_a_file_of_no_size_is_not_read(self, path: str) -> None:
         """Reading the kernel's log waits, and takes it from others."""
-        assert Root("/").read(path, 1 << 20) == File(b"", os.stat(path).st_mtime)
+        assert RootDirectory("/").read(path, 1 << 20) == File(
+            b"", os.stat(path).st_mtime
+        )
 
     @pytest.mark.parametrize("path", ["missing", "missing/x", "file/x", "dangling"])
     def test_what_is_not_there_is_nothing(
-        self, root: Root, tmp_path: Path, path: str
+        self, root: RootDirectory, tmp_path: Path, path: str
     ) -> None:
         (tmp_path / "file").touch()
         (tmp_path / "dangling").symlink_to("missing")
@@ -180,7 +182,7 @@ class TestFiles:
         assert root.entries(f"{tmp_path}/{path}", 9) == set()
 
     def test_a_fifo_is_refused_without_waiting(
-        self, root: Root, tmp_path: Path
+        self, root: RootDirectory, tmp_path: Path
     ) -> None:
         os.mkfifo(tmp_path / "log")
 
@@ -190,7 +192,7 @@ class TestFiles:
         assert code(refused) == errno.EINVAL
 
     def test_a_fifo_with_a_silent_writer_is_refused(
-        self, root: Root, tmp_path: Path
+        self, root: RootDirectory, tmp_path: Path
     ) -> None:
         os.mkfifo(tmp_path / "log")
         writer = os.open(tmp_path / "log", os.O_RDWR)
@@ -201,7 +203,7 @@ class TestFiles:
             os.close(writer)
 
     def test_what_is_no_regular_file_does_not_notice(
-        self, root: Root, tmp_path: Path
+        self, root: RootDirectory, tmp_path: Path
     ) -> None:
         """Opening a device may act: of a watchdog, it starts the clock."""
         fifo = tmp_path / "log"
@@ -218,13 +220,15 @@ class TestFiles:
                 writer.kill()
 
     @pytest.mark.parametrize("path", ["/", "/dev/null", "/proc"])
-    def test_a_directory_or_a_device_is_no_file(self, root: Root, path: str) -> None:
+    def test_a_directory_or_a_device_is_no_file(
+        self, root: RootDirectory, path: str
+    ) -> None:
         with pytest.raises(OSError, match="not a regular") as refused:
             root.read(path, 100)
 
         assert code(refused) == errno.EINVAL
 
-    def test_a_socket_is_no_file(self, root: Root, tmp_path: Path) -> None:
+    def test_a_socket_is_no_file(self, root: RootDirectory, tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(f"{tmp_path}/s")
             with pytest.raises(OSError, match=r".") as refused:
@@ -235,7 +239,7 @@ class TestFiles:
     def test_the_owners_file_is_read(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"own")
 
-        found = Root(str(tmp_path), owner=os.geteuid()).read("/file", 100)
+        found = RootDirectory(str(tmp_path), owner=os.geteuid()).read("/file", 100)
 
         assert found is not None
         assert found.body == b"own"
@@ -244,7 +248,7 @@ class TestFiles:
         (tmp_path / "file").write_bytes(b"own")
 
         with pytest.raises(OSError, match="of user") as refused:
-            Root(str(tmp_path), owner=os.geteuid() + 1).read("/file", 100)
+            RootDirectory(str(tmp_path), owner=os.geteuid() + 1).read("/file", 100)
 
         assert code(refused) == errno.EPERM
 
@@ -257,7 +261,7 @@ class TestFiles:
         os.lchown(tmp_path / "link", NOBODY, NOBODY)
 
         with pytest.raises(OSError, match="of user 0, not 65534"):
-            Root(str(tmp_path), owner=NOBODY).read("/link", 100)
+            RootDirectory(str(tmp_path), owner=NOBODY).read("/link", 100)
 
     @pytest.mark.root
     def test_root_trusts_nobody_elses_file_either(self, tmp_path: Path) -> None:
@@ -265,8 +269,8 @@ class TestFiles:
         os.chown(tmp_path / "file", NOBODY, NOBODY)
 
         with pytest.raises(OSError, match="of user 65534, not 0"):
-            Root(str(tmp_path), owner=0).read("/file", 100)
-        assert Root(str(tmp_path)).read("/file", 100)
+            RootDirectory(str(tmp_path), owner=0).read("/file", 100)
+        assert RootDirectory(str(tmp_path)).read("/file", 100)
 
 
 class TestProcesses:
@@ -275,7 +279,7 @@ class TestProcesses:
     def test_a_process_that_lives_has_a_root(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"own")
         with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
-            root = Root(f"/proc/{process.pid}/root")
+            root = RootDirectory(f"/proc/{process.pid}/root")
             found = root.read(f"{tmp_path}/file", 100)
             process.communicate()
 
@@ -288,7 +292,7 @@ class TestProcesses:
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             if reaped:
                 process.wait()
-            root = Root(f"/proc/{process.pid}/root")
+            root = RootDirectory(f"/proc/{process.pid}/root")
 
             assert root.read("/proc/version", 1000) is None
             assert root.entries("/", 9) == set()
@@ -299,7 +303,7 @@ class TestDirectories:
     """What is in them, and what tells that it changed."""
 
     def test_entries_are_names_with_their_inodes(
-        self, root: Root, tmp_path: Path
+        self, root: RootDirectory, tmp_path: Path
     ) -> None:
         (tmp_path / "a").mkdir()
         (tmp_path / "b").touch()
@@ -310,28 +314,30 @@ class TestDirectories:
         assert {(entry.name, entry.ino) for entry in found} == expected
         assert {name for name, _ in expected} == {"a", "b"}
 
-    def test_only_so_many_are_listed(self, root: Root, tmp_path: Path) -> None:
+    def test_only_so_many_are_listed(self, root: RootDirectory, tmp_path: Path) -> None:
         for number in range(9):
             (tmp_path / str(number)).touch()
 
         assert len(root.entries(str(tmp_path), 5)) == 5
 
     def test_a_name_that_is_not_text_is_an_entry(
-        self, root: Root, tmp_path: Path
+        self, root: RootDirectory, tmp_path: Path
     ) -> None:
         (tmp_path / "\udcff").touch()
 
         assert [e.name for e in root.entries(str(tmp_path), 9)] == ["\udcff"]
 
     def test_a_directory_left_alone_keeps_its_stamp(
-        self, root: Root, tmp_path: Path
+        self, root: RootDirectory, tmp_path: Path
     ) -> None:
         before = root.stamp(str(tmp_path))
 
         assert root.entries(str(tmp_path), 9) == set()
         assert root.stamp(str(tmp_path)) == before != None  # noqa: E711
 
-    def test_a_new_entry_changes_the_stamp(self, root: Root, tmp_path: Path) -> None:
+    def test_a_new_entry_changes_the_stamp(
+        self, root: RootDirectory, tmp_path: Path
+    ) -> None:
         os.utime(tmp_path, (1, 1))
         before = root.stamp(str(tmp_path))
 
@@ -340,7 +346,7 @@ class TestDirectories:
         assert root.stamp(str(tmp_path)) != before
 
     def test_a_file_of_another_size_has_another_stamp(
-        self, root: Root, tmp_path: Path
+        self, root: RootDirectory, tmp_path: Path
     ) -> None:
         path = tmp_path / "file"
         stamps = []
@@ -352,7 +358,7 @@ class TestDirectories:
         assert len(set(stamps)) == 2
 
     def test_another_file_in_its_place_has_another_stamp(
-        self, root: Root, tmp_path: Path
+        self, root: RootDirectory, tmp_path: Path
     ) -> None:
         stamps = []
         for name in ("one", "two"):

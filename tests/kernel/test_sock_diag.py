@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from pyroute2.netlink.diag import MarshalDiag  # type: ignore[import-untyped]
 
 from exporter.kernel import sock_diag
-from exporter.kernel.listen_sockets import Listening, parse
-from exporter.kernel.netns import inside
+from exporter.kernel.listen_sockets import ListenSocket, parse_listeners
+from exporter.kernel.netns import entered
 from exporter.kernel.sock_diag import (
     MAX_BYTES,
     TCP,
     UNIX,
-    ask_inside,
-    dump_inside,
+    dump_listeners,
+    query_listeners,
     questions,
 )
 from testing.lab import Held, held, veth, wait_until
@@ -61,7 +61,7 @@ class Room(NamedTuple):
         device: str = "",
     ) -> socket.socket:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with inside(self.pod.door, self.pod.ino):
+        with entered(self.pod.door, self.pod.ino):
             one = socket.socket(family, socket.SOCK_STREAM, protocol)
             self.sockets.enter_context(one)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -76,33 +76,33 @@ class Room(NamedTuple):
         return one
 
     def listen_at(self, name: str | bytes, *, kind: int = 1) -> socket.socket:
-        with inside(self.pod.door, self.pod.ino):
+        with entered(self.pod.door, self.pod.ino):
             unix = socket.socket(socket.AF_UNIX, kind)
         self.sockets.enter_context(unix).bind(name)
         unix.listen(3)
         return unix
 
     def connect(self, to: socket.socket, count: int) -> None:
-        with inside(self.pod.door, self.pod.ino):
+        with entered(self.pod.door, self.pod.ino):
             for _ in range(count):
                 client = self.sockets.enter_context(socket.socket(to.family))
                 client.settimeout(0)
                 client.connect_ex(to.getsockname())
 
-    def dump(self, *requests: bytes, max_bytes: int = MAX_BYTES) -> sock_diag.Dump:
-        with inside(self.pod.door, self.pod.ino):
-            return dump_inside(*requests or (TCP,), max_bytes=max_bytes)
+    def dump(self, *requests: bytes, max_bytes: int = MAX_BYTES) -> sock_diag.DiagReply:
+        with entered(self.pod.door, self.pod.ino):
+            return dump_listeners(*requests or (TCP,), max_bytes=max_bytes)
 
-    def ask(self, dump: sock_diag.Dump) -> sock_diag.Dump | None:
+    def ask(self, dump: sock_diag.DiagReply) -> sock_diag.DiagReply | None:
         """Ask for the sockets of *dump*, one by one."""
-        with inside(self.pod.door, self.pod.ino):
-            return ask_inside(questions(dump.raw))
+        with entered(self.pod.door, self.pod.ino):
+            return query_listeners(questions(dump.raw))
 
-    def listening(self, *requests: bytes) -> list[Listening]:
-        with inside(self.pod.door, self.pod.ino):
-            return parse(dump_inside(*requests or (TCP,)).raw)
+    def listening(self, *requests: bytes) -> list[ListenSocket]:
+        with entered(self.pod.door, self.pod.ino):
+            return parse_listeners(dump_listeners(*requests or (TCP,)).raw)
 
-    def only(self, *requests: bytes) -> Listening:
+    def only(self, *requests: bytes) -> ListenSocket:
         (one,) = self.listening(*requests)
         return one
 
@@ -172,13 +172,13 @@ def by_ss(room: Room, options: str) -> Counter[tuple[str, int, int, int]]:
     return found
 
 
-def by_pyroute2(raw: bytes, device: str) -> Iterator[Listening]:
+def by_pyroute2(raw: bytes, device: str) -> Iterator[ListenSocket]:
     for message in MarshalDiag().parse(raw):
         address = message["idiag_src"]
         if address == "::" and not message.get_attr("INET_DIAG_SKV6ONLY"):
             address = "*"
         ulp = message.get_attr("INET_DIAG_ULP_INFO") or ""
-        yield Listening(
+        yield ListenSocket(
             cookie=message["idiag_cookie"],
             protocol="mptcp" if b"mptcp".hex(":") in ulp else "tcp",
             address=f"{address}%{device}" if message["idiag_if"] else address,
@@ -252,8 +252,8 @@ def test_mptcp_is_told_once_and_is_what_ss_calls_so(crowd: Room) -> None:
 @needs_root
 def test_the_same_as_pyroute2(crowd: Room) -> None:
     raw = crowd.dump().raw
-    with inside(crowd.pod.door, crowd.pod.ino):
-        found = parse(raw)
+    with entered(crowd.pod.door, crowd.pod.ino):
+        found = parse_listeners(raw)
 
     assert found == list(by_pyroute2(raw, "e0"))
 
@@ -271,7 +271,7 @@ def test_addresses(room: Room, address: str, how: dict[str, Any], shown: str) ->
 def test_an_interface_that_is_gone_is_its_number(room: Room) -> None:
     with_device(room)
     room.listen("0.0.0.0", device="e0")
-    with inside(room.pod.door, room.pod.ino):
+    with entered(room.pod.door, room.pod.ino):
         index = socket.if_nametoindex("e0")
     room.pod.run("ip", "link", "delete", "e0")
 
@@ -282,7 +282,7 @@ def test_an_interface_that_is_gone_is_its_number(room: Room) -> None:
 def test_names_are_asked_only_for_who_is_bound_to_an_interface(room: Room) -> None:
     room.listen("::1")
 
-    assert parse(room.dump().raw, no_name)
+    assert parse_listeners(room.dump().raw, no_name)
 
 
 def no_name(_index: int) -> str:
@@ -474,9 +474,9 @@ def test_a_dump_does_not_keep_a_namespace_alive() -> None:
     with held() as (pod,):
         name = f"sd{pod.pid}"
         veth(pod.pid, name)
-        with inside(pod.door, pod.ino):
-            dump_inside(TCP, UNIX)
-            assert ask_inside([])
+        with entered(pod.door, pod.ino):
+            dump_listeners(TCP, UNIX)
+            assert query_listeners([])
         pod.kill()
 
         wait_until(lambda: not os.path.exists(f"/sys/class/net/{name}"))
@@ -488,14 +488,14 @@ NO_OPERATION = struct.pack("=IHHII", 16, 1, 1, 1, 0)  # NLMSG_NOOP has no answer
 
 def test_a_refusal_is_an_error_with_its_number() -> None:
     with pytest.raises(OSError, match="sock_diag: ") as refused:
-        dump_inside(BAD_FAMILY)
+        dump_listeners(BAD_FAMILY)
 
     assert refused.value.errno in {errno.ENOENT, errno.EINVAL}
 
 
 def test_who_does_not_answer_is_not_waited_for() -> None:
     with pytest.raises(TimeoutError, match="does not answer"):
-        dump_inside(NO_OPERATION)
+        dump_listeners(NO_OPERATION)
 
 
 def message(kind: int, body: bytes) -> bytes:
@@ -541,7 +541,7 @@ MESSAGES = st.builds(
 @given(raw=st.binary() | st.lists(MESSAGES | st.binary(max_size=9)).map(b"".join))
 def test_any_bytes_are_a_list_of_what_can_be_shown(raw: bytes) -> None:
     assert all(len(one) == len(TCP) for one in questions(raw))
-    for one in parse(raw, lambda _: "not UTF-8: \udcff"):
+    for one in parse_listeners(raw, lambda _: "not UTF-8: \udcff"):
         assert one.address.encode().isascii() or one.protocol == "unix"
 
 
@@ -549,11 +549,11 @@ def test_what_is_cut_off_is_dropped_and_the_rest_is_the_same() -> None:
     inet = message(18, b"\x02\x0a" + bytes(range(70)))
     named = attribute(0, b"/x") + attribute(4, bytes(8))
     raw = inet + message(20, bytes(16) + named) + inet
-    whole = parse(raw, str)
+    whole = parse_listeners(raw, str)
     assert [one.protocol for one in whole] == ["tcp", "unix", "tcp"]
 
     for end in range(len(raw)):
-        found = parse(raw[:end], str)
+        found = parse_listeners(raw[:end], str)
 
         assert found == whole[: len(found)]
         assert len(found) == sum(end >= size for size in (88, 88 + 52, len(raw)))
@@ -562,7 +562,7 @@ def test_what_is_cut_off_is_dropped_and_the_rest_is_the_same() -> None:
 def test_a_dump_says_which_namespace_it_is_of() -> None:
     with held(2) as pods:
         for pod in pods:
-            with inside(pod.door, pod.ino):
-                found = dump_inside(TCP).netns_cookie
+            with entered(pod.door, pod.ino):
+                found = dump_listeners(TCP).netns_cookie
 
             assert found == pod.cookie

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.kernel.netns import NetnsGoneError, inside
-from exporter.kernel.sysctl_files import FdBudget, Plan, SysctlFiles
+from exporter.kernel.netns import NetnsGoneError, entered
+from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
 from exporter.model import Kind, Reading, Sysctl
 from exporter.values import DENIED, FAILED, MALFORMED, MISSING
 from testing.lab import CLONE_NEWNET, CLONE_NEWUSER, Held, held, wait_until
@@ -35,8 +35,8 @@ def pod() -> Iterator[Held]:
 
 
 def bound(pod: Held, *sysctls: Sysctl, limit: int = 1000) -> SysctlFiles:
-    files = SysctlFiles(Plan(sysctls, "/proc"), FdBudget(limit))
-    with inside(pod.door, pod.ino):
+    files = SysctlFiles(SysctlPlan(sysctls, "/proc"), FdBudget(limit))
+    with entered(pod.door, pod.ino):
         files.bind_inside()
     return files
 
@@ -143,9 +143,9 @@ class TestRealNamespace:
             files.close()
 
     def test_what_appears_later_is_bound_when_asked_again(self, pod: Held) -> None:
-        plan = Plan([SOMAXCONN, ABSENT], "/proc")
+        plan = SysctlPlan([SOMAXCONN, ABSENT], "/proc")
         files = SysctlFiles(plan, FdBudget(10))
-        with inside(pod.door, pod.ino):
+        with entered(pod.door, pod.ino):
             files.bind_inside()
             plan.places[1] = plan.places[0]
             files.bind_inside()
@@ -166,7 +166,7 @@ class TestBudget:
         assert files.unbound == [2, 3]
         assert read(files)[:2] == ("4096", "32768 60999")
         pod.write("net.ipv4.ip_local_reserved_ports", "5,7-9")
-        with inside(pod.door, pod.ino):
+        with entered(pod.door, pod.ino):
             assert files.visit_inside()
             assert not files.visit_inside()
         assert files.readings()[2] == "4"
@@ -185,15 +185,15 @@ class TestBudget:
     def test_what_is_held_is_what_is_counted(self, pod: Held) -> None:
         budget = FdBudget(7)
         before = len(os.listdir("/proc/self/fd"))
-        several = [SysctlFiles(Plan(SEVERAL, "/proc"), budget) for _ in range(3)]
-        with inside(pod.door, pod.ino):
+        several = [SysctlFiles(SysctlPlan(SEVERAL, "/proc"), budget) for _ in range(3)]
+        with entered(pod.door, pod.ino):
             for files in several:
                 files.bind_inside()
         assert budget.held == len(os.listdir("/proc/self/fd")) - before == 7
 
         several[0].close()
         assert budget.held == 3
-        with inside(pod.door, pod.ino):
+        with entered(pod.door, pod.ino):
             several[1].bind_inside()
             several[2].bind_inside()
         assert [files.bound for files in several] == [0, 4, 3]
@@ -208,9 +208,9 @@ class TestBudget:
     ) -> None:
         """A path is slower to open with each namespace on the node."""
         short_cuts = FdBudget(1)
-        files = SysctlFiles(Plan(SEVERAL, "/proc"), FdBudget(1), short_cuts)
+        files = SysctlFiles(SysctlPlan(SEVERAL, "/proc"), FdBudget(1), short_cuts)
         opened = spied(monkeypatch)
-        with inside(pod.door, pod.ino):
+        with entered(pod.door, pod.ino):
             files.bind_inside()
             assert short_cuts.held == 1
             opened.clear()
@@ -229,8 +229,8 @@ class TestBudget:
         self, pod: Held
     ) -> None:
         budget, short_cuts = FdBudget(0), FdBudget(2)
-        files = SysctlFiles(Plan(SEVERAL, "/proc"), budget, short_cuts)
-        with inside(pod.door, pod.ino):
+        files = SysctlFiles(SysctlPlan(SEVERAL, "/proc"), budget, short_cuts)
+        with entered(pod.door, pod.ino):
             files.bind_inside()
             assert short_cuts.held == 2
             budget.limit = 10
@@ -247,7 +247,7 @@ class TestBudget:
         files.lose_unbound(DENIED)
         assert files.readings() == (DENIED,)
 
-        with inside(pod.door, pod.ino):
+        with entered(pod.door, pod.ino):
             assert files.visit_inside()
 
         assert files.readings() == ("4096",)
@@ -262,7 +262,7 @@ class TestFailingFiles:
         home.mkdir(parents=True)
         for name in names:
             (home / name).write_text("1\n")
-        plan = Plan([sysctl(f"net.core.{name}") for name in names], str(tmp_path))
+        plan = SysctlPlan([sysctl(f"net.core.{name}") for name in names], str(tmp_path))
         files = SysctlFiles(plan, FdBudget(10))
         files.bind_inside()
         return files
@@ -330,7 +330,7 @@ class TestFailingFiles:
             raise OSError(errno.EMFILE, "Too many open files")
 
         monkeypatch.setattr(os, "open", full)
-        plan = Plan([SOMAXCONN], str(tmp_path))
+        plan = SysctlPlan([SOMAXCONN], str(tmp_path))
         budget = FdBudget(10)
         files = SysctlFiles(plan, budget)
 

@@ -13,7 +13,7 @@ from exporter import catalog, problems
 from exporter.cli.main import parser
 from exporter.config.settings import Config
 from exporter.reports.messages import LIMIT_FROM
-from exporter.runtimes.records import Failure
+from exporter.runtimes.records import PollError
 from mixin.alerts.exporter import ENTRY_PROBLEMS
 from mixin.settings import ALERT_NAMES, AlertOverride, Settings
 from tests.mixin.support.known_metrics import all_alerts
@@ -165,7 +165,7 @@ def test_the_runbook_explains_every_problem_and_no_other() -> None:
 
 
 def test_the_problems_of_a_runtime_are_the_errors_of_a_poll() -> None:
-    assert set(problems._ERRORS) == set(get_args(Failure)) - {"absent"}
+    assert set(problems._ERRORS) == set(get_args(PollError)) - {"absent"}
 
 
 def test_the_runbook_explains_every_reason_for_unreadable_namespaces() -> None:

@@ -16,10 +16,10 @@ from exporter.ownership.claims import (
     Facts,
     PodName,
     ProcessFacts,
-    claim,
+    claim_owner,
     is_better,
     is_final,
-    settle,
+    resolve_labels,
 )
 from exporter.runtimes.cgroup import CgroupPath
 from tests.support.builders import (
@@ -51,14 +51,16 @@ class TestTheHost:
     def test_is_the_host_whoever_is_in_it(self) -> None:
         facts = some_facts(a_process(POD), host=True, mounts=["/run/netns/blue"])
 
-        assert claim(facts, PODS) == Claim(owner=the_host(), complete=True)
+        assert claim_owner(facts, PODS) == Claim(owner=the_host(), complete=True)
 
 
 class TestContainers:
     """The cgroup of the oldest process that has one."""
 
     def test_a_container_is_known_by_twelve_digits_and_has_its_whole_id(self) -> None:
-        said = claim(some_facts(a_process(DOCKER, comm="nginx", start_time=5)), {})
+        said = claim_owner(
+            some_facts(a_process(DOCKER, comm="nginx", start_time=5)), {}
+        )
 
         assert said == Claim(
             owner=Owner(
@@ -78,7 +80,7 @@ class TestContainers:
         names = ["production-web", "production-worker"]
         groups = [a_group(name, runtime="lxc") for name in names]
 
-        said = [claim(some_facts(a_process(group)), {}).owner for group in groups]
+        said = [claim_owner(some_facts(a_process(group)), {}).owner for group in groups]
 
         assert owner_labels(said[0]) != owner_labels(said[1])
 
@@ -87,14 +89,14 @@ class TestContainers:
         young = a_process(DOCKER, pid=100, start_time=2, comm="young")
 
         for order in itertools.permutations([old, young]):
-            said = claim(some_facts(*order), {})
+            said = claim_owner(some_facts(*order), {})
             assert (said.owner.comm, said.since) == ("old", 1)
 
     def test_of_two_that_started_in_one_tick_the_lower_pid_speaks(self) -> None:
         first = a_process(DOCKER, pid=10, comm="first")
         second = a_process(OTHER_DOCKER, pid=11, comm="second")
 
-        assert claim(some_facts(second, first), {}).owner.comm == "first"
+        assert claim_owner(some_facts(second, first), {}).owner.comm == "first"
 
     @pytest.mark.parametrize("intruder", [OTHER_DOCKER, OTHER_POD, NGINX, CgroupPath()])
     def test_a_younger_process_from_elsewhere_takes_nothing(
@@ -103,7 +105,9 @@ class TestContainers:
         own = a_process(DOCKER, pid=900, start_time=1)
         late = a_process(intruder, pid=100, start_time=2)
 
-        assert claim(some_facts(late, own), PODS) == claim(some_facts(own), PODS)
+        assert claim_owner(some_facts(late, own), PODS) == claim_owner(
+            some_facts(own), PODS
+        )
 
     @pytest.mark.parametrize("bystander", [NGINX, CgroupPath()])
     def test_an_older_process_of_no_container_keeps_it_from_a_container(
@@ -111,12 +115,14 @@ class TestContainers:
     ) -> None:
         older = a_process(bystander, start_time=1)
 
-        said = claim(some_facts(older, a_process(DOCKER, start_time=2)), {})
+        said = claim_owner(some_facts(older, a_process(DOCKER, start_time=2)), {})
 
         assert said.owner.container_id == ""
 
     def test_a_container_outweighs_a_mount(self) -> None:
-        said = claim(some_facts(a_process(DOCKER), mounts=["/run/netns/blue"]), {})
+        said = claim_owner(
+            some_facts(a_process(DOCKER), mounts=["/run/netns/blue"]), {}
+        )
 
         assert (said.owner.kind, said.owner.netns) == ("container", "")
         assert said.alias == "named/blue"
@@ -124,7 +130,9 @@ class TestContainers:
     def test_a_mount_that_only_it_sees_is_an_alias_too(self) -> None:
         process = a_process(DOCKER)
 
-        said = claim(some_facts(process, private_mounts=[("/x/red", process)]), {})
+        said = claim_owner(
+            some_facts(process, private_mounts=[("/x/red", process)]), {}
+        )
 
         assert (said.owner.netns, said.alias) == ("", "named/red")
 
@@ -134,7 +142,7 @@ class TestContainers:
             process, mounts=["/run/netns/blue"], private_mounts=[("/x/red", process)]
         )
 
-        assert claim(facts, {}).alias == "named/blue"
+        assert claim_owner(facts, {}).alias == "named/blue"
 
 
 class TestMonitors:
@@ -145,17 +153,19 @@ class TestMonitors:
     )
 
     def test_an_older_monitor_is_passed_over(self) -> None:
-        said = claim(some_facts(self.MONITOR, a_process(DOCKER, start_time=2)), {})
+        said = claim_owner(
+            some_facts(self.MONITOR, a_process(DOCKER, start_time=2)), {}
+        )
 
         assert said.owner.container_id == CONTAINER
 
     def test_a_monitor_is_passed_over_for_a_unit(self) -> None:
-        said = claim(some_facts(self.MONITOR, a_process(NGINX, start_time=2)), {})
+        said = claim_owner(some_facts(self.MONITOR, a_process(NGINX, start_time=2)), {})
 
         assert said.owner.kind == "unit"
 
     def test_where_only_monitors_are_they_say_what_they_know(self) -> None:
-        said = claim(some_facts(self.MONITOR), {})
+        said = claim_owner(some_facts(self.MONITOR), {})
 
         assert said.owner.container_id == OTHER_CONTAINER
         assert said.owner.runtime == "podman"
@@ -165,7 +175,7 @@ class TestPods:
     """The uid in the cgroup, the name in the kubelet's log directories."""
 
     def test_a_pod_has_its_name_from_the_log_directory(self) -> None:
-        said = claim(some_facts(a_process(POD, comm="pause", start_time=5)), PODS)
+        said = claim_owner(some_facts(a_process(POD, comm="pause", start_time=5)), PODS)
 
         assert said == Claim(
             owner=Owner(
@@ -185,7 +195,7 @@ class TestPods:
     def test_the_containers_of_a_pod_are_one_owner(self) -> None:
         pause, app = a_group(pod_uid=UID), a_group(OTHER_CONTAINER, pod_uid=UID)
 
-        both = [claim(some_facts(a_process(g)), PODS).owner for g in (pause, app)]
+        both = [claim_owner(some_facts(a_process(g)), PODS).owner for g in (pause, app)]
 
         assert owner_labels(both[0]) == owner_labels(both[1])
 
@@ -193,7 +203,7 @@ class TestPods:
     def test_a_pod_without_a_name_has_its_uid_and_may_yet_get_one(
         self, pods: Mapping[str, PodName]
     ) -> None:
-        said = claim(some_facts(a_process(POD)), pods)
+        said = claim_owner(some_facts(a_process(POD)), pods)
 
         assert owner_labels(said.owner) == ("", "", UID, "", "")
         assert (said.owner.kind, said.owner.evidence) == ("pod", "cgroup")
@@ -212,18 +222,18 @@ class TestPods:
         """Whoever runs there chose that uid, and could choose another pod's."""
         inner = a_group(OTHER_CONTAINER, pod_uid=UID, within=within)
 
-        said = claim(some_facts(a_process(inner)), PODS)
+        said = claim_owner(some_facts(a_process(inner)), PODS)
 
         assert owner_labels(said.owner) == ("", "", "", "b2b2b2b2b2b2", netns)
         assert said.owner.kind == "container"
 
     def test_who_pretends_to_be_a_container_cannot_have_its_names(self) -> None:
-        real = claim(some_facts(a_process(DOCKER, start_time=9)), {})
+        real = claim_owner(some_facts(a_process(DOCKER, start_time=9)), {})
         fake_group = a_group(CONTAINER, within="user@1000.service")
         fakes = [
-            claim(some_facts(a_process(fake_group, start_time=1)), {}),
-            claim(some_facts(private_mounts=[("/x", a_process(fake_group))]), {}),
-            claim(some_facts(a_process(fake_group, visitor=True)), {}),
+            claim_owner(some_facts(a_process(fake_group, start_time=1)), {}),
+            claim_owner(some_facts(private_mounts=[("/x", a_process(fake_group))]), {}),
+            claim_owner(some_facts(a_process(fake_group, visitor=True)), {}),
         ]
 
         assert sorted(settled([real, *fakes])) == [
@@ -234,7 +244,7 @@ class TestPods:
         ]
 
     def test_a_container_of_no_pod_is_no_nameless_pod(self) -> None:
-        said = claim(some_facts(a_process(DOCKER)), PODS)
+        said = claim_owner(some_facts(a_process(DOCKER)), PODS)
 
         assert owner_labels(said.owner) == ("", "", "", "a1a1a1a1a1a1", "")
 
@@ -247,27 +257,27 @@ class TestPassingThrough:
             a_process(POD, visitor=True), mounts=["/run/docker/netns/3fa9c1d2e4b5"]
         )
 
-        assert claim(facts, PODS).owner.kind == "named"
+        assert claim_owner(facts, PODS).owner.kind == "named"
 
     def test_a_visitor_older_than_the_owner_does_not_take_its_namespace(self) -> None:
         facts = some_facts(
             a_process(POD, visitor=True, start_time=1), a_process(DOCKER, start_time=9)
         )
 
-        assert claim(facts, PODS).owner.container == "a1a1a1a1a1a1"
+        assert claim_owner(facts, PODS).owner.container == "a1a1a1a1a1a1"
 
     def test_a_thread_does_not_take_a_mounted_namespace(self) -> None:
         facts = some_facts(threads=[a_process(POD)], mounts=["/run/netns/blue"])
 
-        assert claim(facts, PODS).owner.netns == "named/blue"
+        assert claim_owner(facts, PODS).owner.netns == "named/blue"
 
     @pytest.mark.parametrize("where", ["processes", "threads"])
     def test_a_namespace_a_container_made_is_its_own_but_not_its_main_one(
         self, where: str
     ) -> None:
         someone = (a_process(POD, visitor=where == "processes"),)
-        nested = claim(msgspec.structs.replace(Facts(), **{where: someone}), PODS)
-        main = claim(some_facts(a_process(POD, start_time=5000)), PODS)
+        nested = claim_owner(msgspec.structs.replace(Facts(), **{where: someone}), PODS)
+        main = claim_owner(some_facts(a_process(POD, start_time=5000)), PODS)
 
         assert not nested.complete
         assert settled([nested, main]) == ["cookie/1", ""]
@@ -283,11 +293,13 @@ class TestPassingThrough:
             a_process(POD, visitor=visitor, start_time=2),
         )
 
-        assert claim(facts, PODS).owner.kind == "unit"
+        assert claim_owner(facts, PODS).owner.kind == "unit"
 
     def test_who_enters_a_name_that_an_operator_gave_is_there_by_it(self) -> None:
-        given = claim(some_facts(mounts=["/run/netns/blue"]), {}).owner
-        sandbox = claim(some_facts(mounts=["/run/docker/netns/3fa9c1d2e4b5"]), {}).owner
+        given = claim_owner(some_facts(mounts=["/run/netns/blue"]), {}).owner
+        sandbox = claim_owner(
+            some_facts(mounts=["/run/docker/netns/3fa9c1d2e4b5"]), {}
+        ).owner
 
         assert is_final(given)
         assert not is_final(sandbox)
@@ -297,7 +309,7 @@ class TestMounts:
     """Names that an operator or a runtime gave; a container's tell only its own."""
 
     def test_a_namespace_of_ip_netns_is_named_by_it(self) -> None:
-        said = claim(some_facts(mounts=["/run/netns/blue"]), {})
+        said = claim_owner(some_facts(mounts=["/run/netns/blue"]), {})
 
         assert said.owner == Owner(kind="named", netns="named/blue", evidence="mount")
         assert said.complete
@@ -308,7 +320,7 @@ class TestMounts:
     ) -> None:
         facts = some_facts(process, mounts=["/run/netns/blue"])
 
-        assert claim(facts, {}).owner.netns == "named/blue"
+        assert claim_owner(facts, {}).owner.netns == "named/blue"
 
     @pytest.mark.parametrize(
         "path",
@@ -324,7 +336,7 @@ class TestMounts:
     def test_a_runtimes_own_mount_is_a_name_until_its_container_starts(
         self, path: str
     ) -> None:
-        said = claim(some_facts(mounts=[path]), {})
+        said = claim_owner(some_facts(mounts=[path]), {})
 
         assert said.owner.netns == f"named/{path.rpartition('/')[2]}"
         assert said.owner.kind == "named"
@@ -343,18 +355,18 @@ class TestMounts:
         ],
     )
     def test_what_only_looks_like_a_runtimes_mount_is_a_name(self, path: str) -> None:
-        assert claim(some_facts(mounts=[path]), {}).complete
+        assert claim_owner(some_facts(mounts=[path]), {}).complete
 
     def test_a_given_name_is_better_than_a_runtimes(self) -> None:
         paths = [f"/run/netns/cni-{UUID}", "/run/netns/blue"]
 
-        said = claim(some_facts(mounts=paths), {})
+        said = claim_owner(some_facts(mounts=paths), {})
 
         assert said.owner.netns == "named/blue"
         assert said.complete
 
     def test_a_mount_that_only_a_container_sees_is_the_containers(self) -> None:
-        said = claim(
+        said = claim_owner(
             some_facts(private_mounts=[("/run/netns/blue", a_process(DOCKER))]), {}
         )
 
@@ -362,7 +374,7 @@ class TestMounts:
         assert settled([said]) == ["named/blue"]
 
     def test_a_mount_that_only_a_pod_sees_is_the_pods(self) -> None:
-        said = claim(
+        said = claim_owner(
             some_facts(private_mounts=[("/run/netns/blue", a_process(POD))]), PODS
         )
 
@@ -373,7 +385,7 @@ class TestMounts:
         mounts = [("/run/netns/a", a_process(NGINX)), ("/run/b", a_process(DOCKER))]
 
         for order in itertools.permutations(mounts):
-            said = claim(some_facts(private_mounts=order), {})
+            said = claim_owner(some_facts(private_mounts=order), {})
             assert owner_labels(said.owner) == ("", "", "", "a1a1a1a1a1a1", "")
             assert settled([said]) == ["named/b"]
 
@@ -382,7 +394,7 @@ class TestMounts:
             a_process(DOCKER), private_mounts=[("/x/blue", a_process(OTHER_DOCKER))]
         )
 
-        assert claim(facts, {}).owner.container_id == CONTAINER
+        assert claim_owner(facts, {}).owner.container_id == CONTAINER
 
     def test_what_the_host_sees_outweighs_what_a_container_sees(self) -> None:
         facts = some_facts(
@@ -390,10 +402,10 @@ class TestMounts:
             private_mounts=[("/run/netns/evil", a_process(DOCKER))],
         )
 
-        assert claim(facts, {}).owner.netns == "named/blue"
+        assert claim_owner(facts, {}).owner.netns == "named/blue"
 
     def test_a_mount_in_a_namespace_of_a_unit_is_named_as_on_the_host(self) -> None:
-        said = claim(
+        said = claim_owner(
             some_facts(private_mounts=[("/run/netns/blue", a_process(NGINX))]), {}
         )
 
@@ -404,7 +416,7 @@ class TestUnitsAndProcesses:
     """What is left when no container and no mount says more."""
 
     def test_a_unit_is_named_and_may_yet_turn_out_a_container(self) -> None:
-        said = claim(some_facts(a_process(NGINX, comm="nginx", start_time=5)), {})
+        said = claim_owner(some_facts(a_process(NGINX, comm="nginx", start_time=5)), {})
 
         assert said == Claim(
             owner=Owner(
@@ -419,18 +431,18 @@ class TestUnitsAndProcesses:
         unit = a_process(NGINX, start_time=2)
         late = a_process(CgroupPath(unit="late.service"), start_time=3)
 
-        said = claim(some_facts(late, unit, shell), {})
+        said = claim_owner(some_facts(late, unit, shell), {})
 
         assert said.owner.netns == "unit/nginx.service"
 
     def test_a_process_of_nothing_is_told_by_its_name_only(self) -> None:
-        said = claim(some_facts(a_process(comm="unshare", start_time=5)), {})
+        said = claim_owner(some_facts(a_process(comm="unshare", start_time=5)), {})
 
         assert said.owner == Owner(kind="process", evidence="comm", comm="unshare")
         assert (said.complete, said.since) == (False, 5)
 
     def test_a_namespace_without_any_witness_is_somebodys(self) -> None:
-        said = claim(some_facts(), {})
+        said = claim_owner(some_facts(), {})
 
         assert said.owner == Owner(kind="process")
         assert not said.complete
@@ -441,7 +453,7 @@ def settled(
 ) -> list[str]:
     """Settle *claims*, with cookies from *first* up; return their netns labels."""
     ids = [a_netns(cookie, ino=cookie) for cookie in range(first, first + len(claims))]
-    owners = settle(dict(zip(ids, claims, strict=True)), taken)
+    owners = resolve_labels(dict(zip(ids, claims, strict=True)), taken)
     assert owners.keys() == set(ids)
     return [owners[netns].netns for netns in ids]
 
@@ -460,7 +472,7 @@ class TestSettle:
     def test_of_equal_age_the_lower_cookie_is_the_older(self) -> None:
         claims = {a_netns(9): a_claim(), a_netns(8): a_claim()}
 
-        owners = settle(claims, [])
+        owners = resolve_labels(claims, [])
 
         assert owners[a_netns(8)].netns == ""
         assert owners[a_netns(9)].netns == "cookie/9"
@@ -486,7 +498,7 @@ class TestSettle:
         assert settled(claims) == ["", "cookie/2"]
 
     def test_a_process_is_always_told_by_its_cookie(self) -> None:
-        said = claim(some_facts(a_process(comm="unshare")), {})
+        said = claim_owner(some_facts(a_process(comm="unshare")), {})
 
         assert settled([said]) == ["cookie/1"]
 
@@ -506,7 +518,7 @@ class TestSettle:
     def test_settling_changes_nothing_but_the_name(self) -> None:
         netns, owner = a_netns(), an_owner()
 
-        assert settle({netns: a_claim(owner)}, []) == {netns: owner}
+        assert resolve_labels({netns: a_claim(owner)}, []) == {netns: owner}
 
     def test_a_name_that_is_settled_is_not_given_twice(self) -> None:
         older = a_claim(since=1, alias="named/blue")
@@ -517,12 +529,12 @@ class TestSettle:
         ]
 
     def test_nothing_to_settle(self) -> None:
-        assert settle({}, [an_owner()]) == {}
+        assert resolve_labels({}, [an_owner()]) == {}
 
     def test_five_hundred_namespaces_of_one_cgroup_have_one_main(self) -> None:
         """As a container can make with unshare(2)."""
         claims = [
-            claim(some_facts(a_process(POD, pid=n, start_time=n)), PODS)
+            claim_owner(some_facts(a_process(POD, pid=n, start_time=n)), PODS)
             for n in range(1, 501)
         ]
 
@@ -534,7 +546,7 @@ class TestSettle:
     def test_five_hundred_that_share_one_mount_name(self) -> None:
         facts = some_facts(private_mounts=[("/x/blue", a_process(POD))])
 
-        names = Counter(settled([claim(facts, PODS)] * 500))
+        names = Counter(settled([claim_owner(facts, PODS)] * 500))
 
         assert names["named/blue"] == 1
         assert len(names) == 500
@@ -547,7 +559,7 @@ class TestSettle:
             some_facts(mounts=["/run/netns/host"]),
         ]
 
-        assert settled([claim(f, {}) for f in facts]) == [
+        assert settled([claim_owner(f, {}) for f in facts]) == [
             "host",
             "named/host",
             "named/host",
@@ -566,7 +578,7 @@ class TestWithoutCookies:
     def test_the_oldest_process_is_the_main_one_all_the_same(self) -> None:
         young, old = a_netns(None, first_seen=1.0), a_netns(None, ino=2, first_seen=2.0)
 
-        owners = settle({young: a_claim(since=9), old: a_claim(since=8)}, [])
+        owners = resolve_labels({young: a_claim(since=9), old: a_claim(since=8)}, [])
 
         assert owners[old].netns == ""
         assert owners[young].netns.startswith("seen/1.000")
@@ -578,7 +590,7 @@ class TestWithoutCookies:
         )
         nobodys = a_claim(Owner(kind="process"))
 
-        owners = settle({one: nobodys, two: nobodys}, [])
+        owners = resolve_labels({one: nobodys, two: nobodys}, [])
 
         assert owner_labels(owners[one]) != owner_labels(owners[two])
 
@@ -666,7 +678,7 @@ FACTS = st.builds(
     mounts=st.lists(PATHS, max_size=2).map(tuple),
     private_mounts=st.lists(st.tuples(PATHS, PROCESSES), max_size=2).map(tuple),
 )
-CLAIMS = FACTS.map(lambda facts: claim(facts, PODS))
+CLAIMS = FACTS.map(lambda facts: claim_owner(facts, PODS))
 
 
 def all_labels(owners: Mapping[NetnsId, Owner]) -> list[tuple[str, ...]]:
@@ -677,8 +689,10 @@ def all_labels(owners: Mapping[NetnsId, Owner]) -> list[tuple[str, ...]]:
 def test_no_two_namespaces_are_ever_called_alike(
     early: list[Claim], late: list[Claim]
 ) -> None:
-    before = settle({a_netns(n): c for n, c in enumerate(early, 1)}, [])
-    after = settle({a_netns(n): c for n, c in enumerate(late, 101)}, before.values())
+    before = resolve_labels({a_netns(n): c for n, c in enumerate(early, 1)}, [])
+    after = resolve_labels(
+        {a_netns(n): c for n, c in enumerate(late, 101)}, before.values()
+    )
 
     named = [*all_labels(before), *all_labels(after)]
 
@@ -691,12 +705,14 @@ def test_without_cookies_different_moments_are_different_names(
 ) -> None:
     ids = [a_netns(None, first_seen=round(moment)) for moment in moments]
 
-    assert len(set(all_labels(settle(dict.fromkeys(ids, one), [])))) == len(moments)
+    assert len(set(all_labels(resolve_labels(dict.fromkeys(ids, one), [])))) == len(
+        moments
+    )
 
 
 @given(FACTS)
 def test_facts_that_are_not_the_hosts_never_claim_to_be(facts: Facts) -> None:
-    said = claim(facts, PODS).owner
+    said = claim_owner(facts, PODS).owner
 
     assert said.kind != "host"
     assert said.netns.startswith(("named/", "unit/", "within/")) or not said.netns
@@ -706,7 +722,7 @@ def test_facts_that_are_not_the_hosts_never_claim_to_be(facts: Facts) -> None:
 def test_a_pods_name_comes_only_with_its_uid_and_never_to_a_nested_one(
     facts: Facts,
 ) -> None:
-    said = claim(facts, PODS).owner
+    said = claim_owner(facts, PODS).owner
     processes = [*facts.processes, *(process for _, process in facts.private_mounts)]
 
     assert (said.namespace, said.pod) in {("", ""), PODS.get(said.uid, ("", ""))[:2]}
@@ -727,6 +743,6 @@ def test_nothing_that_comes_later_changes_whose_a_containers_namespace_is(
         private_mounts=[(path, own) for path in private_mounts],
     )
 
-    said = owner_labels(claim(facts, PODS).owner)
+    said = owner_labels(claim_owner(facts, PODS).owner)
 
     assert said == ("", "", "", "a1a1a1a1a1a1", "")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import Declared, DeclaredBy
-from exporter.ownership.declared import RUNTIME_ADDS, declared
+from exporter.ownership.declared import RUNTIME_DEFAULTS, declared_values
 from exporter.runtimes.cgroup import CgroupPath
 from exporter.runtimes.records import Container
 from tests.support.builders import CONTAINER, OTHER_CONTAINER, OTHER_UID, UID, a_group
@@ -56,20 +56,20 @@ class TestContainers:
     """What a container's specification sets, and who wanted it."""
 
     def test_nobody_declared_anything_where_nobody_is(self) -> None:
-        assert declared([], {}) == ()
-        assert declared([a_container({})], {}) == ()
+        assert declared_values([], {}) == ()
+        assert declared_values([a_container({})], {}) == ()
 
     def test_a_container_declares_by_its_name(self) -> None:
-        assert declared([a_container({SOMAXCONN: "9"})], {}) == (one("9"),)
+        assert declared_values([a_container({SOMAXCONN: "9"})], {}) == (one("9"),)
 
     def test_a_container_without_a_name_has_its_short_id(self) -> None:
         container = a_container({SOMAXCONN: "9"}, name="")
 
-        assert declared([container], {}) == (one("9", container="a1a1a1a1a1a1"),)
+        assert declared_values([container], {}) == (one("9", container="a1a1a1a1a1a1"),)
 
-    @pytest.mark.parametrize(("sysctl", "value"), RUNTIME_ADDS.items())
+    @pytest.mark.parametrize(("sysctl", "value"), RUNTIME_DEFAULTS.items())
     def test_what_runtimes_add_is_theirs(self, sysctl: str, value: str) -> None:
-        said = declared([a_container({sysctl: value})], {})
+        said = declared_values([a_container({sysctl: value})], {})
 
         assert said == (one(value, "runtime", sysctl=sysctl),)
 
@@ -77,7 +77,7 @@ class TestContainers:
     def test_what_they_add_with_another_value_is_the_containers(
         self, sysctl: str, value: str
     ) -> None:
-        said = declared([a_container({sysctl: value})], {})
+        said = declared_values([a_container({sysctl: value})], {})
 
         assert said == (one(value, "container", sysctl=sysctl),)
 
@@ -85,7 +85,9 @@ class TestContainers:
         """Docker keeps the user's sysctls apart, even when they are its own."""
         sysctls = {PORTS: "0", SOMAXCONN: "9", PING: "0 1"}
 
-        said = declared([a_container(sysctls, asked={PORTS: "0", PING: "0 1"})], {})
+        said = declared_values(
+            [a_container(sysctls, asked={PORTS: "0", PING: "0 1"})], {}
+        )
 
         assert said == (
             one("9", "runtime"),
@@ -94,12 +96,12 @@ class TestContainers:
         )
 
     def test_what_was_asked_for_counts_without_a_bundle(self) -> None:
-        said = declared([a_container({}, asked={SOMAXCONN: "9"})], {})
+        said = declared_values([a_container({}, asked={SOMAXCONN: "9"})], {})
 
         assert said == (one("9"),)
 
     def test_who_asked_for_nothing_declared_nothing(self) -> None:
-        said = declared([a_container({SOMAXCONN: "9"}, asked={})], {})
+        said = declared_values([a_container({SOMAXCONN: "9"}, asked={})], {})
 
         assert said == (one("9", "runtime"),)
 
@@ -107,12 +109,12 @@ class TestContainers:
     def test_only_a_networks_sysctls_are_of_a_namespace(self, sysctl: str) -> None:
         container = a_container({sysctl: "1"}, asked={sysctl: "1", SOMAXCONN: "9"})
 
-        assert declared([container], {}) == (one("9"),)
+        assert declared_values([container], {}) == (one("9"),)
 
     def test_sysctls_are_in_the_order_of_their_names(self) -> None:
         container = a_container({PING: "1", PORTS: "1", SOMAXCONN: "1"})
 
-        names = [one.sysctl for one in declared([container], {})]
+        names = [one.sysctl for one in declared_values([container], {})]
 
         assert names == [SOMAXCONN, PORTS, PING]
 
@@ -125,7 +127,7 @@ class TestOrder:
 
     @pytest.mark.parametrize("order", [(FIRST, LATER), (LATER, FIRST)])
     def test_who_joined_later_comes_last(self, order: tuple[Container, ...]) -> None:
-        assert declared(order, {}) == (
+        assert declared_values(order, {}) == (
             one("1", container="first"),
             one("2", container="later"),
         )
@@ -136,14 +138,14 @@ class TestOrder:
             a_container({SOMAXCONN: "2"}, OTHER_CONTAINER, name="b"),
         ]
 
-        assert declared(two, {}) == declared(reversed(two), {})
+        assert declared_values(two, {}) == declared_values(reversed(two), {})
 
 
 class TestPods:
     """A sandbox sets its pod's sysctls, and what the runtime adds."""
 
     def test_a_sandbox_declares_for_its_pod(self) -> None:
-        said = declared([a_sandbox({SOMAXCONN: "9", PORTS: "0"})], {})
+        said = declared_values([a_sandbox({SOMAXCONN: "9", PORTS: "0"})], {})
 
         assert said == (
             one("9", "pod", ""),
@@ -153,7 +155,7 @@ class TestPods:
     def test_the_pods_specification_tells_what_the_runtime_added(self) -> None:
         sandbox = a_sandbox({SOMAXCONN: "9", PORTS: "0", PING: "0 1"})
 
-        said = declared([sandbox], {UID: {PORTS: "0"}})
+        said = declared_values([sandbox], {UID: {PORTS: "0"}})
 
         assert said == (
             one("9", "runtime", ""),
@@ -162,17 +164,19 @@ class TestPods:
         )
 
     def test_a_specification_without_sysctls_leaves_all_to_the_runtime(self) -> None:
-        said = declared([a_sandbox({SOMAXCONN: "9"})], {UID: {}})
+        said = declared_values([a_sandbox({SOMAXCONN: "9"})], {UID: {}})
 
         assert said == (one("9", "runtime", ""),)
 
     def test_a_specification_counts_without_a_bundle(self) -> None:
-        assert declared([a_sandbox({})], {UID: {SOMAXCONN: "9"}}) == (
+        assert declared_values([a_sandbox({})], {UID: {SOMAXCONN: "9"}}) == (
             one("9", "pod", ""),
         )
 
     def test_another_pods_specification_counts_for_nothing(self) -> None:
-        said = declared([a_sandbox({SOMAXCONN: "9"})], {OTHER_UID: {SOMAXCONN: "1"}})
+        said = declared_values(
+            [a_sandbox({SOMAXCONN: "9"})], {OTHER_UID: {SOMAXCONN: "1"}}
+        )
 
         assert said == (one("9", "pod", ""),)
 
@@ -182,14 +186,14 @@ class TestPods:
             {SOMAXCONN: "2"}, OTHER_CONTAINER, name="app", uid=UID, started=2
         )
 
-        said = declared([app, sandbox], {UID: {SOMAXCONN: "1"}})
+        said = declared_values([app, sandbox], {UID: {SOMAXCONN: "1"}})
 
         assert said == (one("1", "pod", ""), one("2", "container", "app"))
 
     def test_a_podman_pods_infra_has_a_name(self) -> None:
         infra = a_container({SOMAXCONN: "9"}, name="shop", is_sandbox=True)
 
-        assert declared([infra], {}) == (one("9", "pod", "shop"),)
+        assert declared_values([infra], {}) == (one("9", "pod", "shop"),)
 
     @given(
         st.dictionaries(st.sampled_from([SOMAXCONN, PORTS, "fs.x"]), st.text()),
@@ -198,7 +202,7 @@ class TestPods:
     def test_nothing_is_declared_twice_or_lost(
         self, sysctls: dict[str, str], asked: dict[str, str] | None
     ) -> None:
-        said = declared([a_container(sysctls, asked=asked)], {})
+        said = declared_values([a_container(sysctls, asked=asked)], {})
 
         values = {one.sysctl: one.value for one in said}
         assert len(values) == len(said)

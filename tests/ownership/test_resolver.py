@@ -8,16 +8,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from exporter.collector.tracked import Known
-from exporter.discovery.processes import Census
+from exporter.collector.tracked import TrackedNamespace
+from exporter.discovery.processes import ProcessTable
 from exporter.kernel.procfs import Procfs
-from exporter.kernel.sysctl_files import FdBudget, Plan, SysctlFiles
+from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
 from exporter.model import Ino, Owner
 from exporter.owner import owner_labels
 from exporter.ownership.attribution import MAX_CONTAINERS
-from exporter.ownership.metadata import Sources
-from exporter.ownership.resolver import Namer
-from exporter.runtimes.records import Answer, Asker, Container, Failure, Pod
+from exporter.ownership.metadata import ContainerMetadata
+from exporter.ownership.resolver import OwnerResolver
+from exporter.runtimes.records import (
+    Container,
+    Pod,
+    PollError,
+    PollResult,
+    RuntimePoller,
+)
 from tests.discovery.test_processes import Clock, WatchedCensus
 from tests.support.builders import CONTAINER, OTHER_CONTAINER, UID, a_netns
 from tests.support.fakeproc import HOST_INO, FakeProc
@@ -30,17 +36,17 @@ DOCKER = f"0::/docker/{CONTAINER}\n".encode()
 SERVICE = b"0::/system.slice/containerd.service\n"
 
 
-class Told(Asker):
+class Told(RuntimePoller):
     """Somebody who asks, and gives the answers that the test puts in."""
 
     def __init__(self) -> None:
-        self.answers: list[Answer] = []
+        self.answers: list[PollResult] = []
         self.wanted = 0
 
     def want(self) -> None:
         self.wanted += 1
 
-    def take(self) -> list[Answer]:
+    def take(self) -> list[PollResult]:
         answers, self.answers = self.answers, []
         return answers
 
@@ -56,19 +62,19 @@ class Node:
         fake.process(1, cgroup=home)
         rootfs.mkdir()
         self.use(fake.procfs)
-        self.known: dict[Ino, Known] = {}
+        self.known: dict[Ino, TrackedNamespace] = {}
         self.add(SPOT, cookie=7)
 
     def use(self, procfs: Procfs) -> None:
-        self.census: Census = WatchedCensus(procfs, "/")
-        self.sources = Sources(
+        self.census: ProcessTable = WatchedCensus(procfs, "/")
+        self.sources = ContainerMetadata(
             procfs,
             rootfs=str(self.rootfs),
             asker=self.asker,
             stale_after=STALE,
             clock=self.clock,
         )
-        self.namer = Namer(
+        self.namer = OwnerResolver(
             procfs, self.census, self.sources, grace=GRACE, clock=self.clock
         )
 
@@ -77,8 +83,8 @@ class Node:
         self.use(self.fake.procfs)
 
     def add(self, ino: Ino, cookie: int) -> None:
-        known = Known(a_netns(cookie, ino=ino), self.clock())
-        known.files = SysctlFiles(Plan([], "/proc"), FdBudget(0))
+        known = TrackedNamespace(a_netns(cookie, ino=ino), self.clock())
+        known.files = SysctlFiles(SysctlPlan([], "/proc"), FdBudget(0))
         self.known[ino] = known
 
     def owner(self, ino: Ino = SPOT) -> Owner | None:
@@ -372,8 +378,8 @@ def test_nothing_that_was_read_of_a_parent_outlives_the_pass(node: Node) -> None
     assert node.owner(Ino(999)) is None, "a visitor was taken for the main one"
 
 
-def answered(*containers: Container, error: Failure | None = None) -> Answer:
-    return Answer(source="docker", error=error, containers=containers)
+def answered(*containers: Container, error: PollError | None = None) -> PollResult:
+    return PollResult(source="docker", error=error, containers=containers)
 
 
 def of_docker(
@@ -429,7 +435,7 @@ class TestWhatRuntimesSay:
         assert named.container == "web"
 
     @pytest.mark.parametrize("error", ["absent", "refused"])
-    def test_it_does_not_wait_for_nobody(self, node: Node, error: Failure) -> None:
+    def test_it_does_not_wait_for_nobody(self, node: Node, error: PollError) -> None:
         node.may_ask_docker()
         node.asker.answers = [answered(error=error)]
         node.fake.process(10, netns=SPOT, cgroup=DOCKER)
@@ -541,7 +547,7 @@ class TestWhatRuntimesSay:
     def test_the_kubelet_names_a_pod_and_what_it_asked_for(self, node: Node) -> None:
         node.bundle(CONTAINER, sandbox_of=UID, sysctls={"net.a": "1", "net.b": "2"})
         pod = Pod(uid=UID, namespace="shop", name="web-0", sysctls={"net.a": "1"})
-        node.asker.answers = [Answer(source="kubelet", pods=(pod,))]
+        node.asker.answers = [PollResult(source="kubelet", pods=(pod,))]
         node.fake.process(10, netns=SPOT, cgroup=POD)
 
         owner = node.owner()

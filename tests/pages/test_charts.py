@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from exporter.model import Reading, Unreadable
 from exporter.pages.charts import HEIGHT, WIDTH, spread
-from exporter.reports.report import WORST, Held, Row, Verdict
+from exporter.reports.report import WORST, Row, ValueGroup, Verdict
 
 
 def a_row(
@@ -21,7 +21,9 @@ def a_row(
         host=host,
         fresh=fresh,
         held=tuple(
-            Held(value=value, origin=None, count=count, verdict=verdict, owners=())
+            ValueGroup(
+                value=value, origin=None, count=count, verdict=verdict, owners=()
+            )
             for value, count, verdict in values
         ),
     )

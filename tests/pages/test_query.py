@@ -4,26 +4,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.pages.query import MAX_TEXT, SORTS, NoViewError, Sort, View, view
+from exporter.pages.query import MAX_TEXT, SORTS, BadQueryError, PageRequest, Sort, view
 
 
 @pytest.mark.parametrize(
     ("path", "query", "expected"),
     [
-        ("/", b"", View(page="glance")),
-        ("/", b"q=", View(page="glance")),
-        ("/", b"q=+shop++web+", View(page="glance", search="shop web")),
-        ("/", b"sort=name&page=3", View(page="glance", sort="name", number=3)),
-        ("/", b"q=%F0%9F%92%A5&x=y", View(page="glance", search="\U0001f4a5")),
-        ("/catalog", b"q=tcp", View(page="catalog", search="tcp")),
-        ("/netns/shop/web-0", b"q=x", View(page="owner", who="shop/web-0")),
-        ("/netns/", b"", View(page="owner")),
+        ("/", b"", PageRequest(page="glance")),
+        ("/", b"q=", PageRequest(page="glance")),
+        ("/", b"q=+shop++web+", PageRequest(page="glance", search="shop web")),
+        ("/", b"sort=name&page=3", PageRequest(page="glance", sort="name", number=3)),
+        ("/", b"q=%F0%9F%92%A5&x=y", PageRequest(page="glance", search="\U0001f4a5")),
+        ("/catalog", b"q=tcp", PageRequest(page="catalog", search="tcp")),
+        ("/netns/shop/web-0", b"q=x", PageRequest(page="owner", who="shop/web-0")),
+        ("/netns/", b"", PageRequest(page="owner")),
         ("/netns", b"", None),
         ("/catalog/", b"", None),
         ("//", b"", None),
     ],
 )
-def test_a_path_is_a_page(path: str, query: bytes, expected: View | None) -> None:
+def test_a_path_is_a_page(
+    path: str, query: bytes, expected: PageRequest | None
+) -> None:
     assert view(path, query, gzip=False) == expected
 
 
@@ -41,7 +43,7 @@ def test_a_path_is_a_page(path: str, query: bytes, expected: View | None) -> Non
     ],
 )
 def test_what_no_link_of_ours_asks_for_is_refused(query: bytes) -> None:
-    with pytest.raises(NoViewError):
+    with pytest.raises(BadQueryError):
         view("/", query, gzip=False)
 
 
@@ -53,9 +55,11 @@ def test_what_no_link_of_ours_asks_for_is_refused(query: bytes) -> None:
 def test_a_link_leads_to_what_it_was_made_for(
     text: str, sort: Sort, number: int
 ) -> None:
-    made = View(page="glance", search=" ".join(text.split()), sort=sort)
+    made = PageRequest(page="glance", search=" ".join(text.split()), sort=sort)
 
     query = made.query(number=number).removeprefix("?").encode()
 
     again = view("/", query, gzip=False)
-    assert again == View(page="glance", search=made.search, sort=sort, number=number)
+    assert again == PageRequest(
+        page="glance", search=made.search, sort=sort, number=number
+    )

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from exporter.escaping import plain
-from exporter.model import Declared, HostValue, Parcel, Snapshot, Unreadable
-from exporter.pages.query import Drawn, view
-from exporter.pages.render import HEADERS, STYLE, Drawer
+from exporter.escaping import escape_control
+from exporter.model import Declared, EncodedSnapshot, HostValue, Snapshot, Unreadable
+from exporter.pages.query import RenderedPage, view
+from exporter.pages.render import HEADERS, STYLE, PageRenderer
 from tests.support.builders import (
     a_listener,
     a_namespace,
@@ -32,7 +32,7 @@ from tests.support.builders import (
 
 NODES = Path(__file__).parents[1] / "nodes"
 KUBERNETES = (NODES / "kubernetes/snapshot.json").read_bytes()
-DRAWER = Drawer("1.2.3")
+DRAWER = PageRenderer("1.2.3")
 
 VOID = {"meta", "link", "input", "br"}
 TAGS = {"html", "head", "meta", "title", "link", "body", "header", "nav", "main"}
@@ -84,7 +84,7 @@ class Read(HTMLParser):
         return [href for href in self.all("a", "href") if href.startswith("/netns/")]
 
 
-def drawn(raw: bytes, target: str = "/") -> Drawn:
+def drawn(raw: bytes, target: str = "/") -> RenderedPage:
     parts = urlsplit(target)
     wanted = view(unquote(parts.path), parts.query.encode(), gzip=False)
     assert wanted
@@ -97,7 +97,7 @@ def read(raw: bytes, target: str = "/") -> Read:
     return Read(made.body)
 
 
-def encoded(parcel: Parcel) -> bytes:
+def encoded(parcel: EncodedSnapshot) -> bytes:
     return msgspec.json.encode(parcel)
 
 
@@ -164,7 +164,7 @@ def check_attributes(page: Read) -> None:
         ),
     ],
 )
-def test_every_page_of_any_node_is_drawn(parcel: Parcel) -> None:
+def test_every_page_of_any_node_is_drawn(parcel: EncodedSnapshot) -> None:
     raw = encoded(parcel)
     page = read(raw)
 
@@ -484,7 +484,7 @@ def test_text_is_text_wherever_it_is(text: str) -> None:
 
 def spelled(text: str) -> str:
     """Return *text* but for what a parser of HTML makes of white space."""
-    return " ".join(plain(text).split())
+    return " ".join(escape_control(text).split())
 
 
 def hides(char: str) -> bool:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import Namespace, Owner
-from exporter.pages.urls import OWNERS, Addresses, path
-from exporter.reports.lookup import WhoError
+from exporter.pages.urls import OWNERS, NamespaceUrls, path
+from exporter.reports.lookup import LookupFailedError
 from tests.support.builders import a_namespace, a_netns, an_owner, the_hosts_namespace
 
 
@@ -22,7 +22,7 @@ def of(*owners: Owner, cookies: bool = True) -> list[Namespace]:
 
 
 def paths(namespaces: list[Namespace]) -> list[str]:
-    addresses = Addresses(namespaces)
+    addresses = NamespaceUrls(namespaces)
     return [addresses.path(one) for one in namespaces]
 
 
@@ -77,8 +77,8 @@ def test_who_shares_a_name_has_a_cookie() -> None:
     both = of(an_owner(), no_pod(container="web-0", project="shop"))
 
     assert paths(both) == ["/netns/cookie/10", "/netns/cookie/11"]
-    addresses = Addresses(both)
-    with pytest.raises(WhoError, match="is the name of 2"):
+    addresses = NamespaceUrls(both)
+    with pytest.raises(LookupFailedError, match="is the name of 2"):
         addresses.owner("shop/web-0")
     assert addresses.called("shop/web-0") == both
 
@@ -87,7 +87,7 @@ def test_who_shares_a_name_has_a_cookie() -> None:
 def test_a_container_cannot_take_an_address(cookies: bool) -> None:  # noqa: FBT001
     names = ["cookie/10", "ino/4000", "seen/1700000000.000", "host"]
     every = of(an_owner(), *(no_pod(container=name) for name in names), cookies=cookies)
-    addresses = Addresses([*every, the_hosts_namespace()])
+    addresses = NamespaceUrls([*every, the_hosts_namespace()])
 
     for one in every:
         name = unquote(addresses.path(one)).removeprefix(OWNERS)
@@ -96,7 +96,7 @@ def test_a_container_cannot_take_an_address(cookies: bool) -> None:  # noqa: FBT
 
 def test_a_cookie_is_its_own_even_where_a_container_is_called_so() -> None:
     first, second = every = of(an_owner(), no_pod(container="cookie/10"))
-    addresses = Addresses(every)
+    addresses = NamespaceUrls(every)
 
     assert addresses.owner("cookie/10") is first
     assert addresses.path(second) == "/netns/cookie/11"
@@ -106,12 +106,12 @@ def test_a_cookie_is_its_own_even_where_a_container_is_called_so() -> None:
 def test_what_explain_takes_is_taken(wanted: str) -> None:
     (one,) = every = of(an_owner())
 
-    assert Addresses(every).owner(wanted) is one
+    assert NamespaceUrls(every).owner(wanted) is one
 
 
 def test_nobody_is_told_who_is_near() -> None:
-    with pytest.raises(WhoError, match="the nearest is web-0"):
-        Addresses(of(an_owner())).owner("web-o")
+    with pytest.raises(LookupFailedError, match="the nearest is web-0"):
+        NamespaceUrls(of(an_owner())).owner("web-o")
 
 
 WORDS = st.sampled_from(["", "a", "b", "host", "cookie/10", "ino/4001", "..", "a/b"])
@@ -131,7 +131,7 @@ OWNER = st.builds(
 @given(st.lists(OWNER, max_size=6), st.booleans())
 def test_each_address_leads_to_its_owner(owners: list[Owner], cookies: bool) -> None:  # noqa: FBT001
     every = of(*owners, cookies=cookies)
-    addresses = Addresses(every)
+    addresses = NamespaceUrls(every)
 
     found = paths(every)
 

@@ -31,7 +31,9 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def answer(collector: socket.socket, snapshot: Callable[[], bytes]) -> bytes:
     """Answer one request, and have nothing new of the web configuration."""
-    return channel_module.answer(collector, {SNAPSHOT: snapshot, WEB: lambda: b""})
+    return channel_module.serve_request(
+        collector, {SNAPSHOT: snapshot, WEB: lambda: b""}
+    )
 
 
 def listening(server: socket.socket) -> Channel:

@@ -34,7 +34,7 @@ def status(script: str, *prefix: str) -> str:
 
 class TestEverything:
     def test_nothing_is_left(self) -> None:
-        left = parse_credentials(status("privileges.drop_everything()").encode())
+        left = parse_credentials(status("privileges.drop_privileges()").encode())
 
         assert left.uids == (NOBODY,) * 4
         sets = (left.inheritable, left.permitted, left.effective)
@@ -42,7 +42,7 @@ class TestEverything:
         assert left.no_new_privs
 
     def test_a_user_that_is_kept_keeps_no_capability(self) -> None:
-        text = status("privileges.drop_everything(keep_user=True)")
+        text = status("privileges.drop_privileges(keep_user=True)")
         left = parse_credentials(text.encode())
 
         assert left.uids == (0,) * 4
@@ -52,7 +52,7 @@ class TestEverything:
         """A start as a user with ambient capabilities, as systemd makes them."""
         ambient = ("setpriv", "--reuid=1234", "--clear-groups")
         given = ("--inh-caps=+sys_admin", "--ambient-caps=+sys_admin")
-        text = status("privileges.drop_everything(keep_user=True)", *ambient, *given)
+        text = status("privileges.drop_privileges(keep_user=True)", *ambient, *given)
         left = parse_credentials(text.encode())
 
         assert left.permitted == left.ambient == left.inheritable == 0
@@ -67,7 +67,7 @@ class TestEverything:
             path.chmod(0o660)
             done = run(
                 "import socket\n"
-                "privileges.drop_everything()\n"
+                "privileges.drop_privileges()\n"
                 f"socket.socket(socket.AF_UNIX).connect({str(path)!r})"
             )
 
@@ -78,7 +78,7 @@ class TestEverything:
         done = run(
             "import threading\n"
             "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
-            "privileges.drop_everything()"
+            "privileges.drop_privileges()"
         )
 
         assert done.returncode == 1
@@ -86,7 +86,7 @@ class TestEverything:
 
     def test_a_start_that_may_not_change_its_user_says_so(self) -> None:
         kept = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
-        done = run("privileges.drop_everything()", *kept)
+        done = run("privileges.drop_privileges()", *kept)
 
         assert done.returncode == 0, done.stderr
         assert "stays user 0" in done.stderr
@@ -94,7 +94,7 @@ class TestEverything:
 
 class TestCollecting:
     def test_three_are_left_and_no_more_can_come(self) -> None:
-        text = status("privileges.keep_what_collecting_takes()")
+        text = status("privileges.keep_collector_capabilities()")
         left = parse_credentials(text.encode())
 
         assert left.permitted == left.effective == left.bounding == 0x280004
@@ -104,7 +104,7 @@ class TestCollecting:
     def test_whoever_is_started_later_gets_no_more(self) -> None:
         done = run(
             "import subprocess\n"
-            "privileges.keep_what_collecting_takes()\n"
+            "privileges.keep_collector_capabilities()\n"
             "print(subprocess.check_output(['cat', '/proc/self/status'], text=True))"
         )
 
@@ -112,14 +112,15 @@ class TestCollecting:
 
     def test_only_what_is_there_can_stay(self) -> None:
         kept = ("setpriv", "--bounding-set=-all,+sys_ptrace,+kill", "--inh-caps=-all")
-        text = status("privileges.keep_what_collecting_takes()", *kept)
+        text = status("privileges.keep_collector_capabilities()", *kept)
 
         assert parse_credentials(text.encode()).permitted == 1 << 19
 
 
 class TestLockedIn:
     SCRIPT = (
-        "privileges.drop_everything(keep_user=True)\nprivileges.lock_in('/proc/self')\n"
+        "privileges.drop_privileges(keep_user=True)\n"
+        "privileges.apply_landlock('/proc/self')\n"
     )
 
     def tried(self, attempt: str) -> str:
@@ -162,7 +163,7 @@ def test_without_landlock_it_goes_on_and_says_so() -> None:
         "from exporter.kernel import landlock\n"
         "logging.basicConfig(level=logging.INFO)\n"
         "landlock.landlock_version = lambda: 0\n"
-        "privileges.lock_in('/proc/self')\n"
+        "privileges.apply_landlock('/proc/self')\n"
         "open('/etc/passwd').close()"
     )
 
@@ -172,7 +173,9 @@ def test_without_landlock_it_goes_on_and_says_so() -> None:
 
 def test_a_kernel_that_refuses_is_told() -> None:
     """Without no_new_privs, and without the capability, it does."""
-    done = run("privileges.lock_in('/proc/self')", "setpriv", "--bounding-set=-all")
+    done = run(
+        "privileges.apply_landlock('/proc/self')", "setpriv", "--bounding-set=-all"
+    )
 
     assert done.returncode == 0, done.stderr
     assert "keeps its file system" in done.stderr

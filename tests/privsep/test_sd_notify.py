@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.privsep.sd_notify import READY, WATCHDOG, Supervisor
+from exporter.privsep.sd_notify import READY, WATCHDOG, SystemdNotifier
 
 pytestmark = pytest.mark.usefixtures("no_leaked_files")
 
@@ -26,7 +26,7 @@ def supervisor(
 
 
 def test_it_is_told(supervisor: socket.socket) -> None:
-    us = Supervisor()
+    us = SystemdNotifier()
 
     us.tell(READY)
     us.tell(WATCHDOG)
@@ -39,7 +39,7 @@ def test_who_is_started_by_us_does_not_speak_for_us(
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "30000000")
 
-    Supervisor()
+    SystemdNotifier()
 
     assert supervisor.fileno() >= 0
     assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & os.environ.keys()
@@ -48,7 +48,7 @@ def test_who_is_started_by_us_does_not_speak_for_us(
 def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
 
-    Supervisor().tell(READY)
+    SystemdNotifier().tell(READY)
 
 
 def test_one_that_is_gone_is_no_reason_to_end(
@@ -56,4 +56,4 @@ def test_one_that_is_gone_is_no_reason_to_end(
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
 
-    Supervisor().tell(READY)
+    SystemdNotifier().tell(READY)

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.errors import ConfigError
 from exporter.privsep import sockets
-from exporter.privsep.sockets import from_systemd, listening, split_address
+from exporter.privsep.sockets import bound_sockets, from_systemd, split_address
 
 pytestmark = pytest.mark.usefixtures("no_leaked_files")
 
@@ -75,30 +75,30 @@ def test_several_addresses_at_once(tmp_path: Path) -> None:
     path = tmp_path / "web.sock"
     addresses = [LOOPBACK, "[::1]:0", f"unix:{path}"]
 
-    with listening(addresses, systemd=False) as made:
+    with bound_sockets(addresses, systemd=False) as made:
         families = [one.family for one in made]
         assert families == [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX]
-        assert sockets.name(made[0]).startswith("127.0.0.1:")
-        assert sockets.name(made[1]).startswith("[::1]:")
-        assert sockets.name(made[2]) == f"unix:{path}"
+        assert sockets.socket_address(made[0]).startswith("127.0.0.1:")
+        assert sockets.socket_address(made[1]).startswith("[::1]:")
+        assert sockets.socket_address(made[2]) == f"unix:{path}"
         for one in made:
             with socket.socket(one.family) as client:
                 client.connect(one.getsockname())
 
 
 def test_without_a_host_it_is_every_address() -> None:
-    with listening([":0"], systemd=False) as (one,):
+    with bound_sockets([":0"], systemd=False) as (one,):
         port = one.getsockname()[1]
         for host in ("127.0.0.1", "::1"):
             socket.create_connection((host, port)).close()
 
 
 def test_a_taken_port_is_told_with_the_remedy() -> None:
-    with listening([LOOPBACK], systemd=False) as (one,):
-        taken = sockets.name(one)
+    with bound_sockets([LOOPBACK], systemd=False) as (one,):
+        taken = sockets.socket_address(one)
         with (
             pytest.raises(ConfigError, match=r"--web\.listen-address"),
-            listening([taken], systemd=False),
+            bound_sockets([taken], systemd=False),
         ):
             pytest.fail("listens twice")
 
@@ -107,7 +107,7 @@ class TestUnix:
     def test_anybody_here_may_scrape_and_nothing_is_left(self, tmp_path: Path) -> None:
         path = tmp_path / "web.sock"
 
-        with listening([f"unix://{path}"], systemd=False):
+        with bound_sockets([f"unix://{path}"], systemd=False):
             assert stat.S_IMODE(path.stat().st_mode) == 0o666
 
         assert not path.exists()
@@ -119,7 +119,7 @@ class TestUnix:
             dead.listen()
 
         client = socket.socket(socket.AF_UNIX)
-        with listening([f"unix:{path}"], systemd=False), client:
+        with bound_sockets([f"unix:{path}"], systemd=False), client:
             client.connect(str(path))
 
     def test_a_live_one_is_not_taken_away(self, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ class TestUnix:
             live.listen()
             with (
                 pytest.raises(ConfigError, match="in use"),
-                listening([f"unix:{path}"], systemd=False),
+                bound_sockets([f"unix:{path}"], systemd=False),
             ):
                 pytest.fail("listens twice")
             assert path.exists()
@@ -140,7 +140,7 @@ class TestUnix:
 
         with (
             pytest.raises(ConfigError, match="in use"),
-            listening([f"unix:{path}"], systemd=False),
+            bound_sockets([f"unix:{path}"], systemd=False),
         ):
             pytest.fail("listens on a file")
 
@@ -149,14 +149,14 @@ class TestUnix:
 
 SYSTEMD = """
 import os, socket, sys
-from exporter.privsep.sockets import from_systemd, name
+from exporter.privsep.sockets import from_systemd, socket_address
 os.environ["LISTEN_PID"] = sys.argv[1] if len(sys.argv) > 1 else str(os.getpid())
 os.environ["LISTEN_FDS"] = "2"
 try:
     made = from_systemd()
 except Exception as error:
     sys.exit(str(error))
-print([name(one) for one in made], "LISTEN_FDS" in os.environ)
+print([socket_address(one) for one in made], "LISTEN_FDS" in os.environ)
 """
 
 
@@ -176,14 +176,14 @@ class TestSystemd:
         return done.returncode, done.stdout + done.stderr
 
     def test_its_sockets_are_served_and_its_variables_are_gone(self) -> None:
-        with listening([LOOPBACK, LOOPBACK], systemd=False) as made:
+        with bound_sockets([LOOPBACK, LOOPBACK], systemd=False) as made:
             code, text = self.run(*(one.fileno() for one in made))
 
             assert code == 0, text
-            assert text == f"{[sockets.name(one) for one in made]} False\n"
+            assert text == f"{[sockets.socket_address(one) for one in made]} False\n"
 
     def test_those_of_another_process_are_not_ours(self) -> None:
-        with listening([LOOPBACK, LOOPBACK], systemd=False) as made:
+        with bound_sockets([LOOPBACK, LOOPBACK], systemd=False) as made:
             fds = (one.fileno() for one in made)
             code, text = self.run(*fds, arguments=("1",))
 

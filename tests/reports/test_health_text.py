@@ -2,13 +2,13 @@
 
 import pytest
 
-from exporter.analysis.health import Count, Queue, Signs, Use
-from exporter.analysis.ranking import Harm
-from exporter.analysis.saturation import Backlog
+from exporter.analysis.health import CounterValue, Health, Queue, Usage
+from exporter.analysis.ranking import SysctlImpact
+from exporter.analysis.saturation import LimitOrigin
 from exporter.counters import Resource
 from exporter.model import Reading, Unreadable
 from exporter.reports import messages
-from exporter.reports.health_text import brief, place, remarks, table
+from exporter.reports.health_text import health_rows, place, remarks, summary_line
 
 
 def a_queue(
@@ -17,7 +17,7 @@ def a_queue(
     address: str = "*",
     queue: int = 0,
     limit: int = 128,
-    backlog: Backlog | None = "clamped",
+    backlog: LimitOrigin | None = "clamped",
     sockets: int = 1,
 ) -> Queue:
     fill = queue / (limit + 1)
@@ -40,8 +40,8 @@ def a_use(
     used: int = 90,
     limit: int | None = 100,
     near: bool = False,
-) -> Use:
-    return Use(
+) -> Usage:
+    return Usage(
         resource=resource,
         used=used,
         limit=limit,
@@ -52,19 +52,19 @@ def a_use(
 
 def a_count(
     count: int = 312, counter: str = "TcpExt.ListenOverflows", *, lost: bool = True
-) -> Count:
-    return Count(counter=counter, count=count, lost=lost)
+) -> CounterValue:
+    return CounterValue(counter=counter, count=count, lost=lost)
 
 
 def some_signs(
     *queues: Queue,
     somaxconn: int | None = 128,
     left_out: int = 0,
-    uses: tuple[Use, ...] = (),
-    counts: tuple[Count, ...] = (),
+    uses: tuple[Usage, ...] = (),
+    counts: tuple[CounterValue, ...] = (),
     unknown: tuple[str, ...] = (),
-) -> Signs:
-    return Signs(
+) -> Health:
+    return Health(
         somaxconn=somaxconn,
         queues=queues,
         left_out=left_out,
@@ -78,12 +78,12 @@ FULL = a_queue(queue=129)
 LOST = (a_count(),)
 
 
-def said(signs: Signs) -> str:
+def said(signs: Health) -> str:
     """Return the first line of a table."""
-    return table(signs)[0].text
+    return health_rows(signs)[0].text
 
 
-def below(signs: Signs) -> str:
+def below(signs: Health) -> str:
     return " ".join(remarks(signs))
 
 
@@ -138,7 +138,7 @@ def test_what_hurts_is_marked() -> None:
         counts=(a_count(), a_count(7, "TcpExt.PruneCalled", lost=False)),
     )
 
-    assert [(one.what, one.bad) for one in table(signs)] == [
+    assert [(one.what, one.bad) for one in health_rows(signs)] == [
         ("*:8080", True),
         ("*:1", True),
         ("*:2", False),
@@ -158,13 +158,13 @@ def test_ten_queues_are_told_and_the_others_counted(
 ) -> None:
     queues = [a_queue(at + 1, queue=129) for at in range(number)]
 
-    rows = table(some_signs(*queues, left_out=left_out))
+    rows = health_rows(some_signs(*queues, left_out=left_out))
 
     assert [one.what for one in rows[10:]] == more
 
 
 def test_a_count_is_told_with_what_it_counts() -> None:
-    (row,) = table(some_signs(counts=LOST))
+    (row,) = health_rows(some_signs(counts=LOST))
 
     assert row.what == "ListenOverflows"
     assert row.text.startswith("312. Connection requests")
@@ -196,8 +196,8 @@ def test_a_counter_of_another_version_is_told_without() -> None:
         ),
     ],
 )
-def test_what_is_used_is_told_with_its_limit(use: Use, text: str) -> None:
-    assert said(Signs(uses=(use,), counts=LOST)) == text
+def test_what_is_used_is_told_with_its_limit(use: Usage, text: str) -> None:
+    assert said(Health(uses=(use,), counts=LOST)) == text
 
 
 def test_where_nothing_hurts_one_line_says_what_was_looked_at() -> None:
@@ -205,7 +205,7 @@ def test_where_nothing_hurts_one_line_says_what_was_looked_at() -> None:
         a_queue(queue=3), a_queue(81), left_out=1, uses=(a_use(),), counts=(a_count(0),)
     )
 
-    assert table(signs) == []
+    assert health_rows(signs) == []
     assert below(signs) == (
         "Nothing shows that it hurts: 3 listeners, the fullest *:8080 (queue 3, limit "
         "128); conntrack 90 of 100 flows (90%), the machine's limit for each "
@@ -219,19 +219,19 @@ def test_one_listener_and_none_are_called_so() -> None:
 
 
 def test_a_queue_that_was_not_asked_for_is_not_none() -> None:
-    assert "listen" not in below(Signs(uses=(a_use(),)))
+    assert "listen" not in below(Health(uses=(a_use(),)))
 
 
 def test_a_count_that_means_no_loss_is_told_without_a_verdict() -> None:
-    signs = Signs(counts=(a_count(6, "TcpExt.TCPAbortOnTimeout", lost=False),))
+    signs = Health(counts=(a_count(6, "TcpExt.TCPAbortOnTimeout", lost=False),))
 
-    assert len(table(signs)) == 1
+    assert len(health_rows(signs)) == 1
     assert below(signs) == ""
 
 
 def test_what_is_not_known_is_named() -> None:
-    some = Signs(counts=LOST, unknown=("TcpExt.TCPKeepAlive", "conntrack"))
-    nothing = Signs(unknown=("accept_queue",))
+    some = Health(counts=LOST, unknown=("TcpExt.TCPKeepAlive", "conntrack"))
+    nothing = Health(unknown=("accept_queue",))
 
     assert below(some) == "Not known: TCPKeepAlive, conntrack."
     assert below(nothing) == (
@@ -240,7 +240,7 @@ def test_what_is_not_known_is_named() -> None:
 
 
 def test_what_is_still_0_is_named_below_a_table() -> None:
-    signs = Signs(counts=(*LOST, a_count(0, "TcpExt.ListenDrops")))
+    signs = Health(counts=(*LOST, a_count(0, "TcpExt.ListenDrops")))
 
     assert below(signs) == "Still 0: ListenDrops."
 
@@ -265,8 +265,8 @@ def test_a_program_that_asked_for_too_little_is_told_so() -> None:
     full = a_queue(queue=129, backlog="application")
     idle = a_queue(1, backlog="application")
 
-    assert below(some_signs(full)) == messages.OWN
-    assert messages.OWN not in below(some_signs(idle, counts=LOST))
+    assert below(some_signs(full)) == messages.APPLICATION_LIMIT
+    assert messages.APPLICATION_LIMIT not in below(some_signs(idle, counts=LOST))
 
 
 def test_a_limit_that_nobody_saw_begin_is_told_so_once() -> None:
@@ -280,9 +280,9 @@ def test_a_limit_that_nobody_saw_begin_is_told_so_once() -> None:
 
 
 def in_brief(
-    signs: Signs, sysctl: str = "net.core.somaxconn", value: Reading | None = "128"
+    signs: Health, sysctl: str = "net.core.somaxconn", value: Reading | None = "128"
 ) -> str:
-    return brief(Harm(sysctl=sysctl, value=value, signs=signs))
+    return summary_line(SysctlImpact(sysctl=sysctl, value=value, signs=signs))
 
 
 def test_a_report_has_the_value_the_limit_and_the_loss_side_by_side() -> None:
@@ -322,12 +322,12 @@ def test_a_report_says_whose_a_limit_is_where_it_is_not_somaxconns() -> None:
         (a_use("ports", near=True), "ports at most 90 of 100 (90%)"),
     ],
 )
-def test_a_report_has_what_is_used(use: Use, text: str) -> None:
-    assert in_brief(Signs(uses=(use,)), sysctl="") == text
+def test_a_report_has_what_is_used(use: Usage, text: str) -> None:
+    assert in_brief(Health(uses=(use,)), sysctl="") == text
 
 
 @pytest.mark.parametrize("value", [None, Unreadable(unreadable="denied")])
 def test_a_value_that_is_not_known_is_left_out(value: Reading | None) -> None:
-    assert in_brief(Signs(counts=LOST), value=value) == (
+    assert in_brief(Health(counts=LOST), value=value) == (
         "somaxconn: ListenOverflows 312"
     )

@@ -5,7 +5,7 @@ import pytest
 from exporter.catalog import UnknownSysctlError
 from exporter.model import Namespace
 from exporter.owner import display_name
-from exporter.reports.lookup import WhoError, find, find_sysctl
+from exporter.reports.lookup import LookupFailedError, find_namespace, find_sysctl
 from tests.support.builders import (
     CONTAINER,
     OTHER_CONTAINER,
@@ -58,44 +58,44 @@ NODE = [HOST, POD, DOCKER, NAMED]
     ],
 )
 def test_a_namespace_has_many_names(wanted: str, found: Namespace) -> None:
-    assert find(NODE, wanted) == found
+    assert find_namespace(NODE, wanted) == found
 
 
 def test_a_pid_is_found_by_its_inode() -> None:
-    assert find(NODE, "4711", ino=80) == DOCKER
+    assert find_namespace(NODE, "4711", ino=80) == DOCKER
 
 
 def test_fewer_than_six_digits_of_an_id_are_no_name() -> None:
-    with pytest.raises(WhoError):
-        find(NODE, CONTAINER[:5])
+    with pytest.raises(LookupFailedError):
+        find_namespace(NODE, CONTAINER[:5])
 
 
 def test_nobody_is_an_error_with_the_nearest_name() -> None:
-    with pytest.raises(WhoError, match="the nearest is web-0"):
-        find(NODE, "wbe-0")
+    with pytest.raises(LookupFailedError, match="the nearest is web-0"):
+        find_namespace(NODE, "wbe-0")
 
 
 def test_several_are_listed_with_names_to_choose_from() -> None:
     twin = a_namespace(netns=a_netns(10, ino=100), owner=an_owner(uid=OTHER_UID))
 
-    with pytest.raises(WhoError, match=r"2: .*\(cookie/7\), .*\(cookie/10\)"):
-        find([POD, twin], "web-0")
-    assert find([POD, twin], "cookie/10") == twin
+    with pytest.raises(LookupFailedError, match=r"2: .*\(cookie/7\), .*\(cookie/10\)"):
+        find_namespace([POD, twin], "web-0")
+    assert find_namespace([POD, twin], "cookie/10") == twin
 
 
 def test_the_main_namespace_stands_for_its_owner() -> None:
     inner = a_namespace(netns=a_netns(11, ino=110), owner=an_owner(netns="cookie/11"))
 
-    assert find([inner, POD], "web-0") == POD
-    assert find([inner, POD], "cookie/11") == inner
-    assert find([inner, POD], "4711", ino=110) == inner
+    assert find_namespace([inner, POD], "web-0") == POD
+    assert find_namespace([inner, POD], "cookie/11") == inner
+    assert find_namespace([inner, POD], "4711", ino=110) == inner
 
 
 def test_a_container_and_a_name_of_a_namespace_are_two() -> None:
     blue = a_namespace(owner=an_owner("container", pod="", uid="", container="blue"))
 
-    with pytest.raises(WhoError):
-        find([blue, NAMED], "blue")
+    with pytest.raises(LookupFailedError):
+        find_namespace([blue, NAMED], "blue")
 
 
 def test_everything_can_be_called_something() -> None:

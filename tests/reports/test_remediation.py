@@ -9,7 +9,7 @@ import pytest
 
 from exporter import catalog
 from exporter.model import Class, Owner, OwnerKind, SettableBy
-from exporter.reports.remediation import SAFE_SINCE, Fix, fixes, place
+from exporter.reports.remediation import SAFE_SINCE, Fix, fixes, owner_scope
 from tests.support.builders import a_sysctl, an_owner
 
 RUNTIMES = ("docker", "podman", "containerd", "crio", "lxc", "runc", "crun", "garden")
@@ -139,12 +139,12 @@ def test_only_what_is_copied_can_be_set_on_the_host_for_new_ones() -> None:
 def test_a_further_namespace_is_not_set_by_the_runtime(netns: str) -> None:
     inner = an_owner(netns=netns)
 
-    assert place(inner) == "secondary"
+    assert owner_scope(inner) == "secondary"
     assert "securityContext" not in text(fixes(a_sysctl(), inner, "1"))
 
 
 def test_a_pod_of_a_node_in_a_container_is_a_pod() -> None:
-    assert place(an_owner(netns="within/abc")) == "pod"
+    assert owner_scope(an_owner(netns="within/abc")) == "pod"
 
 
 def test_names_and_values_are_quoted_for_the_shell() -> None:

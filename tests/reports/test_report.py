@@ -8,9 +8,9 @@ import pytest
 from exporter.model import (
     Change,
     Declared,
+    EncodedSnapshot,
     HostValue,
     Namespace,
-    Parcel,
     Reading,
     Snapshot,
     Sysctl,
@@ -34,7 +34,7 @@ SOMAXCONN = "net.core.somaxconn"
 RMEM = a_sysctl("net.ipv4.tcp_rmem", kind="ints", scope="inherited")
 
 
-def a_snapshot(parcel: Parcel) -> Snapshot:
+def a_snapshot(parcel: EncodedSnapshot) -> Snapshot:
     return msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
 
 

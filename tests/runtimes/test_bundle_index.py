@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.kernel.rootfs import Root
+from exporter.kernel.rootfs import RootDirectory
 from exporter.runtimes.bundle_index import (
     NODE_LIMITS,
     SCOPED_LIMITS,
     WELL_KNOWN,
-    Bundles,
-    Key,
-    Place,
+    BundleDirectory,
+    BundleIndex,
+    ContainerKey,
 )
 from exporter.runtimes.containerd import STATES
 from exporter.runtimes.records import Container
@@ -102,12 +102,12 @@ def inner(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bundles(node: Path) -> Bundles:
-    return Bundles(str(node))
+def bundles(node: Path) -> BundleIndex:
+    return BundleIndex(str(node))
 
 
 def learn(
-    bundles: Bundles,
+    bundles: BundleIndex,
     root: Path,
     place: str = FOREIGN,
     *,
@@ -115,28 +115,32 @@ def learn(
     form: str = "containerd",
     alive: Callable[[], bool] = forever,
 ) -> None:
-    bundles.learn(Place(scope, form, f"/{place}"), Root(str(root)), alive)
+    bundles.learn(
+        BundleDirectory(scope, form, f"/{place}"), RootDirectory(str(root)), alive
+    )
 
 
 class TestComing:
     """What is new is told once."""
 
-    def test_an_empty_node_has_none(self, bundles: Bundles) -> None:
+    def test_an_empty_node_has_none(self, bundles: BundleIndex) -> None:
         assert bundles.poll() == []
         assert list(bundles.all()) == []
         assert bundles.failures == 0
 
-    def test_a_new_container_is_told_once(self, node: Path, bundles: Bundles) -> None:
+    def test_a_new_container_is_told_once(
+        self, node: Path, bundles: BundleIndex
+    ) -> None:
         bundles.poll()
 
         a_bundle(node)
 
-        assert [key for key, _ in bundles.poll()] == [Key("", CONTAINER)]
+        assert [key for key, _ in bundles.poll()] == [ContainerKey("", CONTAINER)]
         assert bundles.poll() == []
         assert ids(bundles.all()) == [CONTAINER]
 
     def test_a_container_is_known_until_it_is_gone(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         config = a_bundle(node)
         a_bundle(node, OTHER_CONTAINER)
@@ -146,12 +150,12 @@ class TestComing:
         config.parent.rmdir()
 
         assert bundles.poll() == []
-        assert bundles.container(Key("", CONTAINER)) is None
+        assert bundles.container(ContainerKey("", CONTAINER)) is None
         assert ids(bundles.all()) == [OTHER_CONTAINER]
 
     @pytest.mark.parametrize("settled", [False, True])
     def test_a_place_that_goes_takes_its_containers_along(
-        self, node: Path, bundles: Bundles, *, settled: bool
+        self, node: Path, bundles: BundleIndex, *, settled: bool
     ) -> None:
         a_state(node)
         if settled:
@@ -164,7 +168,7 @@ class TestComing:
         assert list(bundles.all()) == []
 
     def test_a_place_that_comes_again_is_read_again(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         a_state(node)
         settle(node / "run/runc")
@@ -176,7 +180,9 @@ class TestComing:
 
         assert ids(bundles.poll()) == ["web"]
 
-    def test_an_id_made_anew_is_read_anew(self, node: Path, bundles: Bundles) -> None:
+    def test_an_id_made_anew_is_read_anew(
+        self, node: Path, bundles: BundleIndex
+    ) -> None:
         a_bundle(node, value="1")
         bundles.poll()
         (node / K8S / CONTAINER).rename(node / "old")
@@ -184,12 +190,12 @@ class TestComing:
         a_bundle(node, value="2")
 
         assert [c.sysctls for _, c in bundles.poll()] == [{SOMAXCONN: "2"}]
-        found = bundles.container(Key("", CONTAINER))
+        found = bundles.container(ContainerKey("", CONTAINER))
         assert found is not None
         assert found.sysctls == {SOMAXCONN: "2"}
 
     def test_an_entry_gets_its_config_a_moment_later(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         """That does not change the directory it is in."""
         (node / K8S / CONTAINER).mkdir(parents=True)
@@ -202,7 +208,7 @@ class TestComing:
         assert ids(bundles.poll()) == [CONTAINER]
 
     def test_a_half_written_config_is_read_a_moment_later(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         put(node / K8S / CONTAINER / "config.json", b'{"ociVer')
         bundles.poll()
@@ -214,7 +220,7 @@ class TestComing:
         assert bundles.failures == 0
 
     def test_a_settled_place_is_read_when_it_changes(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         (node / K8S / CONTAINER).mkdir(parents=True)
         settle(node / K8S)
@@ -232,7 +238,7 @@ class TestWellKnownPlaces:
 
     @pytest.mark.parametrize("state", STATES)
     def test_a_containerds_namespaces_are_found(
-        self, node: Path, bundles: Bundles, state: str
+        self, node: Path, bundles: BundleIndex, state: str
     ) -> None:
         tasks = f"{state[1:]}/io.containerd.runtime.v2.task"
         a_bundle(node, "one", f"{tasks}/k8s.io")
@@ -243,7 +249,7 @@ class TestWellKnownPlaces:
         assert found["one"].runtime == "containerd"
         assert found["two"].runtime == "docker"
 
-    def test_a_later_namespace_is_found(self, node: Path, bundles: Bundles) -> None:
+    def test_a_later_namespace_is_found(self, node: Path, bundles: BundleIndex) -> None:
         a_bundle(node)
         bundles.poll()
 
@@ -252,7 +258,7 @@ class TestWellKnownPlaces:
         assert ids(bundles.poll()) == [OTHER_CONTAINER]
 
     def test_a_namespace_of_the_same_moment_is_found(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(node)
         before = (node / TASKS).stat()
@@ -264,7 +270,7 @@ class TestWellKnownPlaces:
         assert ids(bundles.poll()) == [OTHER_CONTAINER]
 
     def test_a_later_namespace_of_a_settled_containerd_is_found(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(node)
         settle(node / TASKS)
@@ -279,7 +285,7 @@ class TestWellKnownPlaces:
         ("form", "place"), WELL_KNOWN, ids=[place for _, place in WELL_KNOWN]
     )
     def test_every_other_is_read(
-        self, node: Path, bundles: Bundles, form: str, place: str
+        self, node: Path, bundles: BundleIndex, form: str, place: str
     ) -> None:
         {
             "libpod": lambda: a_podman(node, storage=place[1:]),
@@ -288,10 +294,10 @@ class TestWellKnownPlaces:
         }[form]()
 
         assert ids(bundles.poll()) == [CONTAINER]
-        assert bundles.container(Key("", CONTAINER))
+        assert bundles.container(ContainerKey("", CONTAINER))
 
     def test_a_link_to_a_place_stays_below_the_nodes_root(
-        self, node: Path, inner: Path, bundles: Bundles
+        self, node: Path, inner: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(inner)
         (node / TASKS).parent.mkdir(parents=True)
@@ -306,7 +312,7 @@ class TestFailures:
     @pytest.mark.parametrize("body", [b"", b"[]", b"{", bytes(2 << 20)])
     @pytest.mark.parametrize("name", ["0", "z"])
     def test_one_that_cannot_be_read_costs_no_other(
-        self, node: Path, bundles: Bundles, name: str, body: bytes
+        self, node: Path, bundles: BundleIndex, name: str, body: bytes
     ) -> None:
         put(node / K8S / name / "config.json", body)
         a_bundle(node)
@@ -314,7 +320,7 @@ class TestFailures:
         assert ids(bundles.poll()) == [CONTAINER]
         assert bundles.failures == 1
 
-    def test_a_fifo_costs_no_other(self, node: Path, bundles: Bundles) -> None:
+    def test_a_fifo_costs_no_other(self, node: Path, bundles: BundleIndex) -> None:
         (node / K8S / "0").mkdir(parents=True)
         os.mkfifo(node / K8S / "0/config.json")
         a_bundle(node)
@@ -323,7 +329,7 @@ class TestFailures:
         assert bundles.failures == 1
 
     def test_a_failure_that_goes_is_forgotten(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         config = put(node / K8S / "0" / "config.json", b"{")
         a_bundle(node)
@@ -335,7 +341,9 @@ class TestFailures:
 
         assert bundles.failures == 0
 
-    def test_failures_of_every_place_add_up(self, node: Path, bundles: Bundles) -> None:
+    def test_failures_of_every_place_add_up(
+        self, node: Path, bundles: BundleIndex
+    ) -> None:
         put(node / K8S / "0/config.json", b"{")
         put(node / f"{TASKS}/moby/0/config.json", b"{")
         a_state(node).write_bytes(b"{")
@@ -345,7 +353,7 @@ class TestFailures:
         assert bundles.failures == 3
 
     def test_a_place_that_cannot_be_listed_is_one_failure(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         (node / "run").mkdir()
         (node / "run/runc").symlink_to("runc")
@@ -355,7 +363,9 @@ class TestFailures:
         bundles.poll()
         assert bundles.failures == 1
 
-    def test_the_nodes_places_are_bounded(self, node: Path, bundles: Bundles) -> None:
+    def test_the_nodes_places_are_bounded(
+        self, node: Path, bundles: BundleIndex
+    ) -> None:
         a_bundle(node, "0")
         for number in range(NODE_LIMITS.entries):
             (node / K8S / f"c{number}").touch()
@@ -363,7 +373,9 @@ class TestFailures:
         assert ids(bundles.poll()) == ["0"]
         assert bundles.failures == 1
 
-    def test_a_scoped_place_holds_fewer(self, inner: Path, bundles: Bundles) -> None:
+    def test_a_scoped_place_holds_fewer(
+        self, inner: Path, bundles: BundleIndex
+    ) -> None:
         for number in range(SCOPED_LIMITS.entries):
             a_bundle(inner, f"{number:03}", FOREIGN)
         learn(bundles, inner, scope="c")
@@ -378,7 +390,7 @@ class TestFailures:
         assert bundles.failures == 0
 
     def test_a_scoped_places_files_are_shorter(
-        self, node: Path, inner: Path, bundles: Bundles
+        self, node: Path, inner: Path, bundles: BundleIndex
     ) -> None:
         for root in (node, inner):
             for name, size in (("fits", 1 << 16), ("long", (1 << 16) + 1)):
@@ -393,7 +405,7 @@ class TestFailures:
         assert ids(bundles.poll()) == ["fits", "long"]
 
     def test_one_that_is_nested_deeply_costs_no_other(
-        self, inner: Path, bundles: Bundles
+        self, inner: Path, bundles: BundleIndex
     ) -> None:
         text = b'{"x":' + b"[" * 10_000
         put(inner / FOREIGN / "0/config.json", text)
@@ -404,7 +416,7 @@ class TestFailures:
         assert ids(bundles.poll()) == [CONTAINER]
 
     def test_one_whose_name_is_not_text_can_be_encoded(
-        self, inner: Path, bundles: Bundles
+        self, inner: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(inner, "\udcff", FOREIGN)
         learn(bundles, inner, scope="c")
@@ -413,16 +425,16 @@ class TestFailures:
             assert msgspec.json.encode(found)
 
     def test_a_failure_is_forgotten_once_it_could_be_read(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         config = a_podman(node)
         settle(node / STORAGE)
         bundles.poll()
         config.write_bytes(b"{")
-        bundles.container(Key("", CONTAINER))
+        bundles.container(ContainerKey("", CONTAINER))
         a_podman(node)
 
-        assert bundles.container(Key("", CONTAINER))
+        assert bundles.container(ContainerKey("", CONTAINER))
         bundles.poll()
         assert bundles.failures == 0
 
@@ -441,7 +453,7 @@ class TestFailures:
         with tempfile.TemporaryDirectory() as top:
             for number, body in files.items():
                 put(Path(top) / paths[number], body)
-            bundles = Bundles(top)
+            bundles = BundleIndex(top)
             found = bundles.poll()
             configs = len(files.keys() & {0, 2, 4, 5})
             assert len(found) + bundles.failures == configs
@@ -452,19 +464,19 @@ class TestLearning:
     """A place is shown by the process that watches over a container."""
 
     def test_it_is_read_at_once_and_told_with_the_next_poll(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(node, place=FOREIGN)
         assert bundles.poll() == []
 
         learn(bundles, node)
 
-        assert bundles.container(Key("", CONTAINER))
+        assert bundles.container(ContainerKey("", CONTAINER))
         assert ids(bundles.poll()) == [CONTAINER]
         assert bundles.poll() == []
 
     def test_learning_it_again_tells_nothing_twice(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(node, place=FOREIGN)
 
@@ -474,7 +486,9 @@ class TestLearning:
         assert ids(bundles.poll()) == [CONTAINER]
         assert ids(bundles.all()) == [CONTAINER]
 
-    def test_what_comes_later_is_found_too(self, node: Path, bundles: Bundles) -> None:
+    def test_what_comes_later_is_found_too(
+        self, node: Path, bundles: BundleIndex
+    ) -> None:
         a_bundle(node, place=FOREIGN)
         learn(bundles, node)
         bundles.poll()
@@ -484,23 +498,23 @@ class TestLearning:
         assert ids(bundles.poll()) == [OTHER_CONTAINER]
 
     def test_a_place_below_a_process_that_ended_is_forgotten(
-        self, inner: Path, bundles: Bundles
+        self, inner: Path, bundles: BundleIndex
     ) -> None:
         living = [True]
         a_bundle(inner, place=FOREIGN)
         learn(bundles, inner, alive=lambda: living[0])
         bundles.poll()
-        assert bundles.container(Key("", CONTAINER))
+        assert bundles.container(ContainerKey("", CONTAINER))
 
         living[0] = False
         a_bundle(inner, OTHER_CONTAINER, FOREIGN)
 
         assert bundles.poll() == []
-        assert bundles.container(Key("", CONTAINER)) is None
+        assert bundles.container(ContainerKey("", CONTAINER)) is None
         assert list(bundles.all()) == []
 
     def test_what_a_process_showed_before_it_ended_is_not_believed(
-        self, inner: Path, bundles: Bundles
+        self, inner: Path, bundles: BundleIndex
     ) -> None:
         """It was read below whoever has its pid by then."""
         a_bundle(inner, place=FOREIGN)
@@ -511,37 +525,37 @@ class TestLearning:
         assert bundles.poll() == []
 
     def test_a_forgotten_place_can_be_learned_again(
-        self, node: Path, inner: Path, bundles: Bundles
+        self, node: Path, inner: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(inner, place=FOREIGN)
         learn(bundles, node, scope="c", alive=ended)
 
         learn(bundles, inner, scope="c")
 
-        assert bundles.container(Key("c", CONTAINER))
+        assert bundles.container(ContainerKey("c", CONTAINER))
 
     def test_the_nodes_own_root_outlives_the_process(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(node, place=FOREIGN)
 
         learn(bundles, node, alive=ended)
         bundles.poll()
 
-        assert bundles.container(Key("", CONTAINER))
+        assert bundles.container(ContainerKey("", CONTAINER))
 
     def test_the_nodes_own_root_needs_no_owner(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(node, place=FOREIGN)
-        root = Root(str(node), owner=os.geteuid() + 1)
+        root = RootDirectory(str(node), owner=os.geteuid() + 1)
 
-        bundles.learn(Place("", "containerd", f"/{FOREIGN}"), root, forever)
+        bundles.learn(BundleDirectory("", "containerd", f"/{FOREIGN}"), root, forever)
 
-        assert bundles.container(Key("", CONTAINER))
+        assert bundles.container(ContainerKey("", CONTAINER))
 
     def test_another_directory_of_the_same_path_is_not_the_nodes(
-        self, node: Path, inner: Path, bundles: Bundles
+        self, node: Path, inner: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(node, place=FOREIGN)
         a_bundle(inner, OTHER_CONTAINER, FOREIGN)
@@ -551,7 +565,7 @@ class TestLearning:
         assert ids(bundles.all()) == [OTHER_CONTAINER]
 
     def test_a_scoped_place_is_never_the_nodes_own(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         """Its files would count whoever they are of."""
         a_bundle(node, place=FOREIGN)
@@ -561,18 +575,18 @@ class TestLearning:
         assert list(bundles.all()) == []
 
     def test_a_users_place_holds_only_the_users_files(
-        self, inner: Path, bundles: Bundles
+        self, inner: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(inner, place=FOREIGN)
-        root = Root(str(inner), owner=os.geteuid() + 1)
+        root = RootDirectory(str(inner), owner=os.geteuid() + 1)
 
-        bundles.learn(Place("u", "containerd", f"/{FOREIGN}"), root, forever)
+        bundles.learn(BundleDirectory("u", "containerd", f"/{FOREIGN}"), root, forever)
 
         assert list(bundles.all()) == []
         assert bundles.failures == 1
 
     def test_a_place_that_cannot_be_looked_at_is_no_error(
-        self, inner: Path, bundles: Bundles
+        self, inner: Path, bundles: BundleIndex
     ) -> None:
         """As root of another process is to us without CAP_SYS_PTRACE."""
         (inner / "srv").symlink_to("srv")
@@ -580,7 +594,7 @@ class TestLearning:
         learn(bundles, inner)
 
     def test_a_place_that_cannot_be_looked_at_is_forgotten_with_its_process(
-        self, inner: Path, bundles: Bundles
+        self, inner: Path, bundles: BundleIndex
     ) -> None:
         living = [True]
         a_bundle(inner, place=FOREIGN)
@@ -599,29 +613,29 @@ class TestScopes:
     """Who vouches for a container within another does so for no other."""
 
     def test_a_scoped_place_never_answers_for_the_node(
-        self, inner: Path, bundles: Bundles
+        self, inner: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(inner, place=FOREIGN)
         learn(bundles, inner, scope="c")
 
-        assert bundles.container(Key("", CONTAINER)) is None
-        assert bundles.container(Key("d", CONTAINER)) is None
-        assert bundles.container(Key("c", CONTAINER))
+        assert bundles.container(ContainerKey("", CONTAINER)) is None
+        assert bundles.container(ContainerKey("d", CONTAINER)) is None
+        assert bundles.container(ContainerKey("c", CONTAINER))
         assert list(bundles.all()) == []
-        assert [key for key, _ in bundles.poll()] == [Key("c", CONTAINER)]
+        assert [key for key, _ in bundles.poll()] == [ContainerKey("c", CONTAINER)]
 
     def test_the_node_never_answers_for_a_scope(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(node)
         a_podman(node, OTHER_CONTAINER)
         bundles.poll()
 
-        assert bundles.container(Key("c", CONTAINER)) is None
-        assert bundles.container(Key("c", OTHER_CONTAINER)) is None
+        assert bundles.container(ContainerKey("c", CONTAINER)) is None
+        assert bundles.container(ContainerKey("c", OTHER_CONTAINER)) is None
 
     def test_one_id_in_two_scopes_is_two_containers(
-        self, node: Path, inner: Path, bundles: Bundles
+        self, node: Path, inner: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(node, value="1")
         a_bundle(inner, value="2")
@@ -630,27 +644,29 @@ class TestScopes:
 
         values = {}
         for scope in ("", "c"):
-            found = bundles.container(Key(scope, CONTAINER))
+            found = bundles.container(ContainerKey(scope, CONTAINER))
             assert found is not None
             values[scope] = found.sysctls[SOMAXCONN]
 
         assert values == {"": "1", "c": "2"}
 
     def test_a_scoped_places_process_is_not_the_nodes(
-        self, inner: Path, bundles: Bundles
+        self, inner: Path, bundles: BundleIndex
     ) -> None:
         """Its pids are of another pid namespace, or made up."""
         a_state(inner)
         learn(bundles, inner, "run/runc", scope="c", form="runc")
 
-        assert bundles.container(Key("c", "web"))
+        assert bundles.container(ContainerKey("c", "web"))
         assert bundles.of_process(7, 70) is None
 
 
 class TestAsking:
     """What is known of one container."""
 
-    def test_a_podmans_bundle_is_read_anew(self, node: Path, bundles: Bundles) -> None:
+    def test_a_podmans_bundle_is_read_anew(
+        self, node: Path, bundles: BundleIndex
+    ) -> None:
         """It is rewritten in its place at each start."""
         a_podman(node, value="1")
         settle(node / STORAGE)
@@ -658,13 +674,13 @@ class TestAsking:
 
         a_podman(node, value="2")
 
-        found = bundles.container(Key("", CONTAINER))
+        found = bundles.container(ContainerKey("", CONTAINER))
         assert found is not None
         assert found.sysctls == {SOMAXCONN: "2"}
         assert [c.sysctls for c in bundles.all()] == [{SOMAXCONN: "2"}]
 
     def test_a_podmans_container_that_started_late_is_found(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         (node / STORAGE / CONTAINER).mkdir(parents=True)
         settle(node / STORAGE)
@@ -672,20 +688,20 @@ class TestAsking:
 
         a_podman(node)
 
-        assert bundles.container(Key("", CONTAINER))
+        assert bundles.container(ContainerKey("", CONTAINER))
 
     def test_a_podmans_container_whose_bundle_is_gone_is_unknown(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         config = a_podman(node)
         bundles.poll()
 
         config.unlink()
 
-        assert bundles.container(Key("", CONTAINER)) is None
+        assert bundles.container(ContainerKey("", CONTAINER)) is None
 
     def test_another_runtimes_bundle_is_read_once(
-        self, node: Path, bundles: Bundles, monkeypatch: pytest.MonkeyPatch
+        self, node: Path, bundles: BundleIndex, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("exporter.runtimes.bundle_index._SETTLED_NS", 0)
         a_bundle(node, value="1")
@@ -694,12 +710,12 @@ class TestAsking:
         a_bundle(node, value="2")
         bundles.poll()
 
-        found = bundles.container(Key("", CONTAINER))
+        found = bundles.container(ContainerKey("", CONTAINER))
         assert found is not None
         assert found.sysctls == {SOMAXCONN: "1"}
 
     def test_any_place_of_a_scope_may_know_it(
-        self, node: Path, bundles: Bundles
+        self, node: Path, bundles: BundleIndex
     ) -> None:
         a_podman(node, "one")
         a_bundle(node, "two")
@@ -707,11 +723,11 @@ class TestAsking:
         bundles.poll()
 
         for name in ("one", "two", "three"):
-            assert bundles.container(Key("", name)), name
+            assert bundles.container(ContainerKey("", name)), name
 
     @pytest.mark.parametrize("write", [a_state, a_status])
     def test_a_process_is_known_by_its_pid_and_its_start(
-        self, node: Path, bundles: Bundles, write: Callable[..., Path]
+        self, node: Path, bundles: BundleIndex, write: Callable[..., Path]
     ) -> None:
         write(node, "web", pid=7, start=70)
         write(node, "db", pid=8, start=80)

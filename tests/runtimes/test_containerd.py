@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.kernel.rootfs import Root
+from exporter.kernel.rootfs import RootDirectory
 from exporter.runtimes.containerd import bundles_of_shim, parse_options, read
 from exporter.runtimes.oci import MalformedError
 from exporter.runtimes.records import Container, Sandbox
@@ -43,7 +43,7 @@ def test_a_bundle_is_a_container(tmp_path: Path) -> None:
     os.mkfifo(home / "log")
     os.utime(home / "config.json", (NOW, NOW))
 
-    assert read(Root(str(tmp_path)), K8S, CONTAINER, LIMIT) == Container(
+    assert read(RootDirectory(str(tmp_path)), K8S, CONTAINER, LIMIT) == Container(
         runtime="containerd",
         container_id=CONTAINER,
         evidence="oci_bundle",
@@ -67,7 +67,7 @@ def test_the_namespace_moby_is_dockers(
 ) -> None:
     a_bundle(tmp_path, bundles)
 
-    found = read(Root(str(tmp_path)), bundles, CONTAINER, LIMIT)
+    found = read(RootDirectory(str(tmp_path)), bundles, CONTAINER, LIMIT)
 
     assert found is not None
     assert found.runtime == runtime
@@ -92,7 +92,7 @@ def test_any_of_the_shims_files_tells_a_sandbox(
 ) -> None:
     a_bundle(tmp_path, K8S, **files)
 
-    found = read(Root(str(tmp_path)), K8S, CONTAINER, LIMIT)
+    found = read(RootDirectory(str(tmp_path)), K8S, CONTAINER, LIMIT)
 
     assert found is not None
     assert found.sandbox == expected
@@ -101,14 +101,14 @@ def test_any_of_the_shims_files_tells_a_sandbox(
 def test_a_bundle_without_a_config_is_none_yet(tmp_path: Path) -> None:
     (a_bundle(tmp_path) / "config.json").unlink()
 
-    assert read(Root(str(tmp_path)), K8S, CONTAINER, LIMIT) is None
-    assert read(Root(str(tmp_path)), K8S, "missing", LIMIT) is None
+    assert read(RootDirectory(str(tmp_path)), K8S, CONTAINER, LIMIT) is None
+    assert read(RootDirectory(str(tmp_path)), K8S, "missing", LIMIT) is None
 
 
 def test_the_limit_is_the_configs(tmp_path: Path) -> None:
     config = a_config()
     a_bundle(tmp_path, config_json=config)
-    root = Root(str(tmp_path))
+    root = RootDirectory(str(tmp_path))
 
     assert read(root, K8S, CONTAINER, len(config))
     with pytest.raises(OSError, match="longer than"):
@@ -119,7 +119,7 @@ def test_options_that_are_too_long_say_nothing(tmp_path: Path) -> None:
     """A runtime's configuration may be in them, as config_body."""
     a_bundle(tmp_path, options_json=b'{"config_body":"%s"}' % (b"x" * 5000))
 
-    assert read(Root(str(tmp_path)), K8S, CONTAINER, LIMIT)
+    assert read(RootDirectory(str(tmp_path)), K8S, CONTAINER, LIMIT)
 
 
 def test_options_that_are_nested_deeply_say_nothing() -> None:
@@ -142,7 +142,7 @@ def test_any_files_give_a_container_or_an_error(
         a_bundle(Path(top), "/other", config_json=config)
         for bundles in (K8S, "/other"):
             try:
-                found = read(Root(top), bundles, CONTAINER, LIMIT)
+                found = read(RootDirectory(top), bundles, CONTAINER, LIMIT)
             except (MalformedError, OSError):
                 continue
             assert msgspec.json.decode(msgspec.json.encode(found), type=Container)

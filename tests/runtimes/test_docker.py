@@ -29,7 +29,7 @@ from exporter.runtimes.docker import (
     unix_seconds,
 )
 from exporter.runtimes.http import SourceError
-from exporter.runtimes.records import Answer, Container
+from exporter.runtimes.records import Container, PollResult
 from testing.lab import alarm, wait_until
 from tests.support.httpserver import (
     Script,
@@ -124,11 +124,11 @@ def web(engine: Engine, tmp_path: Path) -> Iterator[Web]:
         yield web
 
 
-def only(answer: Answer) -> Container:
+def only(answer: PollResult) -> Container:
     """Return the one container of a good answer that can go over the wire."""
     assert answer.error is None
     assert not answer.detail
-    assert msgspec.json.decode(msgspec.json.encode(answer), type=Answer) == answer
+    assert msgspec.json.decode(msgspec.json.encode(answer), type=PollResult) == answer
     (container,) = answer.containers
     return container
 
@@ -158,7 +158,7 @@ def test_an_engine_on_tcp_answers_too(engine: Engine) -> None:
 
 
 def test_no_containers_is_an_answer(web: Web) -> None:
-    assert Docker(web.url).ask() == Answer(source="docker")
+    assert Docker(web.url).ask() == PollResult(source="docker")
 
 
 def test_sysctls_are_those_asked_for_in_either_spelling(
@@ -458,7 +458,7 @@ def test_an_inspect_that_is_forbidden_is_the_engines_word(
 # When there is no answer
 
 
-def asked(script: Script, path: Path) -> tuple[Answer, Web]:
+def asked(script: Script, path: Path) -> tuple[PollResult, Web]:
     with served(script, path) as web:
         answer = Docker(web.url, timeout=QUICK).ask()
     assert answer.containers == ()

@@ -17,7 +17,7 @@ from hypothesis import given
 
 from exporter.runtimes.http import SourceError
 from exporter.runtimes.kubelet import Kubelet, parse_pods, parse_token
-from exporter.runtimes.records import Answer, Pod
+from exporter.runtimes.records import Pod, PollResult
 from testing.lab import alarm
 from tests.runtimes.test_docker import BODIES, NOBODY, QUICK
 from tests.support.httpserver import (
@@ -185,7 +185,7 @@ def test_the_read_only_port_wants_no_token(token: Path) -> None:
     with served(saying(item())) as web:
         answer = Kubelet(f"{http(web)}/", str(token)).ask()
 
-    assert answer == Answer(
+    assert answer == PollResult(
         source="kubelet", pods=(Pod(uid=UID, namespace="shop", name="web-0"),)
     )
     assert web.paths == ["/pods"]

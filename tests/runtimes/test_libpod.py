@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.kernel.rootfs import Root
+from exporter.kernel.rootfs import RootDirectory
 from exporter.runtimes.libpod import (
     Storage,
     bundle_of_conmon,
@@ -54,7 +54,7 @@ def named(*names: str) -> bytes:
 
 
 def found_in(root: Path) -> Container:
-    found = Storage(Root(str(root)), STORAGE).read(CONTAINER, LIMIT)
+    found = Storage(RootDirectory(str(root)), STORAGE).read(CONTAINER, LIMIT)
     assert found is not None
     return found
 
@@ -133,7 +133,7 @@ class TestPodman:
 
     def test_names_are_read_again_only_when_they_changed(self, tmp_path: Path) -> None:
         home = a_bundle(tmp_path, a_config(annotations=PODMAN), named("web"))
-        storage = Storage(Root(str(tmp_path)), STORAGE)
+        storage = Storage(RootDirectory(str(tmp_path)), STORAGE)
         names = home.parent.parent / "containers.json"
         before = names.stat()
 
@@ -176,7 +176,10 @@ class TestFiles:
     def test_a_container_that_never_started_has_no_bundle(self, tmp_path: Path) -> None:
         (a_bundle(tmp_path, a_config()) / "config.json").unlink()
 
-        assert Storage(Root(str(tmp_path)), STORAGE).read(CONTAINER, LIMIT) is None
+        assert (
+            Storage(RootDirectory(str(tmp_path)), STORAGE).read(CONTAINER, LIMIT)
+            is None
+        )
 
     @pytest.mark.parametrize("name", ["containers.json", "containers.lock", "missing"])
     def test_what_else_is_in_the_storage_is_none(
@@ -185,13 +188,13 @@ class TestFiles:
         home = a_bundle(tmp_path, a_config(), named("web"))
         (home.parent.parent / "containers.lock").touch()
 
-        assert Storage(Root(str(tmp_path)), STORAGE).read(name, LIMIT) is None
+        assert Storage(RootDirectory(str(tmp_path)), STORAGE).read(name, LIMIT) is None
 
     def test_the_limit_is_the_configs(self, tmp_path: Path) -> None:
         config = a_config(annotations=PODMAN)
         names = named("x" * 2 * len(config))
         a_bundle(tmp_path, config, names)
-        root = Root(str(tmp_path))
+        root = RootDirectory(str(tmp_path))
 
         assert Storage(root, STORAGE).read(CONTAINER, len(config))
         with pytest.raises(OSError, match="longer than"):

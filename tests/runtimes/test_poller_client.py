@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 
 from exporter.config.settings import Runtimes
 from exporter.runtimes import poller_client
-from exporter.runtimes.poller_client import Asking, _Asked
-from exporter.runtimes.records import Answer, Pod
+from exporter.runtimes.poller_client import PollerProcess, _Asked
+from exporter.runtimes.records import Pod, PollResult
 from testing.lab import wait_until
 from tests.discovery.test_processes import Clock
 from tests.support.httpserver import Script, Web, endless, ok, served, silent
 
 NOBODY = "unix:///nowhere/docker.sock"
-ANSWER = Answer(source="kubelet", pods=(Pod(uid="u", namespace="n", name="p"),))
+ANSWER = PollResult(source="kubelet", pods=(Pod(uid="u", namespace="n", name="p"),))
 
 
-def frame(answer: Answer) -> bytes:
+def frame(answer: PollResult) -> bytes:
     body = msgspec.json.encode(answer)
     return struct.pack("!Q", len(body)) + body
 
@@ -71,8 +71,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def one(started: Started, clock: Clock) -> Iterator[Asking]:
-    asked = Asking(
+def one(started: Started, clock: Clock) -> Iterator[PollerProcess]:
+    asked = PollerProcess(
         Runtimes(), rootfs="/", logs=("error", "logfmt"), start=started, clock=clock
     )
     asked.want()
@@ -84,7 +84,9 @@ class TestTheCollectorsEnd:
     """It takes what comes, and waits for nothing."""
 
     def test_nobody_is_asked_before_an_answer_is_of_use(self, started: Started) -> None:
-        idle = Asking(Runtimes(), rootfs="/", logs=("error", "logfmt"), start=started)
+        idle = PollerProcess(
+            Runtimes(), rootfs="/", logs=("error", "logfmt"), start=started
+        )
 
         assert idle.take() == []
         assert not started.times
@@ -93,7 +95,9 @@ class TestTheCollectorsEnd:
         self, started: Started
     ) -> None:
         runtimes = Runtimes(docker="", kubelet="http://127.0.0.1:10255")
-        eager = Asking(runtimes, rootfs="/", logs=("error", "logfmt"), start=started)
+        eager = PollerProcess(
+            runtimes, rootfs="/", logs=("error", "logfmt"), start=started
+        )
 
         eager.take()
         eager.close()
@@ -102,14 +106,16 @@ class TestTheCollectorsEnd:
 
     def test_without_anybody_to_ask_nothing_starts(self, started: Started) -> None:
         runtimes = Runtimes(docker="")
-        none = Asking(runtimes, rootfs="/", logs=("error", "logfmt"), start=started)
+        none = PollerProcess(
+            runtimes, rootfs="/", logs=("error", "logfmt"), start=started
+        )
         none.want()
 
         assert none.take() == []
         assert not started.times
 
     def test_answers_come_whole_however_they_are_cut(
-        self, one: Asking, started: Started
+        self, one: PollerProcess, started: Started
     ) -> None:
         one.take()
         text = frame(ANSWER) + frame(ANSWER) + frame(ANSWER)[:9]
@@ -132,7 +138,7 @@ class TestTheCollectorsEnd:
         ids=["too long", "no answer", "no text", "unknown field"],
     )
     def test_whatever_breaks_the_protocol_is_ended(
-        self, one: Asking, started: Started, text: bytes
+        self, one: PollerProcess, started: Started, text: bytes
     ) -> None:
         one.take()
         started.theirs.sendall(text)
@@ -144,7 +150,7 @@ class TestTheCollectorsEnd:
         wait_until(lambda: one.take() == [] and not psutil.pid_exists(pid))
 
     def test_its_end_is_told_and_it_starts_again_later(
-        self, one: Asking, started: Started, clock: Clock
+        self, one: PollerProcess, started: Started, clock: Clock
     ) -> None:
         one.take()
         started.theirs.close()
@@ -159,11 +165,11 @@ class TestTheCollectorsEnd:
         assert started.times == 2
 
     def test_who_leaves_before_it_took_a_wish_has_said_what_it_said(
-        self, one: Asking, started: Started
+        self, one: PollerProcess, started: Started
     ) -> None:
         one.take()
         one.want()
-        started.theirs.sendall(frame(Answer(source="docker", error="absent")))
+        started.theirs.sendall(frame(PollResult(source="docker", error="absent")))
         one._request()
         started.theirs.close()
 
@@ -177,7 +183,7 @@ class TestTheCollectorsEnd:
     )
     def test_one_that_says_nothing_is_ended(
         self,
-        one: Asking,
+        one: PollerProcess,
         started: Started,
         clock: Clock,
         *,
@@ -198,7 +204,7 @@ class TestTheCollectorsEnd:
         assert started.times == 1
 
     def test_one_that_talks_may_go_on(
-        self, one: Asking, started: Started, clock: Clock
+        self, one: PollerProcess, started: Started, clock: Clock
     ) -> None:
         one.take()
         for _ in range(3):
@@ -213,7 +219,9 @@ class TestTheCollectorsEnd:
         def refuse(*_: object) -> tuple[int, socket.socket]:
             raise BlockingIOError(11, "Resource temporarily unavailable")
 
-        crowded = Asking(Runtimes(), rootfs="/", logs=("error", "logfmt"), start=refuse)
+        crowded = PollerProcess(
+            Runtimes(), rootfs="/", logs=("error", "logfmt"), start=refuse
+        )
         crowded.want()
 
         (said,) = crowded.take()
@@ -221,7 +229,7 @@ class TestTheCollectorsEnd:
         assert said.error == "silent"
         assert not started.times
 
-    def test_a_wish_is_sent_once(self, one: Asking, started: Started) -> None:
+    def test_a_wish_is_sent_once(self, one: PollerProcess, started: Started) -> None:
         one.take()
         one.want()
         one.want()
@@ -233,12 +241,14 @@ class TestTheCollectorsEnd:
     @given(st.binary(max_size=64))
     def test_no_bytes_are_more_than_an_answer_or_an_end(self, text: bytes) -> None:
         started = Started()
-        one = Asking(Runtimes(), rootfs="/", logs=("error", "logfmt"), start=started)
+        one = PollerProcess(
+            Runtimes(), rootfs="/", logs=("error", "logfmt"), start=started
+        )
         one.want()
         one.take()
         started.theirs.sendall(text)
 
-        assert all(isinstance(said, Answer) for said in one.take())
+        assert all(isinstance(said, PollResult) for said in one.take())
 
         one.close()
         started.close()
@@ -253,7 +263,7 @@ class TestDeadlines:
         monkeypatch.setattr(poller_client, "DEADLINE_SECONDS", 0.05)
 
         class Hanging:
-            def ask(self) -> Answer:
+            def ask(self) -> PollResult:
                 signal.pause()
                 return ANSWER
 
@@ -266,7 +276,7 @@ class TestDeadlines:
         monkeypatch.setattr(poller_client, "DEADLINE_SECONDS", 0.05)
 
         class Deaf:
-            def ask(self) -> Answer:
+            def ask(self) -> PollResult:
                 with contextlib.suppress(TimeoutError):
                     signal.pause()
                 signal.pause()
@@ -276,18 +286,18 @@ class TestDeadlines:
 
     def test_who_wants_all_memory_says_too_much(self) -> None:
         class Huge:
-            def ask(self) -> Answer:
+            def ask(self) -> PollResult:
                 raise MemoryError
 
         assert _Asked("docker", Huge()).answer().error == "too_large"
 
     def test_failures_are_asked_again_soon_and_answers_later(self) -> None:
         class Refusing:
-            def ask(self) -> Answer:
-                return Answer(source="docker", error="refused")
+            def ask(self) -> PollResult:
+                return PollResult(source="docker", error="refused")
 
         class Fine:
-            def ask(self) -> Answer:
+            def ask(self) -> PollResult:
                 return ANSWER
 
         refused, fine = _Asked("docker", Refusing()), _Asked("kubelet", Fine())
@@ -298,9 +308,9 @@ class TestDeadlines:
 
 
 @contextlib.contextmanager
-def really(runtimes: Runtimes) -> Iterator[Asking]:
+def really(runtimes: Runtimes) -> Iterator[PollerProcess]:
     """Run the process itself."""
-    one = Asking(runtimes, rootfs="/", logs=("error", "logfmt"))
+    one = PollerProcess(runtimes, rootfs="/", logs=("error", "logfmt"))
     one.want()
     try:
         yield one
@@ -308,9 +318,9 @@ def really(runtimes: Runtimes) -> Iterator[Asking]:
         one.close()
 
 
-def answers(one: Asking, count: int) -> list[Answer]:
+def answers(one: PollerProcess, count: int) -> list[PollResult]:
     """Return the first answers that come, one of each source at least."""
-    taken: list[Answer] = []
+    taken: list[PollResult] = []
 
     def enough() -> bool:
         taken.extend(one.take())

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.kernel.rootfs import Root
+from exporter.kernel.rootfs import RootDirectory
 from exporter.runtimes import runc
 from exporter.runtimes.oci import MalformedError
 from exporter.runtimes.records import Container
@@ -65,7 +65,7 @@ def put_state(root: Path, form: str, name: str, bundle: str) -> Path:
 
 def read(root: Path, form: str, name: str, limit: int = LIMIT) -> Container | None:
     reader = {"runc": runc.read_runc, "crun": runc.read_crun}[form]
-    return reader(Root(str(root)), f"/run/{form}", name, limit)
+    return reader(RootDirectory(str(root)), f"/run/{form}", name, limit)
 
 
 @pytest.mark.parametrize("form", FORMS)

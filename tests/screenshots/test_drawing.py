@@ -63,7 +63,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         ThreadPoolExecutor(1) as checker,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
-        stack = server_process.Stack(
+        stack = server_process.ServerStack(
             Recorded(), Renderer("1"), server_process.site(b"{}"), worker, checker
         )
         with (

@@ -7,18 +7,19 @@ import msgspec
 from exporter.model import (
     Change,
     Class,
+    CollectorStats,
     Declared,
+    EncodedSnapshot,
     HostValue,
     Ino,
     Kind,
     Listener,
-    Machine,
     Match,
     Namespace,
     NetnsId,
+    NodeLimits,
     Owner,
     OwnerKind,
-    Parcel,
     Problem,
     Protocol,
     Reading,
@@ -29,7 +30,6 @@ from exporter.model import (
     Signals,
     Stage,
     State,
-    Stats,
     Sysctl,
 )
 from exporter.ownership.claims import Claim, Facts, ProcessFacts
@@ -184,8 +184,8 @@ def some_stats(
     ),
     cpu_seconds: float = 1.5,
     resident_bytes: int = 30_000_000,
-) -> Stats:
-    return Stats(
+) -> CollectorStats:
+    return CollectorStats(
         fds=fds,
         fd_limit=fd_limit,
         bound=bound,
@@ -212,12 +212,12 @@ def a_parcel(
     policy: Iterable[Rule] = (),
     signals: Iterable[Signals] = (),
     counters: Iterable[str] = (),
-    machine: Machine | None = None,
+    machine: NodeLimits | None = None,
     problems: Iterable[Problem] = (),
-    stats: Stats | None = None,
-) -> Parcel:
+    stats: CollectorStats | None = None,
+) -> EncodedSnapshot:
     """Give the host's namespace first, as the collector does."""
-    return Parcel(
+    return EncodedSnapshot(
         node=node,
         kernel=kernel,
         time=time,
@@ -229,7 +229,7 @@ def a_parcel(
         policy=tuple(policy),
         signals=tuple(msgspec.Raw(msgspec.json.encode(one)) for one in signals),
         counters=tuple(counters),
-        machine=machine or Machine(),
+        machine=machine or NodeLimits(),
         namespaces=tuple(msgspec.Raw(msgspec.json.encode(n)) for n in namespaces),
         problems=tuple(problems),
         stats=stats or some_stats(),

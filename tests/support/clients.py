@@ -11,9 +11,9 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.web.connections import Door, serve
-from exporter.web.protocol import Application, Limits
-from exporter.web.stats import Tally
+from exporter.web.connections import TlsPolicy, serve
+from exporter.web.protocol import Application, ConnectionLimits
+from exporter.web.stats import ServerStats
 
 SECONDS = 30.0
 """What no test waits for: a client's patience."""
@@ -23,7 +23,7 @@ class Served(NamedTuple):
     """A server that runs in a thread; port 0 where it listens elsewhere."""
 
     port: int
-    tally: Tally
+    tally: ServerStats
     stop: Callable[[], None]
 
     def connect(self) -> socket.socket:
@@ -105,13 +105,13 @@ class _Thread(threading.Thread):
 @contextlib.contextmanager
 def served(
     application: Application,
-    door: Callable[[], Door] = Door,
-    limits: Limits | None = None,
+    door: Callable[[], TlsPolicy] = TlsPolicy,
+    limits: ConnectionLimits | None = None,
     listeners: Sequence[socket.socket] = (),
-    tally: Tally | None = None,
+    tally: ServerStats | None = None,
 ) -> Iterator[Served]:
     """Serve on loopback until the block ends; it has to end well."""
-    tally = tally or Tally()
+    tally = tally or ServerStats()
     with contextlib.ExitStack() as stack:
         if not listeners:
             own = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -119,7 +119,9 @@ def served(
         first = listeners[0]
         port = first.getsockname()[1] if first.family == socket.AF_INET else 0
         thread = _Thread(
-            lambda: serve(listeners, application, door, tally, limits or Limits())
+            lambda: serve(
+                listeners, application, door, tally, limits or ConnectionLimits()
+            )
         )
         try:
             yield Served(port, tally, thread.stop)

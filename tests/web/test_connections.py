@@ -20,9 +20,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.web.connections import Door, Server
-from exporter.web.protocol import Connection, Limits, Receive, Scope, Send
-from exporter.web.stats import Tally
+from exporter.web.connections import Server, TlsPolicy
+from exporter.web.protocol import Connection, ConnectionLimits, Receive, Scope, Send
+from exporter.web.stats import ServerStats
 from testing.lab import wait_until
 from tests.support.clients import SECONDS, Pair, Served, ask, gone, pair, rest, served
 
@@ -92,7 +92,7 @@ def server() -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def secure(ours: Pair) -> Iterator[Served]:
     context = ours.context()
-    with served(short, lambda: Door(context=context)) as one:
+    with served(short, lambda: TlsPolicy(context=context)) as one:
         yield one
 
 
@@ -120,8 +120,8 @@ class TestStalls:
     @pytest.fixture
     def server(self, ours: Pair) -> Iterator[Served]:
         context = ours.context()
-        for_ever = Limits(handshake=900, head=900, answer=900, idle=900)
-        with served(page, lambda: Door(context=context), for_ever) as one:
+        for_ever = ConnectionLimits(handshake=900, head=900, answer=900, idle=900)
+        with served(page, lambda: TlsPolicy(context=context), for_ever) as one:
             yield one
 
     @pytest.mark.parametrize(
@@ -176,14 +176,17 @@ class TestStalls:
 
 class TestDeadlines:
     def test_a_head_that_does_not_end_ends_its_connection(self) -> None:
-        with served(short, limits=Limits(head=0.3)) as server:
+        with served(short, limits=ConnectionLimits(head=0.3)) as server:
             for words in (b"", b"G", b"GET / HTTP/1.1\r\n", GET + b"GE"):
                 with server.connect() as sock:
                     sock.sendall(words)
                     assert gone(sock)
 
     def test_a_byte_now_and_then_does_not_prolong_it(self) -> None:
-        with served(short, limits=Limits(head=0.5)) as server, server.connect() as sock:
+        with (
+            served(short, limits=ConnectionLimits(head=0.5)) as server,
+            server.connect() as sock,
+        ):
             sock.settimeout(0.05)
             start = time.monotonic()
             with contextlib.suppress(ConnectionError):
@@ -195,7 +198,10 @@ class TestDeadlines:
             assert time.monotonic() - start < SECONDS
 
     def test_the_head_of_a_further_request_has_it_from_its_first_byte(self) -> None:
-        with served(short, limits=Limits(head=0.3)) as server, server.connect() as sock:
+        with (
+            served(short, limits=ConnectionLimits(head=0.3)) as server,
+            server.connect() as sock,
+        ):
             for _ in range(2):
                 sock.sendall(GET)
                 answered(sock)
@@ -206,16 +212,19 @@ class TestDeadlines:
     def test_a_handshake_that_does_not_end_ends_its_connection(
         self, ours: Pair
     ) -> None:
-        context, limits = ours.context(), Limits(handshake=0.3)
+        context, limits = ours.context(), ConnectionLimits(handshake=0.3)
         with (
-            served(short, lambda: Door(context=context), limits) as server,
+            served(short, lambda: TlsPolicy(context=context), limits) as server,
             server.connect() as sock,
         ):
             assert gone(sock)
             wait_until(lambda: server.tally.connections == 0)
 
     def test_an_idle_connection_is_ended(self) -> None:
-        with served(short, limits=Limits(idle=0.3)) as server, server.connect() as sock:
+        with (
+            served(short, limits=ConnectionLimits(idle=0.3)) as server,
+            server.connect() as sock,
+        ):
             sock.sendall(GET)
             assert rest(sock).endswith(b"GET /")
 
@@ -227,7 +236,7 @@ class TestDeadlines:
         async def large(_scope: Scope, _receive: Receive, send: Send) -> None:
             await reply(send, PAGE, part)
 
-        limits = Limits(answer=0.5)
+        limits = ConnectionLimits(answer=0.5)
         with served(large, limits=limits) as server, server.connect() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.sendall(last)
@@ -245,7 +254,7 @@ class TestDeadlines:
 
 
 class TestTheMost:
-    FEW = Limits(connections=4)
+    FEW = ConnectionLimits(connections=4)
 
     def test_the_oldest_that_asks_nothing_makes_room(self) -> None:
         with (
@@ -301,7 +310,7 @@ class TestTheMost:
 
     def test_a_handshake_makes_room_as_well(self, ours: Pair) -> None:
         context = ours.context()
-        door = Door(context=context)
+        door = TlsPolicy(context=context)
         with (
             served(short, lambda: door, self.FEW) as server,
             many(server, 9, lambda sock: sock) as nine,
@@ -312,8 +321,8 @@ class TestTheMost:
 
     def test_one_that_makes_room_before_its_handshake_began_is_closed(self) -> None:
         async def main() -> None:
-            tally = Tally()
-            server = Server(short, Door, tally, Limits(connections=1))
+            tally = ServerStats()
+            server = Server(short, TlsPolicy, tally, ConnectionLimits(connections=1))
             ends = [socket.socketpair() for _ in range(3)]
             for ours, theirs in ends:
                 theirs.settimeout(SECONDS)
@@ -525,7 +534,7 @@ class TestRequests:
         greeted: bool,  # noqa: FBT001
     ) -> None:
         context = ours.context()
-        with served(short, lambda: Door(context=context)) as server:
+        with served(short, lambda: TlsPolicy(context=context)) as server:
             with server.connect() as sock, contextlib.suppress(OSError):
                 if greeted:
                     tls = ours.client().wrap_socket(sock, server_hostname="127.0.0.1")
@@ -545,11 +554,11 @@ class TestDoors:
         self, ours: Pair, tmp_path: Path
     ) -> None:
         other = pair(tmp_path, "other")
-        doors = [Door(context=ours.context())]
+        doors = [TlsPolicy(context=ours.context())]
         with served(short, lambda: doors[-1]) as server:
             kept = self.https(server, ours)
             assert ask(kept)[0] == 200
-            doors.append(Door(context=other.context()))
+            doors.append(TlsPolicy(context=other.context()))
             with contextlib.closing(self.https(server, other)) as new:
                 assert ask(new)[0] == 200
             with (
@@ -559,7 +568,7 @@ class TestDoors:
                 old.connect()
             assert ask(kept)[0] == 200
             kept.close()
-            doors.append(Door())
+            doors.append(TlsPolicy())
             assert server.get()[0] == 200
 
     def https(
@@ -577,7 +586,7 @@ class TestDoors:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(friend.cert)
         context.load_verify_locations(stranger.cert)
-        door = Door(
+        door = TlsPolicy(
             context=context,
             admits=lambda peer: ("DNS", "friend") in peer["subjectAltName"],
         )
@@ -637,13 +646,13 @@ class TestTheEnd:
             assert rest(idle) == b""
 
     def test_nobody_can_hold_it_up(self, ours: Pair) -> None:
-        context, limits = ours.context(), Limits(stop=0.5)
+        context, limits = ours.context(), ConnectionLimits(stop=0.5)
         held = Held()
         with served(held, limits=limits) as server, many(server, 5, stalled) as five:
             wait_until(lambda: held.begun == 5)
             server.stop()
             assert all(gone(one) for one in five)
-        door = Door(context=context)
+        door = TlsPolicy(context=context)
         with (
             served(short, lambda: door, limits) as server,
             many(server, 5, lambda sock: sock) as five,
@@ -659,8 +668,8 @@ class TestTheEnd:
         gc.collect()
         gc.disable()
         try:
-            few = Limits(connections=8)
-            with served(short, lambda: Door(context=context), few) as server:
+            few = ConnectionLimits(connections=8)
+            with served(short, lambda: TlsPolicy(context=context), few) as server:
                 for words in (b"", b"GE", GET, LAST):
                     with many(server, 20, lambda sock: sock):
                         pass
@@ -704,17 +713,17 @@ SERVER = """
 import asyncio, socket, sys
 from exporter.daemon import server_process as server
 from exporter.web import connections as serving
-from exporter.web.protocol import Limits
-from exporter.web.stats import Tally
+from exporter.web.protocol import ConnectionLimits
+from exporter.web.stats import ServerStats
 from tests.support.clients import Pair
 from tests.web.test_connections import page
-server.rehearse()
+server.preload()
 context = Pair(*sys.argv[1:]).context()
-door = serving.Door(context=context)
-long = Limits(handshake=900, head=900, answer=900)
+door = serving.TlsPolicy(context=context)
+long = ConnectionLimits(handshake=900, head=900, answer=900)
 with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
     print(listener.getsockname()[1], flush=True)
-    asyncio.run(serving.serve([listener], page, lambda: door, Tally(), long))
+    asyncio.run(serving.serve([listener], page, lambda: door, ServerStats(), long))
 """
 
 

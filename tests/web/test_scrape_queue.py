@@ -15,30 +15,30 @@ from prometheus_client import CollectorRegistry
 
 from exporter.exposition.page_cache import Chunk
 from exporter.exposition.renderer import Names, Renderer
-from exporter.pages.query import Drawn, View
+from exporter.pages.query import PageRequest, RenderedPage
 from exporter.privsep.channel import CollectionFailedError, PeerGoneError
-from exporter.web.negotiation import Wanted, negotiate
+from exporter.web.negotiation import ScrapeRequest, negotiate
 from exporter.web.scrape_queue import (
     MAX_FILTERED,
     MAX_VIEWS,
     MAX_WAITING,
     Form,
     NotDrawnError,
-    Pages,
-    Scraper,
+    ResponseBuilder,
+    ScrapeQueue,
     TooManyError,
 )
-from exporter.web.stats import Tally
+from exporter.web.stats import ServerStats
 from testing.lab import wait_until
 from tests.support.builders import a_namespace, a_parcel, the_hosts_namespace
 from tests.support.clients import SECONDS
 
 PARCEL = msgspec.json.encode(a_parcel(the_hosts_namespace(), a_namespace()))
 ENCODE, TYPE = negotiate("")
-TEXT = Wanted(content_type=TYPE, encode=ENCODE)
+TEXT = ScrapeRequest(content_type=TYPE, encode=ENCODE)
 ZIPPED = replace(TEXT, gzip=True)
 OPEN_ENCODE, OPEN_TYPE = negotiate("application/openmetrics-text; version=1.0.0")
-OPEN = Wanted(content_type=OPEN_TYPE, encode=OPEN_ENCODE, gzip=True)
+OPEN = ScrapeRequest(content_type=OPEN_TYPE, encode=OPEN_ENCODE, gzip=True)
 
 
 class Node:
@@ -52,22 +52,24 @@ class Node:
         self.draws = threading.Semaphore(0)
         self.error: Exception | None = None
 
-    def __call__(self, seconds: float, forms: Collection[Form]) -> dict[Wanted, bytes]:
+    def __call__(
+        self, seconds: float, forms: Collection[Form]
+    ) -> dict[ScrapeRequest, bytes]:
         self.asked.append((seconds, forms))
         self.done.append("collection")
         assert self.go.acquire(timeout=SECONDS)
         self.collections += 1
         if self.error:
             raise self.error
-        wanted = [form for form in forms if isinstance(form, Wanted)]
+        wanted = [form for form in forms if isinstance(form, ScrapeRequest)]
         return dict.fromkeys(wanted, str(self.collections).encode())
 
-    def draw(self, view: View) -> Drawn:
+    def draw(self, view: PageRequest) -> RenderedPage:
         self.done.append(view.who)
         assert self.draws.acquire(timeout=SECONDS)
         if view.who == "bad":
             raise NotDrawnError
-        return Drawn(body=f"{view.who} of {self.collections}".encode())
+        return RenderedPage(body=f"{view.who} of {self.collections}".encode())
 
 
 @pytest.fixture
@@ -82,10 +84,10 @@ class Scrapes:
     def __init__(self, node: Node, worker: ThreadPoolExecutor) -> None:
         self.node = node
         self.ended: list[Exception] = []
-        self.scraper = Scraper(node, worker, self.ended.append)
+        self.scraper = ScrapeQueue(node, worker, self.ended.append)
 
     async def begin(
-        self, form: Wanted | None = TEXT, seconds: float = SECONDS
+        self, form: ScrapeRequest | None = TEXT, seconds: float = SECONDS
     ) -> asyncio.Task[bytes]:
         task = asyncio.create_task(self.scraper.page(form, seconds))
         await asyncio.sleep(0)
@@ -93,8 +95,8 @@ class Scrapes:
 
     async def begin_view(
         self, who: str, seconds: float = SECONDS
-    ) -> asyncio.Task[Drawn]:
-        view = View(page="owner", who=who)
+    ) -> asyncio.Task[RenderedPage]:
+        view = PageRequest(page="owner", who=who)
         task = asyncio.create_task(self.scraper.view(view, seconds))
         await asyncio.sleep(0)
         return task
@@ -183,7 +185,7 @@ def test_few_may_wait(worker: ThreadPoolExecutor) -> None:
 def test_many_choices_of_families_keep_nobody_from_the_whole(
     worker: ThreadPoolExecutor,
 ) -> None:
-    def chosen(at: int) -> Wanted:
+    def chosen(at: int) -> ScrapeRequest:
         return replace(TEXT, names=frozenset({str(at)}))
 
     async def main(scrapes: Scrapes) -> None:
@@ -288,7 +290,10 @@ class TestViews:
                 b"a of 2",
                 b"b of 3",
             ]
-            assert {*scrapes.node.asked[2][1]} == {TEXT, View(page="owner", who="b")}
+            assert {*scrapes.node.asked[2][1]} == {
+                TEXT,
+                PageRequest(page="owner", who="b"),
+            }
 
         run(main, worker)
 
@@ -341,16 +346,18 @@ class TestViews:
         run(main, worker)
 
 
-def nothing(_view: View, raw: bytes) -> Drawn:
-    return Drawn(body=raw)
+def nothing(_view: PageRequest, raw: bytes) -> RenderedPage:
+    return RenderedPage(body=raw)
 
 
-VIEW = View(page="glance")
+VIEW = PageRequest(page="glance")
 
 
 class TestPages:
-    def pages(self) -> Pages:
-        return Pages(lambda _: PARCEL, Renderer("1"), CollectorRegistry(), nothing)
+    def pages(self) -> ResponseBuilder:
+        return ResponseBuilder(
+            lambda _: PARCEL, Renderer("1"), CollectorRegistry(), nothing
+        )
 
     def test_a_view_is_of_the_last_collection_that_was_for_one(self) -> None:
         pages = self.pages()
@@ -365,10 +372,12 @@ class TestPages:
     def test_a_fault_of_ours_is_in_the_log_and_no_more(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def fault(_view: View, _raw: bytes) -> Drawn:
+        def fault(_view: PageRequest, _raw: bytes) -> RenderedPage:
             raise ZeroDivisionError
 
-        pages = Pages(lambda _: PARCEL, Renderer("1"), CollectorRegistry(), fault)
+        pages = ResponseBuilder(
+            lambda _: PARCEL, Renderer("1"), CollectorRegistry(), fault
+        )
 
         with pytest.raises(NotDrawnError):
             pages.draw(VIEW)
@@ -396,13 +405,13 @@ class TestPages:
 
     def test_the_servers_own_families_are_chosen_too(self) -> None:
         own = CollectorRegistry(auto_describe=True)
-        own.register(Tally())
+        own.register(ServerStats())
         names = frozenset({"netns_info", "netns_exporter_connections"})
         few = replace(TEXT, names=names)
 
-        page = Pages(lambda _: PARCEL, Renderer("1"), own, nothing)(1.0, (few,))[
-            few
-        ].decode()
+        page = ResponseBuilder(lambda _: PARCEL, Renderer("1"), own, nothing)(
+            1.0, (few,)
+        )[few].decode()
 
         assert {
             line.split(" ")[2] for line in page.splitlines() if "#" in line
@@ -422,6 +431,6 @@ class TestPages:
 
     def test_what_is_no_parcel_is_told(self) -> None:
         with pytest.raises(msgspec.DecodeError):
-            Pages(lambda _: b"{", Renderer("1"), CollectorRegistry(), nothing)(
-                1.0, (TEXT,)
-            )
+            ResponseBuilder(
+                lambda _: b"{", Renderer("1"), CollectorRegistry(), nothing
+            )(1.0, (TEXT,))

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config.web import Tls
+from exporter.config.web import TlsConfig
 from exporter.web.tls import TlsError, allowed, context
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -78,9 +78,9 @@ class Pki:
     def text(self, file: str) -> str:
         return (self.directory / file).read_text()
 
-    def server(self, **changes: object) -> Tls:
+    def server(self, **changes: object) -> TlsConfig:
         """Return a server's Tls that asks clients for nothing."""
-        plain = Tls(cert=self.text("server.pem"), key=self.text("server.key"))
+        plain = TlsConfig(cert=self.text("server.pem"), key=self.text("server.key"))
         return msgspec.structs.replace(plain, **changes)
 
     def client(self, name: str = "") -> ssl.SSLContext:
@@ -412,7 +412,7 @@ class TestErrors:
     @given(st.text(max_size=200), st.text(max_size=200), st.text(max_size=200))
     def test_any_text_is_an_error(self, cert: str, key: str, ca: str) -> None:
         with pytest.raises(TlsError):
-            context(Tls(cert=cert, key=key, client_ca=ca))
+            context(TlsConfig(cert=cert, key=key, client_ca=ca))
 
     @pytest.mark.usefixtures("no_leaked_files")
     def test_nothing_stays_open(self, pki: Pki) -> None:

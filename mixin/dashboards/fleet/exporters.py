@@ -142,7 +142,7 @@ def _nodes_down() -> SizedPanel:
 
 
 def _node_counts(
-    title: str, description: str, spec: metrics.Spec, label: str
+    title: str, description: str, spec: metrics.MetricSpec, label: str
 ) -> SizedPanel:
     return SizedPanel(
         count_table(

@@ -71,7 +71,7 @@ def _defaults_by_kernel() -> SizedPanel:
     )
 
 
-def _value_counts(title: str, description: str, spec: metrics.Spec) -> SizedPanel:
+def _value_counts(title: str, description: str, spec: metrics.MetricSpec) -> SizedPanel:
     values = q.per_node(spec, _SYSCTL, "field")
     return SizedPanel(
         count_table(

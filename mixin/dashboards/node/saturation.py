@@ -47,7 +47,7 @@ def other_limits() -> Iterator[SizedPanel]:
 def _fullest_accept_queues() -> SizedPanel:
     labels = ("address", "port")
 
-    def listeners(spec: metrics.Spec, *more: str) -> str:
+    def listeners(spec: metrics.MetricSpec, *more: str) -> str:
         return q.per_namespace(spec, q.NODE_MATCHERS, *labels, *more)
 
     queue, limit = listeners(metrics.LISTENER_QUEUE), listeners(metrics.LISTENER_LIMIT)
@@ -142,7 +142,7 @@ def _fullest_namespaces() -> SizedPanel:
 
 
 def _shared_limits() -> SizedPanel:
-    def on_node(spec: metrics.Spec, *matchers: str) -> str:
+    def on_node(spec: metrics.MetricSpec, *matchers: str) -> str:
         return f"max({select(spec, *q.NODE_MATCHERS, *matchers)})"
 
     orphans = on_node(metrics.ORPHANS)

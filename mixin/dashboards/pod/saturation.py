@@ -36,7 +36,7 @@ def fill_ratios() -> Iterator[SizedPanel]:
 
 
 def _listeners() -> SizedPanel:
-    def series(spec: metrics.Spec, *labels: str) -> str:
+    def series(spec: metrics.MetricSpec, *labels: str) -> str:
         return q.per_namespace(spec, q.OWNER_MATCHERS, *_LISTENER, *labels)
 
     queue, limit = series(metrics.LISTENER_QUEUE), series(metrics.LISTENER_LIMIT)
@@ -71,7 +71,7 @@ def _listeners() -> SizedPanel:
 
 
 def _queue_and_limit() -> SizedPanel:
-    def series(spec: metrics.Spec) -> str:
+    def series(spec: metrics.MetricSpec) -> str:
         return q.per_namespace_over_time(spec, q.OWNER_MATCHERS, *_LISTENER)
 
     fullest = f"topk(5, {series(metrics.LISTENER_QUEUE)})"
@@ -140,7 +140,7 @@ def _fill_by_resource() -> SizedPanel:
 
 
 def _numbers() -> SizedPanel:
-    def total(spec: metrics.Spec, *labels: str) -> str:
+    def total(spec: metrics.MetricSpec, *labels: str) -> str:
         return q.sum_by(q.per_namespace(spec, q.OWNER_MATCHERS, *labels), *labels)
 
     max_flows = f"max({select(metrics.CONNTRACK_LIMIT, *q.NODE_MATCHERS)})"

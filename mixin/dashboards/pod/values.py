@@ -63,10 +63,10 @@ def _sysctl_expressions() -> Iterator[str]:
         f"({select(metrics.VALUE, *q.OWNER_MATCHERS)})"
     )
 
-    def series(spec: metrics.Spec, *more: str) -> str:
+    def series(spec: metrics.MetricSpec, *more: str) -> str:
         return q.per_namespace(spec, q.OWNER_MATCHERS, *more)
 
-    def of_node(spec: metrics.Spec, on: tuple[str, ...], *gained: str) -> str:
+    def of_node(spec: metrics.MetricSpec, on: tuple[str, ...], *gained: str) -> str:
         right = max_by((*on, *gained), select(spec, *q.NODE_MATCHERS))
         return q.join_right(present, right, on, *gained)
 
