@@ -1,8 +1,8 @@
 """
 The pictures of the documents: pages of a recorded node, in a real browser.
 
-`pytest tests/screenshots/test_drawing.py --update-docs` takes them anew; otherwise only that
-they can be taken is tested, since each version of a browser draws a little otherwise.
+`pytest tests/screenshots/test_drawing.py --update-docs` updates them. Without it, the
+tests only check that they can be taken: browser versions render slightly differently.
 """
 
 import socket
@@ -19,7 +19,7 @@ from tests.mixin.support.grafana import NAMES
 from tests.support.browser import Browser, Scheme, Size, browser
 from tests.support.clients import served
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DIRECTORY = ROOT / "docs/screenshots"
 RECORDED = ROOT / "tests/nodes/kubernetes/snapshot.json"
 MAX_BYTES = 150_000
