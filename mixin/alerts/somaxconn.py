@@ -1,7 +1,7 @@
 """Expressions and queries about net.core.somaxconn. Pure: no I/O."""
 
-from exporter.analysis.saturation import SOMAXCONN
 from exporter.exposition import metrics
+from exporter.model import SOMAXCONN
 from mixin.alerts.annotations import query
 from mixin.promql import OWNER_LABELS, last_over_time, max_by, select
 from mixin.settings import Settings
