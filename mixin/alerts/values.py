@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from exporter.exposition.renderer import metrics
+from exporter.exposition import metrics
 from mixin.alerts.annotations import (
     PLURAL,
     SAMPLE_LABELS,
