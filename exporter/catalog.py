@@ -48,7 +48,7 @@ class Entry(Frozen, frozen=True, kw_only=True):
         return Sysctl(
             name=self.name,
             kind=self.kind,
-            scope=self.scope,
+            class_=self.scope,
             settable_by=self.settable_by,
             fields=self.fields,
             comparable=self.comparable,

@@ -1,8 +1,9 @@
 """
-The frozen types that every other module speaks in.
+The types that every package shares: a snapshot of a node, and its parts.
 
-A Snapshot is the wire between the two processes, the file that `snapshot`
-writes and the fixture of the tests: one JSON form, decoded strictly.
+A `Snapshot` is what the collector sends to the server, what `snapshot` writes to a
+file, and what tests record: one JSON form, decoded strictly (an unknown key is an
+error).
 """
 
 from typing import Annotated, Literal, NewType
@@ -10,7 +11,7 @@ from typing import Annotated, Literal, NewType
 import msgspec
 
 Ino = NewType("Ino", int)
-"""The inode of a namespace on nsfs: reused at once, so never an identity."""
+"""The inode of a namespace on nsfs: the kernel reuses it at once, so no identity."""
 
 Kind = Literal["int", "ints", "text", "ranges", "cpumask"]
 Class = Literal["constant", "derived", "inherited", "devconf", "shared"]
@@ -29,55 +30,67 @@ SOMAXCONN = "net.core.somaxconn"
 
 
 class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The base of every type here: immutable, keyword-only, strict."""
+    """The base of all records: immutable, keyword-only, unknown keys refused."""
+
+
+COPIED_CLASSES: frozenset[Class] = frozenset({"inherited", "devconf"})
+"""The classes of which a new namespace gets a copy of the host's value."""
 
 
 class Unreadable(Frozen, frozen=True, kw_only=True):
     """
     Why a sysctl has no value.
 
-    missing: the file does not exist in this namespace, a normal state;
-    denied: the kernel or a security module refused; failed: another error;
-    malformed: the text is not what the catalog says it is.
+    Attributes:
+        unreadable: `missing`, the file does not exist in this namespace, which is a
+            normal state; `denied`, the kernel or a security module refused; `failed`,
+            any other error; `malformed`, the text does not parse as the catalog says.
     """
 
     unreadable: Reason
 
 
 Reading = str | Unreadable
-"""What a sysctl file held, stripped, or why it has no value."""
+"""The text of a sysctl file without surrounding white space, or why there is none."""
 
 
 class Sysctl(Frozen, frozen=True, kw_only=True):
     """
-    One catalog entry, as much of it as a reader of values needs.
+    A catalog entry, reduced to what is needed to interpret values.
 
-    name: dotted, as sysctl(8) prints it; kind: how its text parses; fields:
-    the parts of an `ints`; scope: catalog.yaml's `class`; comparable: whether
-    value minus host means anything; harm: the signals (signals.py) that show
-    whether its value hurts.
+    Attributes:
+        name: dotted, as sysctl(8) prints it.
+        kind: how its text is parsed.
+        class_: how a new namespace gets its value; `class` in catalog.yaml.
+        settable_by: what can set it for a container.
+        fields: the names of the numbers of an `ints`.
+        comparable: whether the difference from the host's value has a meaning.
+        harm: the signals (exporter/counters.py) in which a wrong value shows.
     """
 
     name: str
     kind: Kind
-    scope: Class = msgspec.field(name="class")
+    class_: Class = msgspec.field(name="class")
     settable_by: SettableBy
     fields: tuple[str, ...] = ()
     comparable: bool = True
     harm: tuple[str, ...] = ()
 
-
-COPIED = frozenset({"inherited", "devconf"})
-"""The classes of what a namespace copies from the host when it is made."""
+    @property
+    def is_copied_from_host(self) -> bool:
+        """Whether a new namespace gets a copy of the host's value."""
+        return self.class_ in COPIED_CLASSES
 
 
 class NetnsId(Frozen, frozen=True, kw_only=True):
     """
     The identity of a network namespace.
 
-    cookie: SO_NETNS_COOKIE (Linux >= 5.14), unique since boot, None where the
-    kernel has none; first_seen: unix seconds, which together with ino then
-    stands in for it.
+    Attributes:
+        cookie: SO_NETNS_COOKIE (Linux 5.14 and later), unique since boot; None where
+            the kernel has none.
+        ino: its inode on nsfs.
+        first_seen: Unix time in seconds; with *ino* it replaces a missing cookie.
     """
 
     cookie: int | None
@@ -97,15 +110,23 @@ Origin = Literal[
 """
 Why a value is what it is.
 
-shared: one variable for the machine; fresh_default: what the kernel gives a new
-namespace; inherited: copied from the host, and a new one would get the same;
-inherited_stale: copied from the host before the host changed; declared: asked for;
-overridden: asked for otherwise; modified: none of these, something wrote it.
+shared: one variable for the whole machine; fresh_default: what the kernel gives a new
+namespace; inherited: copied from the host, as a new namespace would; inherited_stale:
+copied from the host before the host's value changed; declared: equal to the declared
+value; overridden: a value was declared, and another one is in force; modified: none of
+these, so it was written after the namespace was made.
 """
 
 
 class HostValue(Frozen, frozen=True, kw_only=True):
-    """A value that the host had, and until when, in unix seconds."""
+    """
+    A former value of the host.
+
+    Attributes:
+        sysctl: its name.
+        value: its text.
+        until: when it was replaced, Unix time in seconds.
+    """
 
     sysctl: str
     value: str
@@ -113,19 +134,30 @@ class HostValue(Frozen, frozen=True, kw_only=True):
 
 
 class Change(Frozen, frozen=True, kw_only=True):
-    """How often a value changed in a live namespace, and when last, unix seconds."""
+    """
+    How often the value of a sysctl changed while its namespace was observed.
+
+    Attributes:
+        sysctl: its name.
+        count: observed changes; `times` in JSON.
+        last: when the last one was observed, Unix time in seconds.
+    """
 
     sysctl: str
-    times: int
+    count: int = msgspec.field(name="times")
     last: float
 
 
 class Declared(Frozen, frozen=True, kw_only=True):
     """
-    A value that somebody asked for when a container was made.
+    A value that was requested when a container was created.
 
-    source: the pod's specification, the container's, or what the runtime adds by
-    itself; container: whose, by name ("" for the pod's sandbox).
+    Attributes:
+        sysctl: its name.
+        value: its text as declared.
+        source: `pod`, the pod's specification; `container`, the container's; `runtime`,
+            a default of the container runtime.
+        container: the name of the container, "" for the sandbox of a pod.
     """
 
     sysctl: str
@@ -135,7 +167,14 @@ class Declared(Frozen, frozen=True, kw_only=True):
 
 
 class Link(Frozen, frozen=True, kw_only=True):
-    """An interface, rtnetlink(7): addresses with their prefix, as ip(8) shows them."""
+    """
+    A network interface, rtnetlink(7).
+
+    Attributes:
+        name: its name.
+        up: whether IFF_UP is set.
+        addresses: with their prefix lengths, as ip(8) prints them.
+    """
 
     name: str
     up: bool
@@ -144,12 +183,26 @@ class Link(Frozen, frozen=True, kw_only=True):
 
 class Owner(Frozen, frozen=True, kw_only=True):
     """
-    Whose a namespace is; the five labels namespace..netns are unique on a node.
+    What a network namespace belongs to.
 
-    netns: empty for the owner's main namespace; sandbox: what stands between its
-    programs and this kernel (gvisor, kata); project, service: Compose's;
-    evidence: what said so; comm: name of the representative process
-    (proc_pid_comm(5)).
+    The labels namespace, pod, uid, container and netns together are unique on a node.
+
+    Attributes:
+        kind: what sort of owner it is.
+        namespace: the Kubernetes namespace.
+        pod: the name of the pod.
+        uid: the UID of the pod.
+        container: the name of a container that is not in a pod.
+        netns: "" for the main namespace of the owner, otherwise a name that tells it
+            from the owner's other namespaces.
+        runtime: the container runtime.
+        sandbox: the sandbox that runs the programs on a kernel or network stack of
+            their own (`gvisor`, `kata`), "" for none.
+        container_id: the runtime's identifier.
+        project: the Compose project.
+        service: the Compose service.
+        evidence: the source of the names.
+        comm: the name of the representative process, proc_pid_comm(5).
     """
 
     kind: OwnerKind
@@ -169,12 +222,18 @@ class Owner(Frozen, frozen=True, kw_only=True):
 
 class Namespace(Frozen, frozen=True, kw_only=True):
     """
-    One network namespace: who, whether it could be read, and what it said.
+    One network namespace.
 
-    readings follow Snapshot.sysctls; they are empty unless state is `read`.
-    declared: in the order in which it was applied, the last of a sysctl holds.
-    changes: what was written since it was first seen; links: its interfaces, where
-    they were asked for.
+    Attributes:
+        id: its identity.
+        owner: what it belongs to.
+        state: `read`; `pending`, its owner is not resolved yet; `unreadable`.
+        reason: why it is unreadable, "" otherwise.
+        readings: in the order of NodeInfo.sysctls; empty unless *state* is `read`.
+        declared: in the order in which values were applied; of one sysctl the last
+            one is in force.
+        changes: observed since the namespace was first seen.
+        links: its interfaces, where they were requested.
     """
 
     id: NetnsId
@@ -191,10 +250,15 @@ class Listener(Frozen, frozen=True, kw_only=True, omit_defaults=True):
     """
     A listening socket and its accept queue; of a SO_REUSEPORT group the fullest one.
 
-    address: as ss(8) shows it, "*" for both IPv4 and IPv6; port: 0 for a unix
-    socket; queue: connections that wait for accept(2); limit: what it may hold, less
-    one; sockets: how many share the address and port; under: what somaxconn was when
-    it got this limit, None where nobody saw that.
+    Attributes:
+        address: as ss(8) prints it, `*` for IPv4 and IPv6.
+        port: 0 for a unix socket.
+        queue: connections that wait for accept(2).
+        limit: the backlog in force; the queue holds one more.
+        protocol: `tcp`, `mptcp` or `unix`.
+        sockets: how many sockets share the address and port.
+        somaxconn_at_listen: net.core.somaxconn when the limit was set, None where that
+            was not observed; `under` in JSON.
     """
 
     address: str
@@ -203,28 +267,33 @@ class Listener(Frozen, frozen=True, kw_only=True, omit_defaults=True):
     limit: int
     protocol: Protocol = "tcp"
     sockets: int = 1
-    under: int | None = None
+    somaxconn_at_listen: int | None = msgspec.field(default=None, name="under")
 
 
 def fill_ratio(queue: int, limit: int) -> float:
     """
-    Return how full an accept queue is; 1 is full.
+    Return how full an accept queue is, 1 being full.
 
-    The kernel refuses when more than the limit wait (sk_acceptq_is_full), so a
-    queue holds one more than its limit.
+    A queue holds one connection more than its limit: the kernel refuses when more than
+    *limit* wait (sk_acceptq_is_full, include/net/sock.h).
     """
     return queue / (limit + 1)
 
 
 class Signals(Frozen, frozen=True, kw_only=True, omit_defaults=True):
     """
-    What shows whether a namespace's limits hurt, at the moment of the pass.
+    The signals of saturation and loss of a namespace at the time of the collection.
 
-    counters: since the namespace was made, following Node.counters, None where this
-    kernel has none; listeners: by port, None where they could not be asked for;
-    listening: how many sockets listen; left_out: how many listeners are not among
-    listeners, which has the fullest; conntrack: tracked flows; tcp_sockets,
-    udp_sockets: in use, IPv4 and IPv6; time_wait: in TIME-WAIT.
+    Attributes:
+        counters: since the namespace was made, in the order of NodeInfo.counters; None
+            where this kernel has none.
+        listeners: one for each address and port, None where they could not be listed.
+        listening: the number of listening sockets.
+        left_out: listeners beyond the limit, which keeps the fullest.
+        conntrack: tracked connections.
+        tcp_sockets: in use, IPv4 and IPv6, /proc/PID/net/sockstat and sockstat6.
+        udp_sockets: likewise.
+        time_wait: sockets in TIME-WAIT.
     """
 
     counters: tuple[int | None, ...] = ()
@@ -239,12 +308,15 @@ class Signals(Frozen, frozen=True, kw_only=True, omit_defaults=True):
 
 class NodeLimits(Frozen, frozen=True, kw_only=True):
     """
-    Limits that the whole machine shares, and how far they are used; None: unknown.
+    Limits that all namespaces share, and their use; None where unknown.
 
-    conntrack_limit: flows, held against each namespace's own number; tcp_orphans:
-    sockets without a process, of tcp_orphan_limit; tcp_memory_pages: of all
-    TCP sockets, under pressure from tcp_memory_pressure_pages, refused beyond
-    tcp_memory_limit_pages.
+    Attributes:
+        conntrack_limit: tracked connections; the kernel applies it to each namespace.
+        tcp_orphans: sockets without a process.
+        tcp_orphan_limit: net.ipv4.tcp_max_orphans.
+        tcp_memory_pages: pages used by all TCP sockets.
+        tcp_memory_pressure_pages: the second value of net.ipv4.tcp_mem.
+        tcp_memory_limit_pages: the third value of net.ipv4.tcp_mem.
     """
 
     conntrack_limit: int | None = None
@@ -257,9 +329,13 @@ class NodeLimits(Frozen, frozen=True, kw_only=True):
 
 class Problem(Frozen, frozen=True, kw_only=True):
     """
-    Something that keeps us from the whole truth, and what to do about it.
+    A condition that makes a collection incomplete.
 
-    what: a stable word for metrics; count: how many things it concerns.
+    Attributes:
+        what: a stable name, used as a label value.
+        detail: what happened.
+        remedy: what to do about it.
+        count: how many objects it affects.
     """
 
     what: str
@@ -269,7 +345,14 @@ class Problem(Frozen, frozen=True, kw_only=True):
 
 
 class Stage(Frozen, frozen=True, kw_only=True):
-    """One part of a pass: whether it succeeded, and its wall time in seconds."""
+    """
+    One stage of a collection.
+
+    Attributes:
+        name: its name, used as a label value.
+        success: whether it ended without an error.
+        seconds: its wall time.
+    """
 
     name: str
     success: bool
@@ -278,13 +361,19 @@ class Stage(Frozen, frozen=True, kw_only=True):
 
 class CollectorStats(Frozen, frozen=True, kw_only=True):
     """
-    What the collector says of itself.
+    What the collector reports about itself.
 
-    fds: bound sysctl files held now; fd_limit: how many it may hold; bound and
-    visited: values of the last pass by the way they came; hidden: namespaces
-    that only show as an inode nobody lets us follow, by reason; read_errors:
-    totals since start by reason; answered: when each runtime last answered, unix
-    seconds; cpu_seconds and resident_bytes: of its process.
+    Attributes:
+        fds: file descriptors held open for reading sysctls and entering namespaces.
+        fd_limit: how many may be held.
+        bound: values read through open files in the last collection.
+        visited: values read by entering a namespace in the last collection.
+        hidden: namespaces of which only an inode is visible, by reason.
+        read_errors: since start, by reason.
+        answered: when each runtime API last answered, Unix time in seconds.
+        stages: of the last collection.
+        cpu_seconds: of the collector process since its start.
+        resident_bytes: of the collector process.
     """
 
     fds: int
@@ -301,9 +390,10 @@ class CollectorStats(Frozen, frozen=True, kw_only=True):
 
 class Match(Frozen, frozen=True, kw_only=True):
     """
-    Whom a rule concerns: globs over labels of an Owner, all that are given.
+    The owners a rule applies to: globs over labels, all of which must match.
 
-    A glob wants something to match ("*" is any name); "" is for who has none.
+    A glob matches a non-empty label only (`*` is any name), "" an empty one; None
+    matches all.
     """
 
     namespace: str | None = None
@@ -314,11 +404,20 @@ class Match(Frozen, frozen=True, kw_only=True):
 
 class Rule(Frozen, frozen=True, kw_only=True):
     """
-    What an operator wants of a sysctl: every condition that is given.
+    A policy rule: what an operator requires of a sysctl.
 
-    sysctl: a glob over the catalog's names; field: the one that is judged of an
-    `ints`, "" for all of them; equals, one_of: integers, an integer for each field,
-    or text; same_as: what the value has to be the same as; message: for people.
+    Attributes:
+        name: unique in a policy, used as a label value.
+        sysctl: a glob over the names of the catalog.
+        match: the owners it applies to.
+        field: which number of an `ints` is compared, "" for all.
+        min: the lowest value allowed.
+        max: the highest value allowed.
+        equals: the only value allowed: an integer, one for each field, or text.
+        one_of: the values allowed.
+        same_as: the reference whose value is required.
+        severity: of a violation.
+        message: for people, added to a violation.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9_-]+\Z")]
@@ -336,14 +435,24 @@ class Rule(Frozen, frozen=True, kw_only=True):
 
 class NodeInfo(Frozen, frozen=True, kw_only=True):
     """
-    What a Snapshot and a Parcel say of a node besides its namespaces.
+    The part of a snapshot that is not specific to one namespace.
 
-    sysctls: those read in every namespace; shared: those with one value for
-    the machine, read once, in the host's; their values are shared_readings;
-    counters: the kernel's names of Signals.counters.
-    fresh: what a new namespace gets, following sysctls, () where none could be made;
-    earlier: what the host had before, of what namespaces copy from it; policy: what
-    the node's operator wants of its values.
+    Attributes:
+        version: of this format.
+        node: the host name.
+        kernel: its release, uname(2).
+        time: when the collection ended, Unix time in seconds.
+        sysctls: read in every namespace.
+        shared: those with one value for the machine, read in the host's namespace.
+        shared_readings: in the order of *shared*.
+        fresh: values of a new namespace in the order of *sysctls*; empty where none
+            could be made.
+        earlier: former values of the host, of sysctls that namespaces copy.
+        policy: the rules of the configuration.
+        counters: the kernel's names of Signals.counters.
+        machine: limits that all namespaces share.
+        problems: conditions that make this collection incomplete.
+        stats: what the collector reports about itself.
     """
 
     version: Literal[1] = 1
@@ -364,10 +473,11 @@ class NodeInfo(Frozen, frozen=True, kw_only=True):
 
 class Snapshot(NodeInfo, frozen=True, kw_only=True):
     """
-    Everything known of a node at one moment.
+    All that was collected of a node at one time.
 
-    The host's namespace, where it is known, comes first. signals: following
-    namespaces, () where nobody looked.
+    Attributes:
+        namespaces: the host's comes first, where it is known.
+        signals: in the order of *namespaces*; empty where none were collected.
     """
 
     namespaces: tuple[Namespace, ...]
@@ -376,11 +486,11 @@ class Snapshot(NodeInfo, frozen=True, kw_only=True):
 
 class EncodedSnapshot(NodeInfo, frozen=True, kw_only=True):
     """
-    A Snapshot whose namespaces and signals are still encoded.
+    A Snapshot whose namespaces and signals are still JSON.
 
-    What is byte-equal needs neither encoding nor decoding again; both ends
-    of the wire use that. On the wire it is the same JSON as a Snapshot. Signals are
-    apart from their namespaces since they change all the time, and these hardly ever.
+    It is decoded from, and encodes to, the same JSON as a Snapshot. What is byte-equal
+    to the last collection needs neither encoding nor decoding. Signals are apart from
+    their namespaces: they change all the time, namespaces hardly ever.
     """
 
     namespaces: tuple[msgspec.Raw, ...]

@@ -58,8 +58,8 @@ _ENTRIES = [
         catalog.load(), profile="default", include=(), exclude=()
     )
 ]
-SYSCTLS = tuple(one for one in _ENTRIES if one.scope != "shared")
-SHARED = tuple(one for one in _ENTRIES if one.scope == "shared")
+SYSCTLS = tuple(one for one in _ENTRIES if one.class_ != "shared")
+SHARED = tuple(one for one in _ENTRIES if one.class_ == "shared")
 COUNTERS = tuple(one.name for one in counters.select(include=(), exclude=()))
 
 POLICY = (Rule(name="somaxconn-floor", sysctl=SOMAXCONN, min=1024, severity="warning"),)
@@ -164,7 +164,7 @@ class Node:
             readings[STALE[0]] = STALE[1]
         if not random.randrange(_WRITTEN):
             readings[WRITTEN[0]] = WRITTEN[1]
-            changes = (Change(sysctl=WRITTEN[0], times=1, last=_START + at),)
+            changes = (Change(sysctl=WRITTEN[0], count=1, last=_START + at),)
         namespace = Namespace(
             id=NetnsId(
                 cookie=self._cookie(at + 1),
@@ -246,7 +246,9 @@ def _of_host(random: Random) -> _Signalling:
 
 def _listener(port: int, asked: int, somaxconn: int) -> Listener:
     limit = min(asked, somaxconn)
-    return Listener(address="*", port=port, queue=0, limit=limit, under=somaxconn)
+    return Listener(
+        address="*", port=port, queue=0, limit=limit, somaxconn_at_listen=somaxconn
+    )
 
 
 def _machine() -> NodeLimits:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from exporter.model import (
-    COPIED,
     Declared,
     Frozen,
     HostValue,
@@ -168,7 +167,7 @@ def origin(
     """
     if isinstance(value, Unreadable):
         return None
-    if sysctl.scope == "shared":
+    if sysctl.class_ == "shared":
         return "shared"
     if isinstance(declared, str):
         return "declared" if value == declared else "overridden"
@@ -181,7 +180,7 @@ def _undeclared(
     if isinstance(fresh, Unreadable):
         return None
     if value == fresh:
-        return "inherited" if sysctl.scope == "inherited" else "fresh_default"
-    if sysctl.scope in COPIED and value in earlier:
+        return "inherited" if sysctl.class_ == "inherited" else "fresh_default"
+    if sysctl.is_copied_from_host and value in earlier:
         return "inherited_stale"
     return "modified"

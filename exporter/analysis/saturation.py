@@ -93,8 +93,10 @@ def limit_origin(listener: Listener, against: NamespaceLimits) -> LimitOrigin | 
         return None
     if listener.limit >= against.somaxconn:
         return "clamped"
-    if listener.under is not None:
-        return "stale" if listener.limit >= listener.under else "application"
+    if listener.somaxconn_at_listen is not None:
+        return (
+            "stale" if listener.limit >= listener.somaxconn_at_listen else "application"
+        )
     return "application" if against.somaxconn_origin in _NOT_WRITTEN else None
 
 

@@ -165,7 +165,7 @@ def _listener(group: Sequence[ListenSocket], seen: Mapping[int, Seen]) -> Listen
         queue=worst.queue,
         limit=worst.limit,
         sockets=len(group),
-        under=seen[worst.cookie].under,
+        somaxconn_at_listen=seen[worst.cookie].under,
     )
 
 

@@ -31,8 +31,10 @@ class SysctlFileManager:
             exclude=sysctls.exclude,
         )
         every = [entry.sysctl() for entry in entries]
-        self.plan = SysctlPlan((s for s in every if s.scope != "shared"), procfs)
-        self.shared_plan = SysctlPlan((s for s in every if s.scope == "shared"), procfs)
+        self.plan = SysctlPlan((s for s in every if s.class_ != "shared"), procfs)
+        self.shared_plan = SysctlPlan(
+            (s for s in every if s.class_ == "shared"), procfs
+        )
         self.limit = min(sysctls.max_fds, _raise_fd_limit())
         self.short_cuts = FdBudget(0)
         self._budget = FdBudget(self.limit)

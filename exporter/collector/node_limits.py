@@ -9,20 +9,20 @@ LIMITS = (
     Sysctl(
         name="net.netfilter.nf_conntrack_max",
         kind="int",
-        scope="shared",
+        class_="shared",
         settable_by="node",
     ),
     Sysctl(
         name="net.ipv4.tcp_max_orphans",
         kind="int",
-        scope="shared",
+        class_="shared",
         settable_by="node",
     ),
     Sysctl(
         name="net.ipv4.tcp_mem",
         kind="ints",
         fields=("low", "pressure", "high"),
-        scope="shared",
+        class_="shared",
         settable_by="node",
     ),
 )

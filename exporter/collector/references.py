@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from exporter.kernel.netns import EntryDeniedError, new_netns
 from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
-from exporter.model import COPIED, HostValue, Reading, Sysctl
+from exporter.model import HostValue, Reading, Sysctl
 
 PROBE_SECONDS = 300.0
 """How often to make a namespace though the host seems to be the same."""
@@ -73,7 +73,7 @@ class ReferenceProbe:
         changed = False
         for sysctl, old, new in zip(self._plan.sysctls, before, host, strict=False):
             changed |= isinstance(old, str) != isinstance(new, str)  # a module came
-            if old == new or sysctl.scope not in COPIED or not isinstance(old, str):
+            if old == new or not sysctl.is_copied_from_host or not isinstance(old, str):
                 continue
             changed = True
             self._remember_one(sysctl.name, old)
@@ -111,7 +111,7 @@ def _is_odd(sysctl: Sysctl, host: Reading, new: Reading, mode: int) -> bool:
     """Return whether a namespace's own sysctl is shared, or no copy of the host's."""
     if mode and not mode & stat.S_IWUSR:
         return sysctl.settable_by != "none"
-    return sysctl.scope == "inherited" and _differ(host, new)
+    return sysctl.class_ == "inherited" and _differ(host, new)
 
 
 def _differ(host: Reading, new: Reading) -> bool:

@@ -35,7 +35,7 @@ _TRIED = 3
 CONNTRACK_COUNT = Sysctl(
     name="net.netfilter.nf_conntrack_count",
     kind="int",
-    scope="constant",
+    class_="constant",
     settable_by="none",
 )
 """Tracked flows of one namespace: a count, so not in the catalog."""

@@ -225,7 +225,7 @@ def _cannot_judge(rule: Rule, config: Config, every: list[Sysctl]) -> str:
         covered -= catalog.match_glob(pattern, names)
     if not covered:
         return f"sysctls.exclude leaves out {rule.sysctl!r}; take it out of there"
-    judged = [s for s in every if s.name in covered and s.scope != "shared"]
+    judged = [s for s in every if s.name in covered and s.class_ != "shared"]
     if not judged:
         return f"the machine has one {rule.sysctl!r}, the host's; choose another sysctl"
     return validate_rule(rule, judged)

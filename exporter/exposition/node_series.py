@@ -170,7 +170,7 @@ def _catalog(sysctls: Sequence[Sysctl], shared: Sequence[Sysctl]) -> Iterator[Sa
     for sysctl in (*sysctls, *shared):
         labels = {
             "sysctl": sysctl.name,
-            "class": sysctl.scope,
+            "class": sysctl.class_,
             "settable_by": sysctl.settable_by,
         }
         yield labels, 1.0

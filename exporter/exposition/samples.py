@@ -91,7 +91,7 @@ def declared_samples(
 def change_samples(namespace: Namespace) -> Iterator[Sample]:
     """Yield how many values were written, 0 too, of what could be read."""
     if namespace.state == "read":
-        count = sum(change.times for change in namespace.changes)
+        count = sum(change.count for change in namespace.changes)
         yield owner_labels(namespace.owner), count
 
 

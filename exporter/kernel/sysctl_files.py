@@ -143,7 +143,7 @@ class SysctlFiles:
     def changed(self) -> tuple[Change, ...]:
         """Return which values changed since they were first read, as model has it."""
         return tuple(
-            Change(sysctl=self._plan.sysctls[index].name, times=times, last=last)
+            Change(sysctl=self._plan.sysctls[index].name, count=times, last=last)
             for index, (times, last) in sorted(self._changes.items())
         )
 

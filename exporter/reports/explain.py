@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from exporter.analysis.drift import declared_readings, origin
 from exporter.analysis.health import Health, namespace_health
 from exporter.model import (
-    COPIED,
     Change,
     Class,
     Declared,
@@ -101,7 +100,7 @@ def explain(snapshot: Snapshot, namespace: Namespace, sysctl: str) -> Explanatio
         who=display_name(owner),
         owner=owner,
         sysctl=known.name,
-        scope=known.scope,
+        scope=known.class_,
         settable_by=known.settable_by,
         steps=tuple(_steps(case)),
         value=case.value,
@@ -178,7 +177,7 @@ def _steps(case: _Case) -> Iterator[Step]:
     yield Step(
         what="a new namespace here",
         value=case.fresh,
-        note=messages.FRESH[case.sysctl.scope],
+        note=messages.FRESH[case.sysctl.class_],
     )
     for said, value in case.asked:
         yield Step(what=_asked(said), value=value)
@@ -210,11 +209,11 @@ since by /etc/sysctl.d and others."
         )
     in_pod = case.namespace.owner.kind == "pod"
     text = messages.BECAUSE[case.origin].format(
-        fresh=messages.FRESH[case.sysctl.scope],
+        fresh=messages.FRESH[case.sysctl.class_],
         asked=_asked(case.asked[0][0]) if case.asked else "",
         writers=messages.POD_WRITERS if in_pod else messages.WRITERS,
     )
-    unseen = case.sysctl.scope in COPIED and not case.earlier
+    unseen = case.sysctl.is_copied_from_host and not case.earlier
     return text + (
         messages.MAYBE_COPIED if case.origin == "modified" and unseen else ""
     )
@@ -232,7 +231,7 @@ def _restart(case: _Case) -> Restart | None:
         return None
     anew = messages.RECREATE[owner_scope(owner)]
     last = case.asked[-1][1] if case.asked else case.fresh
-    if case.sysctl.scope == "shared":
+    if case.sysctl.class_ == "shared":
         return Restart(value=now, changes=False, text=f"{anew} would not change it.")
     if not isinstance(last, str):
         return Restart(

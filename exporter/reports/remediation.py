@@ -240,7 +240,7 @@ def _fitting(
         if (
             sysctl.settable_by in rule.settable_by
             and (not rule.places or here in rule.places)
-            and (not rule.scopes or sysctl.scope in rule.scopes)
+            and (not rule.scopes or sysctl.class_ in rule.scopes)
             and (not rule.runtimes or owner.runtime in rule.runtimes)
             and (not rule.compose or owner.project)
         ):

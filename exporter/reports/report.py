@@ -7,7 +7,7 @@ from typing import Literal
 from exporter.analysis.drift import References, origins, references
 from exporter.analysis.ranking import AffectedNamespace, affected
 from exporter.model import (
-    COPIED,
+    COPIED_CLASSES,
     Class,
     Frozen,
     Namespace,
@@ -245,7 +245,7 @@ def _row(
 ) -> Row:
     return Row(
         sysctl=sysctl.name,
-        scope=sysctl.scope,
+        scope=sysctl.class_,
         settable_by=sysctl.settable_by,
         verdict=held[0].verdict if held else "same",
         host=host,
@@ -274,7 +274,11 @@ def _held(column: Sequence[Judged]) -> tuple[ValueGroup, ...]:
 
 def _is_unsure(snapshot: Snapshot, row: Row) -> bool:
     seen = {one.sysctl for one in snapshot.earlier}
-    return row.verdict == "modified" and row.scope in COPIED and row.sysctl not in seen
+    return (
+        row.verdict == "modified"
+        and row.scope in COPIED_CLASSES
+        and row.sysctl not in seen
+    )
 
 
 def _departures(

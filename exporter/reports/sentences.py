@@ -57,7 +57,7 @@ def sentences(made: Explanation) -> Iterator[str]:
         until = format_time(made.host_changed.until)
         yield f"The host had {made.host_changed.value} until {until}."
     if made.changed:
-        times = "once" if made.changed.times == 1 else f"{made.changed.times} times"
+        times = "once" if made.changed.count == 1 else f"{made.changed.count} times"
         yield (
             f"It was seen to change {times} since the exporter knows the namespace, "
             f"last at {format_time(made.changed.last)}."

@@ -27,7 +27,7 @@ def tied(name: str, *harm: str, scope: Class = "constant") -> Sysctl:
     return Sysctl(
         name=name,
         kind="int",
-        scope=scope,
+        class_=scope,
         settable_by="pod",
         harm=harm,
     )

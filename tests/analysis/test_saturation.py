@@ -62,7 +62,7 @@ def test_a_somaxconn_that_was_asked_for_says_so() -> None:
 
 def test_a_somaxconn_that_was_seen_to_change_may_be_back_at_what_it_was() -> None:
     """It is the kernel's value again, and not for all of the listeners' time."""
-    change = Change(sysctl=SOMAXCONN.name, times=2, last=9.0)
+    change = Change(sysctl=SOMAXCONN.name, count=2, last=9.0)
     again = a_namespace(readings=["4096", "1 9", "8"], changes=[change])
 
     assert held(again).somaxconn_origin is None

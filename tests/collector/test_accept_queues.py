@@ -132,7 +132,7 @@ class TestLooks:
 
         (one,) = self.look(queues, a_socket(limit=10), somaxconn=50)
 
-        assert one.under == 10
+        assert one.somaxconn_at_listen == 10
 
     def test_a_change_between_reading_somaxconn_and_the_sockets(
         self, queues: ListenerState
@@ -142,9 +142,9 @@ class TestLooks:
 
         (one,) = self.look(queues, a_socket(limit=15), somaxconn=50, after=20)
 
-        assert one.under is None
+        assert one.somaxconn_at_listen is None
         (one,) = self.look(queues, a_socket(2, limit=20), somaxconn=20)
-        assert one.under == 20
+        assert one.somaxconn_at_listen == 20
 
     def test_a_value_from_between_two_changes_without_news_still_counts(
         self, queues: ListenerState
@@ -156,7 +156,7 @@ class TestLooks:
             queues, a_socket(limit=10), a_socket(2, port=1, limit=30), somaxconn=50
         )
 
-        assert {one.port: one.under for one in found} == {8080: 10, 1: 30}
+        assert {one.port: one.somaxconn_at_listen for one in found} == {8080: 10, 1: 30}
 
     def test_a_new_one_after_looks_at_known_ones_came_at_any_of_them(
         self, queues: ListenerState
@@ -171,9 +171,11 @@ class TestLooks:
             somaxconn=50,
         )
 
-        assert [one.under for one in found] == [10, 30, None, 50]
+        assert [one.somaxconn_at_listen for one in found] == [10, 30, None, 50]
         (*_, one) = self.look(queues, a_socket(9, limit=10), somaxconn=50)
-        assert one.under == 50, "a dump shows all: what was before it is over"
+        assert one.somaxconn_at_listen == 50, (
+            "a dump shows all: what was before it is over"
+        )
 
     def test_a_known_one_got_another_limit_since_the_last_look(
         self, queues: ListenerState
@@ -184,7 +186,7 @@ class TestLooks:
 
         (one,) = self.look(queues, a_socket(limit=10), somaxconn=50, exact=True)
 
-        assert one.under == 50, "it asked for 10"
+        assert one.somaxconn_at_listen == 50, "it asked for 10"
 
     def test_what_has_not_changed_is_not_parsed_again(
         self, queues: ListenerState
@@ -203,7 +205,7 @@ class TestLooks:
 
         (one,) = self.look(queues, a_socket(limit=10), somaxconn=50)
 
-        assert one.under is None
+        assert one.somaxconn_at_listen is None
 
     def test_those_left_out_are_counted(self, queues: ListenerState) -> None:
         every = [a_socket(port, port=port) for port in range(5)]

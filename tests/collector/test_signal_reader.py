@@ -324,15 +324,15 @@ def test_a_limit_that_somaxconn_cut_is_told_without_a_dump(
     watched.pod.write("net.core.somaxconn", "10")
     watched.look()
     with watched.listener(backlog=100) as server:
-        assert (watched.only().limit, watched.only().under) == (10, 10)
+        assert (watched.only().limit, watched.only().somaxconn_at_listen) == (10, 10)
         dumped.times()
 
         watched.pod.write("net.core.somaxconn", "50")
-        assert (watched.only().limit, watched.only().under) == (10, 10)
+        assert (watched.only().limit, watched.only().somaxconn_at_listen) == (10, 10)
         server.listen(100)
-        assert (watched.only().limit, watched.only().under) == (50, 50)
+        assert (watched.only().limit, watched.only().somaxconn_at_listen) == (50, 50)
         server.listen(10)
-        assert (watched.only().limit, watched.only().under) == (10, 50)
+        assert (watched.only().limit, watched.only().somaxconn_at_listen) == (10, 50)
         assert dumped.times() == 0
 
 

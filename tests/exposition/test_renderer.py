@@ -593,7 +593,7 @@ DECLARED = st.builds(
 CHANGES = st.builds(
     Change,
     sysctl=st.sampled_from([one.name for one in SEVERAL]),
-    times=st.integers(1, 1 << 40),
+    count=st.integers(1, 1 << 40),
     last=st.floats(0, 4e9),
 )
 NAME_OF = attrgetter("sysctl")

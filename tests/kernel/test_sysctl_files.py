@@ -16,7 +16,7 @@ from testing.lab import CLONE_NEWNET, CLONE_NEWUSER, Held, held, wait_until
 
 def sysctl(name: str, kind: Kind = "int", *fields: str) -> Sysctl:
     return Sysctl(
-        name=name, kind=kind, scope="constant", settable_by="pod", fields=fields
+        name=name, kind=kind, class_="constant", settable_by="pod", fields=fields
     )
 
 

@@ -159,7 +159,7 @@ def test_a_changed_copy_is_doubted_where_the_hosts_past_is_unknown() -> None:
 
 
 def test_a_change_is_told() -> None:
-    change = Change(sysctl=SOMAXCONN, times=2, last=NOW)
+    change = Change(sysctl=SOMAXCONN, count=2, last=NOW)
 
     assert explained("1", changes=[change]).changed == change
     assert explained("1").changed is None

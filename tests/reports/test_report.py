@@ -212,7 +212,7 @@ def test_what_was_not_read_is_counted_with_its_reason() -> None:
 
 def test_a_change_alone_is_nothing_bad() -> None:
     changed = a_namespace(
-        readings=["4096"], changes=[Change(sysctl=SOMAXCONN, times=2, last=NOW)]
+        readings=["4096"], changes=[Change(sysctl=SOMAXCONN, count=2, last=NOW)]
     )
 
     (row,) = reported(changed).rows

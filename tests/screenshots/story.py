@@ -222,7 +222,7 @@ def _written(one: Namespace, trouble: Trouble, minute: int) -> Namespace:
     if trouble.written and minute >= trouble.minute:
         readings[_AT] = trouble.written
         last = START + STEP * trouble.minute - 21
-        changes = (*changes, Change(sysctl=SOMAXCONN, times=1, last=last))
+        changes = (*changes, Change(sysctl=SOMAXCONN, count=1, last=last))
     return msgspec.structs.replace(
         one, declared=declared, readings=tuple(readings), changes=changes
     )

@@ -54,7 +54,7 @@ def a_sysctl(
     return Sysctl(
         name=name,
         kind=kind,
-        scope=scope,
+        class_=scope,
         settable_by=settable_by,
         fields=fields,
         comparable=comparable,
@@ -253,7 +253,7 @@ def a_listener(
         limit=limit,
         protocol=protocol,
         sockets=sockets,
-        under=under,
+        somaxconn_at_listen=under,
     )
 
 
