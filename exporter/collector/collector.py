@@ -104,7 +104,8 @@ class Collector:
             if recheck:
                 self._try_again()
             self._admit_new()
-            self._namer.settle(self._known, self._host)
+            attributions = {ino: k.attribution for ino, k in self._known.items()}
+            self._namer.settle(attributions, self._host)
             self._errors["failed"] += self._namer.failures
             self._namer.failures = 0
         host = [k for ino, k in self._known.items() if ino == self._host]
@@ -144,7 +145,8 @@ class Collector:
         from exporter.kernel.rtnetlink import read_links
 
         def work(known: TrackedNamespace) -> None:
-            known.links, known.encoded = read_links(), None
+            known.links = read_links()
+            known.invalidate()
 
         self._visit(
             [
@@ -222,7 +224,7 @@ class Collector:
         room = self._holdings.room
         lacking = []
         for ino, known in list(self._known.items()):
-            known.witnesses = None
+            known.attribution.needs_resolution = True
             files = self._files(known)
             if not files:
                 self._enter_again(ino, known)
@@ -235,14 +237,13 @@ class Collector:
     def _bind(self, known: TrackedNamespace) -> None:
         live = [known.live] if known.live else []
         _each([*self._files(known), *live], SysctlFiles.bind_inside)
-        known.encoded = None
+        known.invalidate()
 
     def _enter_again(self, ino: Ino, known: TrackedNamespace) -> None:
         with suppress(NetnsGoneError):
             again = self._admit(ino)
             if again.files:
-                again.owner, again.born = known.owner, known.born
-                again.containers, again.declared = known.containers, known.declared
+                again.attribution.continue_from(known.attribution)
                 self._known[ino] = again
 
     def _files(self, known: TrackedNamespace) -> list[SysctlFiles]:
@@ -268,29 +269,18 @@ class Collector:
         """Read what is bound; return whether a visit has to tell the rest."""
         files = self._files(known)
         if not files:
-            self._still_there(ino, known)
+            if not known.attribution.is_continued_by(self._namer.witnesses(ino)):
+                raise NetnsGoneError(ino)
             return False
         for one in files:
             if one.read_bound():
-                known.encoded = None
+                known.invalidate()
         return any(one.unbound for one in files) or not files[0].bound
 
     def _read_unbound(self, known: TrackedNamespace) -> None:
         for one in self._files(known):
             if one.visit_inside():
-                known.encoded = None
-
-    def _still_there(self, ino: Ino, known: TrackedNamespace) -> None:
-        """
-        Tell a namespace that we may not enter from one that took over its inode.
-
-        Its identity is its company: with nobody left of those who were there
-        when it was last looked at, it is another one.
-        """
-        now = self._namer.witnesses(ino)
-        if known.company is not None and not now.meet(known.company):
-            raise NetnsGoneError(ino)
-        known.company = now
+                known.invalidate()
 
     def _count(self, files: SysctlFiles) -> None:
         self._visited += len(files.unbound)
@@ -326,7 +316,7 @@ class Collector:
         reason = DENIED if isinstance(error, EntryDeniedError) else FAILED
         self._errors[reason.unreadable] += 1
         log.debug("cannot enter a network namespace: %s", error)
-        known.encoded = None
+        known.invalidate()
         for one in self._files(known):
             one.lose_unbound(reason)
 
@@ -357,13 +347,10 @@ class Collector:
         if ino == self._host:
             _each(self._holdings.everyones, self._count)
         netns = NetnsId(cookie=cookie, ino=ino, first_seen=time.time())
-        known = TrackedNamespace(netns, self._clock())
-        known.reason = reason
         if reason:
             _each((files, live), SysctlFiles.close)
-        else:
-            known.files, known.live = files, live
-        return known
+            return TrackedNamespace(netns, self._clock(), reason=reason)
+        return TrackedNamespace(netns, self._clock(), (files, live))
 
     def _first_visit(self, ino: Ino, files: Iterable[SysctlFiles]) -> int | None:
         everyones = self._holdings.everyones if ino == self._host else ()
@@ -381,7 +368,7 @@ class Collector:
     def _problems(self) -> Iterator[Problem]:
         yield from self._host_problems
         known = self._known.values()
-        reasons = Counter(k.reason for k in known if k.reason and k.owner)
+        reasons = Counter(k.reason for k in known if k.reason and k.attribution.owner)
         reasons.update(self._doors.missing_capabilities())
         if self._hidden:
             reasons[self._doors.why_not("open")] += self._hidden

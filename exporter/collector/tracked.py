@@ -1,16 +1,12 @@
 """What the collector keeps of each live namespace."""
 
-from collections.abc import Iterable
-
 import msgspec
 
 from exporter.collector.accept_queues import ListenerState
 from exporter.kernel.proc_net import CounterParser, NetFiles
 from exporter.kernel.sysctl_files import SysctlFiles
-from exporter.model import Declared, Link, Namespace, NetnsId, Owner, Signals, State
-from exporter.ownership.attribution import MAX_CONTAINERS, Evidence
-from exporter.runtimes.bundle_index import ContainerKey
-from exporter.runtimes.records import Container
+from exporter.model import Link, Namespace, NetnsId, Owner, Signals
+from exporter.ownership.attribution import Attribution
 
 
 class SignalState:
@@ -69,55 +65,60 @@ class SignalState:
 
 
 class TrackedNamespace:
-    """What the collector keeps of one live namespace."""
+    """
+    What the collector keeps of one live namespace.
 
-    def __init__(self, netns: NetnsId, born: float) -> None:
+    Attributes:
+        id: Its identity.
+        files: Its sysctls, None where it cannot be entered.
+        live: Counts that the kernel shows as sysctls: signals, not settings.
+        reason: Why it cannot be entered, "" where it can.
+        attribution: Its owner.
+        watched: Its listeners, counters and sockets.
+        links: Its interfaces, where they were read.
+    """
+
+    def __init__(
+        self,
+        netns: NetnsId,
+        first_seen: float,
+        files: tuple[SysctlFiles, SysctlFiles] | None = None,
+        reason: str = "",
+    ) -> None:
         self.id = netns
-        self.born = born
-        self.files: SysctlFiles | None = None
-        self.live: SysctlFiles | None = None
-        """Counts that the kernel shows as sysctls: signals, not settings."""
+        self.files = files[0] if files else None
+        self.live = files[1] if files else None
+        self.reason = reason
+        self.attribution = Attribution(netns, first_seen, is_readable=bool(files))
         self.watched = SignalState()
-        self.reason = ""
-        self.owner: Owner | None = None
-        self.witnesses: Evidence | None = None
-        """Who was asked when it was last named; None: ask again."""
-        self.company: Evidence | None = None
-        """Of one that may not be entered: who was there when last looked at."""
-        self.containers: dict[ContainerKey, Container | None] = {}
-        """Those that are or were in it, with their bundle, if one was found."""
-        self.declared: tuple[Declared, ...] = ()
         self.links: tuple[Link, ...] = ()
-        self.encoded: msgspec.Raw | None = None
+        self._encoded: msgspec.Raw | None = None
+        self._encoded_revision = 0
 
-    def join(self, key: ContainerKey, bundle: Container | None) -> None:
-        """Take a container in, if there is room for it."""
-        if key in self.containers or len(self.containers) < MAX_CONTAINERS:
-            self.containers[key] = bundle or self.containers.get(key)
-
-    def forget(self, keys: Iterable[ContainerKey]) -> None:
-        """Let containers go."""
-        for key in list(keys):
-            del self.containers[key]
+    def invalidate(self) -> None:
+        """Encode it again at the next pass: something but its attribution changed."""
+        self._encoded = None
 
     def namespace(self) -> Namespace:
         """Return it as the rest of the program sees it."""
-        state: State = "read" if self.files else "unreadable"
-        if self.owner is None:
-            state = "pending"
+        owner = self.attribution.owner
+        if owner is None:
+            return Namespace(id=self.id, owner=Owner(kind="process"), state="pending")
         return Namespace(
             id=self.id,
-            owner=self.owner or Owner(kind="process"),
-            state=state,
-            reason=self.reason if self.owner else "",
-            readings=self.files.readings() if self.files and self.owner else (),
-            declared=self.declared if self.owner else (),
-            changes=self.files.changed() if self.files and self.owner else (),
-            links=self.links if self.owner else (),
+            owner=owner,
+            state="read" if self.files else "unreadable",
+            reason=self.reason,
+            readings=self.files.readings() if self.files else (),
+            declared=self.attribution.declared,
+            changes=self.files.changed() if self.files else (),
+            links=self.links,
         )
 
     def raw(self) -> msgspec.Raw:
         """Return its JSON, made anew only when something changed."""
-        if self.encoded is None:
-            self.encoded = msgspec.Raw(msgspec.json.encode(self.namespace()))
-        return self.encoded
+        revision = self.attribution.revision
+        if self._encoded is None or revision != self._encoded_revision:
+            self._encoded = msgspec.Raw(msgspec.json.encode(self.namespace()))
+            self._encoded_revision = revision
+        return self._encoded

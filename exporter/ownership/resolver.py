@@ -11,13 +11,12 @@ from typing import TypeVar
 
 import msgspec
 
-from exporter.collector.tracked import TrackedNamespace
 from exporter.discovery.processes import ProcessTable
 from exporter.kernel.procfs import Procfs, Stat
 from exporter.model import Ino, NetnsId, Owner
 from exporter.owner import cookie_name, owner_labels
 from exporter.ownership import declared
-from exporter.ownership.attribution import MAX_CONTAINERS, Evidence
+from exporter.ownership.attribution import Attribution, Holders
 from exporter.ownership.claims import (
     Claim,
     Facts,
@@ -72,17 +71,17 @@ class OwnerResolver:
         self._home = first.container_id if first else ""
         self._ancestors: dict[int, tuple[cgroup.CgroupPath | None, int]] = {}
 
-    def settle(self, inventory: Mapping[Ino, TrackedNamespace], host: Ino) -> None:
+    def settle(self, inventory: Mapping[Ino, Attribution], host: Ino) -> None:
         """Name what has no name yet, or a weaker one than the facts allow now."""
         self._ancestors.clear()
         self._containers.clear()
         self._sources.poll()
         self._take_in(inventory)
         claims: dict[NetnsId, Claim] = {}
-        by_id: dict[NetnsId, TrackedNamespace] = {}
+        by_id: dict[NetnsId, Attribution] = {}
         for ino, known in inventory.items():
             if claimed := self._better_claim(ino, known, host):
-                claims[known.id], by_id[known.id] = claimed, known
+                claims[known.netns], by_id[known.netns] = claimed, known
         if not claims:
             return
         self._make_room(inventory, claims)
@@ -90,14 +89,14 @@ class OwnerResolver:
         for netns, owner in resolve_labels(claims, settled).items():
             known, claimed = by_id[netns], claims[netns]
             final = claimed.complete and owner.netns == claimed.owner.netns
-            if (final and known.files) or self._clock() - known.born >= self._grace:
-                known.owner = owner
+            age = self._clock() - known.first_seen
+            if (final and known.is_readable) or age >= self._grace:
+                known.set_owner(owner)
             elif known.owner:
-                known.witnesses = None  # it may be better named yet: ask again
-            known.encoded = None
+                known.needs_resolution = True
 
     def _make_room(
-        self, inventory: Mapping[Ino, TrackedNamespace], claims: Mapping[NetnsId, Claim]
+        self, inventory: Mapping[Ino, Attribution], claims: Mapping[NetnsId, Claim]
     ) -> None:
         """
         Take a main label from a namespace that its owner has left.
@@ -112,9 +111,8 @@ class OwnerResolver:
             if owner_labels(known.owner) in wanted and not self._lives_in(
                 known.owner, ino
             ):
-                name = cookie_name(known.id)
-                known.owner = msgspec.structs.replace(known.owner, netns=name)
-                known.encoded = None
+                name = cookie_name(known.netns)
+                known.set_owner(msgspec.structs.replace(known.owner, netns=name))
 
     def _lives_in(self, owner: Owner, ino: Ino) -> bool:
         groups = (facts.cgroup for facts in self._facts(self.witnesses(ino).pids, ino))
@@ -124,25 +122,25 @@ class OwnerResolver:
             for group in groups
         )
 
-    def _take_in(self, inventory: Mapping[Ino, TrackedNamespace]) -> None:
+    def _take_in(self, inventory: Mapping[Ino, Attribution]) -> None:
         """Let what the runtimes newly said count for the namespaces it is about."""
         sources = self._sources
         for key, bundle in sources.arrived:
             # What a container or a user says of others' namespaces is nothing.
             if not key.scope and (known := self._joined(inventory, bundle)):
-                known.join(key, bundle)
+                known.add_container(key, bundle)
         if not sources.changed and not sources.pods_changed:
             return
         for known in inventory.values():
             if known.owner is None or not self._is_final(known.owner):
-                known.witnesses = None
+                known.needs_resolution = True
             elif self._is_renamed(known.owner):
-                known.owner = known.witnesses = None
+                known.set_owner(None)
             self._declare(known)
 
     def _joined(
-        self, inventory: Mapping[Ino, TrackedNamespace], bundle: Container
-    ) -> TrackedNamespace | None:
+        self, inventory: Mapping[Ino, Attribution], bundle: Container
+    ) -> Attribution | None:
         """Return the known namespace that a container was told to join."""
         if not bundle.sysctls or not bundle.netns_path:
             return None
@@ -168,32 +166,30 @@ class OwnerResolver:
         said = self._sources.merged(key, self._sources.bundle(key))
         return bool(said and said.name and said.name != owner.container)
 
-    def _declare(self, known: TrackedNamespace) -> None:
+    def _declare(self, known: Attribution) -> None:
         """Say what all containers of a namespace declared in it."""
-        if len(known.containers) >= MAX_CONTAINERS:
-            known.forget(
+        if known.is_full:
+            known.remove_containers(
                 key for key in known.containers if not self._sources.knows(key)
             )
         for key in list(known.containers):
             for joined in self._sources.sharing(key):
-                known.join(joined, None)
+                known.add_container(joined, None)
         containers = (self._sources.merged(*item) for item in known.containers.items())
-        said = declared.declared_values(
-            filter(None, containers), self._sources.pod_sysctls
+        known.set_declared(
+            declared.declared_values(
+                filter(None, containers), self._sources.pod_sysctls
+            )
         )
-        if said != known.declared:
-            known.declared, known.encoded = said, None
 
-    def _better_claim(
-        self, ino: Ino, known: TrackedNamespace, host: Ino
-    ) -> Claim | None:
+    def _better_claim(self, ino: Ino, known: Attribution, host: Ino) -> Claim | None:
         """Return a claim to a namespace that has no owner, or a lesser one."""
         if known.owner and self._is_final(known.owner):
             return None
         said = self.witnesses(ino)
-        if known.owner and said == known.witnesses:
+        if known.is_resolved_from(said):
             return None
-        known.witnesses = said
+        known.record_resolution(said)
         if ino == host:
             return claim_owner(Facts(host=True), {})
         facts = self._gather(ino, said)
@@ -203,7 +199,7 @@ class OwnerResolver:
             return None
         return claimed
 
-    def _take_containers(self, known: TrackedNamespace, facts: Facts) -> None:
+    def _take_containers(self, known: Attribution, facts: Facts) -> None:
         inside = [process for process in facts.processes if not process.visitor]
         found = [(p.cgroup.within, p.container) for p in inside]
         found.append(("", facts.container))
@@ -215,20 +211,20 @@ class OwnerResolver:
             if name
         }
         for key in sorted(keys):  # once each, however many processes it has
-            known.join(key, self._sources.bundle(key))
+            known.add_container(key, self._sources.bundle(key))
         self._declare(known)
 
-    def witnesses(self, ino: Ino) -> Evidence:
+    def witnesses(self, ino: Ino) -> Holders:
         """Return who can say, as last seen, whose *ino* is."""
         census = self._census
-        return Evidence(
+        return Holders(
             pids=frozenset(census.members.get(ino, ())),
             threads=frozenset(census.threads(ino)),
             mounts=frozenset(census.mounts.init.get(ino, ())),
             private_mounts=frozenset(census.mounts.private.get(ino, ())),
         )
 
-    def _gather(self, ino: Ino, said: Evidence) -> Facts:
+    def _gather(self, ino: Ino, said: Holders) -> Facts:
         return Facts(
             processes=self._facts(said.pids, ino),
             threads=tuple(

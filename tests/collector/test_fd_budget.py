@@ -19,11 +19,11 @@ def holdings(limit: int) -> SysctlFileManager:
 def admitted(to: SysctlFileManager, number: int) -> list[TrackedNamespace]:
     every = []
     for at in range(number):
-        one = TrackedNamespace(NetnsId(cookie=at, ino=Ino(at), first_seen=0.0), 0.0)
-        one.files, one.live = to.of_a_new_one()
-        one.files.bind_inside()
-        one.live.bind_inside()
-        every.append(one)
+        files = to.of_a_new_one()
+        for part in files:
+            part.bind_inside()
+        netns = NetnsId(cookie=at, ino=Ino(at), first_seen=0.0)
+        every.append(TrackedNamespace(netns, 0.0, files))
     return every
 
 

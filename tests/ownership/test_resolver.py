@@ -8,13 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from exporter.collector.tracked import TrackedNamespace
 from exporter.discovery.processes import ProcessTable
 from exporter.kernel.procfs import Procfs
-from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
 from exporter.model import Ino, Owner
 from exporter.owner import owner_labels
-from exporter.ownership.attribution import MAX_CONTAINERS
+from exporter.ownership.attribution import MAX_CONTAINERS, Attribution
 from exporter.ownership.metadata import ContainerMetadata
 from exporter.ownership.resolver import OwnerResolver
 from exporter.runtimes.records import (
@@ -62,7 +60,7 @@ class Node:
         fake.process(1, cgroup=home)
         rootfs.mkdir()
         self.use(fake.procfs)
-        self.known: dict[Ino, TrackedNamespace] = {}
+        self.known: dict[Ino, Attribution] = {}
         self.add(SPOT, cookie=7)
 
     def use(self, procfs: Procfs) -> None:
@@ -83,9 +81,8 @@ class Node:
         self.use(self.fake.procfs)
 
     def add(self, ino: Ino, cookie: int) -> None:
-        known = TrackedNamespace(a_netns(cookie, ino=ino), self.clock())
-        known.files = SysctlFiles(SysctlPlan([], "/proc"), FdBudget(0))
-        self.known[ino] = known
+        netns = a_netns(cookie, ino=ino)
+        self.known[ino] = Attribution(netns, self.clock(), is_readable=True)
 
     def owner(self, ino: Ino = SPOT) -> Owner | None:
         self.census.scan()
@@ -218,7 +215,7 @@ def test_a_pod_whose_name_comes_late_is_named_when_it_comes(node: Node) -> None:
     assert (nameless.uid, nameless.pod) == (UID, "")
     node.pod_log()
 
-    node.known[SPOT].witnesses = None  # as each recheck does
+    node.known[SPOT].needs_resolution = True  # as each recheck does
     named = node.owner()
 
     assert named
@@ -267,7 +264,7 @@ def test_a_better_name_that_must_wait_leaves_the_old_one_to_nobody_else(
     first = node.owner_after_grace()
     assert first
     assert first.netns == "named/3fa9c1d2e4b5"
-    node.known[SPOT].born = node.clock.now
+    node.known[SPOT].first_seen = node.clock.now
     node.fake.process(10, netns=SPOT, cgroup=POD)
     node.add(OTHER, cookie=8)
     node.fake.process(11, netns=OTHER, cgroup=SERVICE, mntns="mnt:[9]")
@@ -344,14 +341,14 @@ def test_a_chain_of_forks_costs_in_proportion_to_its_length(
 
 
 def test_one_that_may_not_be_entered_is_named_better_all_the_same(node: Node) -> None:
-    node.known[SPOT].files = None
+    node.known[SPOT].is_readable = False
     node.fake.process(10, netns=SPOT, cgroup=SERVICE)
     weak = node.owner_after_grace()
     assert weak
     assert weak.kind == "unit"
     node.cgroup(10, DOCKER)
 
-    node.known[SPOT].witnesses = None  # as each recheck does
+    node.known[SPOT].needs_resolution = True  # as each recheck does
     owner = node.owner()
 
     assert owner
