@@ -71,7 +71,9 @@ def ports(signals: Signals, *, low: int = 1000, high: int = 1099) -> Usage:
 
 
 def test_a_queue_is_held_against_its_limit_and_somaxconn() -> None:
-    listener = a_listener(80, address="::1", queue=5, limit=4, sockets=3, under=9)
+    listener = a_listener(
+        80, address="::1", queue=5, limit=4, sockets=3, somaxconn_at_listen=9
+    )
 
     made = judged(some_signals(listener), "accept_queue")
 
@@ -102,7 +104,7 @@ def test_full_queues_come_first_then_stale_ones_then_by_how_full() -> None:
     found = queues(
         a_listener(1, queue=0, limit=9),
         a_listener(2, queue=1, limit=9),
-        a_listener(3, queue=0, limit=9, under=9),
+        a_listener(3, queue=0, limit=9, somaxconn_at_listen=9),
         a_listener(4, queue=9, limit=9),
         a_listener(5, queue=10, limit=9),
     )
@@ -178,7 +180,7 @@ def test_ports_do_not_hurt_where_nobody_knows_who_listens() -> None:
         (some_signals(), False),
         (some_signals(a_listener(queue=100)), False),
         (some_signals(a_listener(queue=128)), True),
-        (some_signals(a_listener(under=128)), True),
+        (some_signals(a_listener(somaxconn_at_listen=128)), True),
         (some_signals(conntrack=90), True),
         (some_signals(counters=[0, 9]), False),
         (some_signals(counters=[1, 0]), True),

@@ -91,7 +91,7 @@ def told(harm: SysctlImpact) -> tuple[str, Reading | None, list[str]]:
 FULL = a_listener(queue=129, limit=128)
 NEAR = a_listener(queue=128, limit=128)
 IDLE = a_listener(81, queue=0, limit=128)
-STALE = a_listener(82, queue=0, limit=128, under=128)
+STALE = a_listener(82, queue=0, limit=128, somaxconn_at_listen=128)
 
 
 def test_the_worst_are_full_then_stale_then_those_that_lost_most() -> None:

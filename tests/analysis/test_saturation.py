@@ -114,7 +114,7 @@ def test_where_a_limit_is_from(
     origin: Origin | None,
     expected: LimitOrigin | None,
 ) -> None:
-    listener = a_listener(limit=limit, under=under)
+    listener = a_listener(limit=limit, somaxconn_at_listen=under)
     against = NamespaceLimits(somaxconn=somaxconn, somaxconn_origin=origin)
 
     assert limit_origin(listener, against) == expected

@@ -67,7 +67,7 @@ class TestGroups:
         ]
         (one,) = listeners(group, {n: Seen(0, n) for n in (1, 2, 3)})
 
-        assert one == a_listener(queue=4, limit=7, sockets=3, under=2)
+        assert one == a_listener(queue=4, limit=7, sockets=3, somaxconn_at_listen=2)
 
     def test_the_same_port_of_another_address_is_another_listener(self) -> None:
         pair = [a_socket(1, address="127.0.0.1"), a_socket(2, address="::1")]

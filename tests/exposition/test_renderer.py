@@ -149,8 +149,8 @@ class TestSignals:
         assert not one.all("netns_udp6_rcvbuf_errors_total", pod="web-0")
 
     def test_stale_is_0_or_1_and_absent_where_nobody_can_tell(self) -> None:
-        stale = a_listener(1, limit=64, under=64)
-        asked = a_listener(2, limit=64, under=128)
+        stale = a_listener(1, limit=64, somaxconn_at_listen=64)
+        asked = a_listener(2, limit=64, somaxconn_at_listen=128)
         one = hurting(some_signals(stale, asked, a_listener(3, limit=64)))
 
         found = one.all("netns_listener_stale")
@@ -624,7 +624,7 @@ LISTENERS = st.builds(
     limit=st.integers(0, (1 << 32) - 1),
     protocol=st.sampled_from(["tcp", "mptcp", "unix"]),
     sockets=st.integers(1, 3),
-    under=st.none() | COUNTS,
+    somaxconn_at_listen=st.none() | COUNTS,
 )
 PLACE = attrgetter("address", "port")
 SIGNALS = st.builds(

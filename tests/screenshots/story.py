@@ -247,7 +247,9 @@ def _overflowing(one: Signals, trouble: Trouble, minute: int) -> Signals:
 def _listeners(one: Signals, trouble: Trouble) -> Sequence[Listener]:
     somaxconn = int(trouble.written or 0)
     return [
-        msgspec.structs.replace(each, limit=min(each.limit, somaxconn), under=somaxconn)
+        msgspec.structs.replace(
+            each, limit=min(each.limit, somaxconn), somaxconn_at_listen=somaxconn
+        )
         if somaxconn
         else each
         for each in one.listeners or ()

@@ -244,7 +244,7 @@ def a_listener(
     limit: int = 128,
     protocol: Protocol = "tcp",
     sockets: int = 1,
-    under: int | None = None,
+    somaxconn_at_listen: int | None = None,
 ) -> Listener:
     return Listener(
         address=address,
@@ -253,7 +253,7 @@ def a_listener(
         limit=limit,
         protocol=protocol,
         sockets=sockets,
-        somaxconn_at_listen=under,
+        somaxconn_at_listen=somaxconn_at_listen,
     )
 
 
