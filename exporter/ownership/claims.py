@@ -201,13 +201,15 @@ def _names(netns: NetnsId, claimed: Claim) -> Iterable[str]:
 def _by_age(processes: Iterable[ProcessFacts]) -> list[ProcessFacts]:
     """Return the oldest first, without helpers unless there is nobody else."""
     by_age = sorted(processes, key=lambda p: (p.start_time, p.pid))
-    return [p for p in by_age if not p.cgroup.monitor] or by_age
+    return [p for p in by_age if not p.cgroup.is_shim] or by_age
 
 
 def _contained(process: ProcessFacts) -> bool:
     group = process.cgroup
     return bool(
-        process.container or group.container_id or (group.pod_uid and not group.within)
+        process.container
+        or group.container_id
+        or (group.pod_uid and not group.nested_in)
     )
 
 
@@ -235,7 +237,7 @@ def _main_claim(
         return None
     paths = [*facts.mounts, *(path for path, _ in facts.private_mounts)]
     claimed = _container_claim(first, facts, pods, _alias(paths))
-    if first.cgroup.monitor:  # older than the container whose id it has
+    if first.cgroup.is_shim:  # older than the container whose id it has
         return msgspec.structs.replace(claimed, complete=False, since=_NEVER)
     return claimed
 
@@ -274,7 +276,7 @@ def _owner(
     """Return whom a namespace of *container* belongs to; *group* is its cgroup."""
     if group.container_id and container.uid != group.pod_uid:  # the kernel knows
         container = msgspec.structs.replace(container, namespace="", pod="", uid="")
-    uid = container.uid or ("" if group.within else group.pod_uid)
+    uid = container.uid or ("" if group.nested_in else group.pod_uid)
     said = PodName(container.namespace, container.pod, container.evidence)
     named = said if said.pod else pods.get(uid, PodName("", "", container.evidence))
     name = container.name or short_id(container.container_id)
@@ -284,7 +286,7 @@ def _owner(
         pod=named.pod,
         uid=uid,
         container="" if uid else name,
-        netns=f"within/{short_id(group.within)}" if group.within else "",
+        netns=f"within/{short_id(group.nested_in)}" if group.nested_in else "",
         runtime=container.runtime or group.runtime,
         sandbox=container.sandbox,
         container_id=container.container_id,

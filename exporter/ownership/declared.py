@@ -36,7 +36,7 @@ def declared_values(
 def _of_container(
     container: Container, pods: Mapping[str, Mapping[str, str]]
 ) -> Iterable[Declared]:
-    asked = container.asked
+    asked = container.requested_sysctls
     if container.is_sandbox and container.uid in pods:
         asked = dict(pods[container.uid])
     user: DeclaredBy = "pod" if container.is_sandbox else "container"

@@ -89,14 +89,14 @@ class ContainerMetadata:
         """Ids of containers of which the last poll learned something else."""
         self.pods_changed = False
         """Whether the last poll learned something else of pods."""
-        self.awaited = asker.asks
+        self.awaited = asker.sources
         """Which runtimes may yet say more of a container."""
 
     def poll(self) -> None:
         """Take in what is new, without waiting for anybody."""
         self.arrived = self._bundles.poll()
         self.changed = {key.container_id for key, _ in self.arrived}
-        answers = list(self._asker.take())
+        answers = list(self._asker.results())
         for answer in answers:
             self._take(answer)
         stale = [name for name, said in self._said.items() if self._is_stale(said)]
@@ -111,7 +111,7 @@ class ContainerMetadata:
         errors = self._errors
         gone = {n for n in errors if errors[n].error in _NOBODY_THERE}
         # One that has answered may be starting again when it is absent.
-        self.awaited = self._asker.asks - (gone - self._said.keys())
+        self.awaited = self._asker.sources - (gone - self._said.keys())
 
     def _take(self, answer: PollResult) -> None:
         if answer.error:
@@ -164,16 +164,16 @@ class ContainerMetadata:
 
     def container(self, group: CgroupPath, keeper: Shim | None) -> Container | None:
         """Return what is known of the container of *group*."""
-        key = ContainerKey(group.within, group.container_id)
+        key = ContainerKey(group.nested_in, group.container_id)
         found = self._bundles.container(key)
         if found is None and keeper:
-            self._learn(group.within, keeper)
+            self._learn(group.nested_in, keeper)
             found = self._bundles.container(key)
         found = self.merged(key, found)
         named = found and (found.name or found.uid)
         runtime = found.runtime if found else group.runtime
-        if not group.within and not named and runtime in {"docker", ""}:
-            self._asker.want()
+        if not group.nested_in and not named and runtime in {"docker", ""}:
+            self._asker.request()
         return found
 
     def merged(self, key: ContainerKey, bundle: Container | None) -> Container | None:
@@ -194,7 +194,7 @@ class ContainerMetadata:
             sandbox=told.sandbox or bundle.sandbox,
             project=told.project,
             service=told.service,
-            asked=told.asked,
+            requested_sysctls=told.requested_sysctls,
         )
         return _bounded(both)
 
@@ -204,7 +204,7 @@ class ContainerMetadata:
 
     def of_process(self, pid: int, start_time: int) -> Container | None:
         """Return the container whose first process this is: runc and crun tell."""
-        return self._bundles.of_process(pid, start_time)
+        return self._bundles.by_init_pid(pid, start_time)
 
     def knows(self, key: ContainerKey) -> bool:
         """Return whether anything still says that there is such a container."""
@@ -254,12 +254,12 @@ class ContainerMetadata:
         def alive() -> bool:
             return self._procfs.identity(keeper.pid) == identity
 
-        self._bundles.learn(found, root, alive)
+        self._bundles.add_directory(found, root, alive)
         if user := _USER_SCOPE.fullmatch(scope):
             for form, path in (("runc", runc.RUNC_ROOT), ("crun", runc.CRUN_ROOT)):
                 own = path.replace("/run/", f"/run/user/{user[1]}/")
                 place = BundleDirectory(scope, form, own)
-                self._bundles.learn(place, root, alive)
+                self._bundles.add_directory(place, root, alive)
 
     def _may_keep(self, scope: str, keeper: Shim, uid: int | None) -> bool:
         """
@@ -273,9 +273,9 @@ class ContainerMetadata:
         if user := _USER_SCOPE.fullmatch(scope):
             return uid == int(user[1])
         if scope:
-            return group.container_id == scope and not group.within
-        outside = group.monitor or not (group.container_id or group.pod_uid)
-        return outside and not group.within and self._is_the_nodes_equal(keeper)
+            return group.container_id == scope and not group.nested_in
+        outside = group.is_shim or not (group.container_id or group.pod_uid)
+        return outside and not group.nested_in and self._is_the_nodes_equal(keeper)
 
     def _place(self, scope: str, pid: int, *, trusted: bool) -> BundleDirectory | None:
         shim = containerd.bundles_of_shim(self._procfs.directory(pid) or "")

@@ -201,7 +201,7 @@ class OwnerResolver:
 
     def _take_containers(self, known: Attribution, facts: Facts) -> None:
         inside = [process for process in facts.processes if not process.visitor]
-        found = [(p.cgroup.within, p.container) for p in inside]
+        found = [(p.cgroup.nested_in, p.container) for p in inside]
         found.append(("", facts.container))
         keys = {
             ContainerKey(scope, name)
@@ -275,7 +275,7 @@ class OwnerResolver:
     ) -> Container | None:
         if not group.container_id:
             return self._sources.of_process(pid, stat.start_time)
-        key = ContainerKey(group.within, group.container_id)
+        key = ContainerKey(group.nested_in, group.container_id)
         if key not in self._containers:
             self._containers[key] = self._sources.container(group, keeper)
         return self._containers[key]
@@ -296,7 +296,7 @@ class OwnerResolver:
             above, grandparent = self._ancestor(parent)
             if above is None:
                 return first, None
-            if above.container_id != group.container_id or above.monitor:
+            if above.container_id != group.container_id or above.is_shim:
                 return first, Shim(parent, above)
             first, parent = parent, grandparent
         return first, None
@@ -311,7 +311,7 @@ class OwnerResolver:
 
     def _group(self, pid: int) -> cgroup.CgroupPath | None:
         text = self._asked(self._procfs.cgroup, pid)
-        return None if text is None else cgroup.parse(text).below(self._home)
+        return None if text is None else cgroup.parse(text).relative_to(self._home)
 
     def _asked(self, question: Callable[[_A], _T | None], about: _A) -> _T | None:
         """Return the answer, None where there is none; failures are counted."""
@@ -325,5 +325,5 @@ class OwnerResolver:
 
     def _pod_names(self, facts: Facts) -> Mapping[str, PodName]:
         everyone = [*facts.processes, *(p for _, p in facts.private_mounts)]
-        uids = {p.cgroup.pod_uid for p in everyone if not p.cgroup.within} - {""}
+        uids = {p.cgroup.pod_uid for p in everyone if not p.cgroup.nested_in} - {""}
         return self._sources.pod_names(uids)

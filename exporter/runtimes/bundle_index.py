@@ -76,7 +76,7 @@ class BundleDirectory(NamedTuple):
     """
 
     scope: str
-    form: str
+    format: str
     path: str
     trusted: bool = False
 
@@ -96,7 +96,7 @@ class _Watched:
         self._root = root
         self._stamp: FileStamp | None = None
         self._entries: set[Entry] = set()
-        self._read = READERS[place.form](root, place.path)
+        self._read = READERS[place.format](root, place.path)
 
     def poll(self) -> list[Container]:
         """Take in what came and went; return what is new."""
@@ -126,7 +126,7 @@ class _Watched:
             for entry in entries
             if entry not in self._entries
             or entry.ctime_ns > young
-            or self.place.form == "libpod"
+            or self.place.format == "libpod"
         }
 
     def lists(self, name: str) -> bool:
@@ -170,7 +170,7 @@ class BundleIndex:
         new, self._new = self._new, []
         return new
 
-    def learn(
+    def add_directory(
         self, place: BundleDirectory, root: RootDirectory, alive: Callable[[], bool]
     ) -> None:
         """
@@ -202,18 +202,22 @@ class BundleIndex:
                 continue
             found = watched.containers.get(key.container_id)
             # podman writes a bundle anew at each start, and some come late.
-            if place.form == "libpod" or (
+            if place.format == "libpod" or (
                 found is None and watched.lists(key.container_id)
             ):
                 found = watched.read(key.container_id)
             if found:
-                return found if place.trusted or not place.scope else _confined(found)
+                return (
+                    found
+                    if place.trusted or not place.scope
+                    else _without_pod_identity(found)
+                )
         return None
 
-    def of_process(self, pid: int, start_time: int) -> Container | None:
+    def by_init_pid(self, pid: int, start_time: int) -> Container | None:
         """Return the node's container whose first process this is."""
         for place, watched in self._watched.items():
-            if place.scope or place.form not in {"runc", "crun"}:
+            if place.scope or place.format not in {"runc", "crun"}:
                 continue
             for found in watched.containers.values():
                 if (found.pid, found.pid_start) == (pid, start_time):
@@ -276,7 +280,7 @@ def _if_settled(stamp: FileStamp | None) -> FileStamp | None:
     return stamp
 
 
-def _confined(found: Container) -> Container:
+def _without_pod_identity(found: Container) -> Container:
     return msgspec.structs.replace(
         found,
         namespace="",

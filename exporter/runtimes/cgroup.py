@@ -31,10 +31,10 @@ class CgroupPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     container_id: str = ""
     pod_uid: str = ""
     unit: str = ""
-    monitor: bool = False
-    within: str = ""
+    is_shim: bool = False
+    nested_in: str = ""
 
-    def below(self, home: str) -> "CgroupPath":
+    def relative_to(self, home: str) -> "CgroupPath":
         """
         Return the same as seen from within the container *home*, "" for none.
 
@@ -42,9 +42,9 @@ class CgroupPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """
         if not home:
             return self
-        if self.within == home:
-            return msgspec.structs.replace(self, within="")
-        if self.container_id == home and not self.within:
+        if self.nested_in == home:
+            return msgspec.structs.replace(self, nested_in="")
+        if self.container_id == home and not self.nested_in:
             return CgroupPath()
         return self
 
@@ -78,8 +78,8 @@ def parse(text: str) -> CgroupPath:
         runtime=runtimes.pop() if len(runtimes) == 1 else "",
         container_id=_last(ids),
         pod_uid=_last(pods),
-        monitor=all(maker.monitor for maker in makers),
-        within=max(trail.within for trail in trails),
+        is_shim=all(maker.monitor for maker in makers),
+        nested_in=max(trail.within for trail in trails),
     )
 
 

@@ -55,7 +55,7 @@ def parse_options(text: str) -> str:
     'runsc'
     """
     try:
-        return oci.decoded(text.encode(), _Options).binary_name
+        return oci.decode_json(text.encode(), _Options).binary_name
     except oci.MalformedError:  # empty, or of another runtime's form
         return ""
 

@@ -24,9 +24,9 @@ from exporter.runtimes import cgroup, oci
 from exporter.runtimes.http import (
     SECONDS,
     SourceError,
-    decoded,
+    decode_json,
     fetch,
-    prepared,
+    prepare_get,
     stream_response,
 )
 from exporter.runtimes.records import Container, PollError, PollResult, dotted
@@ -114,15 +114,15 @@ class Docker:
         self._timeout = timeout
         self._inspected: dict[_Life, Inspected] = {}
 
-    def ask(self) -> PollResult:
+    def poll(self) -> PollResult:
         """Return the running containers. A caller's TimeoutError passes through."""
         try:
             with _adapter(self._base_url, self._timeout) as adapter:
                 listed = parse_list(self._read(adapter, "/containers/json", _LIST_CAP))
                 left_out = self._inspect(adapter, listed)
         except SourceError as failed:
-            detail = f"Docker at {self._base_url}: {failed}; {_REMEDY[failed.word]}"
-            return PollResult(source="docker", error=failed.word, detail=detail)
+            detail = f"Docker at {self._base_url}: {failed}; {_REMEDY[failed.error]}"
+            return PollResult(source="docker", error=failed.error, detail=detail)
         found = (
             parse_container(item, self._inspected[_life(item)])
             for item in listed
@@ -142,24 +142,24 @@ class Docker:
                 body = self._read(adapter, path, _INSPECT_CAP)
                 self._inspected[life] = parse_inspect(body)
             except SourceError as failed:
-                if failed.word not in {"malformed", "too_large"}:
+                if failed.error not in {"malformed", "too_large"}:
                     raise  # it is the engine that does not answer
                 left_out.append(f"{path}: {failed}")
         return left_out
 
     def _read(self, adapter: "HTTPAdapter", path: str, cap: int) -> bytearray:
-        request = prepared(_http(self._base_url) + path)
+        request = prepare_get(_http(self._base_url) + path)
         return fetch(adapter, request, cap=cap, timeout=self._timeout)
 
 
 def parse_list(body: bytes | bytearray) -> list[Listed]:
     """Return the containers of a list; SourceError if it is none."""
-    return decoded(body, list[Listed])
+    return decode_json(body, list[Listed])
 
 
 def parse_inspect(body: bytes | bytearray) -> Inspected:
     """Return what an inspect says; SourceError if it is none."""
-    return decoded(body, Inspected)
+    return decode_json(body, Inspected)
 
 
 def parse_container(listed: Listed, inspected: Inspected) -> Container:
@@ -179,12 +179,12 @@ def parse_container(listed: Listed, inspected: Inspected) -> Container:
         uid=pod.uid if pod else "",
         is_sandbox=bool(pod and pod.is_sandbox),
         network_of=_network_of(host.network_mode, labels, pod),
-        sandbox=oci.sandbox([host.runtime]),
+        sandbox=oci.detect_sandbox([host.runtime]),
         netns_path=inspected.network_settings.sandbox_key,
         project=labels.get("com.docker.compose.project", ""),
         service=labels.get("com.docker.compose.service", ""),
         sysctls=sysctls,
-        asked=sysctls,
+        requested_sysctls=sysctls,
         started=unix_seconds(inspected.state.started_at),
     )
 
@@ -293,11 +293,12 @@ def events(
     with contextlib.ExitStack() as stack:
         try:
             adapter = stack.enter_context(_adapter(base_url, timeout))
-            stream = stream_response(adapter, prepared(url), timeout=(timeout, None))
+            stream = stream_response(adapter, prepare_get(url), timeout=(timeout, None))
             pieces = stack.enter_context(stream)
         except SourceError as failed:
+            remedy = _REMEDY[failed.error]
             raise DockerGoneError(
-                f"no events from Docker at {base_url}: {failed}; {_REMEDY[failed.word]}"
+                f"no events from Docker at {base_url}: {failed}; {remedy}"
             ) from failed
         with contextlib.suppress(SourceError):  # a stream that breaks has ended
             for _ in pieces:

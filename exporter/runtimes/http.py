@@ -35,15 +35,15 @@ class SourceError(Exception):
 
     def __init__(self, word: PollError, what: str) -> None:
         super().__init__(what)
-        self.word = word
+        self.error = word
 
 
-def prepared(url: str, headers: dict[str, str] | None = None) -> "PreparedRequest":
+def prepare_get(url: str, headers: dict[str, str] | None = None) -> "PreparedRequest":
     """Return a GET that wants no compression: a small body could unpack to a huge."""
     import requests  # noqa: PLC0415
 
     known = {"User-Agent": "netns-sysctl-exporter", "Accept-Encoding": "identity"}
-    with _explained():
+    with _translate_errors():
         return requests.Request("GET", url, headers=known | (headers or {})).prepare()
 
 
@@ -65,10 +65,10 @@ def fetch(
     return body
 
 
-def decoded(body: bytes | bytearray, kind: type[_T]) -> _T:
+def decode_json(body: bytes | bytearray, kind: type[_T]) -> _T:
     """Return the JSON of *body* as *kind*; SourceError if it is not that."""
     try:
-        return oci.decoded(body, kind)
+        return oci.decode_json(body, kind)
     except oci.MalformedError as error:
         raise SourceError("malformed", str(error)) from error
 
@@ -82,7 +82,7 @@ def stream_response(
     verify: bool | str = True,
 ) -> Iterator[Iterator[bytes]]:
     """Give the body of a 200 in the pieces it comes in; SourceError for all else."""
-    with _explained():
+    with _translate_errors():
         response = adapter.send(request, stream=True, timeout=timeout, verify=verify)
     with contextlib.closing(response):
         if response.status_code != _OK:
@@ -97,7 +97,7 @@ def _pieces(read1: Callable[[int], bytes]) -> Iterator[bytes]:
     # Not Response.iter_content: it waits for a whole piece, and urllib3 reads a
     # chunk's header line of any length.
     while True:
-        with _explained():
+        with _translate_errors():
             piece = read1(_PIECE)
         if not piece:
             return
@@ -105,7 +105,7 @@ def _pieces(read1: Callable[[int], bytes]) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """Turn what the libraries raise into SourceError."""
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 

@@ -13,7 +13,7 @@ import ssl
 
 import msgspec
 
-from exporter.runtimes.http import SECONDS, SourceError, decoded, fetch, prepared
+from exporter.runtimes.http import SECONDS, SourceError, decode_json, fetch, prepare_get
 from exporter.runtimes.records import Pod, PollError, PollResult, dotted
 
 _CAP = 64 << 20
@@ -80,13 +80,13 @@ class Kubelet:
         self._insecure = insecure
         self._timeout = timeout
 
-    def ask(self) -> PollResult:
+    def poll(self) -> PollResult:
         """Return the node's pods. A caller's TimeoutError passes through."""
         try:
             return PollResult(source="kubelet", pods=parse_pods(self._read()))
         except SourceError as failed:
-            detail = f"kubelet at {self._url}: {failed}; {self._remedy(failed.word)}"
-            return PollResult(source="kubelet", error=failed.word, detail=detail)
+            detail = f"kubelet at {self._url}: {failed}; {self._remedy(failed.error)}"
+            return PollResult(source="kubelet", error=failed.error, detail=detail)
 
     def _read(self) -> bytearray:
         from requests.adapters import HTTPAdapter  # noqa: PLC0415
@@ -95,7 +95,7 @@ class Kubelet:
         if self._https and self._token_file:
             token = parse_token(_read_token(self._token_file), self._token_file)
             headers["Authorization"] = f"Bearer {token}"
-        request = prepared(f"{self._url}/pods", headers)
+        request = prepare_get(f"{self._url}/pods", headers)
         verify = self._verify()
         # A new adapter each time: the authority's file may have been renewed.
         with contextlib.closing(HTTPAdapter()) as adapter:
@@ -164,7 +164,7 @@ def parse_pods(body: bytes | bytearray) -> tuple[Pod, ...]:
     manifest, its mirror's uid is the API server's. Anybody may write that
     annotation, so it never takes a uid that a pod has.
     """
-    items = decoded(body, _PodList).items or []
+    items = decode_json(body, _PodList).items or []
     pods = {item.metadata.uid: _pod(item, item.metadata.uid) for item in items}
     for item in items:
         static = (item.metadata.annotations or {}).get("kubernetes.io/config.hash", "")

@@ -77,7 +77,7 @@ def parse_names(text: bytes) -> dict[str, str]:
     >>> parse_names(b'[{"id": "a1", "names": ["web"]}, {"id": "b2", "names": null}]')
     {'a1': 'web'}
     """
-    stored = oci.decoded(text, list[_Stored])
+    stored = oci.decode_json(text, list[_Stored])
     return {one.id: one.names[0] for one in stored if one.names}
 
 

@@ -66,7 +66,7 @@ _HANDLER = f"{_CRIO}RuntimeHandler"
 
 def parse(text: bytes) -> BundleSpec:
     """Return what config.json says; MalformedError if it is none."""
-    found = decoded(text, _Spec)
+    found = decode_json(text, _Spec)
     linux = found.linux or _Linux()
     networks = [n.path or "" for n in linux.namespaces or () if n.type == "network"]
     return BundleSpec(
@@ -78,7 +78,7 @@ def parse(text: bytes) -> BundleSpec:
     )
 
 
-def decoded(text: bytes | bytearray, kind: type[_T]) -> _T:
+def decode_json(text: bytes | bytearray, kind: type[_T]) -> _T:
     """
     Return the JSON of *text* as *kind*; MalformedError if it is not that.
 
@@ -114,7 +114,7 @@ def container(
         container_id=container_id,
         evidence="oci_bundle",
         netns_path=spec.network or "",
-        sandbox=sandbox([*shim, handler]),
+        sandbox=detect_sandbox([*shim, handler]),
         sysctls=spec.sysctls,
     )
     if believed:
@@ -127,7 +127,7 @@ def container(
     return plain
 
 
-def sandbox(words: Iterable[str]) -> Sandbox:
+def detect_sandbox(words: Iterable[str]) -> Sandbox:
     """
     Return the sandbox that runtime handlers or programs of these names make.
 

@@ -83,7 +83,7 @@ class PollerProcess(RuntimePoller):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         named = {"docker": runtimes.docker, "kubelet": runtimes.kubelet}
-        self.asks = frozenset(name for name, address in named.items() if address)
+        self.sources = frozenset(name for name, address in named.items() if address)
         docker = below(runtimes.docker, rootfs)
         settings = msgspec.structs.replace(runtimes, docker=docker)
         self._arguments = [msgspec.json.encode(settings).decode(), *logs]
@@ -98,14 +98,14 @@ class PollerProcess(RuntimePoller):
         self._failed: list[PollResult] = []
         """What to say of a start that failed."""
         self._received = bytearray()
-        self._there = set(self.asks)
+        self._there = set(self.sources)
         """Those of which the running process has not said that nobody is there."""
 
-    def want(self) -> None:
+    def request(self) -> None:
         """Say that an answer would be of use."""
         self._wanted = True
 
-    def take(self) -> list[PollResult]:
+    def results(self) -> list[PollResult]:
         """Return the answers that came since the last call; never wait."""
         self._reap()
         self._request()
@@ -138,7 +138,7 @@ class PollerProcess(RuntimePoller):
         self._end("")
 
     def _request(self) -> None:
-        if not self._wanted or not self.asks:
+        if not self._wanted or not self.sources:
             return
         if self._channel is None:
             if self._clock() < self._next_start:
@@ -150,7 +150,7 @@ class PollerProcess(RuntimePoller):
                 self._failed = self._silent(f"nothing can be started to ask: {error}")
                 return
             self._channel.settimeout(0)  # never wait
-            self._there = set(self.asks)
+            self._there = set(self.sources)
             self._patience_ends = self._clock() + PATIENCE_SECONDS
         else:
             with contextlib.suppress(OSError):  # full: it has enough to do
@@ -204,7 +204,9 @@ class PollerProcess(RuntimePoller):
         return self._silent(detail)
 
     def _silent(self, detail: str) -> list[PollResult]:
-        return [PollResult(source=n, error="silent", detail=detail) for n in self.asks]
+        return [
+            PollResult(source=n, error="silent", detail=detail) for n in self.sources
+        ]
 
     def _reap(self) -> None:
         """Take leave of those that ended, without waiting for one that cannot yet."""
@@ -244,7 +246,7 @@ def below(address: str, rootfs: str) -> str:
 class Source(Protocol):
     """Somebody to ask."""
 
-    def ask(self) -> PollResult:
+    def poll(self) -> PollResult:
         """Return what it says; may be stopped by TimeoutError or MemoryError."""
 
 
@@ -260,7 +262,7 @@ class _Asked:
     def answer(self) -> PollResult:
         try:
             with _deadline(DEADLINE_SECONDS):
-                answer = self._source.ask()
+                answer = self._source.poll()
         except TimeoutError:
             detail = f"no answer within {DEADLINE_SECONDS} s"
             answer = PollResult(source=self.name, error="silent", detail=detail)

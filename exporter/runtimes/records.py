@@ -55,7 +55,7 @@ class Container(Frozen, frozen=True, kw_only=True):
     project: str = ""
     service: str = ""
     sysctls: dict[str, str] = msgspec.field(default_factory=dict)
-    asked: dict[str, str] | None = None
+    requested_sysctls: dict[str, str] | None = None
     started: float = 0.0
 
 
@@ -103,13 +103,13 @@ _SWAPPED = str.maketrans("./", "/.")
 class RuntimePoller:
     """Asks runtimes, elsewhere. This one has nobody to ask."""
 
-    asks: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
     """Whom it would ask, by the names of Answer.source."""
 
-    def want(self) -> None:
+    def request(self) -> None:
         """Say that an answer would be of use."""
 
-    def take(self) -> Iterable[PollResult]:
+    def results(self) -> Iterable[PollResult]:
         """Return the answers that came since the last call; never wait."""
         return ()
 

@@ -67,7 +67,7 @@ def parse_runc(text: bytes) -> State:
     >>> parse_runc(b'{"init_process_pid": 7, "config": {"labels": ["bundle=/b"]}}')
     State(pid=7, start_time=0, bundle='/b')
     """
-    found = oci.decoded(text, _RuncState)
+    found = oci.decode_json(text, _RuncState)
     labels = found.config.labels or []
     bundles = [label[7:] for label in labels if label.startswith("bundle=")]
     return State(
@@ -84,7 +84,7 @@ def parse_crun(text: bytes) -> State:
     >>> parse_crun(b'{"pid": 7, "process-start-time": 9, "bundle": "/b"}')
     State(pid=7, start_time=9, bundle='/b')
     """
-    found = oci.decoded(text, _CrunStatus)
+    found = oci.decode_json(text, _CrunStatus)
     return State(
         pid=found.pid, start_time=found.process_start_time, bundle=found.bundle
     )

@@ -149,7 +149,7 @@ class TestMonitors:
     """conmon and lxc-start are beside the container they look after."""
 
     MONITOR = a_process(
-        a_group(OTHER_CONTAINER, runtime="podman", monitor=True), start_time=1
+        a_group(OTHER_CONTAINER, runtime="podman", is_shim=True), start_time=1
     )
 
     def test_an_older_monitor_is_passed_over(self) -> None:
@@ -220,7 +220,7 @@ class TestPods:
         self, within: str, netns: str
     ) -> None:
         """Whoever runs there chose that uid, and could choose another pod's."""
-        inner = a_group(OTHER_CONTAINER, pod_uid=UID, within=within)
+        inner = a_group(OTHER_CONTAINER, pod_uid=UID, nested_in=within)
 
         said = claim_owner(some_facts(a_process(inner)), PODS)
 
@@ -229,7 +229,7 @@ class TestPods:
 
     def test_who_pretends_to_be_a_container_cannot_have_its_names(self) -> None:
         real = claim_owner(some_facts(a_process(DOCKER, start_time=9)), {})
-        fake_group = a_group(CONTAINER, within="user@1000.service")
+        fake_group = a_group(CONTAINER, nested_in="user@1000.service")
         fakes = [
             claim_owner(some_facts(a_process(fake_group, start_time=1)), {}),
             claim_owner(some_facts(private_mounts=[("/x", a_process(fake_group))]), {}),
@@ -662,8 +662,8 @@ GROUPS = st.one_of(
         runtime=NAMES,
         container_id=st.sampled_from(["", "web", CONTAINER, OTHER_CONTAINER]) | HOSTILE,
         pod_uid=st.sampled_from(["", UID, OTHER_UID]) | HOSTILE,
-        monitor=st.booleans(),
-        within=st.sampled_from(["", "user@1000.service", CONTAINER]),
+        is_shim=st.booleans(),
+        nested_in=st.sampled_from(["", "user@1000.service", CONTAINER]),
     ),
 )
 PROCESSES = st.builds(
@@ -727,7 +727,7 @@ def test_a_pods_name_comes_only_with_its_uid_and_never_to_a_nested_one(
 
     assert (said.namespace, said.pod) in {("", ""), PODS.get(said.uid, ("", ""))[:2]}
     assert not said.pod or any(
-        p.cgroup.pod_uid == said.uid and not p.cgroup.within for p in processes
+        p.cgroup.pod_uid == said.uid and not p.cgroup.nested_in for p in processes
     )
 
 

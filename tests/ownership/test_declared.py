@@ -33,7 +33,7 @@ def a_container(
         uid=uid,
         is_sandbox=is_sandbox,
         sysctls=sysctls,
-        asked=asked,
+        requested_sysctls=asked,
         started=started,
     )
 
@@ -219,29 +219,29 @@ class TestTheHome:
     def test_a_node_that_is_no_container_is_nobodys_home(self) -> None:
         for group in (
             a_group(),
-            a_group(within=OTHER_CONTAINER),
+            a_group(nested_in=OTHER_CONTAINER),
             CgroupPath(unit="nginx.service"),
             CgroupPath(pod_uid=UID),
         ):
-            assert group.below("") == group
+            assert group.relative_to("") == group
 
     def test_a_container_of_the_home_is_the_nodes(self) -> None:
-        group = a_group(pod_uid=UID, within=OTHER_CONTAINER)
+        group = a_group(pod_uid=UID, nested_in=OTHER_CONTAINER)
 
-        assert group.below(OTHER_CONTAINER) == a_group(pod_uid=UID)
+        assert group.relative_to(OTHER_CONTAINER) == a_group(pod_uid=UID)
 
     def test_the_home_itself_is_no_container(self) -> None:
-        assert a_group(OTHER_CONTAINER).below(OTHER_CONTAINER) == CgroupPath()
+        assert a_group(OTHER_CONTAINER).relative_to(OTHER_CONTAINER) == CgroupPath()
 
     @pytest.mark.parametrize(
         "group",
         [
             a_group(),
-            a_group(within="user@1000.service"),
-            a_group(OTHER_CONTAINER, within=CONTAINER),
+            a_group(nested_in="user@1000.service"),
+            a_group(OTHER_CONTAINER, nested_in=CONTAINER),
             CgroupPath(unit="nginx.service"),
             CgroupPath(),
         ],
     )
     def test_what_is_elsewhere_stays_as_it_is(self, group: CgroupPath) -> None:
-        assert group.below(OTHER_CONTAINER) == group
+        assert group.relative_to(OTHER_CONTAINER) == group

@@ -41,10 +41,10 @@ class Told(RuntimePoller):
         self.answers: list[PollResult] = []
         self.wanted = 0
 
-    def want(self) -> None:
+    def request(self) -> None:
         self.wanted += 1
 
-    def take(self) -> list[PollResult]:
+    def results(self) -> list[PollResult]:
         answers, self.answers = self.answers, []
         return answers
 
@@ -77,7 +77,7 @@ class Node:
         )
 
     def may_ask_docker(self) -> None:
-        self.asker.asks = frozenset({"docker"})
+        self.asker.sources = frozenset({"docker"})
         self.use(self.fake.procfs)
 
     def add(self, ino: Ino, cookie: int) -> None:
@@ -395,7 +395,7 @@ def of_docker(
         project=project,
         network_of=network_of,
         sysctls=sysctls or {},
-        asked=sysctls or {},
+        requested_sysctls=sysctls or {},
     )
 
 

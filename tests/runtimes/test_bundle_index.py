@@ -115,7 +115,7 @@ def learn(
     form: str = "containerd",
     alive: Callable[[], bool] = forever,
 ) -> None:
-    bundles.learn(
+    bundles.add_directory(
         BundleDirectory(scope, form, f"/{place}"), RootDirectory(str(root)), alive
     )
 
@@ -550,7 +550,9 @@ class TestLearning:
         a_bundle(node, place=FOREIGN)
         root = RootDirectory(str(node), owner=os.geteuid() + 1)
 
-        bundles.learn(BundleDirectory("", "containerd", f"/{FOREIGN}"), root, forever)
+        bundles.add_directory(
+            BundleDirectory("", "containerd", f"/{FOREIGN}"), root, forever
+        )
 
         assert bundles.container(ContainerKey("", CONTAINER))
 
@@ -580,7 +582,9 @@ class TestLearning:
         a_bundle(inner, place=FOREIGN)
         root = RootDirectory(str(inner), owner=os.geteuid() + 1)
 
-        bundles.learn(BundleDirectory("u", "containerd", f"/{FOREIGN}"), root, forever)
+        bundles.add_directory(
+            BundleDirectory("u", "containerd", f"/{FOREIGN}"), root, forever
+        )
 
         assert list(bundles.all()) == []
         assert bundles.failures == 1
@@ -658,7 +662,7 @@ class TestScopes:
         learn(bundles, inner, "run/runc", scope="c", form="runc")
 
         assert bundles.container(ContainerKey("c", "web"))
-        assert bundles.of_process(7, 70) is None
+        assert bundles.by_init_pid(7, 70) is None
 
 
 class TestAsking:
@@ -733,10 +737,10 @@ class TestAsking:
         write(node, "db", pid=8, start=80)
         bundles.poll()
 
-        found = bundles.of_process(8, 80)
+        found = bundles.by_init_pid(8, 80)
 
         assert found is not None
         assert found.container_id == "db"
-        assert bundles.of_process(7, 80) is None
-        assert bundles.of_process(8, 70) is None
-        assert bundles.of_process(9, 80) is None
+        assert bundles.by_init_pid(7, 80) is None
+        assert bundles.by_init_pid(8, 70) is None
+        assert bundles.by_init_pid(9, 80) is None

@@ -35,7 +35,7 @@ def within(
     outer: str, runtime: str, container_id: str, pod_uid: str = ""
 ) -> CgroupPath:
     return CgroupPath(
-        runtime=runtime, container_id=container_id, pod_uid=pod_uid, within=outer
+        runtime=runtime, container_id=container_id, pod_uid=pod_uid, nested_in=outer
     )
 
 
@@ -46,8 +46,8 @@ def helper(
         runtime=runtime,
         container_id=container_id,
         pod_uid=pod_uid,
-        monitor=True,
-        within=outer,
+        is_shim=True,
+        nested_in=outer,
     )
 
 
@@ -345,7 +345,7 @@ class TestNesting:
     ) -> None:
         group = parse(f"0::{handed_over}/kubepods/pod{OTHER}/{B}\n")
 
-        assert group.within in {MANAGER, "machine-foo.scope"}
+        assert group.nested_in in {MANAGER, "machine-foo.scope"}
 
     def test_a_helper_inside_a_container_names_no_container(self) -> None:
         path = f"/docker/{A}/libpod_parent/conmon"

@@ -139,13 +139,13 @@ def only(answer: PollResult) -> Container:
 def test_a_container_as_docker_run_makes_it(engine: Engine, web: Web) -> None:
     engine.run(A, "web")
 
-    assert only(Docker(web.url).ask()) == Container(
+    assert only(Docker(web.url).poll()) == Container(
         runtime="docker",
         container_id=A,
         evidence="docker_api",
         name="web",
         netns_path="/var/run/docker/netns/1",
-        asked={},
+        requested_sysctls={},
         started=1795361902.282239,
     )
     assert web.paths == ["/containers/json", f"/containers/{A}/json"]
@@ -154,11 +154,11 @@ def test_a_container_as_docker_run_makes_it(engine: Engine, web: Web) -> None:
 def test_an_engine_on_tcp_answers_too(engine: Engine) -> None:
     engine.run(A, "web")
     with served(engine) as web:
-        assert only(Docker(web.url).ask()).name == "web"
+        assert only(Docker(web.url).poll()).name == "web"
 
 
 def test_no_containers_is_an_answer(web: Web) -> None:
-    assert Docker(web.url).ask() == PollResult(source="docker")
+    assert Docker(web.url).poll() == PollResult(source="docker")
 
 
 def test_sysctls_are_those_asked_for_in_either_spelling(
@@ -167,13 +167,13 @@ def test_sysctls_are_those_asked_for_in_either_spelling(
     sysctls = {"net.core.somaxconn": "77", "net/ipv4/conf/eth0.1/rp_filter": "2"}
     engine.run(A, "web", sysctls=sysctls)
 
-    container = only(Docker(web.url).ask())
+    container = only(Docker(web.url).poll())
 
     assert container.sysctls == {
         "net.core.somaxconn": "77",
         "net.ipv4.conf.eth0/1.rp_filter": "2",
     }
-    assert container.asked == container.sysctls
+    assert container.requested_sysctls == container.sysctls
 
 
 def test_a_compose_service(engine: Engine, web: Web) -> None:
@@ -183,7 +183,7 @@ def test_a_compose_service(engine: Engine, web: Web) -> None:
     }
     engine.run(A, "shop-cart-1", labels=labels)
 
-    container = only(Docker(web.url).ask())
+    container = only(Docker(web.url).poll())
 
     assert (container.project, container.service) == ("shop", "cart")
     assert container.name == "shop-cart-1"
@@ -192,7 +192,7 @@ def test_a_compose_service(engine: Engine, web: Web) -> None:
 def test_a_container_on_anothers_network(engine: Engine, web: Web) -> None:
     engine.run(A, "side", mode=f"container:{B}")
 
-    container = only(Docker(web.url).ask())
+    container = only(Docker(web.url).poll())
 
     assert container.network_of == B
     assert container.netns_path == ""
@@ -201,7 +201,7 @@ def test_a_container_on_anothers_network(engine: Engine, web: Web) -> None:
 def test_a_network_joined_by_name_is_not_an_id(engine: Engine, web: Web) -> None:
     engine.run(A, "side", mode="container:web")  # so until it is first started
 
-    assert only(Docker(web.url).ask()).network_of == ""
+    assert only(Docker(web.url).poll()).network_of == ""
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_the_runtime_tells_of_a_sandbox(
 ) -> None:
     engine.run(A, "web", runtime=runtime)
 
-    assert only(Docker(web.url).ask()).sandbox == sandbox
+    assert only(Docker(web.url).poll()).sandbox == sandbox
 
 
 @pytest.mark.parametrize(
@@ -257,12 +257,12 @@ def test_a_pods_sandbox_of_cri_dockerd(engine: Engine, web: Web) -> None:
         sysctls={"net.core.somaxconn": "77"},
     )
 
-    container = only(Docker(web.url).ask())
+    container = only(Docker(web.url).poll())
 
     assert container.is_sandbox
     assert container.name == container.network_of == ""
     assert (container.namespace, container.pod, container.uid) == ("shop", "web-0", UID)
-    assert container.asked == {"net.core.somaxconn": "77"}
+    assert container.requested_sysctls == {"net.core.somaxconn": "77"}
 
 
 @pytest.mark.parametrize("mode", [f"container:{B}", ""])
@@ -270,7 +270,7 @@ def test_a_pods_container_of_cri_dockerd(engine: Engine, web: Web, mode: str) ->
     labels = kubernetes("app", "container") | {"io.kubernetes.sandbox.id": B}
     engine.run(A, f"k8s_app_web-0_shop_{UID}_3", labels=labels, mode=mode)
 
-    container = only(Docker(web.url).ask())
+    container = only(Docker(web.url).poll())
 
     assert not container.is_sandbox
     assert (container.name, container.network_of) == ("app", B)
@@ -281,13 +281,13 @@ def test_the_engine_knows_better_than_a_label(engine: Engine, web: Web) -> None:
     labels = kubernetes("app", "container") | {"io.kubernetes.sandbox.id": B}
     engine.run(A, "x", labels=labels, mode=f"container:{C}")
 
-    assert only(Docker(web.url).ask()).network_of == C
+    assert only(Docker(web.url).poll()).network_of == C
 
 
 def test_a_sandbox_label_means_nothing_outside_a_pod(engine: Engine, web: Web) -> None:
     engine.run(A, "x", labels={"io.kubernetes.sandbox.id": B})
 
-    assert only(Docker(web.url).ask()).network_of == ""
+    assert only(Docker(web.url).poll()).network_of == ""
 
 
 @pytest.mark.parametrize("parent", ["", OTHER_UID])
@@ -299,7 +299,7 @@ def test_a_pod_is_not_believed_in_another_cgroup(
     host = engine.inspected[A]["HostConfig"]
     host["CgroupParent"] = f"/kubepods/pod{parent}" if parent else ""
 
-    found = only(Docker(web.url).ask())
+    found = only(Docker(web.url).poll())
 
     assert (found.namespace, found.pod, found.uid) == ("", "", "")
     assert (found.name, found.is_sandbox) == ("harmless", False)
@@ -314,7 +314,7 @@ def test_a_name_of_dockershim_tells_what_labels_do_not(
 ) -> None:
     engine.run(A, f"k8s_{container}_web-0_shop_{uid}_0", parent=uid)
 
-    found = only(Docker(web.url).ask())
+    found = only(Docker(web.url).poll())
 
     assert (found.namespace, found.pod, found.uid) == ("shop", "web-0", uid)
     assert (found.name, found.is_sandbox) == (name, is_sandbox)
@@ -335,7 +335,7 @@ def test_a_name_of_nearly_that_shape_is_a_name(
 ) -> None:
     engine.run(A, name, labels=labels)
 
-    found = only(Docker(web.url).ask())
+    found = only(Docker(web.url).poll())
 
     assert (found.name, found.uid, found.is_sandbox) == (name, "", False)
 
@@ -347,7 +347,7 @@ def test_a_container_is_inspected_once(engine: Engine, web: Web) -> None:
     engine.run(A, "web")
     docker = Docker(web.url)
 
-    first, second = docker.ask(), docker.ask()
+    first, second = docker.poll(), docker.poll()
 
     assert first == second
     assert web.paths.count(f"/containers/{A}/json") == 1
@@ -356,10 +356,10 @@ def test_a_container_is_inspected_once(engine: Engine, web: Web) -> None:
 def test_a_new_name_shows_without_an_inspect(engine: Engine, web: Web) -> None:
     engine.run(A, "web", sysctls={"net.core.somaxconn": "77"})
     docker = Docker(web.url)
-    docker.ask()
+    docker.poll()
     engine.listed[A]["Names"] = ["/shop"]
 
-    container = only(docker.ask())
+    container = only(docker.poll())
 
     assert container.name == "shop"
     assert container.sysctls == {"net.core.somaxconn": "77"}
@@ -369,21 +369,21 @@ def test_a_new_name_shows_without_an_inspect(engine: Engine, web: Web) -> None:
 def test_a_restart_shows_in_the_endpoints(engine: Engine, web: Web) -> None:
     engine.run(A, "web", life="1")
     docker = Docker(web.url)
-    docker.ask()
+    docker.poll()
     engine.run(A, "web", life="2")
 
-    assert only(docker.ask()).netns_path == "/var/run/docker/netns/2"
+    assert only(docker.poll()).netns_path == "/var/run/docker/netns/2"
 
 
 def test_who_is_gone_is_forgotten(engine: Engine, web: Web) -> None:
     engine.run(A, "web")
     docker = Docker(web.url)
-    docker.ask()
+    docker.poll()
     stopped = engine.listed.pop(A)
-    docker.ask()
+    docker.poll()
     engine.listed[A] = stopped
 
-    docker.ask()
+    docker.poll()
 
     assert web.paths.count(f"/containers/{A}/json") == 2
 
@@ -409,13 +409,13 @@ def test_one_bad_inspect_does_not_lose_the_others(
     engine.instead[B] = instead
     docker = Docker(web.url)
 
-    answer = docker.ask()
+    answer = docker.poll()
 
     assert answer.error is None
     assert [container.name for container in answer.containers] == ["one", "three"]
     assert answer.detail.startswith(f"1 of 3 containers left out, /containers/{B}/json")
     engine.instead.clear()
-    assert len(docker.ask().containers) == 3
+    assert len(docker.poll().containers) == 3
 
 
 def test_a_container_gone_before_its_inspect_is_left_out(
@@ -425,7 +425,7 @@ def test_a_container_gone_before_its_inspect_is_left_out(
     engine.run(B, "short")
     del engine.inspected[B]
 
-    assert [it.name for it in Docker(web.url).ask().containers] == ["web"]
+    assert [it.name for it in Docker(web.url).poll().containers] == ["web"]
 
 
 def test_an_engine_that_falls_silent_keeps_what_it_said_before(
@@ -439,10 +439,10 @@ def test_an_engine_that_falls_silent_keeps_what_it_said_before(
 
     with served(falls_silent, tmp_path / "docker.sock") as web:
         docker = Docker(web.url, timeout=QUICK)
-        assert docker.ask().error == "silent"
+        assert docker.poll().error == "silent"
         web.script = engine
 
-        assert len(docker.ask().containers) == 2
+        assert len(docker.poll().containers) == 2
         assert web.paths.count(f"/containers/{A}/json") == 1
 
 
@@ -452,7 +452,7 @@ def test_an_inspect_that_is_forbidden_is_the_engines_word(
     engine.run(A, "web")
     engine.instead[A] = list(ok(b"", "403 Forbidden"))
 
-    assert Docker(web.url).ask().error == "refused"
+    assert Docker(web.url).poll().error == "refused"
 
 
 # When there is no answer
@@ -460,7 +460,7 @@ def test_an_inspect_that_is_forbidden_is_the_engines_word(
 
 def asked(script: Script, path: Path) -> tuple[PollResult, Web]:
     with served(script, path) as web:
-        answer = Docker(web.url, timeout=QUICK).ask()
+        answer = Docker(web.url, timeout=QUICK).poll()
     assert answer.containers == ()
     assert web.url in answer.detail
     assert ";" in answer.detail, "what to do about it"
@@ -468,7 +468,7 @@ def asked(script: Script, path: Path) -> tuple[PollResult, Web]:
 
 
 def test_no_socket_is_no_docker_and_loads_no_library(tmp_path: Path) -> None:
-    answer = Docker(f"unix://{tmp_path}/none/docker.sock").ask()
+    answer = Docker(f"unix://{tmp_path}/none/docker.sock").poll()
 
     assert answer.error == "absent"
     assert f"{tmp_path}/none/docker.sock" in answer.detail
@@ -479,7 +479,7 @@ def test_a_socket_that_nobody_listens_on_is_silent(tmp_path: Path) -> None:
     with served(silent, tmp_path / "docker.sock") as web:
         pass
 
-    answer = Docker(web.url).ask()
+    answer = Docker(web.url).poll()
     gc.collect()  # docker.transport does not close a socket that nobody heard
 
     assert answer.error == "silent"
@@ -490,7 +490,7 @@ def test_a_port_that_nobody_listens_on_is_silent() -> None:
     with served(silent) as web:
         pass
 
-    answer = Docker(web.url).ask()
+    answer = Docker(web.url).poll()
 
     assert answer.error == "silent"
     assert "Connection refused" in answer.detail
@@ -515,9 +515,9 @@ def test_a_socket_without_the_right_to_it_is_refused(closed: str) -> None:
     ):
         directory.chmod(0o700 if closed == "directory" else 0o755)
         (directory / "docker.sock").chmod(0o600 if closed == "socket" else 0o666)
-        Docker(f"unix://{directory}/docker.sock", timeout=QUICK).ask()  # imports
+        Docker(f"unix://{directory}/docker.sock", timeout=QUICK).poll()  # imports
         with as_nobody():
-            answer = Docker(web.url, timeout=QUICK).ask()
+            answer = Docker(web.url, timeout=QUICK).poll()
     gc.collect()
 
     assert answer.error == "refused"
@@ -658,7 +658,7 @@ def test_the_callers_deadline_passes_through(
         docker = Docker(web.url, timeout=30)
         begin = time.monotonic()
         with pytest.raises(type(error)) as raised, alarm(QUICK, error):
-            docker.ask()
+            docker.poll()
 
     assert raised.value is error
     assert time.monotonic() - begin < 5
@@ -670,7 +670,7 @@ def test_a_deadline_of_another_time_explains_nothing() -> None:
     try:
         raise TimeoutError("an earlier deadline")  # noqa: TRY301
     except TimeoutError:
-        answer = Docker(web.url).ask()
+        answer = Docker(web.url).poll()
 
     assert answer.error == "silent"
     assert "Connection refused" in answer.detail
@@ -682,13 +682,13 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
     engine.run(A, "web")
     with served(engine, tmp_path / "docker.sock") as web:
         docker = Docker(web.url, timeout=QUICK)
-        docker.ask()
+        docker.poll()
         for script in (endless, silent, endless_redirect):
             web.script = script
-            docker.ask()
+            docker.poll()
         web.script = dribbling_body
         with pytest.raises(TimeoutError), alarm(QUICK, TimeoutError()):
-            Docker(web.url, timeout=30).ask()
+            Docker(web.url, timeout=30).poll()
     gc.collect()  # what the alarm cut short may be held by its own traceback
 
 
@@ -728,7 +728,7 @@ def test_the_environment_has_no_say(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     engine.run(A, "web")
     with served(engine) as web:
-        assert only(Docker(web.url).ask()).name == "web"
+        assert only(Docker(web.url).poll()).name == "web"
 
 
 # Any answer at all
@@ -805,7 +805,7 @@ def test_any_bytes_on_the_wire_are_an_answer(tmp_path: Path) -> None:
         )
         def ask(sent: bytes) -> None:
             raw[0] = sent
-            msgspec.json.encode(docker.ask())
+            msgspec.json.encode(docker.poll())
 
         ask()
 
@@ -908,7 +908,7 @@ def test_what_changed_does_is_its_own_affair(tmp_path: Path) -> None:
 def test_the_module_alone_loads_no_library() -> None:
     script = (
         "import sys, exporter.runtimes.docker as d\n"
-        "assert d.Docker('unix:///nonexistent/docker.sock').ask().error == 'absent'\n"
+        "assert d.Docker('unix:///nonexistent/docker.sock').poll().error == 'absent'\n"
         "sys.exit(bool({'docker', 'requests', 'urllib3'} & set(sys.modules)))"
     )
 

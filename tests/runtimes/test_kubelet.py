@@ -163,7 +163,7 @@ def test_a_node_without_pods(body: bytes) -> None:
 )
 def test_a_body_that_is_no_list_of_pods_is_malformed(body: bytes) -> None:
     with served(lambda *_: ok(body)) as web:
-        answer = Kubelet(http(web)).ask()
+        answer = Kubelet(http(web)).poll()
 
     assert answer.error == "malformed"
     assert http(web) in answer.detail
@@ -183,7 +183,7 @@ def test_any_body_is_parsed_or_refused(body: bytes) -> None:
 
 def test_the_read_only_port_wants_no_token(token: Path) -> None:
     with served(saying(item())) as web:
-        answer = Kubelet(f"{http(web)}/", str(token)).ask()
+        answer = Kubelet(f"{http(web)}/", str(token)).poll()
 
     assert answer == PollResult(
         source="kubelet", pods=(Pod(uid=UID, namespace="shop", name="web-0"),)
@@ -229,9 +229,9 @@ def tls_served(script: Script, certificate: Path) -> Iterator[Web]:
 def test_the_token_is_sent_and_read_anew(certificate: Path, token: Path) -> None:
     with tls_served(saying(item()), certificate) as web:
         kubelet = Kubelet(https(web), str(token), str(certificate))
-        assert kubelet.ask().error is None
+        assert kubelet.poll().error is None
         token.write_text("second")
-        assert kubelet.ask().pods[0].name == "web-0"
+        assert kubelet.poll().pods[0].name == "web-0"
 
     assert "Authorization: Bearer first\r\n" in web.heads[0]
     assert "Authorization: Bearer second\r\n" in web.heads[1]
@@ -239,7 +239,7 @@ def test_the_token_is_sent_and_read_anew(certificate: Path, token: Path) -> None
 
 def test_without_a_token_file_there_is_no_token(certificate: Path) -> None:
     with tls_served(saying(item()), certificate) as web:
-        assert Kubelet(https(web), ca_file=str(certificate)).ask().error is None
+        assert Kubelet(https(web), ca_file=str(certificate)).poll().error is None
 
     assert "Authorization" not in web.heads[0]
 
@@ -250,7 +250,7 @@ def test_a_kubelet_that_nobody_vouches_for_gets_no_token(
 ) -> None:
     other = certified(tmp_path / "other.pem")
     with tls_served(saying(item()), certificate) as web:
-        answer = Kubelet(https(web), str(token), str(other) if own else "").ask()
+        answer = Kubelet(https(web), str(token), str(other) if own else "").poll()
 
     assert answer.error == "refused"
     assert "ca_file" in answer.detail
@@ -263,7 +263,7 @@ def test_insecure_asks_whoever_is_there_and_does_not_warn(
 ) -> None:
     with tls_served(saying(item()), certificate) as web, warnings.catch_warnings():
         warnings.simplefilter("error")
-        answer = Kubelet(https(web), str(token), insecure=True).ask()
+        answer = Kubelet(https(web), str(token), insecure=True).poll()
 
     assert answer.error is None
     assert "Bearer first" in web.heads[0]
@@ -277,7 +277,7 @@ def test_an_authority_that_is_none_is_refused(
     if content is not None:
         ca_file.write_text(content)
     with served(silent) as web:
-        answer = Kubelet(https(web), ca_file=str(ca_file), timeout=QUICK).ask()
+        answer = Kubelet(https(web), ca_file=str(ca_file), timeout=QUICK).poll()
 
     assert answer.error == "refused"
     assert str(ca_file) in answer.detail
@@ -291,7 +291,7 @@ def test_a_token_file_without_a_token_is_refused(
     if content is not None:
         path.write_bytes(content)
 
-    answer = Kubelet("https://127.0.0.1:1", str(path)).ask()
+    answer = Kubelet("https://127.0.0.1:1", str(path)).poll()
 
     assert answer.error == "refused"
     assert str(path) in answer.detail
@@ -301,7 +301,7 @@ def test_a_token_file_without_a_token_is_refused(
 def test_a_token_file_without_the_right_to_it_is_refused(token: Path) -> None:
     os.seteuid(NOBODY)
     try:
-        answer = Kubelet("https://127.0.0.1:1", str(token)).ask()
+        answer = Kubelet("https://127.0.0.1:1", str(token)).poll()
     finally:
         os.seteuid(0)
 
@@ -323,7 +323,7 @@ def test_the_environment_has_no_say(
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with served(saying(item())) as web:
-        assert Kubelet(http(web)).ask().error is None
+        assert Kubelet(http(web)).poll().error is None
 
     assert "Authorization" not in web.heads[0]
 
@@ -336,7 +336,7 @@ def test_an_address_of_another_kind_is_told_at_once(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://node:99999"])
 def test_an_address_of_nobody_is_told_when_asked(url: str) -> None:
-    answer = Kubelet(url).ask()
+    answer = Kubelet(url).poll()
 
     assert answer.error == "malformed"
     assert "the address in --runtimes" in answer.detail
@@ -350,7 +350,7 @@ def test_a_token_without_the_right_is_refused(
     certificate: Path, token: Path, status: str
 ) -> None:
     with tls_served(lambda *_: ok(b"", status), certificate) as web:
-        answer = Kubelet(https(web), str(token), str(certificate)).ask()
+        answer = Kubelet(https(web), str(token), str(certificate)).poll()
 
     assert answer.error == "refused"
     for named in (status[:3], str(token), "nodes/proxy"):
@@ -361,7 +361,7 @@ def test_a_kubelet_that_is_not_there_is_silent() -> None:
     with served(silent) as web:
         pass
 
-    answer = Kubelet(http(web)).ask()
+    answer = Kubelet(http(web)).poll()
 
     assert answer.error == "silent"
     assert "Connection refused" in answer.detail
@@ -374,7 +374,7 @@ def test_silence_ends_with_the_sockets_timeout(
 ) -> None:
     begin = time.monotonic()
     with served(silent) as web:  # which does not even greet over TLS
-        answer = Kubelet(scheme(web), "", str(certificate), timeout=QUICK).ask()
+        answer = Kubelet(scheme(web), "", str(certificate), timeout=QUICK).poll()
 
     assert answer.error == "silent"
     assert QUICK <= time.monotonic() - begin < 5
@@ -383,7 +383,7 @@ def test_silence_ends_with_the_sockets_timeout(
 @pytest.mark.parametrize("status", ["302 Found", "404 Not Found", "500 No"])
 def test_a_status_that_is_no_answer_is_told(status: str) -> None:
     with served(lambda *_: ok(pod_list(), status)) as web:
-        answer = Kubelet(http(web)).ask()
+        answer = Kubelet(http(web)).poll()
 
     assert answer.error == "malformed"
     assert f"HTTP {status[:3]}" in answer.detail
@@ -394,7 +394,7 @@ def test_a_status_that_is_no_answer_is_told(status: str) -> None:
 )
 def test_a_gigabyte_is_not_taken_in(script: Script, error: str) -> None:
     with served(script) as web:
-        answer = Kubelet(http(web)).ask()
+        answer = Kubelet(http(web)).poll()
 
     assert answer.error == error
     assert web.sent < (64 + 16) << 20
@@ -412,7 +412,7 @@ def test_the_callers_deadline_passes_through(
         kubelet = Kubelet(url, "", str(certificate), timeout=30)
         begin = time.monotonic()
         with pytest.raises(type(error)) as raised, alarm(QUICK, error):
-            kubelet.ask()
+            kubelet.poll()
 
     assert raised.value is error
     assert time.monotonic() - begin < 5
@@ -422,14 +422,14 @@ def test_the_callers_deadline_passes_through_a_greeting(certificate: Path) -> No
     with served(silent) as web:
         kubelet = Kubelet(https(web), "", str(certificate), timeout=30)
         with pytest.raises(TimeoutError), alarm(QUICK, TimeoutError("deadline")):
-            kubelet.ask()
+            kubelet.poll()
 
 
 def test_the_callers_deadline_passes_through_a_token_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "token")
     kubelet = Kubelet("https://127.0.0.1:1", str(tmp_path / "token"))
     with pytest.raises(TimeoutError), alarm(QUICK, TimeoutError("deadline")):
-        kubelet.ask()
+        kubelet.poll()
 
 
 @pytest.mark.usefixtures("no_leaked_files")
@@ -439,4 +439,4 @@ def test_nothing_stays_open(certificate: Path) -> None:
 
     with tls_served(say, certificate) as web:
         kubelet = Kubelet(https(web), "", str(certificate), timeout=QUICK)
-        assert [kubelet.ask().error, kubelet.ask().error] == [None, "silent"]
+        assert [kubelet.poll().error, kubelet.poll().error] == [None, "silent"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.runtimes.oci import MalformedError, container, parse, sandbox
+from exporter.runtimes.oci import MalformedError, container, detect_sandbox, parse
 from exporter.runtimes.records import Container, Sandbox, dotted
 from tests.support.builders import CONTAINER, OTHER_CONTAINER, UID, a_config
 
@@ -368,7 +368,7 @@ class TestSandboxes:
     def test_a_program_tells_by_its_own_name(
         self, words: list[str], expected: Sandbox
     ) -> None:
-        assert sandbox(words) == expected
+        assert detect_sandbox(words) == expected
 
     def test_a_handler_that_a_pods_owner_may_name_tells_nothing(self) -> None:
         annotations = {"io.containerd.cri.runtime-handler": "gvisor"}

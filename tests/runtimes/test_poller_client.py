@@ -75,7 +75,7 @@ def one(started: Started, clock: Clock) -> Iterator[PollerProcess]:
     asked = PollerProcess(
         Runtimes(), rootfs="/", logs=("error", "logfmt"), start=started, clock=clock
     )
-    asked.want()
+    asked.request()
     yield asked
     asked.close()
 
@@ -88,7 +88,7 @@ class TestTheCollectorsEnd:
             Runtimes(), rootfs="/", logs=("error", "logfmt"), start=started
         )
 
-        assert idle.take() == []
+        assert idle.results() == []
         assert not started.times
 
     def test_a_configured_kubelet_is_asked_from_the_start(
@@ -99,7 +99,7 @@ class TestTheCollectorsEnd:
             runtimes, rootfs="/", logs=("error", "logfmt"), start=started
         )
 
-        eager.take()
+        eager.results()
         eager.close()
 
         assert started.times == 1
@@ -109,21 +109,21 @@ class TestTheCollectorsEnd:
         none = PollerProcess(
             runtimes, rootfs="/", logs=("error", "logfmt"), start=started
         )
-        none.want()
+        none.request()
 
-        assert none.take() == []
+        assert none.results() == []
         assert not started.times
 
     def test_answers_come_whole_however_they_are_cut(
         self, one: PollerProcess, started: Started
     ) -> None:
-        one.take()
+        one.results()
         text = frame(ANSWER) + frame(ANSWER) + frame(ANSWER)[:9]
         taken = []
 
         for at in range(len(text)):
             started.theirs.sendall(text[at : at + 1])
-            taken += one.take()
+            taken += one.results()
 
         assert taken == [ANSWER, ANSWER]
 
@@ -140,40 +140,40 @@ class TestTheCollectorsEnd:
     def test_whatever_breaks_the_protocol_is_ended(
         self, one: PollerProcess, started: Started, text: bytes
     ) -> None:
-        one.take()
+        one.results()
         started.theirs.sendall(text)
 
-        (said,) = one.take()
+        (said,) = one.results()
 
         assert said.error == "silent"
         pid = started.processes[0].pid
-        wait_until(lambda: one.take() == [] and not psutil.pid_exists(pid))
+        wait_until(lambda: one.results() == [] and not psutil.pid_exists(pid))
 
     def test_its_end_is_told_and_it_starts_again_later(
         self, one: PollerProcess, started: Started, clock: Clock
     ) -> None:
-        one.take()
+        one.results()
         started.theirs.close()
-        (said,) = one.take()
+        (said,) = one.results()
         assert said.error == "silent"
 
-        one.take()
+        one.results()
         assert started.times == 1
         clock.now += poller_client.RESTART_SECONDS
-        one.take()
+        one.results()
 
         assert started.times == 2
 
     def test_who_leaves_before_it_took_a_wish_has_said_what_it_said(
         self, one: PollerProcess, started: Started
     ) -> None:
-        one.take()
-        one.want()
+        one.results()
+        one.request()
         started.theirs.sendall(frame(PollResult(source="docker", error="absent")))
         one._request()
         started.theirs.close()
 
-        (said,) = one.take()
+        (said,) = one.results()
 
         assert said.error == "absent"
 
@@ -190,15 +190,15 @@ class TestTheCollectorsEnd:
         wished: bool,
         seconds: float,
     ) -> None:
-        one.take()
+        one.results()
         if wished:
-            one.want()
-            one.take()
+            one.request()
+            one.results()
         clock.now += seconds - 1
-        assert one.take() == []
+        assert one.results() == []
         clock.now += 1
 
-        (said,) = one.take()
+        (said,) = one.results()
 
         assert said.error == "silent"
         assert started.times == 1
@@ -206,12 +206,12 @@ class TestTheCollectorsEnd:
     def test_one_that_talks_may_go_on(
         self, one: PollerProcess, started: Started, clock: Clock
     ) -> None:
-        one.take()
+        one.results()
         for _ in range(3):
             clock.now += poller_client.PATIENCE_SECONDS - 1
             started.theirs.sendall(frame(ANSWER))
 
-            assert one.take() == [ANSWER]
+            assert one.results() == [ANSWER]
 
     def test_a_node_without_room_for_another_process_is_no_end(
         self, started: Started
@@ -222,19 +222,19 @@ class TestTheCollectorsEnd:
         crowded = PollerProcess(
             Runtimes(), rootfs="/", logs=("error", "logfmt"), start=refuse
         )
-        crowded.want()
+        crowded.request()
 
-        (said,) = crowded.take()
+        (said,) = crowded.results()
 
         assert said.error == "silent"
         assert not started.times
 
     def test_a_wish_is_sent_once(self, one: PollerProcess, started: Started) -> None:
-        one.take()
-        one.want()
-        one.want()
-        one.take()
-        one.take()
+        one.results()
+        one.request()
+        one.request()
+        one.results()
+        one.results()
 
         assert started.theirs.recv(99) == b"!"
 
@@ -244,11 +244,11 @@ class TestTheCollectorsEnd:
         one = PollerProcess(
             Runtimes(), rootfs="/", logs=("error", "logfmt"), start=started
         )
-        one.want()
-        one.take()
+        one.request()
+        one.results()
         started.theirs.sendall(text)
 
-        assert all(isinstance(said, PollResult) for said in one.take())
+        assert all(isinstance(said, PollResult) for said in one.results())
 
         one.close()
         started.close()
@@ -263,7 +263,7 @@ class TestDeadlines:
         monkeypatch.setattr(poller_client, "DEADLINE_SECONDS", 0.05)
 
         class Hanging:
-            def ask(self) -> PollResult:
+            def poll(self) -> PollResult:
                 signal.pause()
                 return ANSWER
 
@@ -276,7 +276,7 @@ class TestDeadlines:
         monkeypatch.setattr(poller_client, "DEADLINE_SECONDS", 0.05)
 
         class Deaf:
-            def ask(self) -> PollResult:
+            def poll(self) -> PollResult:
                 with contextlib.suppress(TimeoutError):
                     signal.pause()
                 signal.pause()
@@ -286,18 +286,18 @@ class TestDeadlines:
 
     def test_who_wants_all_memory_says_too_much(self) -> None:
         class Huge:
-            def ask(self) -> PollResult:
+            def poll(self) -> PollResult:
                 raise MemoryError
 
         assert _Asked("docker", Huge()).answer().error == "too_large"
 
     def test_failures_are_asked_again_soon_and_answers_later(self) -> None:
         class Refusing:
-            def ask(self) -> PollResult:
+            def poll(self) -> PollResult:
                 return PollResult(source="docker", error="refused")
 
         class Fine:
-            def ask(self) -> PollResult:
+            def poll(self) -> PollResult:
                 return ANSWER
 
         refused, fine = _Asked("docker", Refusing()), _Asked("kubelet", Fine())
@@ -311,7 +311,7 @@ class TestDeadlines:
 def really(runtimes: Runtimes) -> Iterator[PollerProcess]:
     """Run the process itself."""
     one = PollerProcess(runtimes, rootfs="/", logs=("error", "logfmt"))
-    one.want()
+    one.request()
     try:
         yield one
     finally:
@@ -323,7 +323,7 @@ def answers(one: PollerProcess, count: int) -> list[PollResult]:
     taken: list[PollResult] = []
 
     def enough() -> bool:
-        taken.extend(one.take())
+        taken.extend(one.results())
         return len(taken) >= count
 
     wait_until(enough)
@@ -372,7 +372,7 @@ class TestTheProcess:
     def test_with_nobody_there_it_ends_and_is_no_problem(self) -> None:
         with really(Runtimes(docker=NOBODY)) as one:
             (said,) = answers(one, 1)
-            wait_until(lambda: one.take() == [] and one._channel is None)
+            wait_until(lambda: one.results() == [] and one._channel is None)
 
         assert said.error == "absent"
 
@@ -381,7 +381,7 @@ class TestTheProcess:
             served(silent, tmp_path / "d") as docker,
             really(Runtimes(docker=docker.url)) as one,
         ):
-            one.take()
+            one.results()
             pid, channel = one._pid, one._channel
             assert channel
             channel.close()  # as the kernel does for a collector that was killed

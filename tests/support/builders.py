@@ -284,15 +284,15 @@ def a_group(
     *,
     runtime: str = "containerd",
     pod_uid: str = "",
-    monitor: bool = False,
-    within: str = "",
+    is_shim: bool = False,
+    nested_in: str = "",
 ) -> CgroupPath:
     return CgroupPath(
         runtime=runtime,
         container_id=container_id,
         pod_uid=pod_uid,
-        monitor=monitor,
-        within=within,
+        is_shim=is_shim,
+        nested_in=nested_in,
     )
 
 
