@@ -37,7 +37,7 @@ _GROWING = ("_segs_total", "_opens_total", "_seconds_total")
 def healthy_series(target: Labels, detail: Detail) -> list[Series]:
     """Return the scraped series of a healthy node for a hundred minutes."""
     renderer = Renderer("0.1.0", detail, 200_000)
-    renderer.render(_healthy_parcel())
+    renderer.render(_healthy_snapshot())
     chunks = renderer.page("text/plain")
     text = b"".join(chunk.plain for chunk in chunks).decode()
     return [
@@ -57,7 +57,7 @@ def _values(sample: Sample) -> str:
     return f"{sample.value:.0f}+{increase}x100"
 
 
-def _healthy_parcel() -> EncodedSnapshot:
+def _healthy_snapshot() -> EncodedSnapshot:
     """Return the recorded node with the values it had before anything wrote them."""
     snapshot = msgspec.json.decode(RECORDED.read_bytes(), type=Snapshot)
     readable = [item for item in snapshot.namespaces if item.state == "read"]
