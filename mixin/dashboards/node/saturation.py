@@ -158,8 +158,8 @@ def _shared_limits() -> SizedPanel:
             Query(
                 expr=f"{orphans} / {on_node(metrics.ORPHAN_LIMIT)}", legend="orphans"
             ),
-            Query(expr=f"{pages} / {pressure}", legend="TCP memory, of pressure"),
-            Query(expr=f"{pages} / {high}", legend="TCP memory, of limit"),
+            Query(expr=f"{pages} / {pressure}", legend="TCP memory / pressure"),
+            Query(expr=f"{pages} / {high}", legend="TCP memory / limit"),
             unit="percentunit",
             limits={1: BAD},
         ),
