@@ -19,7 +19,7 @@ from bench import cpu
 from exporter.collector.collector import Collector
 from exporter.config.settings import Config
 from exporter.exposition.renderer import Renderer
-from exporter.pages.render import drawer
+from exporter.pages.render import page_renderer
 from exporter.web.negotiation import ScrapeRequest
 from exporter.web.scrape_queue import ResponseBuilder
 
@@ -91,7 +91,7 @@ class Scrape:
         self._collector = watched(Collector(config, grace=0), self._watch)
         renderer = Renderer("bench", config.metrics.detail, config.metrics.max_series)
         pages = ResponseBuilder(
-            self._snapshot, renderer, CollectorRegistry(), drawer().draw
+            self._snapshot, renderer, CollectorRegistry(), page_renderer().render
         )
         self._pages = self._watch.timed("compression", pages)
         self._take_apart(pages)

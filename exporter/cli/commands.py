@@ -17,7 +17,7 @@ import msgspec
 from exporter import catalog
 from exporter.catalog import UnknownSysctlError
 from exporter.cli import output
-from exporter.cli.snapshot_file import InvalidSnapshotError, parse
+from exporter.cli.snapshot_file import InvalidSnapshotError, parse_snapshot
 from exporter.config import flags
 from exporter.config.settings import Config, Sysctls, load
 from exporter.counters import RESOURCES
@@ -189,7 +189,7 @@ def _show(
     else:
         from exporter.cli import terminal
 
-        body = terminal.for_screen(table(), terminal=sys.stdout.isatty())
+        body = terminal.render_text(table(), terminal=sys.stdout.isatty())
     output.write(body.encode())
     return 0
 
@@ -209,9 +209,9 @@ def _recorded(source: str) -> Snapshot:
     if source == "-":
         if sys.stdin is None:
             raise InvalidSnapshotError("standard input is closed")
-        return parse(sys.stdin.buffer.read(), "standard input")
+        return parse_snapshot(sys.stdin.buffer.read(), "standard input")
     with open(source, "rb") as file:
-        return parse(file.read(), source)
+        return parse_snapshot(file.read(), source)
 
 
 def _only(settings: Config, sysctl: str) -> Config:

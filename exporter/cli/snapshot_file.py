@@ -12,7 +12,7 @@ class InvalidSnapshotError(ValueError):
     """What was read is not what `snapshot` writes."""
 
 
-def parse(raw: bytes, name: str) -> Snapshot:
+def parse_snapshot(raw: bytes, name: str) -> Snapshot:
     """Return the snapshot that *raw* is; *name* is what to call it in an error."""
     try:
         snapshot = msgspec.json.decode(raw, type=Snapshot)

@@ -16,7 +16,7 @@ from exporter.cli import terminal
 from exporter.escaping import escape_control
 from exporter.model import Problem, Reading
 from exporter.reports import health_text, sentences
-from exporter.reports.diff import Changed, Difference, Side
+from exporter.reports.diff import Difference, SnapshotInfo, ValueChange
 from exporter.reports.explain import Explanation
 from exporter.reports.report import Coverage, HostDifference, Report, Row, ValueGroup
 
@@ -36,16 +36,16 @@ _BAD = ("modified", "overridden", "inherited_stale")
 def report(made: Report) -> RenderableType:
     """Return a node on one screen."""
     parts: list[RenderableType] = [_node(made.node, made.kernel, made.time)]
-    if made.hurts:
-        parts += [Text(), *_hurts(made.hurts, made.more_hurts)]
+    if made.affected:
+        parts += [Text(), *_hurts(made.affected, made.more_affected)]
     if made.rows:
         parts.append(Text())
     parts += _spread(made.rows)
     parts += [Text(line) for line in _remarks(made)]
-    if made.departures is not None:
-        parts += [Text(), _departures(made.departures)]
+    if made.host_differences is not None:
+        parts += [Text(), _departures(made.host_differences)]
     parts += [Text(), *map(_covered, made.coverage)]
-    parts += map(Text, sentences.unjudged(made))
+    parts += map(Text, sentences.exclusions(made))
     parts += [part for one in made.problems for part in _problem(one)]
     return Group(*parts)
 
@@ -65,26 +65,29 @@ def _hurts(made: Sequence[AffectedNamespace], more: int) -> Iterator[RenderableT
 
 
 def _remarks(made: Report) -> Iterator[str]:
-    if made.same:
-        yield f"{made.same} sysctls are as on the host everywhere: --all shows them."
-    yield from sentences.doubts(made)
+    if made.unchanged:
+        same = made.unchanged
+        yield f"{same} sysctls are as on the host everywhere: --all shows them."
+    yield from sentences.caveats(made)
 
 
 def _spread(rows: Sequence[Row]) -> Iterator[RenderableType]:
     """Yield a heading and a table for each sysctl, all tables with the same columns."""
-    shown = [len(str(terminal.shown(held.value))) for row in rows for held in row.held]
+    shown = [
+        len(str(terminal.value_text(held.value))) for row in rows for held in row.groups
+    ]
     width = min(max(shown, default=0), _WIDE_VALUE)
     for row in rows:
         yield _heading(row)
-        yield _table_of(row.held, width)
+        yield _table_of(row.groups, width)
 
 
 def _heading(row: Row) -> Text:
     line = Text().append(escape_control(row.sysctl), "bold")
     if row.host == row.fresh:
-        return line.append("  host, new: ").append_text(terminal.shown(row.host))
-    line.append("  host: ").append_text(terminal.shown(row.host))
-    return line.append("  new: ").append_text(terminal.shown(row.fresh))
+        return line.append("  host, new: ").append_text(terminal.value_text(row.host))
+    line.append("  host: ").append_text(terminal.value_text(row.host))
+    return line.append("  new: ").append_text(terminal.value_text(row.fresh))
 
 
 def _table_of(values: Iterable[ValueGroup], width: int) -> Table:
@@ -100,7 +103,7 @@ def _table_of(values: Iterable[ValueGroup], width: int) -> Table:
         origin = held.origin or ""
         table.add_row(
             Text(str(held.count)),
-            terminal.shown(held.value),
+            terminal.value_text(held.value),
             Text(origin, STYLES.get(origin, "dim")),
             Text(owners + more),
         )
@@ -114,16 +117,16 @@ def _departures(made: Sequence[HostDifference]) -> RenderableType:
     for one in made:
         table.add_row(
             Text(escape_control(one.owner)),
-            terminal.Name(one.sysctl),
-            terminal.shown(one.value),
-            terminal.shown(one.host),
+            terminal.SysctlName(one.sysctl),
+            terminal.value_text(one.value),
+            terminal.value_text(one.host),
             Text(one.origin or "", STYLES.get(one.origin or "", "")),
         )
     return table
 
 
 def _covered(one: Coverage) -> Text:
-    return Text(escape_control(sentences.covered(one)))
+    return Text(escape_control(sentences.coverage_line(one)))
 
 
 def _problem(one: Problem) -> Iterator[RenderableType]:
@@ -138,14 +141,16 @@ def explanation(made: Explanation, why: str) -> RenderableType:
     """Return the journey of a value; *why*: what the catalog says of the sysctl."""
     read_at = sentences.format_time(made.time)
     return Group(
-        Text(f"{escape_control(made.who)}: {escape_control(made.sysctl)}", "bold"),
-        Text(f"{escape_control(sentences.of_owner(made.owner))}; {read_at}"),
+        Text(
+            f"{escape_control(made.owner_name)}: {escape_control(made.sysctl)}", "bold"
+        ),
+        Text(f"{escape_control(sentences.describe_owner(made.owner))}; {read_at}"),
         *map(Text, _addresses(made)),
         Text(why, "dim"),
         Text(),
         _journey(made),
         Text(),
-        *map(Text, map(escape_control, sentences.sentences(made))),
+        *map(Text, map(escape_control, sentences.explanation_lines(made))),
         *_signs(made),
         *_fixes(made),
     )
@@ -163,25 +168,27 @@ def _journey(made: Explanation) -> Table:
     table = terminal.table("", "value", "")
     for step in made.steps:
         note = Text(escape_control(step.note), STYLES.get(step.note, ""))
-        table.add_row(Text(escape_control(step.what)), terminal.shown(step.value), note)
+        table.add_row(
+            Text(escape_control(step.label)), terminal.value_text(step.value), note
+        )
     return table
 
 
 def _signs(made: Explanation) -> Iterator[RenderableType]:
-    if made.signs is None:
+    if made.health is None:
         return
     yield Text()
-    if told := health_text.health_rows(made.signs):
+    if told := health_text.health_rows(made.health):
         since = sentences.counted_since(made.owner)
         yield Text(f"Does it hurt? {since}", "bold")
         table = terminal.table("", "")
         for one in told:
-            style = "bold red" if one.bad else ""
+            style = "bold red" if one.is_bad else ""
             table.add_row(
-                Text(escape_control(one.what), style), Text(escape_control(one.text))
+                Text(escape_control(one.subject), style), Text(escape_control(one.text))
             )
         yield Padding(table, (0, 0, 0, 2))
-    yield from map(Text, map(escape_control, health_text.remarks(made.signs)))
+    yield from map(Text, map(escape_control, health_text.remarks(made.health)))
 
 
 def _fixes(made: Explanation) -> Iterator[RenderableType]:
@@ -189,7 +196,7 @@ def _fixes(made: Explanation) -> Iterator[RenderableType]:
         yield Text()
         yield Text(escape_control(title))
         for line in lines:
-            yield Padding(terminal.Line(line), (0, 0, 0, 2))
+            yield Padding(terminal.CopyLine(line), (0, 0, 0, 2))
 
 
 def difference(made: Difference) -> RenderableType:
@@ -198,14 +205,14 @@ def difference(made: Difference) -> RenderableType:
         _side("before", made.before),
         _side("after", made.after),
     ]
-    parts += [Text(f"came: {escape_control(one)}", "green") for one in made.came]
-    parts += [Text(f"went: {escape_control(one)}", "red") for one in made.went]
+    parts += [Text(f"came: {escape_control(one)}", "green") for one in made.added]
+    parts += [Text(f"went: {escape_control(one)}", "red") for one in made.removed]
     parts += [
         Text(f"{escape_control(one.owner)}: {one.before}, now {one.after}")
         for one in made.states
     ]
-    if made.changed:
-        parts += [Text(), _changes(made.changed)]
+    if made.values:
+        parts += [Text(), _changes(made.values)]
     if not made:
         parts.append(Text("No difference."))
     if made.not_compared:
@@ -214,16 +221,16 @@ def difference(made: Difference) -> RenderableType:
     return Group(*parts)
 
 
-def _side(which: str, side: Side) -> Text:
+def _side(which: str, side: SnapshotInfo) -> Text:
     return Text(f"{which}: ").append_text(_node(side.node, side.kernel, side.time))
 
 
-def _changes(made: Sequence[Changed]) -> Table:
+def _changes(made: Sequence[ValueChange]) -> Table:
     table = terminal.table("namespace", "sysctl", "before", "after")
     for one in made:
         table.add_row(
             Text(escape_control(one.owner)),
-            terminal.Name(one.sysctl),
+            terminal.SysctlName(one.sysctl),
             _with_origin(one.before, one.origin_before),
             _with_origin(one.after, one.origin_after),
         )
@@ -231,7 +238,7 @@ def _changes(made: Sequence[Changed]) -> Table:
 
 
 def _with_origin(value: Reading, origin: str | None) -> Text:
-    shown = terminal.shown(value)
+    shown = terminal.value_text(value)
     return shown.append(f" {origin}", STYLES.get(origin, "dim")) if origin else shown
 
 
@@ -240,7 +247,7 @@ def catalog(entries: Iterable[Entry]) -> RenderableType:
     table = terminal.table("sysctl", "class", "set by", "profile", "why")
     for entry in entries:
         table.add_row(
-            terminal.Name(entry.name),
+            terminal.SysctlName(entry.name),
             Text(entry.scope),
             Text(entry.settable_by),
             Text(entry.profile),

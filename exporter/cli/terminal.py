@@ -23,7 +23,7 @@ _PIECES = re.compile(r"[^._]*[._]?")
 _CUT = re.compile(r" (?=sysctl -w )|(?<=/sysctl -w) ")
 
 
-def for_screen(shown: RenderableType, *, terminal: bool, width: int = 0) -> str:
+def render_text(shown: RenderableType, *, terminal: bool, width: int = 0) -> str:
     """
     Return what to print, with colours only for a terminal.
 
@@ -51,7 +51,7 @@ def table(*headers: str) -> Table:
     return made
 
 
-class Name:
+class SysctlName:
     """A sysctl's name, which folds after a dot or an underscore where it must."""
 
     def __init__(self, sysctl: str) -> None:
@@ -75,7 +75,7 @@ class Name:
         yield Text("\n".join(filter(None, lines)), overflow="fold")
 
 
-class Line:
+class CopyLine:
     """A line to copy; a command that is too long goes on as a shell reads it."""
 
     def __init__(self, line: str) -> None:
@@ -90,7 +90,7 @@ class Line:
         yield Text(line, "cyan", overflow="fold")
 
 
-def shown(value: Reading | None) -> Text:
+def value_text(value: Reading | None) -> Text:
     """Return a value, or in dim that there is none."""
     if value is None:
         return Text("?", "dim")

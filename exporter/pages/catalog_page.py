@@ -9,61 +9,65 @@ from exporter.pages.query import matches_search
 from exporter.reports import messages
 
 _HELP: dict[str, str] = {one.name: one.help for one in COUNTERS}
-_HELP.update((one, messages.SHOWS[one]) for one in RESOURCES)
+_HELP.update((one, messages.RESOURCE_MEANING[one]) for one in RESOURCES)
 
 
-class Listed(Frozen, frozen=True, kw_only=True):
+class CatalogRow(Frozen, frozen=True, kw_only=True):
     """A sysctl; fresh: what a new namespace starts with; read: whether it is here."""
 
     name: str
     fields: tuple[str, ...]
-    why: str
+    purpose: str
     scope: str
     fresh: str
     settable: str
-    harm: tuple[str, ...]
-    read: bool
+    signals: tuple[str, ...]
+    is_read: bool
 
 
-class Listing(Frozen, frozen=True, kw_only=True):
+class CatalogPage(Frozen, frozen=True, kw_only=True):
     """The page; harm: what each signal that is named says."""
 
-    listed: tuple[Listed, ...]
+    rows: tuple[CatalogRow, ...]
     total: int
     read: int
-    harm: tuple[tuple[str, str], ...]
+    signals: tuple[tuple[str, str], ...]
 
 
-def listing(snapshot: Snapshot, entries: Sequence[Entry], search: str) -> Listing:
+def catalog_page(
+    snapshot: Snapshot, entries: Sequence[Entry], search: str
+) -> CatalogPage:
     """Return the entries that have the words of *search*."""
     read = {one.name for one in (*snapshot.sysctls, *snapshot.shared)}
     every = [_listed(entry, read) for entry in entries]
     found = [one for one in every if not search or _has(search, one)]
-    return Listing(
-        listed=tuple(found),
+    return CatalogPage(
+        rows=tuple(found),
         total=len(every),
-        read=sum(one.read for one in every),
-        harm=tuple(_harm(found)),
+        read=sum(one.is_read for one in every),
+        signals=tuple(_harm(found)),
     )
 
 
-def _listed(entry: Entry, read: Iterable[str]) -> Listed:
-    return Listed(
+def _listed(entry: Entry, read: Iterable[str]) -> CatalogRow:
+    return CatalogRow(
         name=entry.name,
         fields=entry.fields,
-        why=entry.why,
+        purpose=entry.why,
         scope=entry.scope,
-        fresh=messages.FRESH[entry.scope],
+        fresh=messages.NEW_NAMESPACE[entry.scope],
         settable=messages.SETTABLE[entry.settable_by],
-        harm=entry.harm,
-        read=entry.name in read,
+        signals=entry.harm,
+        is_read=entry.name in read,
     )
 
 
-def _has(search: str, one: Listed) -> bool:
-    return matches_search(search, " ".join((one.name, one.why, one.scope, *one.harm)))
+def _has(search: str, one: CatalogRow) -> bool:
+    return matches_search(
+        search, " ".join((one.name, one.purpose, one.scope, *one.signals))
+    )
 
 
-def _harm(found: Iterable[Listed]) -> list[tuple[str, str]]:
-    named = dict.fromkeys(signal for one in found for signal in one.harm)
+def _harm(found: Iterable[CatalogRow]) -> list[tuple[str, str]]:
+    named = dict.fromkeys(signal for one in found for signal in one.signals)
     return [(signal, _HELP[signal]) for signal in sorted(named)]

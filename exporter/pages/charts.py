@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from exporter.model import Frozen, Reading
-from exporter.reports.report import WORST, Row, Verdict
+from exporter.reports.report import WORST_FIRST, Row, Verdict
 
 WIDTH = 160
 HEIGHT = 32
@@ -48,18 +48,18 @@ class Histogram(Frozen, frozen=True, kw_only=True):
     scale: Literal["log", "order"]
 
 
-def spread(row: Row) -> Histogram:
+def histogram(row: Row) -> Histogram:
     """Return the picture of a sysctl's values."""
-    known = [*(one.value for one in row.held), row.host, row.fresh]
+    known = [*(one.value for one in row.groups), row.host, row.fresh]
     texts = list(dict.fromkeys(text for text in known if isinstance(text, str)))
     places, scale = _places(texts)
     counts: dict[int, int] = {}
     kinds: dict[int, Verdict] = {}
-    for one in row.held:
+    for one in row.groups:
         if isinstance(one.value, str):
             x = places[one.value]
             counts[x] = counts.get(x, 0) + one.count
-            kinds[x] = min(kinds.get(x, "same"), one.verdict, key=WORST.index)
+            kinds[x] = min(kinds.get(x, "same"), one.verdict, key=WORST_FIRST.index)
     most = max(counts.values(), default=1)
     return Histogram(
         bars=tuple(
@@ -76,7 +76,7 @@ def spread(row: Row) -> Histogram:
     )
 
 
-def filled(ratio: float) -> int:
+def bar_width(ratio: float) -> int:
     """
     Return the width of a bar; what is not empty shows.
 

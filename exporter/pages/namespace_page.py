@@ -10,13 +10,13 @@ from exporter.owner import cookie_name, display_name
 from exporter.reports import health_text, sentences
 from exporter.reports.explain import Explanation, explain
 from exporter.reports.health_text import HealthRow
-from exporter.reports.report import WORST, Verdict, counts, host_readings, judge
+from exporter.reports.report import WORST_FIRST, Verdict, counts, host_readings, judge
 
 
 class Step(Frozen, frozen=True, kw_only=True):
     """A step of a value's journey; note: an origin, or what is to be known of it."""
 
-    what: str
+    label: str
     value: str
     note: str
 
@@ -25,11 +25,11 @@ class HealthSection(Frozen, frozen=True, kw_only=True):
     """What shows whether it hurts: a table, and sentences below or instead of it."""
 
     since: str
-    told: tuple[HealthRow, ...]
+    rows: tuple[HealthRow, ...]
     remarks: tuple[str, ...]
 
 
-class Item(Frozen, frozen=True, kw_only=True):
+class SysctlItem(Frozen, frozen=True, kw_only=True):
     """
     A sysctl of a namespace.
 
@@ -38,22 +38,22 @@ class Item(Frozen, frozen=True, kw_only=True):
     """
 
     sysctl: str
-    why: str
+    purpose: str
     verdict: Verdict
-    hurts: bool
-    told: bool
+    is_unhealthy: bool
+    is_highlighted: bool
     value: str
     host: str
     fresh: str
-    asked: tuple[str, ...]
+    declared: tuple[str, ...]
     origin: str
-    journey: tuple[Step, ...]
+    steps: tuple[Step, ...]
     sentences: tuple[str, ...]
-    hurt: HealthSection | None
+    health: HealthSection | None
     fixes: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-class Inspection(Frozen, frozen=True, kw_only=True):
+class NamespacePage(Frozen, frozen=True, kw_only=True):
     """
     The page; facts: of the owner, by what they are.
 
@@ -61,17 +61,17 @@ class Inspection(Frozen, frozen=True, kw_only=True):
     """
 
     owner: str
-    what: str
+    description: str
     facts: tuple[tuple[str, str], ...]
     state: str
-    hurt: HealthSection | None
-    told: tuple[Item, ...]
-    rest: tuple[Item, ...]
+    health: HealthSection | None
+    highlighted: tuple[SysctlItem, ...]
+    rest: tuple[SysctlItem, ...]
 
 
-def inspection(
+def namespace_page(
     snapshot: Snapshot, one: Namespace, whys: Mapping[str, str]
-) -> Inspection:
+) -> NamespacePage:
     """Return the page of *one*; *whys*: what the catalog says of each sysctl."""
     verdicts = _verdicts(snapshot, one)
     items = [
@@ -82,16 +82,16 @@ def inspection(
         )
         for sysctl in _read(snapshot)
     ]
-    told = [item for item in items if item.told]
+    told = [item for item in items if item.is_highlighted]
     reason = f": {one.reason}" if one.reason else ""
-    return Inspection(
+    return NamespacePage(
         owner=display_name(one.owner),
-        what=sentences.of_owner(one.owner),
+        description=sentences.describe_owner(one.owner),
         facts=tuple(_facts(one)),
         state="" if one.state == "read" else f"{one.state}{reason}",
-        hurt=_hurt(one.owner, namespace_health(snapshot, one, _names(snapshot))),
-        told=tuple(sorted(told, key=_place)),
-        rest=tuple(item for item in items if not item.told),
+        health=_hurt(one.owner, namespace_health(snapshot, one, _names(snapshot))),
+        highlighted=tuple(sorted(told, key=_place)),
+        rest=tuple(item for item in items if not item.is_highlighted),
     )
 
 
@@ -111,8 +111,8 @@ def _read(snapshot: Snapshot) -> Sequence[Sysctl]:
     return (*snapshot.sysctls, *snapshot.shared)
 
 
-def _place(item: Item) -> tuple[bool, int]:
-    return not item.hurts, WORST.index(item.verdict)
+def _place(item: SysctlItem) -> tuple[bool, int]:
+    return not item.is_unhealthy, WORST_FIRST.index(item.verdict)
 
 
 def _facts(one: Namespace) -> Iterator[tuple[str, str]]:
@@ -141,31 +141,31 @@ def _hurt(owner: Owner, seen: Health | None) -> HealthSection | None:
         return None
     return HealthSection(
         since=sentences.counted_since(owner),
-        told=tuple(health_text.health_rows(seen)),
+        rows=tuple(health_text.health_rows(seen)),
         remarks=tuple(health_text.remarks(seen)),
     )
 
 
-def _item(made: Explanation, why: str, verdict: Verdict) -> Item:
-    bad = made.signs is not None and is_unhealthy(made.signs)
+def _item(made: Explanation, why: str, verdict: Verdict) -> SysctlItem:
+    bad = made.health is not None and is_unhealthy(made.health)
     host, fresh, *asked, now = made.steps
     shown = [
-        Step(what=step.what, value=sentences.shown(step.value), note=step.note)
+        Step(label=step.label, value=sentences.format_value(step.value), note=step.note)
         for step in made.steps
     ]
-    return Item(
+    return SysctlItem(
         sysctl=made.sysctl,
-        why=why,
+        purpose=why,
         verdict=verdict,
-        hurts=bad,
-        told=bad or verdict != "same",
-        value=sentences.shown(now.value),
-        host=sentences.shown(host.value),
-        fresh=sentences.shown(fresh.value),
-        asked=tuple(sentences.shown(step.value) for step in asked),
+        is_unhealthy=bad,
+        is_highlighted=bad or verdict != "same",
+        value=sentences.format_value(now.value),
+        host=sentences.format_value(host.value),
+        fresh=sentences.format_value(fresh.value),
+        declared=tuple(sentences.format_value(step.value) for step in asked),
         origin=made.origin or "",
-        journey=tuple(shown),
-        sentences=tuple(sentences.sentences(made)),
-        hurt=_hurt(made.owner, made.signs),
+        steps=tuple(shown),
+        sentences=tuple(sentences.explanation_lines(made)),
+        health=_hurt(made.owner, made.health),
         fixes=tuple(sentences.titled_fixes(made)),
     )

@@ -11,9 +11,9 @@ from exporter.pages.query import SORTS, PageRequest, Sort, matches_search
 from exporter.pages.urls import NamespaceUrls
 from exporter.reports import health_text, sentences
 from exporter.reports.health_text import HealthRow
-from exporter.reports.lookup import names
+from exporter.reports.lookup import namespace_names
 from exporter.reports.report import (
-    WORST,
+    WORST_FIRST,
     Judged,
     Report,
     Row,
@@ -23,7 +23,7 @@ from exporter.reports.report import (
     report_of,
 )
 
-ON_A_PAGE = 100
+PAGE_SIZE = 100
 """Namespaces; the next page has the next ones."""
 
 _HURT = 10
@@ -43,32 +43,32 @@ _SORTED_BY: dict[Sort, str] = {
 _PLURAL: dict[Verdict, str] = {"differs": "differ"}
 
 
-class Named(Frozen, frozen=True, kw_only=True):
+class OwnerLink(Frozen, frozen=True, kw_only=True):
     """A name, with the path of its page; "" where the name is not only its own."""
 
     name: str
     path: str
 
 
-class Value(Frozen, frozen=True, kw_only=True):
+class ValueRow(Frozen, frozen=True, kw_only=True):
     """A value of some namespaces."""
 
     text: str
     count: int
     origin: str
     verdict: Verdict
-    owners: tuple[Named, ...]
+    owners: tuple[OwnerLink, ...]
     more: bool
 
 
-class Spread(Frozen, frozen=True, kw_only=True):
+class SysctlDistribution(Frozen, frozen=True, kw_only=True):
     """The values of a sysctl; more: how many values are not listed, and of how many."""
 
     sysctl: str
     host: str
     fresh: str
     picture: charts.Histogram
-    values: tuple[Value, ...]
+    values: tuple[ValueRow, ...]
     more: int
     more_namespaces: int
 
@@ -78,27 +78,27 @@ class SysctlHealth(Frozen, frozen=True, kw_only=True):
 
     sysctl: str
     value: Reading | None
-    told: tuple[HealthRow, ...]
+    rows: tuple[HealthRow, ...]
 
 
 class AffectedOwner(Frozen, frozen=True, kw_only=True):
     """Whom something hurts."""
 
-    owner: Named
-    pains: tuple[SysctlHealth, ...]
+    owner: OwnerLink
+    sysctls: tuple[SysctlHealth, ...]
 
 
-class Line(Frozen, frozen=True, kw_only=True):
+class NamespaceRow(Frozen, frozen=True, kw_only=True):
     """A namespace in the table; values: what is not as on the host, in words."""
 
-    owner: Named
+    owner: OwnerLink
     kind: str
     runtime: str
     state: str
     values: str
     verdict: Verdict
-    hurts: str
-    fill: int | None
+    affected_sysctls: str
+    fill_width: int | None
 
 
 class PageLink(Frozen, frozen=True, kw_only=True):
@@ -109,10 +109,10 @@ class PageLink(Frozen, frozen=True, kw_only=True):
     current: bool = False
 
 
-class Table(Frozen, frozen=True, kw_only=True):
+class NamespaceTable(Frozen, frozen=True, kw_only=True):
     """Namespaces: those shown, of those found, of those there are."""
 
-    lines: tuple[Line, ...]
+    rows: tuple[NamespaceRow, ...]
     first: int
     found: int
     total: int
@@ -124,16 +124,16 @@ class NodePage(Frozen, frozen=True, kw_only=True):
     """The page."""
 
     coverage: tuple[str, ...]
-    doubts: tuple[str, ...]
+    caveats: tuple[str, ...]
     problems: tuple[Problem, ...]
-    hurting: tuple[AffectedOwner, ...]
-    more_hurting: int
-    spreads: tuple[Spread, ...]
-    same: tuple[tuple[str, str], ...]
-    table: Table
+    affected: tuple[AffectedOwner, ...]
+    more_affected: int
+    distributions: tuple[SysctlDistribution, ...]
+    unchanged: tuple[tuple[str, str], ...]
+    table: NamespaceTable
 
 
-def glance(studied: Study, view: PageRequest) -> NodePage:
+def node_page(studied: Study, view: PageRequest) -> NodePage:
     """Return the page of a node."""
     namespaces = studied.snapshot.namespaces
     addresses = NamespaceUrls(namespaces)
@@ -142,15 +142,15 @@ def glance(studied: Study, view: PageRequest) -> NodePage:
     shown = studied.hurting[:_HURT]
     return NodePage(
         coverage=tuple(_coverage(made)),
-        doubts=tuple(sentences.doubts(made)),
+        caveats=tuple(sentences.caveats(made)),
         problems=made.problems,
-        hurting=tuple(_hurting(addresses, one, hurt) for one, hurt in shown),
-        more_hurting=len(studied.hurting) - len(shown),
-        spreads=tuple(
+        affected=tuple(_hurting(addresses, one, hurt) for one, hurt in shown),
+        more_affected=len(studied.hurting) - len(shown),
+        distributions=tuple(
             _spread(row, known) for row in made.rows if row.verdict != "same"
         ),
-        same=tuple(
-            (row.sysctl, sentences.shown(row.host))
+        unchanged=tuple(
+            (row.sysctl, sentences.format_value(row.host))
             for row in made.rows
             if row.verdict == "same"
         ),
@@ -159,19 +159,19 @@ def glance(studied: Study, view: PageRequest) -> NodePage:
 
 
 def _coverage(made: Report) -> Iterator[str]:
-    yield from map(sentences.covered, made.coverage)
-    yield from sentences.unjudged(made)
+    yield from map(sentences.coverage_line, made.coverage)
+    yield from sentences.exclusions(made)
 
 
 def _by_name(
     namespaces: Iterable[Namespace], addresses: NamespaceUrls
-) -> dict[str, Named]:
+) -> dict[str, OwnerLink]:
     """Return those whose name is nobody else's: a report has only names."""
-    known: dict[str, Named] = {}
+    known: dict[str, OwnerLink] = {}
     for one in namespaces:
         called = display_name(one.owner)
         path = "" if called in known else addresses.path(one)
-        known[called] = Named(name=called, path=path)
+        known[called] = OwnerLink(name=called, path=path)
     return known
 
 
@@ -179,34 +179,34 @@ def _hurting(
     addresses: NamespaceUrls, one: Namespace, hurt: AffectedNamespace
 ) -> AffectedOwner:
     return AffectedOwner(
-        owner=Named(name=hurt.owner, path=addresses.path(one)),
-        pains=tuple(
+        owner=OwnerLink(name=hurt.owner, path=addresses.path(one)),
+        sysctls=tuple(
             SysctlHealth(
                 sysctl=harm.sysctl,
                 value=harm.value,
-                told=tuple(health_text.health_rows(harm.signs)),
+                rows=tuple(health_text.health_rows(harm.signs)),
             )
             for harm in hurt.harms
         ),
     )
 
 
-def _spread(row: Row, known: dict[str, Named]) -> Spread:
-    rest = row.held[_VALUES:]
-    return Spread(
+def _spread(row: Row, known: dict[str, OwnerLink]) -> SysctlDistribution:
+    rest = row.groups[_VALUES:]
+    return SysctlDistribution(
         sysctl=row.sysctl,
-        host=sentences.shown(row.host),
-        fresh=sentences.shown(row.fresh),
-        picture=charts.spread(row),
-        values=tuple(_value(held, known) for held in row.held[:_VALUES]),
+        host=sentences.format_value(row.host),
+        fresh=sentences.format_value(row.fresh),
+        picture=charts.histogram(row),
+        values=tuple(_value(held, known) for held in row.groups[:_VALUES]),
         more=len(rest),
         more_namespaces=sum(held.count for held in rest),
     )
 
 
-def _value(held: ValueGroup, known: dict[str, Named]) -> Value:
-    return Value(
-        text=sentences.shown(held.value),
+def _value(held: ValueGroup, known: dict[str, OwnerLink]) -> ValueRow:
+    return ValueRow(
+        text=sentences.format_value(held.value),
         count=held.count,
         origin=held.origin or "",
         verdict=held.verdict,
@@ -215,7 +215,9 @@ def _value(held: ValueGroup, known: dict[str, Named]) -> Value:
     )
 
 
-def _table(studied: Study, addresses: NamespaceUrls, view: PageRequest) -> Table:
+def _table(
+    studied: Study, addresses: NamespaceUrls, view: PageRequest
+) -> NamespaceTable:
     namespaces = studied.snapshot.namespaces
     judged = {id(one): row for one, row in studied.judged}
     hurts = {id(one): (at, hurt) for at, (one, hurt) in enumerate(studied.hurting)}
@@ -225,28 +227,28 @@ def _table(studied: Study, addresses: NamespaceUrls, view: PageRequest) -> Table
 
     def place(one: Namespace) -> tuple[object, ...]:
         counts = verdicts[id(one)]
-        values = tuple(-counts[verdict] for verdict in WORST[:-1])
+        values = tuple(-counts[verdict] for verdict in WORST_FIRST[:-1])
         hurt = hurts[id(one)][0] if id(one) in hurts else last
         keys: dict[Sort, tuple[object, ...]] = {
             "worst": (hurt, values),
             "values": values,
             "name": (),
-            "kind": (sentences.kind(one.owner),),
+            "kind": (sentences.owner_kind(one.owner),),
             "state": (one.state, one.reason),
         }
         return (*keys[view.sort], display_name(one.owner), one.id.ino)
 
     found.sort(key=place)
-    first = (view.number - 1) * ON_A_PAGE
-    return Table(
-        lines=tuple(
+    first = (view.part - 1) * PAGE_SIZE
+    return NamespaceTable(
+        rows=tuple(
             _line(
                 addresses,
                 one,
                 verdicts[id(one)],
                 hurts[id(one)][1] if id(one) in hurts else None,
             )
-            for one in found[first : first + ON_A_PAGE]
+            for one in found[first : first + PAGE_SIZE]
         ),
         first=first + 1,
         found=len(found),
@@ -264,11 +266,11 @@ def _table(studied: Study, addresses: NamespaceUrls, view: PageRequest) -> Table
 
 
 def _parts(view: PageRequest, found: int) -> Iterator[PageLink]:
-    number = -(-found // ON_A_PAGE)
+    number = -(-found // PAGE_SIZE)
     if number > 1:
         for at in range(1, number + 1):
             query = view.query(number=at)
-            yield PageLink(text=str(at), query=query, current=at == view.number)
+            yield PageLink(text=str(at), query=query, current=at == view.part)
 
 
 def _has(search: str, one: Namespace) -> bool:
@@ -276,7 +278,7 @@ def _has(search: str, one: Namespace) -> bool:
     known = (owner.kind, owner.runtime, owner.sandbox, owner.comm, one.state)
     ids = (owner.uid, owner.container_id, one.reason)
     return matches_search(
-        search, " ".join((display_name(owner), *names(one), *known, *ids))
+        search, " ".join((display_name(owner), *namespace_names(one), *known, *ids))
     )
 
 
@@ -289,22 +291,22 @@ def _line(
     one: Namespace,
     counts: Counter[Verdict],
     hurt: AffectedNamespace | None,
-) -> Line:
+) -> NamespaceRow:
     signs = [harm.signs for harm in hurt.harms] if hurt else []
     ratios = [told.ratio for seen in signs for told in health_text.health_rows(seen)]
-    fills = [charts.filled(ratio) for ratio in ratios if ratio is not None]
+    fills = [charts.bar_width(ratio) for ratio in ratios if ratio is not None]
     reason = f" ({one.reason})" if one.reason else ""
-    return Line(
-        owner=Named(name=display_name(one.owner), path=addresses.path(one)),
-        kind=sentences.kind(one.owner),
+    return NamespaceRow(
+        owner=OwnerLink(name=display_name(one.owner), path=addresses.path(one)),
+        kind=sentences.owner_kind(one.owner),
         runtime=one.owner.sandbox or one.owner.runtime,
         state=f"{one.state}{reason}",
         values=", ".join(
             f"{counts[verdict]} {_PLURAL.get(verdict, verdict)}"
-            for verdict in WORST[:-1]
+            for verdict in WORST_FIRST[:-1]
             if counts[verdict]
         ),
-        verdict=next((verdict for verdict in WORST if counts[verdict]), "same"),
-        hurts="; ".join(harm.sysctl for harm in hurt.harms) if hurt else "",
-        fill=max(fills, default=None),
+        verdict=next((verdict for verdict in WORST_FIRST if counts[verdict]), "same"),
+        affected_sysctls="; ".join(harm.sysctl for harm in hurt.harms) if hurt else "",
+        fill_width=max(fills, default=None),
     )

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 from urllib.parse import parse_qs, urlencode
 
 from exporter.model import Frozen
-from exporter.pages.urls import OWNERS
+from exporter.pages.urls import NAMESPACE_PREFIX
 
 Sort = Literal["worst", "values", "name", "kind", "state"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
@@ -30,11 +30,11 @@ class PageRequest:
     of a long table.
     """
 
-    page: Literal["glance", "owner", "catalog"]
-    who: str = ""
+    page: Literal["node", "namespace", "catalog"]
+    owner: str = ""
     search: str = ""
     sort: Sort = "worst"
-    number: int = 1
+    part: int = 1
     gzip: bool = False
 
     def query(self, *, sort: Sort | None = None, number: int = 1) -> str:
@@ -53,10 +53,12 @@ class RenderedPage(Frozen, frozen=True, kw_only=True):
     found: bool = True
 
 
-def view(path: str, query: bytes, *, gzip: bool) -> PageRequest | None:
+def parse_request(path: str, query: bytes, *, gzip: bool) -> PageRequest | None:
     """Return what is asked for, None where there is no page; NoViewError."""
-    if path.startswith(OWNERS):
-        return PageRequest(page="owner", who=path.removeprefix(OWNERS), gzip=gzip)
+    if path.startswith(NAMESPACE_PREFIX):
+        return PageRequest(
+            page="namespace", owner=path.removeprefix(NAMESPACE_PREFIX), gzip=gzip
+        )
     if path not in {"/", "/catalog"}:
         return None
     try:
@@ -70,10 +72,10 @@ def view(path: str, query: bytes, *, gzip: bool) -> PageRequest | None:
     if path == "/catalog":
         return PageRequest(page="catalog", search=search, gzip=gzip)
     return PageRequest(
-        page="glance",
+        page="node",
         search=search,
         sort=_sort(first.get("sort", SORTS[0])),
-        number=_number(first.get("page", "1")),
+        part=_number(first.get("page", "1")),
         gzip=gzip,
     )
 

@@ -21,10 +21,10 @@ from exporter import __version__, catalog
 from exporter.escaping import escape_control
 from exporter.model import Snapshot
 from exporter.owner import display_name
-from exporter.pages.catalog_page import listing
-from exporter.pages.charts import filled
-from exporter.pages.namespace_page import inspection
-from exporter.pages.node_page import Named, glance
+from exporter.pages.catalog_page import catalog_page
+from exporter.pages.charts import bar_width
+from exporter.pages.namespace_page import namespace_page
+from exporter.pages.node_page import OwnerLink, node_page
 from exporter.pages.query import MAX_TEXT, PageRequest, RenderedPage
 from exporter.pages.urls import NamespaceUrls
 from exporter.reports import sentences
@@ -39,7 +39,7 @@ HEADERS: Mapping[str, str] = {
 }
 """Of every page; X-Content-Type-Options is of every answer."""
 
-STYLE = "/static/style.css"
+STYLE_PATH = "/static/style.css"
 
 _CHOICES = 100
 """How many that share a name are listed."""
@@ -61,10 +61,10 @@ class PageRenderer:
         )
         environment.globals |= {
             "version": version,
-            "style": f"{STYLE}?{self.style_hash}",
+            "style": f"{STYLE_PATH}?{self.style_hash}",
             "max_text": MAX_TEXT,
-            "shown": sentences.shown,
-            "filled": filled,
+            "format_value": sentences.format_value,
+            "bar_width": bar_width,
         }
         self._templates = {
             name.removesuffix(".html"): environment.get_template(name)
@@ -73,37 +73,37 @@ class PageRenderer:
         self._catalog = catalog.load()
         self._whys = {entry.name: entry.why for entry in self._catalog}
 
-    def draw(self, view: PageRequest, raw: bytes) -> RenderedPage:
+    def render(self, view: PageRequest, raw: bytes) -> RenderedPage:
         """Return the page for *view* of a snapshot's JSON."""
         snapshot = msgspec.json.decode(raw, type=Snapshot)
         match view.page:
-            case "glance":
-                return self._glance(view, snapshot)
-            case "owner":
-                return self._owner(view, snapshot)
+            case "node":
+                return self._node(view, snapshot)
+            case "namespace":
+                return self._namespace(view, snapshot)
             case "catalog":
-                made = listing(snapshot, self._catalog, view.search)
+                made = catalog_page(snapshot, self._catalog, view.search)
                 return self._drawn("catalog", snapshot, made=made, view=view)
 
-    def failure(self, title: str, why: str) -> bytes:
+    def render_error(self, title: str, why: str) -> bytes:
         """Return the page that says what went wrong."""
-        return self._text("failure", None, title=title, why=why, choices=(), more=0)
+        return self._text("error", None, title=title, why=why, choices=(), more=0)
 
-    def _glance(self, view: PageRequest, snapshot: Snapshot) -> RenderedPage:
-        made = glance(study(snapshot), view)
-        return self._drawn("glance", snapshot, made=made, view=view)
+    def _node(self, view: PageRequest, snapshot: Snapshot) -> RenderedPage:
+        made = node_page(study(snapshot), view)
+        return self._drawn("node", snapshot, made=made, view=view)
 
-    def _owner(self, view: PageRequest, snapshot: Snapshot) -> RenderedPage:
+    def _namespace(self, view: PageRequest, snapshot: Snapshot) -> RenderedPage:
         addresses = NamespaceUrls(snapshot.namespaces)
         try:
-            one = addresses.owner(view.who)
+            one = addresses.find(view.owner)
         except LookupFailedError as error:
             choices = [
-                Named(name=display_name(one.owner), path=addresses.path(one))
-                for one in addresses.called(view.who)
+                OwnerLink(name=display_name(one.owner), path=addresses.path(one))
+                for one in addresses.namespaces_named(view.owner)
             ]
             body = self._text(
-                "failure",
+                "error",
                 snapshot,
                 title="Not found",
                 why=str(error),
@@ -111,9 +111,9 @@ class PageRenderer:
                 more=max(0, len(choices) - _CHOICES),
             )
             return RenderedPage(body=body, found=False)
-        made = inspection(snapshot, one, self._whys)
+        made = namespace_page(snapshot, one, self._whys)
         path = addresses.path(one)
-        return self._drawn("owner", snapshot, made=made, path=path)
+        return self._drawn("namespace", snapshot, made=made, path=path)
 
     def _drawn(self, template: str, snapshot: Snapshot, **filling: Any) -> RenderedPage:  # noqa: ANN401
         return RenderedPage(body=self._text(template, snapshot, **filling))
@@ -133,7 +133,7 @@ class PageRenderer:
 
 
 @functools.cache
-def drawer() -> PageRenderer:
+def page_renderer() -> PageRenderer:
     """Return the one of this process: later it can open no file."""
     return PageRenderer(__version__)
 

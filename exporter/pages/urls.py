@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from exporter.model import Namespace
 from exporter.owner import cookie_name, owner_labels
-from exporter.reports.lookup import find_namespace, names
+from exporter.reports.lookup import find_namespace, namespace_names
 
-OWNERS = "/netns/"
+NAMESPACE_PREFIX = "/netns/"
 
 _DOTS = frozenset({"", ".", ".."})
 """What a browser takes out of a path, percent-encoded too."""
@@ -43,30 +43,30 @@ class NamespaceUrls:
 
     def path(self, one: Namespace) -> str:
         """Return the path of its page; *one* is among those given."""
-        return path(self._names[id(one)])
+        return namespace_path(self._names[id(one)])
 
-    def owner(self, wanted: str) -> Namespace:
-        """Return whose page *wanted* names, as find() or by its address; WhoError."""
+    def find(self, wanted: str) -> Namespace:
+        """Return the namespace at an address, or by name as find_namespace() does."""
         return self._by_name.get(wanted) or find_namespace(self._every, wanted)
 
-    def called(self, wanted: str) -> Sequence[Namespace]:
+    def namespaces_named(self, wanted: str) -> Sequence[Namespace]:
         """Return everybody who is called *wanted*."""
-        return [one for one in self._every if wanted in names(one)]
+        return [one for one in self._every if wanted in namespace_names(one)]
 
 
-def path(name: str) -> str:
+def namespace_path(name: str) -> str:
     """
     Return the path of the page of what is called *name*.
 
     >>> path("shop/web-0"), path("named/a b?")
     ('/netns/shop/web-0', '/netns/named/a%20b%3F')
     """
-    return OWNERS + quote(name)
+    return NAMESPACE_PREFIX + quote(name)
 
 
 def _called(one: Namespace, mains: Collection[tuple[str, ...]]) -> frozenset[str]:
     """Return its names, a secondary namespace's without those of its owner."""
-    owner, every = one.owner, frozenset(names(one))
+    owner, every = one.owner, frozenset(namespace_names(one))
     if not owner.netns or owner_labels(owner)[:4] not in mains:
         return every
     return frozenset({cookie_name(one.id), owner.netns, owner.netns.rpartition("/")[2]})

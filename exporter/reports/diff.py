@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from exporter.analysis.drift import origins, references
 from exporter.model import Frozen, Namespace, Origin, Reading, Snapshot, State, Sysctl
 from exporter.owner import display_name, owner_labels
 from exporter.reports.report import host_readings
 
-EVERYONE = "every namespace"
-FRESH = "a new namespace"
+EVERY_NAMESPACE = "every namespace"
+NEW_NAMESPACE = "a new namespace"
 
 
-class Changed(Frozen, frozen=True, kw_only=True):
+class ValueChange(Frozen, frozen=True, kw_only=True):
     """A value or its origin that is another now."""
 
     owner: str
@@ -22,7 +24,7 @@ class Changed(Frozen, frozen=True, kw_only=True):
     origin_after: Origin | None
 
 
-class StateChanged(Frozen, frozen=True, kw_only=True):
+class StateChange(Frozen, frozen=True, kw_only=True):
     """A namespace that can be read now and could not, or the other way round."""
 
     owner: str
@@ -30,7 +32,7 @@ class StateChanged(Frozen, frozen=True, kw_only=True):
     after: State
 
 
-class Side(Frozen, frozen=True, kw_only=True):
+class SnapshotInfo(Frozen, frozen=True, kw_only=True):
     """Where and when a snapshot was made, and how many namespaces it has."""
 
     node: str
@@ -46,17 +48,17 @@ class Difference(Frozen, frozen=True, kw_only=True):
     came, went: namespaces by name; a pod that was made anew is in both.
     """
 
-    before: Side
-    after: Side
-    came: tuple[str, ...]
-    went: tuple[str, ...]
-    states: tuple[StateChanged, ...]
-    changed: tuple[Changed, ...]
+    before: SnapshotInfo
+    after: SnapshotInfo
+    added: tuple[str, ...] = msgspec.field(name="came")
+    removed: tuple[str, ...] = msgspec.field(name="went")
+    states: tuple[StateChange, ...]
+    values: tuple[ValueChange, ...] = msgspec.field(name="changed")
     not_compared: tuple[str, ...]
 
     def __bool__(self) -> bool:
         """Return whether anything differs."""
-        return bool(self.came or self.went or self.states or self.changed)
+        return bool(self.added or self.removed or self.states or self.values)
 
 
 _Rows = dict[str, tuple[Reading, Origin | None]]
@@ -68,7 +70,7 @@ def compare(before: Snapshot, after: Snapshot) -> Difference:
     both = [key for key in old if key in new]
     names_before, names_after = _sysctls(before), _sysctls(after)
     states = (
-        StateChanged(
+        StateChange(
             owner=display_name(new[key].owner),
             before=old[key].state,
             after=new[key].state,
@@ -79,12 +81,12 @@ def compare(before: Snapshot, after: Snapshot) -> Difference:
     return Difference(
         before=_side(before),
         after=_side(after),
-        came=tuple(_full_name(new[key]) for key in new if key not in old),
-        went=tuple(_full_name(old[key]) for key in old if key not in new),
+        added=tuple(_full_name(new[key]) for key in new if key not in old),
+        removed=tuple(_full_name(old[key]) for key in old if key not in new),
         states=tuple(states),
-        changed=(
-            *_changed(EVERYONE, _shared(before), _shared(after)),
-            *_changed(FRESH, _fresh(before), _fresh(after)),
+        values=(
+            *_changed(EVERY_NAMESPACE, _shared(before), _shared(after)),
+            *_changed(NEW_NAMESPACE, _fresh(before), _fresh(after)),
             *_all_changed(before, after, [(old[key], new[key]) for key in both]),
         ),
         not_compared=tuple(sorted(names_before ^ names_after)),
@@ -100,8 +102,8 @@ def _by_labels(snapshot: Snapshot) -> dict[tuple[str, ...], Namespace]:
     }
 
 
-def _side(snapshot: Snapshot) -> Side:
-    return Side(
+def _side(snapshot: Snapshot) -> SnapshotInfo:
+    return SnapshotInfo(
         node=snapshot.node,
         kernel=snapshot.kernel,
         time=snapshot.time,
@@ -140,14 +142,14 @@ def _rows(
     return {sysctl.name: (value, origin) for sysctl, value, origin in rows}
 
 
-def _changed(owner: str, before: _Rows, after: _Rows) -> Iterator[Changed]:
+def _changed(owner: str, before: _Rows, after: _Rows) -> Iterator[ValueChange]:
     for sysctl, (old, why_before) in before.items():
         if sysctl not in after:
             continue
         new, why_after = after[sysctl]
         known = why_before and why_after  # "not told" is no other reason
         if old != new or (known and why_before != why_after):
-            yield Changed(
+            yield ValueChange(
                 owner=owner,
                 sysctl=sysctl,
                 before=old,
@@ -159,7 +161,7 @@ def _changed(owner: str, before: _Rows, after: _Rows) -> Iterator[Changed]:
 
 def _all_changed(
     before: Snapshot, after: Snapshot, pairs: Sequence[tuple[Namespace, Namespace]]
-) -> Iterator[Changed]:
+) -> Iterator[ValueChange]:
     olds = _Judge(before)
     news = _Judge(after)
     for old, new in pairs:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import msgspec
+
 from exporter.analysis.drift import declared_readings, origin
 from exporter.analysis.health import Health, namespace_health
 from exporter.model import (
@@ -30,7 +32,7 @@ from exporter.values import parse_reading
 class Step(Frozen, frozen=True, kw_only=True):
     """A station of the value: whose, what it was there (None: unknown), and why."""
 
-    what: str
+    label: str = msgspec.field(name="what")
     value: Reading | None
     note: str = ""
 
@@ -39,7 +41,7 @@ class Restart(Frozen, frozen=True, kw_only=True):
     """What a new namespace for this owner would have; None where it is not known."""
 
     value: str | None
-    changes: bool | None
+    is_change: bool | None = msgspec.field(name="changes")
     text: str
 
 
@@ -56,7 +58,7 @@ class Explanation(Frozen, frozen=True, kw_only=True):
     node: str
     kernel: str
     time: float
-    who: str
+    owner_name: str = msgspec.field(name="who")
     owner: Owner
     sysctl: str
     scope: Class
@@ -64,18 +66,18 @@ class Explanation(Frozen, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     value: Reading | None
     origin: Origin | None
-    because: str
-    changed: Change | None
-    host_changed: HostValue | None
+    origin_text: str = msgspec.field(name="because")
+    last_change: Change | None = msgspec.field(name="changed")
+    previous_host_value: HostValue | None = msgspec.field(name="host_changed")
     restart: Restart | None
-    wanted: str
+    fix_value: str = msgspec.field(name="wanted")
     fixes: tuple[Fix, ...]
     notes: tuple[str, ...]
     links: tuple[Link, ...] = ()
-    signs: Health | None = None
+    health: Health | None = msgspec.field(default=None, name="signs")
 
 
-class _Case(Frozen, frozen=True, kw_only=True):
+class _Context(Frozen, frozen=True, kw_only=True):
     """Everything that bears on one value; asked: what was declared, in order."""
 
     sysctl: Sysctl
@@ -97,7 +99,7 @@ def explain(snapshot: Snapshot, namespace: Namespace, sysctl: str) -> Explanatio
         node=snapshot.node,
         kernel=snapshot.kernel,
         time=snapshot.time,
-        who=display_name(owner),
+        owner_name=display_name(owner),
         owner=owner,
         sysctl=known.name,
         scope=known.class_,
@@ -105,19 +107,21 @@ def explain(snapshot: Snapshot, namespace: Namespace, sysctl: str) -> Explanatio
         steps=tuple(_steps(case)),
         value=case.value,
         origin=case.origin,
-        because=_because(case),
-        changed=next((c for c in namespace.changes if c.sysctl == known.name), None),
-        host_changed=_host_changed(case),
+        origin_text=_because(case),
+        last_change=next(
+            (c for c in namespace.changes if c.sysctl == known.name), None
+        ),
+        previous_host_value=_host_changed(case),
         restart=_restart(case),
-        wanted=wanted,
+        fix_value=wanted,
         fixes=() if owner.sandbox else fixes(known, owner, wanted),
         notes=tuple(_notes(case)),
         links=namespace.links,
-        signs=namespace_health(snapshot, namespace, known.harm),
+        health=namespace_health(snapshot, namespace, known.harm),
     )
 
 
-def _case(snapshot: Snapshot, namespace: Namespace, name: str) -> _Case:
+def _case(snapshot: Snapshot, namespace: Namespace, name: str) -> _Context:
     everyones = {s.name: at for at, s in enumerate(snapshot.shared)}
     host: Reading | None
     fresh: Reading | None
@@ -137,7 +141,7 @@ def _case(snapshot: Snapshot, namespace: Namespace, name: str) -> _Case:
         for one in namespace.declared
         if one.sysctl == name
     )
-    case = _Case(
+    case = _Context(
         sysctl=sysctl,
         namespace=namespace,
         host=host,
@@ -150,11 +154,11 @@ def _case(snapshot: Snapshot, namespace: Namespace, name: str) -> _Case:
     return _judged(case)
 
 
-def _judged(case: _Case) -> _Case:
+def _judged(case: _Context) -> _Context:
     if case.value is None or case.namespace.owner.kind == "host":
         return case
     declared = declared_readings([case.sysctl], [one for one, _ in case.asked])
-    return _Case(
+    return _Context(
         sysctl=case.sysctl,
         namespace=case.namespace,
         host=case.host,
@@ -172,25 +176,25 @@ def _judged(case: _Case) -> _Case:
     )
 
 
-def _steps(case: _Case) -> Iterator[Step]:
-    yield Step(what="the host", value=case.host)
+def _steps(case: _Context) -> Iterator[Step]:
+    yield Step(label="the host", value=case.host)
     yield Step(
-        what="a new namespace here",
+        label="a new namespace here",
         value=case.fresh,
-        note=messages.FRESH[case.sysctl.class_],
+        note=messages.NEW_NAMESPACE[case.sysctl.class_],
     )
     for said, value in case.asked:
-        yield Step(what=_asked(said), value=value)
-    yield Step(what="now", value=case.value, note=case.origin or "")
+        yield Step(label=_asked(said), value=value)
+    yield Step(label="now", value=case.value, note=case.origin or "")
 
 
 def _asked(said: Declared) -> str:
     if said.source == "pod" and said.container:  # a podman pod has a container's name
-        return f"{messages.ASKED['pod']} ({said.container})"
-    return messages.ASKED[said.source].format(container=said.container)
+        return f"{messages.DECLARED_BY['pod']} ({said.container})"
+    return messages.DECLARED_BY[said.source].format(container=said.container)
 
 
-def _because(case: _Case) -> str:
+def _because(case: _Context) -> str:
     if case.namespace.owner.kind == "host":
         return "This is the host itself: the kernel's value at boot, or what was set \
 since by /etc/sysctl.d and others."
@@ -199,56 +203,56 @@ since by /etc/sysctl.d and others."
     if isinstance(case.value, Unreadable):
         return messages.NO_VALUE[case.value.unreadable]
     if case.origin is None:
-        return messages.UNTOLD
+        return messages.UNKNOWN_ORIGIN
     if case.origin == "overridden" and case.asked[-1][1] == case.value:
         joined = case.asked[-1][0]
-        return messages.JOINED.format(
+        return messages.JOINED_LATER.format(
             asked=_asked(case.asked[0][0]),
             container=joined.container,
             value=joined.value,
         )
     in_pod = case.namespace.owner.kind == "pod"
-    text = messages.BECAUSE[case.origin].format(
-        fresh=messages.FRESH[case.sysctl.class_],
+    text = messages.ORIGIN[case.origin].format(
+        fresh=messages.NEW_NAMESPACE[case.sysctl.class_],
         asked=_asked(case.asked[0][0]) if case.asked else "",
         writers=messages.POD_WRITERS if in_pod else messages.WRITERS,
     )
     unseen = case.sysctl.is_copied_from_host and not case.earlier
     return text + (
-        messages.MAYBE_COPIED if case.origin == "modified" and unseen else ""
+        messages.MAYBE_STALE_COPY if case.origin == "modified" and unseen else ""
     )
 
 
-def _host_changed(case: _Case) -> HostValue | None:
+def _host_changed(case: _Context) -> HostValue | None:
     if case.origin != "inherited_stale":
         return None
     return next(one for one in reversed(case.earlier) if one.value == case.value)
 
 
-def _restart(case: _Case) -> Restart | None:
+def _restart(case: _Context) -> Restart | None:
     owner, now = case.namespace.owner, case.value
     if owner.kind == "host" or not isinstance(now, str):
         return None
     anew = messages.RECREATE[owner_scope(owner)]
     last = case.asked[-1][1] if case.asked else case.fresh
     if case.sysctl.class_ == "shared":
-        return Restart(value=now, changes=False, text=f"{anew} would not change it.")
+        return Restart(value=now, is_change=False, text=f"{anew} would not change it.")
     if not isinstance(last, str):
         return Restart(
-            value=None, changes=None, text=f"{anew}: what it would give is not known."
+            value=None, is_change=None, text=f"{anew}: what it would give is not known."
         )
     if last == now:
-        return Restart(value=last, changes=False, text=f"{anew} would not change it.")
+        return Restart(value=last, is_change=False, text=f"{anew} would not change it.")
     again = " unless whatever wrote it does so again"
     written = case.origin in {"modified", "overridden"}
     return Restart(
         value=last,
-        changes=True,
+        is_change=True,
         text=f"{anew} would give {last}{again if written else ''}.",
     )
 
 
-def _wanted(case: _Case) -> str:
+def _wanted(case: _Context) -> str:
     """Return the host's value where that is another and can be written."""
     shown_as_written = case.sysctl.kind in {"int", "ints", "text"}
     if isinstance(case.host, str) and case.host != case.value and shown_as_written:
@@ -256,7 +260,7 @@ def _wanted(case: _Case) -> str:
     return PLACEHOLDER
 
 
-def _notes(case: _Case) -> Iterator[str]:
+def _notes(case: _Context) -> Iterator[str]:
     owner = case.namespace.owner
     if owner.sandbox:
         yield (

@@ -29,9 +29,9 @@ _HELP = {counter.name: counter.help for counter in COUNTERS}
 class HealthRow(Frozen, frozen=True, kw_only=True):
     """A sign in words: of what, what it says, whether that hurts; ratio: how full."""
 
-    what: str
+    subject: str
     text: str
-    bad: bool
+    is_bad: bool
     ratio: float | None = None
 
 
@@ -43,9 +43,11 @@ def health_rows(signs: Health) -> list[HealthRow]:
     told = [_of_queue(one, signs.somaxconn) for one in queues[:_LISTED]]
     more = max(0, len(queues) - _LISTED) + signs.left_out
     if more:
-        told.append(HealthRow(what=f"and {more} more", text="", bad=False))
+        told.append(HealthRow(subject=f"and {more} more", text="", is_bad=False))
     told += [
-        HealthRow(what=one.resource, text=_of_use(one), bad=one.near, ratio=one.ratio)
+        HealthRow(
+            subject=one.resource, text=_of_use(one), is_bad=one.near, ratio=one.ratio
+        )
         for one in signs.uses
     ]
     return told + [_of_count(one) for one in signs.counts if one.count]
@@ -72,26 +74,26 @@ def _of_limits(signs: Health) -> Iterator[str]:
     """Yield what follows from where the queues' limits are from, each once."""
     kinds = Counter(one.backlog for one in signs.queues or ())
     if kinds["stale"]:
-        yield messages.STALE.format(somaxconn=signs.somaxconn)
+        yield messages.STALE_LIMIT.format(somaxconn=signs.somaxconn)
     elif kinds["clamped"] and is_unhealthy(signs):
-        yield messages.CLAMPED
+        yield messages.CLAMPED_LIMIT
     if any(one.near and one.backlog == "application" for one in signs.queues or ()):
         yield messages.APPLICATION_LIMIT
     if kinds[None] and signs.somaxconn is not None:
-        yield messages.NOT_SEEN.format(number=kinds[None])
+        yield messages.UNKNOWN_LIMITS.format(number=kinds[None])
 
 
 def _of_queue(one: Queue, somaxconn: int | None) -> HealthRow:
     higher = somaxconn is not None and one.limit > somaxconn
-    whose = messages.HIGHER if higher else messages.LIMIT_FROM[one.backlog]
+    whose = messages.ABOVE_SOMAXCONN if higher else messages.LIMIT_FROM[one.backlog]
     sockets = f", the fullest of {one.sockets} sockets" if one.sockets > 1 else ""
     text = f"{_filled(one)}{sockets}; {whose}"
     return HealthRow(
-        what=place(one), text=text, bad=needs_attention(one), ratio=one.fill
+        subject=socket_name(one), text=text, is_bad=needs_attention(one), ratio=one.fill
     )
 
 
-def place(one: Queue) -> str:
+def socket_name(one: Queue) -> str:
     """Return where a queue is, as ss(8) shows it."""
     if not one.port:
         return one.address
@@ -105,14 +107,14 @@ def _filled(one: Queue) -> str:
 
 
 def _of_use(one: Usage) -> str:
-    using = messages.USING[one.resource]
+    using = messages.USAGE[one.resource]
     if one.limit is None:
         return using.unknown.format(used=one.used)
     if one.ratio is None:
         return using.unlimited.format(used=one.used)
     said = using.limited.format(used=one.used, limit=one.limit, percent=_percent(one))
     doubt = one.resource == "ports" and one.ratio >= NEARLY_FULL and not one.near
-    return said + (messages.MAY_BE_FEWER if doubt else "")
+    return said + (messages.SHARED_PORTS if doubt else "")
 
 
 def _percent(one: Usage) -> str:
@@ -122,7 +124,7 @@ def _percent(one: Usage) -> str:
 
 def _of_count(one: CounterValue) -> HealthRow:
     text = f"{one.count}. {_HELP.get(one.counter, '')}".rstrip()
-    return HealthRow(what=_short(one.counter), text=text, bad=is_loss(one))
+    return HealthRow(subject=_short(one.counter), text=text, is_bad=is_loss(one))
 
 
 def _short(counter: str) -> str:
@@ -141,7 +143,9 @@ def _calm(signs: Health) -> Iterator[str]:
 def _queues(queues: Sequence[Queue], left_out: int) -> str:
     if not queues:
         return "nothing listens"
-    fullest = f"{place(queues[0])} (queue {queues[0].queue}, limit {queues[0].limit})"
+    fullest = (
+        f"{socket_name(queues[0])} (queue {queues[0].queue}, limit {queues[0].limit})"
+    )
     if len(queues) == 1:
         return f"one listener, {fullest}"
     return f"{len(queues) + left_out} listeners, the fullest {fullest}"
@@ -150,7 +154,7 @@ def _queues(queues: Sequence[Queue], left_out: int) -> str:
 def summary_line(harm: SysctlImpact) -> str:
     """Return what hurts in one line of a report."""
     signs = harm.signs
-    said = _few(f"{place(one)} {_in_brief(one)}" for one in signs.queues or ())
+    said = _few(f"{socket_name(one)} {_in_brief(one)}" for one in signs.queues or ())
     said += [f"{one.resource} {_used_in_brief(one)}" for one in signs.uses]
     said += _few(f"{_short(one.counter)} {one.count}" for one in signs.counts)
     return f"{_setting(harm)}{'; '.join(said)}"

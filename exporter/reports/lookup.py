@@ -39,7 +39,7 @@ def find_namespace(
 
 
 def _is_meant(one: Namespace, wanted: str, ino: int | None) -> bool:
-    if one.id.ino == ino or wanted in names(one):
+    if one.id.ino == ino or wanted in namespace_names(one):
         return True
     ids = (one.owner.container_id, one.owner.uid)
     return bool(_ID.fullmatch(wanted.replace("-", ""))) and any(
@@ -47,7 +47,7 @@ def _is_meant(one: Namespace, wanted: str, ino: int | None) -> bool:
     )
 
 
-def names(one: Namespace) -> Iterator[str]:
+def namespace_names(one: Namespace) -> Iterator[str]:
     """Yield what a namespace may be called; others may be called the same."""
     owner = one.owner
     yield cookie_name(one.id)
@@ -71,7 +71,7 @@ def _which(wanted: str, found: Sequence[Namespace]) -> str:
 
 
 def _nobody(wanted: str, every: Iterable[Namespace]) -> str:
-    known = dict.fromkeys(called for one in every for called in names(one))
+    known = dict.fromkeys(called for one in every for called in namespace_names(one))
     near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
     hint = f"; the nearest is {near[0]}" if near else ""
     return (

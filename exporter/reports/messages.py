@@ -4,7 +4,7 @@ from exporter.analysis.saturation import LimitOrigin
 from exporter.counters import Resource
 from exporter.model import Class, DeclaredBy, Frozen, Origin, Reason, SettableBy
 
-FRESH: dict[Class, str] = {
+NEW_NAMESPACE: dict[Class, str] = {
     "constant": "the kernel's built-in value, whatever the host has",
     "derived": "worked out from the size of a hash table",
     "inherited": "a copy of the host's at that moment, not followed later",
@@ -19,20 +19,20 @@ SETTABLE: dict[SettableBy, str] = {
     "none": "nobody",
 }
 
-SHOWS: dict[Resource, str] = {
+RESOURCE_MEANING: dict[Resource, str] = {
     "accept_queue": "how full the accept queues are, and which are stale",
     "conntrack": "how many flows are tracked, of how many",
     "ports": "how many ephemeral ports are used at most, of how many",
     "time_wait": "how many sockets are in TIME-WAIT, of how many",
 }
 
-ASKED: dict[DeclaredBy, str] = {
+DECLARED_BY: dict[DeclaredBy, str] = {
     "pod": "asked for in the pod's specification",
     "container": "asked for by container {container}",
     "runtime": "added by the runtime itself",
 }
 
-BECAUSE: dict[Origin, str] = {
+ORIGIN: dict[Origin, str] = {
     "shared": "One variable for the whole machine: what the host sets holds for every "
     "namespace at once.",
     "fresh_default": "Nobody asked for a value: it is what this kernel gives a new "
@@ -48,17 +48,23 @@ BECAUSE: dict[Origin, str] = {
     "something wrote it, such as {writers}.",
 }
 
-JOINED = "It is not what was {asked}: container {container} joined later and asked \
+JOINED_LATER = (
+    "It is not what was {asked}: container {container} joined later and asked \
 for {value}."
+)
 
 POD_WRITERS = "a CNI plug-in, an init container or a privileged program"
 WRITERS = "a privileged program, in it or on the host"
 
-MAYBE_COPIED = " Or it is a copy of what the host had before, which only an exporter \
+MAYBE_STALE_COPY = (
+    " Or it is a copy of what the host had before, which only an exporter \
 that was running then would know."
+)
 
-UNTOLD = "What a new namespace gets is not known here, so neither is why it is this \
+UNKNOWN_ORIGIN = (
+    "What a new namespace gets is not known here, so neither is why it is this \
 value; making one takes CAP_SYS_ADMIN."
+)
 
 NO_VALUE: dict[Reason, str] = {
     "missing": "The file does not exist in this namespace: the kernel shows this "
@@ -85,25 +91,29 @@ LIMIT_FROM: dict[LimitOrigin | None, str] = {
 }
 """Where the limit of an accept queue is from."""
 
-HIGHER = "more than somaxconn allows now"
+ABOVE_SOMAXCONN = "more than somaxconn allows now"
 
-STALE = "stale: a limit from when somaxconn was lower than now ({somaxconn}). A \
+STALE_LIMIT = "stale: a limit from when somaxconn was lower than now ({somaxconn}). A \
 listener keeps its limit: restart the program, or have it listen again."
 
-CLAMPED = "A listener keeps its limit: after raising somaxconn, restart the program, \
+CLAMPED_LIMIT = (
+    "A listener keeps its limit: after raising somaxconn, restart the program, \
 or have it listen again."
+)
 
 APPLICATION_LIMIT = (
     "Where the program asked for a smaller limit, raising somaxconn changes nothing: \
 its own setting (often called backlog) does."
 )
 
-NOT_SEEN = "Listeners with a smaller limit than somaxconn's: {number}. Whether their \
+UNKNOWN_LIMITS = (
+    "Listeners with a smaller limit than somaxconn's: {number}. Whether their \
 programs asked for it, or somaxconn was raised since (stale), only an exporter that \
 was running then would know."
+)
 
 
-class Using(Frozen, frozen=True, kw_only=True):
+class UsageText(Frozen, frozen=True, kw_only=True):
     """How to say how far a resource is used: of a limit, of none, of one unknown."""
 
     limited: str
@@ -111,23 +121,23 @@ class Using(Frozen, frozen=True, kw_only=True):
     unknown: str
 
 
-USING: dict[Resource, Using] = {
-    "conntrack": Using(
+USAGE: dict[Resource, UsageText] = {
+    "conntrack": UsageText(
         limited="{used} of {limit} flows ({percent}), the machine's limit for each "
         "namespace",
         unlimited="{used} flows, without a limit",
         unknown="{used} flows; the limit is not known",
     ),
-    "ports": Using(
+    "ports": UsageText(
         limited="at most {used} of {limit} ephemeral ports ({percent})",
         unlimited="at most {used} ephemeral ports",
         unknown="at most {used} ephemeral ports; the range is not known",
     ),
-    "time_wait": Using(
+    "time_wait": UsageText(
         limited="{used} of {limit} sockets ({percent})",
         unlimited="{used} sockets; none is kept",
         unknown="{used} sockets; the limit is not known",
     ),
 }
 
-MAY_BE_FEWER = "; fewer where connections were accepted, which share a port"
+SHARED_PORTS = "; fewer where connections were accepted, which share a port"

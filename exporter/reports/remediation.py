@@ -37,7 +37,7 @@ _BUNDLE = frozenset({"", "runc", "crun", "crio", "garden"})
 _SECONDARY = "secondary"
 _WITHIN_MAIN = re.compile(r"within/[^/]*")
 
-Place = OwnerKind | str
+OwnerScope = OwnerKind | str
 """An OwnerKind, or `secondary`: a further namespace of a pod or a container."""
 
 
@@ -59,13 +59,13 @@ class FixTemplate(Frozen, frozen=True, kw_only=True):
     where: str
     lines: tuple[str, ...] = ()
     settable_by: frozenset[SettableBy] = _OWN
-    places: tuple[Place, ...] = ()
-    scopes: frozenset[Class] = frozenset()
+    owner_scopes: tuple[OwnerScope, ...] = ()
+    classes: frozenset[Class] = frozenset()
     runtimes: frozenset[str] = frozenset()
     compose: bool = False
 
 
-RULES = (
+TEMPLATES = (
     FixTemplate(
         where="on the host, for the whole machine: it is one variable",
         lines=("sysctl -w {shell}",),
@@ -83,12 +83,12 @@ RULES = (
     FixTemplate(
         where="on the host, for what runs on its own network",
         lines=("sysctl -w {shell}",),
-        places=("host",),
+        owner_scopes=("host",),
     ),
     FixTemplate(
         where="on the host, to stay after a reboot: a file in /etc/sysctl.d",
         lines=("{name} = {value}",),
-        places=("host",),
+        owner_scopes=("host",),
     ),
     FixTemplate(
         where="in the pod's specification, safe since Kubernetes {since}",
@@ -99,7 +99,7 @@ RULES = (
             "    value: {json}",
         ),
         settable_by=frozenset({"pod"}),
-        places=("pod",),
+        owner_scopes=("pod",),
     ),
     FixTemplate(
         where="in the pod's specification, where the kubelet allows it (below)",
@@ -110,25 +110,25 @@ RULES = (
             "    value: {json}",
         ),
         settable_by=frozenset({"pod-unsafe"}),
-        places=("pod",),
+        owner_scopes=("pod",),
     ),
     FixTemplate(
         where="in the kubelet's configuration, without which the pod is refused",
         lines=("allowedUnsafeSysctls: [{name}]",),
         settable_by=frozenset({"pod-unsafe"}),
-        places=("pod",),
+        owner_scopes=("pod",),
     ),
     FixTemplate(
         where="or in the kubelet's configuration, for all new pods of the node that "
         "do not ask otherwise (Kubernetes 1.37, alpha: feature gate DefaultPodSysctls)",
         lines=("defaultPodSysctls:", "  {name}: {json}"),
-        places=("pod",),
+        owner_scopes=("pod",),
     ),
     FixTemplate(
         where="or by the CNI plug-in `tuning`, last in the network's list of plug-ins "
         "(/etc/cni/tuning/allowlist.conf may forbid it)",
         lines=('{{"type": "tuning",', ' "sysctl": {{{json_name}: {json}}}}}'),
-        places=("pod",),
+        owner_scopes=("pod",),
     ),
     FixTemplate(
         where="in compose.yaml",
@@ -138,84 +138,84 @@ RULES = (
             "    sysctls:",
             "      {name}: {json}",
         ),
-        places=("container",),
+        owner_scopes=("container",),
         compose=True,
     ),
     FixTemplate(
         where="when the container is made",
         lines=("docker run --sysctl {shell} …",),
-        places=("container",),
+        owner_scopes=("container",),
         runtimes=_IN_DOCKER,
     ),
     FixTemplate(
         where="when the container is made, or its pod (podman pod create)",
         lines=("podman run --sysctl {shell} …",),
-        places=("container",),
+        owner_scopes=("container",),
         runtimes=_IN_PODMAN,
     ),
     FixTemplate(
         where="or for every container of podman: in containers.conf",
         lines=("[containers]", "default_sysctls = [{json_setting}]"),
-        places=("container",),
+        owner_scopes=("container",),
         runtimes=_IN_PODMAN,
     ),
     FixTemplate(
         where="when the container is made",
         lines=("nerdctl run --sysctl {shell} …",),
-        places=("container",),
+        owner_scopes=("container",),
         runtimes=_NERDCTL,
     ),
     FixTemplate(
         where="in the container's configuration",
         lines=("lxc.sysctl.{name} = {value}",),
-        places=("container",),
+        owner_scopes=("container",),
         runtimes=frozenset({"lxc"}),
     ),
     FixTemplate(
         where="in the bundle's config.json, which whoever makes the container writes",
         lines=('"linux": {{"sysctl": {{{json_name}: {json}}}}}',),
-        places=("container",),
+        owner_scopes=("container",),
         runtimes=_BUNDLE,
     ),
     FixTemplate(
         where="in the unit that makes the namespace: no setting of systemd does it, "
         "but a command in its namespace, with all rights, before the service",
         lines=("[Service]", "ExecStartPre=+/usr/sbin/sysctl -w {systemd}"),
-        places=("unit",),
+        owner_scopes=("unit",),
     ),
     FixTemplate(
         where="in the namespace, until somebody makes it anew (whoever makes it can do "
         "the same); of a mount that is not in /run/netns: nsenter --net=ITS_PATH",
         lines=("ip netns exec {netns} sysctl -w {shell}",),
-        places=("named",),
+        owner_scopes=("named",),
         runtimes=frozenset({""}),
     ),
     FixTemplate(
         where="in the namespace, until Docker makes it anew (rootless, below its own "
         "state directory)",
         lines=("nsenter --net=/run/docker/netns/{netns} sysctl -w {shell}",),
-        places=("named",),
+        owner_scopes=("named",),
         runtimes=_IN_DOCKER,
     ),
     FixTemplate(
         where="in the namespace, while it lives: PID is any process in it",
         lines=("nsenter --target PID --net sysctl -w {shell}",),
-        places=("process", _SECONDARY),
+        owner_scopes=("process", _SECONDARY),
     ),
     FixTemplate(
         where="or on the host, since a new namespace copies it; then make this one "
         "anew",
         lines=("sysctl -w {shell}",),
-        places=("pod", "container", "unit", "named", "process", _SECONDARY),
-        scopes=frozenset({"inherited"}),
+        owner_scopes=("pod", "container", "unit", "named", "process", _SECONDARY),
+        classes=frozenset({"inherited"}),
     ),
     FixTemplate(
         where="or on the host, where its net.core.devconf_inherit_init_net is 1, and "
         "for IPv4 also where it is 0: a new namespace copies it; then make this one "
         "anew",
         lines=("sysctl -w {shell}",),
-        places=("pod", "container", "unit", "named", "process", _SECONDARY),
-        scopes=frozenset({"devconf"}),
+        owner_scopes=("pod", "container", "unit", "named", "process", _SECONDARY),
+        classes=frozenset({"devconf"}),
     ),
 )
 
@@ -228,7 +228,7 @@ def fixes(sysctl: Sysctl, owner: Owner, value: str) -> tuple[Fix, ...]:
             where=rule.where.format_map(words),
             lines=tuple(line.format_map(words) for line in rule.lines),
         )
-        for rule in _fitting(RULES, sysctl, owner)
+        for rule in _fitting(TEMPLATES, sysctl, owner)
     )
 
 
@@ -239,15 +239,15 @@ def _fitting(
     for rule in rules:
         if (
             sysctl.settable_by in rule.settable_by
-            and (not rule.places or here in rule.places)
-            and (not rule.scopes or sysctl.class_ in rule.scopes)
+            and (not rule.owner_scopes or here in rule.owner_scopes)
+            and (not rule.classes or sysctl.class_ in rule.classes)
             and (not rule.runtimes or owner.runtime in rule.runtimes)
             and (not rule.compose or owner.project)
         ):
             yield rule
 
 
-def owner_scope(owner: Owner) -> Place:
+def owner_scope(owner: Owner) -> OwnerScope:
     """Return what of an owner a namespace is: what sets its main one sets no other."""
     if owner.kind == "named" and not owner.netns.startswith("named/"):
         return _SECONDARY  # another has its name

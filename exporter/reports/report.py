@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
+import msgspec
+
 from exporter.analysis.drift import References, origins, references
 from exporter.analysis.ranking import AffectedNamespace, affected
 from exporter.model import (
@@ -24,7 +26,7 @@ from exporter.owner import display_name
 Verdict = Literal["modified", "overridden", "inherited_stale", "differs", "same"]
 """The worst of a sysctl: an origin that wants a look, or a difference from the host."""
 
-WORST: tuple[Verdict, ...] = (
+WORST_FIRST: tuple[Verdict, ...] = (
     "modified",
     "overridden",
     "inherited_stale",
@@ -65,7 +67,7 @@ class Row(Frozen, frozen=True, kw_only=True):
     verdict: Verdict
     host: Reading | None
     fresh: Reading | None
-    held: tuple[ValueGroup, ...]
+    groups: tuple[ValueGroup, ...] = msgspec.field(name="held")
 
 
 class HostDifference(Frozen, frozen=True, kw_only=True):
@@ -101,14 +103,16 @@ class Report(Frozen, frozen=True, kw_only=True):
     kernel: str
     time: float
     rows: tuple[Row, ...]
-    same: int
-    unsure: bool
-    departures: tuple[HostDifference, ...] | None
+    unchanged: int = msgspec.field(name="same")
+    ambiguous_origin: bool = msgspec.field(name="unsure")
+    host_differences: tuple[HostDifference, ...] | None = msgspec.field(
+        name="departures"
+    )
     coverage: tuple[Coverage, ...]
     sandboxed: int
     problems: tuple[Problem, ...]
-    hurts: tuple[AffectedNamespace, ...] = ()
-    more_hurts: int = 0
+    affected: tuple[AffectedNamespace, ...] = msgspec.field(default=(), name="hurts")
+    more_affected: int = msgspec.field(default=0, name="more_hurts")
 
 
 class Judged(Frozen, frozen=True, kw_only=True):
@@ -165,17 +169,17 @@ def report_of(
         node=snapshot.node,
         kernel=snapshot.kernel,
         time=snapshot.time,
-        rows=tuple(sorted(rows, key=lambda row: WORST.index(row.verdict))),
-        same=len(every) - len(rows),
-        unsure=any(_is_unsure(snapshot, row) for row in rows),
-        departures=(
+        rows=tuple(sorted(rows, key=lambda row: WORST_FIRST.index(row.verdict))),
+        unchanged=len(every) - len(rows),
+        ambiguous_origin=any(_is_unsure(snapshot, row) for row in rows),
+        host_differences=(
             tuple(_departures(against, columns)) if everything and departures else None
         ),
         coverage=tuple(_coverage(snapshot)),
         sandboxed=sum(bool(one.owner.sandbox) for one in snapshot.namespaces),
         problems=snapshot.problems,
-        hurts=tuple(shown),
-        more_hurts=len(hurt) - len(shown),
+        affected=tuple(shown),
+        more_affected=len(hurt) - len(shown),
     )
 
 
@@ -250,7 +254,7 @@ def _row(
         verdict=held[0].verdict if held else "same",
         host=host,
         fresh=fresh,
-        held=held,
+        groups=held,
     )
 
 
@@ -269,7 +273,7 @@ def _held(column: Sequence[Judged]) -> tuple[ValueGroup, ...]:
         )
         for (value, origin, verdict), names in owners.items()
     ]
-    return tuple(sorted(held, key=lambda h: (WORST.index(h.verdict), -h.count)))
+    return tuple(sorted(held, key=lambda h: (WORST_FIRST.index(h.verdict), -h.count)))
 
 
 def _is_unsure(snapshot: Snapshot, row: Row) -> bool:
@@ -289,7 +293,7 @@ def _departures(
     rows = zip(against.sysctls, against.host, columns, strict=True)
     found = [
         (
-            WORST.index(one.verdict),
+            WORST_FIRST.index(one.verdict),
             HostDifference(
                 owner=one.owner,
                 sysctl=sysctl.name,

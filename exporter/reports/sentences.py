@@ -21,7 +21,7 @@ def format_time(seconds: float) -> str:
     return f"{when:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def shown(value: Reading | None) -> str:
+def format_value(value: Reading | None) -> str:
     """
     Return a value, or in brackets that there is none.
 
@@ -35,32 +35,34 @@ def shown(value: Reading | None) -> str:
     return value or '""'
 
 
-def kind(owner: Owner) -> str:
+def owner_kind(owner: Owner) -> str:
     """Return what an owner is; a process is what it is called."""
     return owner.kind if owner.kind != "process" else f"process {owner.comm}"
 
 
-def of_owner(owner: Owner) -> str:
+def describe_owner(owner: Owner) -> str:
     """Return what an owner is, and how that is known."""
     said = {
-        "kind": kind(owner),
+        "kind": owner_kind(owner),
         "runtime": owner.runtime and f"of {owner.runtime}",
         "evidence": owner.evidence and f"known by {owner.evidence}",
     }
     return ", ".join(filter(None, said.values()))
 
 
-def sentences(made: Explanation) -> Iterator[str]:
+def explanation_lines(made: Explanation) -> Iterator[str]:
     """Yield why a value is what it is, and whether it would be so again."""
-    yield made.because
-    if made.host_changed:
-        until = format_time(made.host_changed.until)
-        yield f"The host had {made.host_changed.value} until {until}."
-    if made.changed:
-        times = "once" if made.changed.count == 1 else f"{made.changed.count} times"
+    yield made.origin_text
+    if made.previous_host_value:
+        until = format_time(made.previous_host_value.until)
+        yield f"The host had {made.previous_host_value.value} until {until}."
+    if made.last_change:
+        times = (
+            "once" if made.last_change.count == 1 else f"{made.last_change.count} times"
+        )
         yield (
             f"It was seen to change {times} since the exporter knows the namespace, "
-            f"last at {format_time(made.changed.last)}."
+            f"last at {format_time(made.last_change.last)}."
         )
     if made.restart:
         yield made.restart.text
@@ -76,27 +78,27 @@ def counted_since(owner: Owner) -> str:
 def titled_fixes(made: Explanation) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield where a value can be set, and the lines to put there."""
     for number, fix in enumerate(made.fixes):
-        setting = f"To set {made.wanted}: " if fix.lines and not number else ""
+        setting = f"To set {made.fix_value}: " if fix.lines and not number else ""
         yield f"{setting}{fix.where}", fix.lines
 
 
-def covered(one: Coverage) -> str:
+def coverage_line(one: Coverage) -> str:
     """Return how many namespaces are in a state."""
     why = f" ({one.reason})" if one.reason else ""
     plural = "" if one.count == 1 else "s"
     return f"{one.count} network namespace{plural} {one.state}{why}"
 
 
-def doubts(made: Report) -> Iterator[str]:
+def caveats(made: Report) -> Iterator[str]:
     """Yield what a report cannot tell."""
-    if made.unsure:
+    if made.ambiguous_origin:
         yield (
             "modified may be inherited_stale here: what the host had before is known "
             "only to an exporter that was running then."
         )
 
 
-def unjudged(made: Report) -> Iterator[str]:
+def exclusions(made: Report) -> Iterator[str]:
     """Yield what is covered but not judged."""
     if made.sandboxed:
         yield f"{made.sandboxed} of them sandboxed: not judged"

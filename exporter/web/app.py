@@ -13,8 +13,8 @@ from http import HTTPStatus
 from typing import Any
 
 from exporter.model import Frozen
-from exporter.pages.query import BadQueryError, view
-from exporter.pages.render import HEADERS, STYLE, PageRenderer
+from exporter.pages.query import BadQueryError, parse_request
+from exporter.pages.render import HEADERS, STYLE_PATH, PageRenderer
 from exporter.privsep.channel import CollectionFailedError
 from exporter.web.auth_queue import AuthQueue, BusyError, Check
 from exporter.web.negotiation import (
@@ -120,7 +120,7 @@ class Application:
                 return _told(HTTPStatus.OK, "healthy")
             case "/-/ready":
                 return await self._ready()
-            case path if path == STYLE:
+            case path if path == STYLE_PATH:
                 return self._style(scope["query_string"])
         gzip = accepts_gzip(headers.get("accept-encoding", ""))
         return await self._view(scope["path"], scope["query_string"], gzip=gzip)
@@ -137,7 +137,7 @@ class Application:
 
     async def _view(self, path: str, query: bytes, *, gzip: bool) -> Reply:
         try:
-            wanted = view(path, query, gzip=gzip)
+            wanted = parse_request(path, query, gzip=gzip)
         except BadQueryError as error:
             return self._failure(HTTPStatus.BAD_REQUEST, str(error))
         if wanted is None:
@@ -159,7 +159,7 @@ class Application:
         )
 
     def _failure(self, status: HTTPStatus, why: str) -> Reply:
-        body = self._drawer.failure(status.phrase, why)
+        body = self._drawer.render_error(status.phrase, why)
         return Reply(status=status, body=body, content_type=HTML, headers=_OF_PAGES)
 
     async def _ready(self) -> Reply:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from exporter.cli.snapshot_file import InvalidSnapshotError, parse
+from exporter.cli.snapshot_file import InvalidSnapshotError, parse_snapshot
 from exporter.model import Snapshot
 from tests.support.builders import (
     a_listener,
@@ -24,7 +24,7 @@ GOOD = a_parcel(
 
 
 def test_what_snapshot_writes_is_one() -> None:
-    snapshot = parse(msgspec.json.encode(GOOD), "node.json")
+    snapshot = parse_snapshot(msgspec.json.encode(GOOD), "node.json")
 
     assert isinstance(snapshot, Snapshot)
     assert snapshot.node == "node-1"
@@ -44,7 +44,7 @@ def test_what_snapshot_writes_is_one() -> None:
 )
 def test_anything_else_is_an_error_that_names_it(raw: bytes) -> None:
     with pytest.raises(InvalidSnapshotError, match=r"node\.json is"):
-        parse(raw, "node.json")
+        parse_snapshot(raw, "node.json")
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_anything_else_is_an_error_that_names_it(raw: bytes) -> None:
 )
 def test_values_without_a_sysctl_are_no_snapshot(odd: object) -> None:
     with pytest.raises(InvalidSnapshotError):
-        parse(msgspec.json.encode(odd), "node.json")
+        parse_snapshot(msgspec.json.encode(odd), "node.json")

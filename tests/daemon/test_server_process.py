@@ -244,7 +244,7 @@ class TestPages:
     def test_a_fault_of_a_page_is_its_own(
         self, one: Running, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("exporter.pages.render.glance", lambda *_: 1 / 0)
+        monkeypatch.setattr("exporter.pages.render.node_page", lambda *_: 1 / 0)
 
         assert one.get("/")[0] == 500
         assert one.get("/metrics")[0] == 200

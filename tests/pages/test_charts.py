@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import Reading, Unreadable
-from exporter.pages.charts import HEIGHT, WIDTH, spread
-from exporter.reports.report import WORST, Row, ValueGroup, Verdict
+from exporter.pages.charts import HEIGHT, WIDTH, histogram
+from exporter.reports.report import WORST_FIRST, Row, ValueGroup, Verdict
 
 
 def a_row(
@@ -20,7 +20,7 @@ def a_row(
         verdict="same",
         host=host,
         fresh=fresh,
-        held=tuple(
+        groups=tuple(
             ValueGroup(
                 value=value, origin=None, count=count, verdict=verdict, owners=()
             )
@@ -30,7 +30,7 @@ def a_row(
 
 
 def test_numbers_are_where_their_size_is() -> None:
-    made = spread(a_row(("128", 1, "modified"), ("4096", 9, "differs")))
+    made = histogram(a_row(("128", 1, "modified"), ("4096", 9, "differs")))
 
     small, large = made.bars
     assert made.scale == "log"
@@ -43,7 +43,9 @@ def test_numbers_are_where_their_size_is() -> None:
 
 
 def test_words_and_several_numbers_are_in_order() -> None:
-    made = spread(a_row(("9 1", 1, "same"), ("10 1", 2, "same"), host=None, fresh=None))
+    made = histogram(
+        a_row(("9 1", 1, "same"), ("10 1", 2, "same"), host=None, fresh=None)
+    )
 
     assert made.scale == "order"
     assert [one.height for one in made.bars] == [HEIGHT // 2, HEIGHT]
@@ -54,7 +56,7 @@ def test_those_of_one_place_are_one_bar_of_the_worst_kind() -> None:
     both: list[tuple[Reading, int, Verdict]]
     both = [("5", 1, "differs"), ("5", 2, "modified")]
     for values in (both, both[::-1]):
-        (one,) = spread(a_row(*values, host="5", fresh="5")).bars
+        (one,) = histogram(a_row(*values, host="5", fresh="5")).bars
         assert (one.kind, one.height) == ("modified", HEIGHT)
 
 
@@ -64,7 +66,7 @@ READING |= st.just(Unreadable(unreadable="missing"))
 
 
 @given(
-    st.lists(st.tuples(READING, st.integers(1, 10**6), st.sampled_from(WORST))),
+    st.lists(st.tuples(READING, st.integers(1, 10**6), st.sampled_from(WORST_FIRST))),
     st.none() | READING,
     st.none() | READING,
 )
@@ -73,7 +75,7 @@ def test_all_is_within_the_frame(
     host: Reading | None,
     fresh: Reading | None,
 ) -> None:
-    made = spread(a_row(*values, host=host, fresh=fresh))
+    made = histogram(a_row(*values, host=host, fresh=fresh))
 
     for one in made.bars:
         assert 0 <= one.x <= WIDTH - 6

@@ -4,20 +4,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.pages.query import MAX_TEXT, SORTS, BadQueryError, PageRequest, Sort, view
+from exporter.pages.query import (
+    MAX_TEXT,
+    SORTS,
+    BadQueryError,
+    PageRequest,
+    Sort,
+    parse_request,
+)
 
 
 @pytest.mark.parametrize(
     ("path", "query", "expected"),
     [
-        ("/", b"", PageRequest(page="glance")),
-        ("/", b"q=", PageRequest(page="glance")),
-        ("/", b"q=+shop++web+", PageRequest(page="glance", search="shop web")),
-        ("/", b"sort=name&page=3", PageRequest(page="glance", sort="name", number=3)),
-        ("/", b"q=%F0%9F%92%A5&x=y", PageRequest(page="glance", search="\U0001f4a5")),
+        ("/", b"", PageRequest(page="node")),
+        ("/", b"q=", PageRequest(page="node")),
+        ("/", b"q=+shop++web+", PageRequest(page="node", search="shop web")),
+        ("/", b"sort=name&page=3", PageRequest(page="node", sort="name", part=3)),
+        ("/", b"q=%F0%9F%92%A5&x=y", PageRequest(page="node", search="\U0001f4a5")),
         ("/catalog", b"q=tcp", PageRequest(page="catalog", search="tcp")),
-        ("/netns/shop/web-0", b"q=x", PageRequest(page="owner", who="shop/web-0")),
-        ("/netns/", b"", PageRequest(page="owner")),
+        (
+            "/netns/shop/web-0",
+            b"q=x",
+            PageRequest(page="namespace", owner="shop/web-0"),
+        ),
+        ("/netns/", b"", PageRequest(page="namespace")),
         ("/netns", b"", None),
         ("/catalog/", b"", None),
         ("//", b"", None),
@@ -26,7 +37,7 @@ from exporter.pages.query import MAX_TEXT, SORTS, BadQueryError, PageRequest, So
 def test_a_path_is_a_page(
     path: str, query: bytes, expected: PageRequest | None
 ) -> None:
-    assert view(path, query, gzip=False) == expected
+    assert parse_request(path, query, gzip=False) == expected
 
 
 @pytest.mark.parametrize(
@@ -44,7 +55,7 @@ def test_a_path_is_a_page(
 )
 def test_what_no_link_of_ours_asks_for_is_refused(query: bytes) -> None:
     with pytest.raises(BadQueryError):
-        view("/", query, gzip=False)
+        parse_request("/", query, gzip=False)
 
 
 @given(
@@ -55,11 +66,9 @@ def test_what_no_link_of_ours_asks_for_is_refused(query: bytes) -> None:
 def test_a_link_leads_to_what_it_was_made_for(
     text: str, sort: Sort, number: int
 ) -> None:
-    made = PageRequest(page="glance", search=" ".join(text.split()), sort=sort)
+    made = PageRequest(page="node", search=" ".join(text.split()), sort=sort)
 
     query = made.query(number=number).removeprefix("?").encode()
 
-    again = view("/", query, gzip=False)
-    assert again == PageRequest(
-        page="glance", search=made.search, sort=sort, number=number
-    )
+    again = parse_request("/", query, gzip=False)
+    assert again == PageRequest(page="node", search=made.search, sort=sort, part=number)

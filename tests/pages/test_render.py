@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from exporter.escaping import escape_control
 from exporter.model import Declared, EncodedSnapshot, HostValue, Snapshot, Unreadable
-from exporter.pages.query import RenderedPage, view
-from exporter.pages.render import HEADERS, STYLE, PageRenderer
+from exporter.pages.query import RenderedPage, parse_request
+from exporter.pages.render import HEADERS, STYLE_PATH, PageRenderer
 from tests.support.builders import (
     a_listener,
     a_namespace,
@@ -86,9 +86,9 @@ class Read(HTMLParser):
 
 def drawn(raw: bytes, target: str = "/") -> RenderedPage:
     parts = urlsplit(target)
-    wanted = view(unquote(parts.path), parts.query.encode(), gzip=False)
+    wanted = parse_request(unquote(parts.path), parts.query.encode(), gzip=False)
     assert wanted
-    return DRAWER.draw(wanted, raw)
+    return DRAWER.render(wanted, raw)
 
 
 def read(raw: bytes, target: str = "/") -> Read:
@@ -181,8 +181,8 @@ class TestHead:
         said = " ".join(page.text.split())
         assert "worker-1, Linux 6.12.57, 2023-11-14 22:13:20 UTC" in said
         assert "netns-sysctl-exporter 1.2.3" in said
-        (style,) = [href for href in page.all("link", "href") if STYLE in href]
-        assert style == f"{STYLE}?{DRAWER.style_hash}"
+        (style,) = [href for href in page.all("link", "href") if STYLE_PATH in href]
+        assert style == f"{STYLE_PATH}?{DRAWER.style_hash}"
 
     def test_the_policy_forbids_all_that_pages_do_not_need(self) -> None:
         policy = HEADERS["Content-Security-Policy"]
@@ -494,11 +494,11 @@ def hides(char: str) -> bool:
 @given(TEXT)
 def test_what_is_searched_and_asked_for_is_text(text: str) -> None:
     assume(text.split())
-    wanted = view("/", b"", gzip=False)
+    wanted = parse_request("/", b"", gzip=False)
     assert wanted
-    for page in ("glance", "catalog", "owner"):
-        asked = type(wanted)(page=page, who=text, search=text)
-        body = DRAWER.draw(asked, KUBERNETES).body
+    for page in ("node", "catalog", "namespace"):
+        asked = type(wanted)(page=page, owner=text, search=text)
+        body = DRAWER.render(asked, KUBERNETES).body
         tags = [tag for tag, _ in Read(body).tags]
         assert {*tags} <= TAGS
         check_attributes(Read(body))
@@ -506,9 +506,9 @@ def test_what_is_searched_and_asked_for_is_text(text: str) -> None:
 
 @given(TEXT, TEXT)
 def test_a_failure_is_text(title: str, why: str) -> None:
-    page = Read(DRAWER.failure(title, why))
+    page = Read(DRAWER.render_error(title, why))
 
-    assert page.tags == Read(DRAWER.failure("Not Found", "x")).tags
+    assert page.tags == Read(DRAWER.render_error("Not Found", "x")).tags
     assert spelled(why) in spelled(page.text)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import Namespace, Owner
-from exporter.pages.urls import OWNERS, NamespaceUrls, path
+from exporter.pages.urls import NAMESPACE_PREFIX, NamespaceUrls, namespace_path
 from exporter.reports.lookup import LookupFailedError
 from tests.support.builders import a_namespace, a_netns, an_owner, the_hosts_namespace
 
@@ -79,8 +79,8 @@ def test_who_shares_a_name_has_a_cookie() -> None:
     assert paths(both) == ["/netns/cookie/10", "/netns/cookie/11"]
     addresses = NamespaceUrls(both)
     with pytest.raises(LookupFailedError, match="is the name of 2"):
-        addresses.owner("shop/web-0")
-    assert addresses.called("shop/web-0") == both
+        addresses.find("shop/web-0")
+    assert addresses.namespaces_named("shop/web-0") == both
 
 
 @pytest.mark.parametrize("cookies", [True, False])
@@ -90,15 +90,15 @@ def test_a_container_cannot_take_an_address(cookies: bool) -> None:  # noqa: FBT
     addresses = NamespaceUrls([*every, the_hosts_namespace()])
 
     for one in every:
-        name = unquote(addresses.path(one)).removeprefix(OWNERS)
-        assert addresses.owner(name) is one
+        name = unquote(addresses.path(one)).removeprefix(NAMESPACE_PREFIX)
+        assert addresses.find(name) is one
 
 
 def test_a_cookie_is_its_own_even_where_a_container_is_called_so() -> None:
     first, second = every = of(an_owner(), no_pod(container="cookie/10"))
     addresses = NamespaceUrls(every)
 
-    assert addresses.owner("cookie/10") is first
+    assert addresses.find("cookie/10") is first
     assert addresses.path(second) == "/netns/cookie/11"
 
 
@@ -106,12 +106,12 @@ def test_a_cookie_is_its_own_even_where_a_container_is_called_so() -> None:
 def test_what_explain_takes_is_taken(wanted: str) -> None:
     (one,) = every = of(an_owner())
 
-    assert NamespaceUrls(every).owner(wanted) is one
+    assert NamespaceUrls(every).find(wanted) is one
 
 
 def test_nobody_is_told_who_is_near() -> None:
     with pytest.raises(LookupFailedError, match="the nearest is web-0"):
-        NamespaceUrls(of(an_owner())).owner("web-o")
+        NamespaceUrls(of(an_owner())).find("web-o")
 
 
 WORDS = st.sampled_from(["", "a", "b", "host", "cookie/10", "ino/4001", "..", "a/b"])
@@ -138,10 +138,10 @@ def test_each_address_leads_to_its_owner(owners: list[Owner], cookies: bool) -> 
     assert len({*found}) == len(found)
     for one, address in zip(every, found, strict=True):
         assert address.isascii()
-        assert addresses.owner(unquote(address).removeprefix(OWNERS)) is one
+        assert addresses.find(unquote(address).removeprefix(NAMESPACE_PREFIX)) is one
         assert not {".", "..", ""} & {*unquote(address).split("/")[1:]}
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_path_is_the_name(name: str) -> None:
-    assert unquote(path(name)) == OWNERS + name
+    assert unquote(namespace_path(name)) == NAMESPACE_PREFIX + name

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from exporter.model import Declared, Namespace, Snapshot
-from exporter.reports.diff import EVERYONE, FRESH, Changed, compare
+from exporter.reports.diff import EVERY_NAMESPACE, NEW_NAMESPACE, ValueChange, compare
 from tests.reports.test_report import a_snapshot
 from tests.support.builders import (
     NOW,
@@ -38,8 +38,8 @@ def test_a_value_that_changed_is_told_with_its_origins() -> None:
     made = compare(at(a_namespace()), at(a_namespace(readings=["128"])))
 
     assert made
-    assert made.changed == (
-        Changed(
+    assert made.values == (
+        ValueChange(
             owner="shop/web-0",
             sysctl=SOMAXCONN,
             before="4096",
@@ -55,7 +55,7 @@ def test_a_value_that_is_another_for_another_reason_is_told() -> None:
 
     made = compare(at(a_namespace()), at(a_namespace(declared=asked)))
 
-    assert [one.origin_after for one in made.changed] == ["declared"]
+    assert [one.origin_after for one in made.values] == ["declared"]
 
 
 def test_an_origin_that_is_not_told_is_no_difference() -> None:
@@ -73,9 +73,9 @@ def test_a_pod_that_was_made_anew_went_and_came() -> None:
 
     made = compare(at(a_namespace()), at(anew))
 
-    assert made.went == ("shop/web-0 (0d137909)",)
-    assert made.came == ("shop/web-0 (7260904b)",)
-    assert not made.changed
+    assert made.removed == ("shop/web-0 (0d137909)",)
+    assert made.added == ("shop/web-0 (7260904b)",)
+    assert not made.values
 
 
 def test_what_can_no_longer_be_read_is_told() -> None:
@@ -84,7 +84,7 @@ def test_what_can_no_longer_be_read_is_told() -> None:
     made = compare(at(a_namespace()), at(lost))
 
     assert [(one.before, one.after) for one in made.states] == [("read", "unreadable")]
-    assert not made.changed
+    assert not made.values
 
 
 def test_what_has_no_name_yet_neither_comes_nor_goes() -> None:
@@ -96,7 +96,7 @@ def test_what_has_no_name_yet_neither_comes_nor_goes() -> None:
 def test_the_host_and_new_namespaces_are_compared() -> None:
     made = compare(at(), at(host="128", fresh=["128"]))
 
-    assert [one.owner for one in made.changed] == [FRESH, "host"]
+    assert [one.owner for one in made.values] == [NEW_NAMESPACE, "host"]
 
 
 def test_what_all_share_is_told_once() -> None:
@@ -112,9 +112,9 @@ def test_what_all_share_is_told_once() -> None:
         for value in ("1", "2")
     )
 
-    (one,) = compare(before, after).changed
+    (one,) = compare(before, after).values
 
-    assert (one.owner, one.before, one.after) == (EVERYONE, "1", "2")
+    assert (one.owner, one.before, one.after) == (EVERY_NAMESPACE, "1", "2")
 
 
 def test_a_sysctl_that_only_one_has_is_not_compared() -> None:

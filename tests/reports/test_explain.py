@@ -66,7 +66,7 @@ def explained(
 
 
 def stations(made: Explanation) -> list[tuple[str, Reading | None]]:
-    return [(step.what, step.value) for step in made.steps]
+    return [(step.label, step.value) for step in made.steps]
 
 
 def test_the_journey_goes_from_the_host_to_now() -> None:
@@ -108,9 +108,9 @@ def test_every_origin_has_its_sentence(origin: Origin) -> None:
     made = JOURNEYS[origin]
 
     assert made.origin == origin
-    others = {one.because for one in JOURNEYS.values() if one is not made}
-    assert made.because not in others
-    assert "{" not in made.because
+    others = {one.origin_text for one in JOURNEYS.values() if one is not made}
+    assert made.origin_text not in others
+    assert "{" not in made.origin_text
 
 
 @pytest.mark.parametrize(
@@ -130,13 +130,13 @@ def test_what_a_new_one_would_have(
     restart = JOURNEYS[origin].restart
 
     assert restart
-    assert (restart.value, restart.changes) == (value, changes)
+    assert (restart.value, restart.is_change) == (value, changes)
     again = "does so again" in restart.text
     assert again == (origin in {"overridden", "modified"})
 
 
 def test_a_stale_copy_says_when_the_host_changed_last() -> None:
-    changed = JOURNEYS["inherited_stale"].host_changed
+    changed = JOURNEYS["inherited_stale"].previous_host_value
 
     assert changed
     assert changed.until == NOW - 9
@@ -148,41 +148,41 @@ def test_who_joined_and_asked_otherwise_is_named() -> None:
     )
 
     assert made.origin == "overridden"
-    assert "sidecar joined later and asked for 60" in made.because
+    assert "sidecar joined later and asked for 60" in made.origin_text
     assert made.restart
-    assert made.restart.changes is False
+    assert made.restart.is_change is False
 
 
 def test_a_changed_copy_is_doubted_where_the_hosts_past_is_unknown() -> None:
-    assert "Or it is a copy" in explained("9", scope="inherited").because
-    assert "Or it is a copy" not in explained("9").because
+    assert "Or it is a copy" in explained("9", scope="inherited").origin_text
+    assert "Or it is a copy" not in explained("9").origin_text
 
 
 def test_a_change_is_told() -> None:
     change = Change(sysctl=SOMAXCONN, count=2, last=NOW)
 
-    assert explained("1", changes=[change]).changed == change
-    assert explained("1").changed is None
+    assert explained("1", changes=[change]).last_change == change
+    assert explained("1").last_change is None
 
 
 def test_the_fixes_set_what_the_host_has() -> None:
     made = explained("4096")
 
-    assert made.wanted == "65535"
+    assert made.fix_value == "65535"
     assert any('value: "65535"' in line for fix in made.fixes for line in fix.lines)
 
 
 def test_what_is_as_on_the_host_is_set_to_a_placeholder() -> None:
-    assert explained("65535").wanted == "VALUE"
+    assert explained("65535").fix_value == "VALUE"
 
 
 def test_without_a_new_namespace_nothing_is_guessed() -> None:
     made = explained("4096", fresh=None)
 
     assert made.origin is None
-    assert "not known" in made.because
+    assert "not known" in made.origin_text
     assert made.restart
-    assert made.restart.changes is None
+    assert made.restart.is_change is None
 
 
 @pytest.mark.parametrize("reason", get_args(Reason))
@@ -191,7 +191,7 @@ def test_no_value_is_explained(reason: Reason) -> None:
 
     assert made.origin is None
     assert made.restart is None
-    assert made.because
+    assert made.origin_text
 
 
 def test_what_is_not_read_is_said() -> None:
@@ -201,7 +201,7 @@ def test_what_is_not_read_is_said() -> None:
     made = explain(a_snapshot(parcel), namespace, SOMAXCONN)
 
     assert made.value is None
-    assert "could not be read" in made.because
+    assert "could not be read" in made.origin_text
     assert "refused_by_policy" in made.notes[0]
 
 
@@ -227,7 +227,7 @@ def test_what_all_share_is_the_hosts() -> None:
 
     assert (made.value, made.origin) == ("9", "shared")
     assert made.restart
-    assert made.restart.changes is False
+    assert made.restart.is_change is False
 
 
 def test_a_sandboxed_pod_gets_a_warning_and_no_advice() -> None:
@@ -243,7 +243,7 @@ def test_a_sandboxed_pod_gets_a_warning_and_no_advice() -> None:
 def test_everybody_can_be_explained(kind: OwnerKind, scope: Class) -> None:
     made = explained("1", scope=scope, owner=Owner(kind=kind, netns="cookie/7"))
 
-    assert made.because
+    assert made.origin_text
     assert made.fixes
 
 
@@ -264,18 +264,18 @@ def test_a_value_is_explained_with_the_signs_of_its_own_namespace() -> None:
 
     made = explain(snapshot, snapshot.namespaces[1], SOMAXCONN)
 
-    assert made.signs
-    assert [one.count for one in made.signs.counts] == [312]
+    assert made.health
+    assert [one.count for one in made.health.counts] == [312]
 
 
 def test_a_sysctl_without_a_sign_has_none() -> None:
     snapshot = hurting(harm=())
 
-    assert explain(snapshot, snapshot.namespaces[1], SOMAXCONN).signs is None
+    assert explain(snapshot, snapshot.namespaces[1], SOMAXCONN).health is None
 
 
 def test_a_sandboxed_pod_has_no_signs() -> None:
     sandboxed = a_namespace(owner=an_owner(sandbox="gvisor"))
     snapshot = hurting(namespace=sandboxed, harm=("TcpExt.ListenOverflows",))
 
-    assert explain(snapshot, sandboxed, SOMAXCONN).signs is None
+    assert explain(snapshot, sandboxed, SOMAXCONN).health is None

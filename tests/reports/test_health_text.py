@@ -8,7 +8,7 @@ from exporter.analysis.saturation import LimitOrigin
 from exporter.counters import Resource
 from exporter.model import Reading, Unreadable
 from exporter.reports import messages
-from exporter.reports.health_text import health_rows, place, remarks, summary_line
+from exporter.reports.health_text import health_rows, remarks, socket_name, summary_line
 
 
 def a_queue(
@@ -126,7 +126,7 @@ def test_a_queue_is_told_with_its_limit_and_where_that_is_from(
     ],
 )
 def test_a_queue_is_called_as_ss_calls_it(queue: Queue, where: str) -> None:
-    assert place(queue) == where
+    assert socket_name(queue) == where
 
 
 def test_what_hurts_is_marked() -> None:
@@ -138,7 +138,7 @@ def test_what_hurts_is_marked() -> None:
         counts=(a_count(), a_count(7, "TcpExt.PruneCalled", lost=False)),
     )
 
-    assert [(one.what, one.bad) for one in health_rows(signs)] == [
+    assert [(one.subject, one.is_bad) for one in health_rows(signs)] == [
         ("*:8080", True),
         ("*:1", True),
         ("*:2", False),
@@ -160,13 +160,13 @@ def test_ten_queues_are_told_and_the_others_counted(
 
     rows = health_rows(some_signs(*queues, left_out=left_out))
 
-    assert [one.what for one in rows[10:]] == more
+    assert [one.subject for one in rows[10:]] == more
 
 
 def test_a_count_is_told_with_what_it_counts() -> None:
     (row,) = health_rows(some_signs(counts=LOST))
 
-    assert row.what == "ListenOverflows"
+    assert row.subject == "ListenOverflows"
     assert row.text.startswith("312. Connection requests")
 
 
@@ -192,7 +192,7 @@ def test_a_counter_of_another_version_is_told_without() -> None:
         (a_use("ports", used=9), "at most 9 of 100 ephemeral ports (9%)"),
         (
             a_use("ports"),
-            f"at most 90 of 100 ephemeral ports (90%){messages.MAY_BE_FEWER}",
+            f"at most 90 of 100 ephemeral ports (90%){messages.SHARED_PORTS}",
         ),
     ],
 )

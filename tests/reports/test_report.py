@@ -69,7 +69,7 @@ def reported(
 
 
 def held(row: Row) -> list[tuple[Reading, str | None, int]]:
-    return [(one.value, one.origin, one.count) for one in row.held]
+    return [(one.value, one.origin, one.count) for one in row.groups]
 
 
 def test_values_are_counted_by_origin_the_worst_first() -> None:
@@ -77,7 +77,7 @@ def test_values_are_counted_by_origin_the_worst_first() -> None:
 
     assert (row.host, row.fresh) == ("65535", "4096")
     assert held(row) == [("128", "modified", 1), ("4096", "fresh_default", 3)]
-    assert row.held[0].owners == ("shop/web-2",)
+    assert row.groups[0].owners == ("shop/web-2",)
     assert row.verdict == "modified"
 
 
@@ -97,34 +97,34 @@ def test_a_copy_of_what_the_host_had_is_stale() -> None:
     )
 
     assert made.rows[0].verdict == "inherited_stale"
-    assert not made.unsure
+    assert not made.ambiguous_origin
 
 
 def test_without_the_hosts_past_a_changed_copy_is_unsure() -> None:
     made = reported(*pods("1 2 3"), sysctl=RMEM, fresh="4 5 6", host="4 5 6")
 
     assert made.rows[0].verdict == "modified"
-    assert made.unsure
+    assert made.ambiguous_origin
 
 
 def test_a_changed_constant_is_sure() -> None:
-    assert not reported(*pods("128")).unsure
+    assert not reported(*pods("128")).ambiguous_origin
 
 
 def test_what_is_as_on_the_host_is_counted_not_shown() -> None:
     made = reported(*pods("4096"), host="4096")
 
     assert made.rows == ()
-    assert made.same == 1
+    assert made.unchanged == 1
 
 
 def test_everything_is_shown_when_asked_for() -> None:
     made = reported(*pods("4096", "128"), host="4096", everything=True)
 
-    assert made.same == 0
+    assert made.unchanged == 0
     assert [row.sysctl for row in made.rows] == [SOMAXCONN]
-    assert made.departures is not None
-    assert [(d.owner, d.value, d.host) for d in made.departures] == [
+    assert made.host_differences is not None
+    assert [(d.owner, d.value, d.host) for d in made.host_differences] == [
         ("shop/web-1", "128", "4096")
     ]
 
@@ -176,11 +176,11 @@ def test_without_a_host_values_are_shown_and_nothing_differs() -> None:
 
     assert made.rows[0].host is None
     assert made.rows[0].verdict == "same"
-    assert made.departures == ()
+    assert made.host_differences == ()
 
 
 def test_a_node_without_namespaces_is_a_report() -> None:
-    assert report(a_snapshot(a_parcel()), everything=True).rows[0].held == ()
+    assert report(a_snapshot(a_parcel()), everything=True).rows[0].groups == ()
 
 
 def test_what_all_share_has_one_value() -> None:
@@ -189,7 +189,7 @@ def test_what_all_share_has_one_value() -> None:
 
     row = report(a_snapshot(parcel), everything=True).rows[-1]
 
-    assert (row.sysctl, row.host, row.held) == ("net.core.rmem_max", "9", ())
+    assert (row.sysctl, row.host, row.groups) == ("net.core.rmem_max", "9", ())
 
 
 def test_what_was_not_read_is_counted_with_its_reason() -> None:
@@ -237,20 +237,20 @@ def hurting(number: int) -> Snapshot:
 def test_the_ten_that_hurt_most_are_shown_and_the_others_counted() -> None:
     made = report(hurting(12))
 
-    assert [one.owner for one in made.hurts] == [
+    assert [one.owner for one in made.affected] == [
         f"shop/web-{at}" for at in range(11, 1, -1)
     ]
-    assert made.more_hurts == 2
+    assert made.more_affected == 2
 
 
 def test_everybody_who_hurts_is_shown_when_asked_for() -> None:
     made = report(hurting(12), everything=True)
 
-    assert len(made.hurts) == 12
-    assert made.more_hurts == 0
+    assert len(made.affected) == 12
+    assert made.more_affected == 0
 
 
 def test_without_signals_nobody_hurts() -> None:
     made = reported(*pods("128"))
 
-    assert (made.hurts, made.more_hurts) == ((), 0)
+    assert (made.affected, made.more_affected) == ((), 0)

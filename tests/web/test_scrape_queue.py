@@ -65,11 +65,11 @@ class Node:
         return dict.fromkeys(wanted, str(self.collections).encode())
 
     def draw(self, view: PageRequest) -> RenderedPage:
-        self.done.append(view.who)
+        self.done.append(view.owner)
         assert self.draws.acquire(timeout=SECONDS)
-        if view.who == "bad":
+        if view.owner == "bad":
             raise NotDrawnError
-        return RenderedPage(body=f"{view.who} of {self.collections}".encode())
+        return RenderedPage(body=f"{view.owner} of {self.collections}".encode())
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ class Scrapes:
     async def begin_view(
         self, who: str, seconds: float = SECONDS
     ) -> asyncio.Task[RenderedPage]:
-        view = PageRequest(page="owner", who=who)
+        view = PageRequest(page="namespace", owner=who)
         task = asyncio.create_task(self.scraper.view(view, seconds))
         await asyncio.sleep(0)
         return task
@@ -292,7 +292,7 @@ class TestViews:
             ]
             assert {*scrapes.node.asked[2][1]} == {
                 TEXT,
-                PageRequest(page="owner", who="b"),
+                PageRequest(page="namespace", owner="b"),
             }
 
         run(main, worker)
@@ -350,7 +350,7 @@ def nothing(_view: PageRequest, raw: bytes) -> RenderedPage:
     return RenderedPage(body=raw)
 
 
-VIEW = PageRequest(page="glance")
+VIEW = PageRequest(page="node")
 
 
 class TestPages:
