@@ -122,7 +122,7 @@ ACTS = {  # everything else that is called, and where
     "os.memfd_create": {"web/tls.py"},
     "os.pidfd_open": {"discovery/entry.py", "discovery/new_pids.py"},
     "os.pipe2": {"runtimes/poller_client.py"},
-    "os.posix_spawn": {"privsep/channel.py"},
+    "os.posix_spawn": {"privsep/spawn.py"},
     "os.replace": {"cli/output.py"},
     "os.setgroups": {"privsep/privileges.py"},
     "os.setresgid": {"privsep/privileges.py"},

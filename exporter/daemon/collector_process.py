@@ -23,6 +23,8 @@ from exporter.config.web_watcher import WebConfigWatcher
 from exporter.daemon import node_reader
 from exporter.model import Problem
 from exporter.privsep import channel, privileges, sd_notify, sockets
+from exporter.privsep.framing import Request, wait_readable
+from exporter.privsep.spawn import start_server
 from exporter.runtimes.poller_client import PollerProcess
 
 IDLE_SECONDS = 15.0
@@ -46,7 +48,7 @@ def serve(settings: Config) -> int:
     with sockets.bound_sockets(settings.web.addresses, systemd=systemd) as listeners:
         metrics = msgspec.json.encode(settings.metrics).decode()
         words = (metrics, settings.log.level, settings.log.format)
-        pid, server = channel.start_server(words, listeners)
+        pid, server = start_server(words, listeners)
         places = ", ".join(map(sockets.socket_address, listeners))
         for one in listeners:
             one.close()
@@ -115,18 +117,18 @@ class CollectorLoop:
     def answer(self, server: socket.socket, places: str) -> NoReturn:
         """Answer requests; *places*: where the server listens, for people."""
         self._places = places
-        answers = {channel.SNAPSHOT: self._snapshot, channel.WEB: self._news}
+        answers = {Request.SNAPSHOT: self._snapshot, Request.WEB_CONFIG: self._news}
         self._snapshot()
         self._asker.wait(node_reader.FIRST_ANSWER_SECONDS)
         looked = time.monotonic()
         while True:
             idle = max(0.0, looked + IDLE_SECONDS - time.monotonic())
-            if channel.wait_readable(server, idle):
+            if wait_readable(server, idle):
                 asked = channel.serve_request(server, answers)
             else:
-                asked = channel.SNAPSHOT
+                asked = Request.SNAPSHOT
                 self._snapshot()
-            if asked == channel.SNAPSHOT:
+            if asked == Request.SNAPSHOT:
                 looked = time.monotonic()
 
     def _snapshot(self) -> bytes:

@@ -47,7 +47,7 @@ class Collector(Protocol):
     def snapshot(self, seconds: float, /) -> bytes:
         """Return a Parcel's JSON."""
 
-    def web(self, seconds: float, /) -> bytes:
+    def web_config(self, seconds: float, /) -> bytes:
         """Return a WebConfig's JSON, b"" if it is still the last one."""
 
 
@@ -126,7 +126,7 @@ class ServerStack:
                 self.application.use(new.settings)
 
     def _news(self) -> WebSettings | None:
-        raw = self._collector.web(WEB_ANSWER_SECONDS)
+        raw = self._collector.web_config(WEB_ANSWER_SECONDS)
         return site(raw) if raw else None
 
 
@@ -135,7 +135,7 @@ def run(
 ) -> NoReturn:
     """Serve until SIGTERM or end()."""
     try:
-        first = site(collector.web(FIRST_SECONDS))
+        first = site(collector.web_config(FIRST_SECONDS))
     except PeerGoneError as error:
         log.info("the server is ending: %s", error)
         os._exit(os.EX_UNAVAILABLE)
@@ -242,7 +242,7 @@ class _Rehearsed:
     def snapshot(self, _seconds: float, /) -> bytes:
         return _EMPTY
 
-    def web(self, _seconds: float, /) -> bytes:
+    def web_config(self, _seconds: float, /) -> bytes:
         return b"{}"
 
 

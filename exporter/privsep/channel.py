@@ -1,31 +1,24 @@
 """
-The process boundary: a collector with privileges, and others without.
+Both ends of the channel between the collector, with capabilities, and the server.
 
-The collector binds the port, starts the server (fork and exec, so that it
-inherits no memory) and then answers two fixed requests, a byte each: `S` for a
-snapshot, `W` for what is new of the web configuration. It never reads from the
-network. The server drops every capability, and its user where it may, checks that it
-did (privileges.py), and speaks to the network. A third process, which asks runtimes
-(asking.py), is started and drops in the same way.
+The collector handles two requests, a byte each (framing.py): one for a snapshot, one
+for the web configuration. It reads nothing else from the server, and never from the
+network. Anything else ends the exporter.
 """
 
-import os
 import queue
-import select
 import socket
-import struct
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-SNAPSHOT = b"S"
-WEB = b"W"
-MAX_REPLY = 1 << 30
-SEND_SECONDS = 30.0
+from exporter.privsep.framing import Request, recv_frame, send_frame
 
-_PART_BYTES = 1 << 20
-_LENGTH = struct.Struct("!Q")
+MAX_REPLY = 1 << 30
+"""Bytes of one reply."""
+
+SEND_SECONDS = 30.0
+"""How long the server may take to read a reply."""
 
 
 class PeerGoneError(Exception):
@@ -33,73 +26,48 @@ class PeerGoneError(Exception):
 
 
 class CollectionFailedError(Exception):
-    """The collector could not make a snapshot; its log says why."""
-
-
-def start_server(
-    arguments: Iterable[str], listeners: Iterable[socket.socket]
-) -> tuple[int, socket.socket]:
-    """Start the server process; return its pid and our end of the channel."""
-    return start_role("--server-role", listeners, arguments)
-
-
-def start_role(
-    role: str, inherited: Iterable[socket.socket], arguments: Iterable[str]
-) -> tuple[int, socket.socket]:
-    """
-    Start this program in another role; return its pid and our end of a channel.
-
-    Its first argument is its own fds, comma-separated: the channel's other end and
-    those of *inherited*.
-    """
-    ours, theirs = socket.socketpair()
-    with theirs:
-        handed = [theirs, *inherited]
-        for one in handed:
-            one.set_inheritable(True)
-        words = [role, ",".join(str(one.fileno()) for one in handed), *arguments]
-        command = [sys.executable, "-I", "-m", "exporter", *words]
-        pid = os.posix_spawn(sys.executable, command, os.environ)
-    return pid, ours
+    """The collector could not collect a snapshot; its log has the reason."""
 
 
 def serve_request(
-    channel: socket.socket, answers: Mapping[bytes, Callable[[], bytes]]
-) -> bytes:
+    channel: socket.socket, handlers: Mapping[Request, Callable[[], bytes]]
+) -> Request:
     """
-    Answer one request of the server, by its byte, and return which it was.
+    Receive one request, send what its handler returns; return the request.
 
-    Any other byte ends the exporter.
+    Raises PeerGoneError if the server ended, sent a request without a handler, or does
+    not read its reply.
     """
-    request = channel.recv(1)
-    if request not in answers:
-        message = "the server process ended" if not request else "malformed request"
-        raise PeerGoneError(message)
-    reply = answers[request]()
+    request = _receive_request(channel, handlers)
+    reply = handlers[request]()
     channel.settimeout(SEND_SECONDS)
     try:
-        channel.sendall(_LENGTH.pack(len(reply)) + reply)
+        send_frame(channel, reply)
     except OSError as error:
-        message = f"the server process does not take its reply: {error}"
+        message = f"the server process does not read its reply: {error}"
         raise PeerGoneError(message) from error
     return request
 
 
-def wait_readable(channel: socket.socket, seconds: float) -> bool:
-    """Return whether a request arrived within *seconds*."""
-    poll = select.poll()  # select(2) knows no fd above 1023
-    poll.register(channel, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
+def _receive_request(channel: socket.socket, handled: Iterable[Request]) -> Request:
+    byte = channel.recv(1)
+    if not byte:
+        raise PeerGoneError("the server process ended")
+    for request in handled:
+        if request.value == byte:
+            return request
+    raise PeerGoneError("the server process sent a malformed request")
 
 
 class Channel:
     """
-    The server's end: asks for a snapshot or a web configuration, takes the reply.
+    The server's end: requests snapshots and the web configuration from the collector.
 
-    A snapshot that comes after its deadline is thrown away, and nothing is asked
-    for until it came; a web configuration is kept, since it is told only once. A
-    thread takes replies at any time, so that the collector never waits for the next
-    scrape, and calls *ended* when there is no collector any more. Threads take turns.
+    A reply that arrives after its deadline is received before the next request is
+    sent: a late snapshot is discarded, a late web configuration kept, since the
+    collector sends each only once. A thread receives replies at any time, so that the
+    collector never waits for the server; it calls *ended* when the collector is gone.
+    Any thread may send a request; they take turns.
     """
 
     def __init__(
@@ -108,49 +76,52 @@ class Channel:
         self._channel = channel
         self._ended = ended
         self._replies: queue.SimpleQueue[bytes | PeerGoneError] = queue.SimpleQueue()
-        self._owed = b""
-        self._late_web = b""
+        self._pending: Request | None = None
+        self._late_web_config = b""
         self._turn = threading.Lock()
-        threading.Thread(target=self._take, daemon=True).start()
+        threading.Thread(target=self._receive_replies, daemon=True).start()
 
     def snapshot(self, seconds: float) -> bytes:
         """
-        Return a snapshot's JSON; TimeoutError if none comes in *seconds*.
+        Return the JSON of a snapshot; TimeoutError if none arrives in *seconds*.
 
-        Raises CollectionFailedError when the collector has none, PeerGoneError
-        when there is no collector any more.
+        Raises CollectionFailedError if the collector failed to collect one,
+        PeerGoneError if it is gone.
         """
-        return _unless_empty(self._ask(SNAPSHOT, seconds))
+        reply = self._request(Request.SNAPSHOT, seconds)
+        if not reply:
+            raise CollectionFailedError
+        return reply
 
-    def web(self, seconds: float) -> bytes:
-        """Return a WebConfig's JSON, b"" if it is the last one still; see snapshot."""
-        news = self._ask(WEB, seconds)
-        late, self._late_web = self._late_web, b""
-        return news or late
+    def web_config(self, seconds: float) -> bytes:
+        """Return the JSON of a new WebConfig, b"" for no change; errors as snapshot."""
+        reply = self._request(Request.WEB_CONFIG, seconds)
+        late, self._late_web_config = self._late_web_config, b""
+        return reply or late
 
-    def _ask(self, request: bytes, seconds: float) -> bytes:
+    def _request(self, request: Request, seconds: float) -> bytes:
         deadline = time.monotonic() + seconds
         if not self._turn.acquire(timeout=seconds):
             raise TimeoutError
         try:
-            if self._owed:
-                self._take_late(self._owed, deadline)
+            if self._pending:
+                self._receive_late(self._pending, deadline)
             self._send(request)
             return self._reply(deadline)
         finally:
             self._turn.release()
 
-    def _send(self, request: bytes) -> None:
+    def _send(self, request: Request) -> None:
         try:
-            self._channel.sendall(request)
+            self._channel.sendall(request.value)
         except OSError as error:
             raise PeerGoneError(str(error)) from error
-        self._owed = request
+        self._pending = request
 
-    def _take_late(self, request: bytes, deadline: float) -> None:
+    def _receive_late(self, request: Request, deadline: float) -> None:
         reply = self._reply(deadline)
-        if request == WEB:
-            self._late_web = reply or self._late_web
+        if request is Request.WEB_CONFIG:
+            self._late_web_config = reply or self._late_web_config
 
     def _reply(self, deadline: float) -> bytes:
         try:
@@ -158,39 +129,18 @@ class Channel:
         except queue.Empty:
             raise TimeoutError from None
         if isinstance(reply, PeerGoneError):
-            self._replies.put(reply)  # for whoever asks next
+            self._replies.put(reply)  # for the next request
             raise reply
-        self._owed = b""
+        self._pending = None
         return reply
 
-    def _take(self) -> None:
+    def _receive_replies(self) -> None:
         try:
             while True:
-                self._replies.put(_receive_reply(self._channel))
-        except (OSError, PeerGoneError) as error:
+                self._replies.put(recv_frame(self._channel, MAX_REPLY))
+        except EOFError:
+            gone = PeerGoneError("the collector process ended")
+        except OSError as error:
             gone = PeerGoneError(str(error))
-            self._replies.put(gone)
-            self._ended(gone)
-
-
-def _receive_reply(channel: socket.socket) -> bytes:
-    (length,) = _LENGTH.unpack(_receive(channel, _LENGTH.size))
-    if length > MAX_REPLY:
-        raise PeerGoneError(f"reply of {length} bytes")
-    return _receive(channel, length)
-
-
-def _receive(channel: socket.socket, size: int) -> bytes:
-    parts = bytearray()
-    while len(parts) < size:
-        part = channel.recv(min(_PART_BYTES, size - len(parts)))
-        if not part:
-            raise PeerGoneError("the collector process ended")
-        parts += part
-    return bytes(parts)
-
-
-def _unless_empty(reply: bytes) -> bytes:
-    if not reply:
-        raise CollectionFailedError
-    return reply
+        self._replies.put(gone)
+        self._ended(gone)

@@ -14,7 +14,6 @@ import resource
 import select
 import signal
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +24,8 @@ import msgspec
 from exporter.config.settings import Runtimes
 from exporter.errors import ConfigError
 from exporter.privsep import privileges
-from exporter.privsep.channel import start_role, wait_readable
+from exporter.privsep.framing import FrameBuffer, Request, send_frame, wait_readable
+from exporter.privsep.spawn import start_role
 from exporter.runtimes.records import PollResult, RuntimePoller
 
 ROLE = "--asking-role"
@@ -58,9 +58,7 @@ Starter = Callable[
     [str, Iterable[socket.socket], Iterable[str]], tuple[int, socket.socket]
 ]
 
-_LENGTH = struct.Struct("!Q")
 _PART_BYTES = 1 << 20
-_WISH = b"!"
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +95,7 @@ class PollerProcess(RuntimePoller):
         self._ended: list[int] = []
         self._failed: list[PollResult] = []
         """What to say of a start that failed."""
-        self._received = bytearray()
+        self._received = FrameBuffer(MAX_ANSWER)
         self._there = set(self.sources)
         """Those of which the running process has not said that nobody is there."""
 
@@ -113,7 +111,7 @@ class PollerProcess(RuntimePoller):
         if self._channel is None:
             return failed
         try:
-            ended = self._receive(self._channel)
+            ended = self._received.receive(self._channel)
             answers = list(self._answers())
         except (OSError, msgspec.DecodeError) as error:
             log.error("the process that asks runtimes broke the protocol: %s", error)
@@ -154,35 +152,13 @@ class PollerProcess(RuntimePoller):
             self._patience_ends = self._clock() + PATIENCE_SECONDS
         else:
             with contextlib.suppress(OSError):  # full: it has enough to do
-                self._channel.send(_WISH)
+                self._channel.send(Request.POLL.value)
             soon = self._clock() + PROMPT_SECONDS
             self._patience_ends = min(self._patience_ends, soon)
         self._wanted = False
 
-    def _receive(self, channel: socket.socket) -> bool:
-        """Take what has come; return whether that was the end."""
-        while len(self._received) <= MAX_ANSWER:
-            try:
-                part = channel.recv(_PART_BYTES)
-            except BlockingIOError:
-                return False
-            except ConnectionResetError:  # it left before it took our last wish;
-                continue  # what it had said before is still to be read
-            if not part:
-                return True
-            self._received += part
-        return False
-
     def _answers(self) -> Iterator[PollResult]:
-        head = _LENGTH.size
-        while len(self._received) >= head:
-            (length,) = _LENGTH.unpack_from(self._received)
-            if length > MAX_ANSWER:
-                raise OSError(f"an answer of {length} bytes")
-            if len(self._received) < head + length:
-                return
-            body = bytes(self._received[head : head + length])
-            del self._received[: head + length]
+        for body in self._received.frames():
             answer = msgspec.json.decode(body, type=PollResult)
             if answer.error == "absent":
                 self._there.discard(answer.source)
@@ -354,7 +330,7 @@ def _send(channel: socket.socket, answer: PollResult) -> None:
         answer = PollResult(source=answer.source, error="too_large", detail="encoded")
         body = msgspec.json.encode(answer)
     try:
-        channel.sendall(_LENGTH.pack(len(body)) + body)
+        send_frame(channel, body)
     except OSError as error:
         raise SystemExit(0) from error
 

@@ -56,7 +56,7 @@ class Node:
             raise self.error
         return PARCEL
 
-    def web(self, _seconds: float, /) -> bytes:
+    def web_config(self, _seconds: float, /) -> bytes:
         return self.webs.pop(0) if self.webs else b""
 
 

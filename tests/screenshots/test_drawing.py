@@ -52,7 +52,7 @@ class Recorded:
     def snapshot(self, _seconds: float, /) -> bytes:
         return RECORDED.read_bytes()
 
-    def web(self, _seconds: float, /) -> bytes:
+    def web_config(self, _seconds: float, /) -> bytes:
         return b""
 
 

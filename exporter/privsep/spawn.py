@@ -1,0 +1,39 @@
+"""
+Start this program in another role: as the server, or as the runtime poller.
+
+A role is started by fork and exec, so that it inherits no memory: only the sockets
+that it is given.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Iterable
+
+
+def start_server(
+    arguments: Iterable[str], listeners: Iterable[socket.socket]
+) -> tuple[int, socket.socket]:
+    """Start the server process; return its pid and this end of the channel."""
+    return start_role("--server-role", listeners, arguments)
+
+
+def start_role(
+    role: str, inherited: Iterable[socket.socket], arguments: Iterable[str]
+) -> tuple[int, socket.socket]:
+    """
+    Start this program in *role*; return its pid and this end of a channel to it.
+
+    The first argument of the new process lists the fds it inherits, comma-separated:
+    the other end of the channel, then the sockets of *inherited*. OSError if no
+    process can be started.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        sockets = [theirs, *inherited]
+        for inherited_socket in sockets:
+            inherited_socket.set_inheritable(True)
+        fds = ",".join(str(inherited_socket.fileno()) for inherited_socket in sockets)
+        command = [sys.executable, "-I", "-m", "exporter", role, fds, *arguments]
+        pid = os.posix_spawn(sys.executable, command, os.environ)
+    return pid, ours
