@@ -79,7 +79,7 @@ def watched(collector: Collector, watch: Stopwatch) -> Collector:
                 yield
 
         setattr(collector, "_stage", staged)  # noqa: B010
-    watch.wrap(getattr(collector, "_namer", None), "settle", "naming")
+    watch.wrap(getattr(collector, "_resolver", None), "resolve", "naming")
     return collector
 
 

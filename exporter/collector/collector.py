@@ -29,6 +29,7 @@ from exporter.kernel.procfs import Procfs
 from exporter.kernel.syscalls import netns_cookie
 from exporter.kernel.sysctl_files import SysctlFiles
 from exporter.model import CollectorStats, EncodedSnapshot, Ino, NetnsId, Problem, Stage
+from exporter.ownership.facts import FactsReader
 from exporter.ownership.metadata import ContainerMetadata
 from exporter.ownership.resolver import OwnerResolver
 from exporter.runtimes.records import RuntimePoller
@@ -76,19 +77,18 @@ class Collector:
         self._process = psutil.Process()
         self._next_recheck = clock()
         self._errors: Counter[str] = Counter()
-        self._sources = ContainerMetadata(
+        self._metadata = ContainerMetadata(
             self._procfs,
             rootfs=config.path.rootfs,
-            asker=asker or RuntimePoller(),
+            poller=asker or RuntimePoller(),
             stale_after=config.runtimes.stale_after,
             clock=clock,
         )
-        self._namer = OwnerResolver(
-            self._procfs,
-            self._census,
-            self._sources,
-            grace=grace,
-            clock=clock,
+        self._facts = FactsReader(
+            self._procfs, self._census, self._metadata, self._errors
+        )
+        self._resolver = OwnerResolver(
+            self._facts, self._metadata, grace=grace, clock=clock
         )
         self._hidden = self._visited = 0
         self._stages: list[Stage] = []
@@ -105,9 +105,7 @@ class Collector:
                 self._try_again()
             self._admit_new()
             attributions = {ino: k.attribution for ino, k in self._known.items()}
-            self._namer.settle(attributions, self._host)
-            self._errors["failed"] += self._namer.failures
-            self._namer.failures = 0
+            self._resolver.resolve(attributions, self._host)
         host = [k for ino, k in self._known.items() if ino == self._host]
         with self._stage("references"):
             self._follow_host()
@@ -169,7 +167,7 @@ class Collector:
         _each(self._holdings.everyones, SysctlFiles.close)
         self._watch.close()
         self._census.close()
-        self._sources.close()
+        self._metadata.close()
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -269,7 +267,7 @@ class Collector:
         """Read what is bound; return whether a visit has to tell the rest."""
         files = self._files(known)
         if not files:
-            if not known.attribution.is_continued_by(self._namer.witnesses(ino)):
+            if not known.attribution.is_continued_by(self._facts.holders(ino)):
                 raise NetnsGoneError(ino)
             return False
         for one in files:
@@ -376,7 +374,7 @@ class Collector:
             yield problems.entry_denied(reason, count)
         if cut := self._census.mounts.cut:
             yield problems.mounts_not_read(cut)
-        yield from self._sources.problems()
+        yield from self._metadata.problems()
         yield from self._watch.problems(self._known)
         if self._fresh.failure:
             yield problems.no_fresh_namespace(self._fresh.failure)
@@ -396,7 +394,7 @@ class Collector:
             visited=self._visited,
             hidden={self._doors.why_not("open"): self._hidden} if self._hidden else {},
             read_errors=dict(self._errors),
-            answered=self._sources.answered,
+            answered=self._metadata.last_success,
             stages=tuple(self._stages),
             cpu_seconds=times.user + times.system,
             resident_bytes=resident,

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from exporter.kernel.procfs import Procfs
 from exporter.model import Ino, Owner
 from exporter.owner import owner_labels
 from exporter.ownership.attribution import MAX_CONTAINERS, Attribution
+from exporter.ownership.facts import FactsReader
 from exporter.ownership.metadata import ContainerMetadata
 from exporter.ownership.resolver import OwnerResolver
 from exporter.runtimes.records import (
@@ -68,13 +70,12 @@ class Node:
         self.sources = ContainerMetadata(
             procfs,
             rootfs=str(self.rootfs),
-            asker=self.asker,
+            poller=self.asker,
             stale_after=STALE,
             clock=self.clock,
         )
-        self.namer = OwnerResolver(
-            procfs, self.census, self.sources, grace=GRACE, clock=self.clock
-        )
+        facts = FactsReader(procfs, self.census, self.sources, Counter())
+        self.namer = OwnerResolver(facts, self.sources, grace=GRACE, clock=self.clock)
 
     def may_ask_docker(self) -> None:
         self.asker.sources = frozenset({"docker"})
@@ -86,7 +87,7 @@ class Node:
 
     def owner(self, ino: Ino = SPOT) -> Owner | None:
         self.census.scan()
-        self.namer.settle(self.known, Ino(HOST_INO))
+        self.namer.resolve(self.known, Ino(HOST_INO))
         return self.known[ino].owner
 
     def owner_after_grace(self, ino: Ino = SPOT) -> Owner | None:
@@ -202,7 +203,7 @@ def test_a_process_that_moved_on_names_nobody(
     else:
         procfs.asked = lambda: node.fake.move(10, OTHER)
 
-    node.namer.settle(node.known, Ino(HOST_INO))
+    node.namer.resolve(node.known, Ino(HOST_INO))
 
     owner = node.known[SPOT].owner
     assert owner is None or owner.uid == ""
@@ -485,7 +486,7 @@ class TestWhatRuntimesSay:
         assert owner
         assert owner.container == "web"
         assert node.known[SPOT].declared
-        assert node.sources.answered
+        assert node.sources.last_success
 
     def test_what_was_said_too_long_ago_counts_no_more(self, node: Node) -> None:
         """The identity stays: it cannot have changed while the container lives."""
@@ -501,7 +502,7 @@ class TestWhatRuntimesSay:
         assert owner
         assert owner.container == "web"
         assert node.known[SPOT].declared == ()
-        assert not node.sources.answered
+        assert not node.sources.last_success
 
     def test_a_failure_is_a_problem_and_an_answer_ends_it(self, node: Node) -> None:
         node.asker.answers = [answered(error="silent")]
