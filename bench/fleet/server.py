@@ -11,12 +11,12 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry
 
 from bench.fleet.nodes import PODS, Node
-from exporter.config.settings import Metrics
+from exporter.config.settings import MetricSettings
 from exporter.exposition.incremental_gzip import compress
 from exporter.exposition.page_cache import Chunk
 from exporter.exposition.renderer import Families, Renderer
 from exporter.model import Detail
-from exporter.web.negotiation import accepts_gzip, negotiate
+from exporter.web.negotiation import accepts_gzip, choose_format
 from exporter.web.stats import ServerStats
 from testing.monitoring import answering
 
@@ -25,7 +25,7 @@ _PATH = re.compile(r"/node/(\d+)/metrics\Z")
 
 def renderer(detail: Detail) -> Renderer:
     """Return what an exporter that is configured to this detail renders with."""
-    return Renderer("1.0.0", detail, Metrics().max_series)
+    return Renderer("1.0.0", detail, MetricSettings().max_series)
 
 
 class Exporter:
@@ -48,7 +48,7 @@ class Exporter:
 
     def page(self, accept: str = "", *, gzip: bool = False) -> tuple[str, bytes]:
         """Return the content type and body of a scrape now."""
-        encode, content_type = negotiate(accept)
+        encode, content_type = choose_format(accept)
         with self._lock:
             now = self._clock()
             self._node.advance(now - self._last)

@@ -19,7 +19,7 @@ from exporter.catalog import UnknownSysctlError
 from exporter.cli import output
 from exporter.cli.snapshot_file import InvalidSnapshotError, parse_snapshot
 from exporter.config import flags
-from exporter.config.settings import Config, Sysctls, load
+from exporter.config.settings import Config, SysctlSettings, load
 from exporter.counters import RESOURCES
 from exporter.daemon import node_reader
 from exporter.errors import ConfigError
@@ -66,7 +66,7 @@ def _report(arguments: Arguments) -> int:
 
     source = arguments["source"]
     if source is None:
-        snapshot = _live(node_reader.settings(arguments), tell=False)
+        snapshot = _live(node_reader.load_settings(arguments), tell=False)
     else:
         snapshot = _recorded(source)
     made = report.report(snapshot, everything=arguments["all"])
@@ -93,10 +93,10 @@ def _explain(arguments: Arguments) -> int:
 
 def _live_one(arguments: Arguments, sysctl: str) -> tuple[Snapshot, Namespace]:
     """Read one sysctl everywhere, and the interfaces of the one that is asked for."""
-    settings = node_reader.settings(arguments)
+    settings = node_reader.load_settings(arguments)
     ino = _netns_of(settings.path.procfs, arguments["who"])
     with node_reader.open_reader(_only(settings, sysctl)) as (reader, parcel):
-        node_reader.ProblemLog().tell(parcel)
+        node_reader.ProblemLog().update(parcel)
         found = find_namespace(_snapshot(parcel).namespaces, arguments["who"], ino)
         reader.read_links({found.id.ino})
         snapshot = _snapshot(reader.parcel())
@@ -124,7 +124,7 @@ def _diff(arguments: Arguments) -> int:
     if sides == ("-", "-"):
         raise InvalidSnapshotError("standard input can be only one of the two")
     before, after = (
-        _live(node_reader.settings(arguments)) if side == NOW else _recorded(side)
+        _live(node_reader.load_settings(arguments)) if side == NOW else _recorded(side)
         for side in sides
     )
     made = compare(before, after)
@@ -146,7 +146,7 @@ def _check(arguments: Arguments) -> int:
 
     source, given = arguments["source"], arguments["config.file"]
     if source is None:
-        snapshot = _live(node_reader.settings(arguments), tell=False)
+        snapshot = _live(node_reader.load_settings(arguments), tell=False)
     else:
         snapshot = _recorded(source)
     rules = snapshot.policy
@@ -195,9 +195,9 @@ def _show(
 
 
 def _live(settings: Config, *, tell: bool = True) -> Snapshot:
-    parcel = node_reader.parcel(settings)
+    parcel = node_reader.read_snapshot(settings)
     if tell:
-        node_reader.ProblemLog().tell(parcel)
+        node_reader.ProblemLog().update(parcel)
     return _snapshot(parcel)
 
 
@@ -220,7 +220,7 @@ def _only(settings: Config, sysctl: str) -> Config:
     counters = tuple(name for name in harm if name not in RESOURCES)
     return msgspec.structs.replace(
         settings,
-        sysctls=Sysctls(include=(sysctl,)),
+        sysctls=SysctlSettings(include=(sysctl,)),
         policy=(),
         signals=msgspec.structs.replace(
             settings.signals, counters_include=counters, counters_exclude=()

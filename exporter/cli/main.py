@@ -17,7 +17,7 @@ from exporter.catalog import UnknownSysctlError
 from exporter.cli import commands, output
 from exporter.cli.arguments import Adder, add
 from exporter.config import flags
-from exporter.config.settings import Config, Metrics, Runtimes
+from exporter.config.settings import Config, MetricSettings, RuntimeSettings
 from exporter.daemon import node_reader
 from exporter.errors import ConfigError
 from exporter.log import configure
@@ -117,7 +117,7 @@ _ROOT_FLAGS = {"-h", "--help", "--version"}
 def _run(arguments: dict[str, Any]) -> int:
     if arguments["command"] in commands.NAMES:
         return commands.run(arguments, lambda: parser()[0])
-    settings = node_reader.settings(arguments)
+    settings = node_reader.load_settings(arguments)
     if arguments["command"] == "snapshot":
         return _snapshot(settings, arguments["format"], arguments["output"])
     from exporter.daemon import collector_process
@@ -126,8 +126,8 @@ def _run(arguments: dict[str, Any]) -> int:
 
 
 def _snapshot(settings: Config, form: str, path: str | None) -> int:
-    parcel = node_reader.parcel(settings, links=form == "json")
-    node_reader.ProblemLog().tell(parcel)
+    parcel = node_reader.read_snapshot(settings, links=form == "json")
+    node_reader.ProblemLog().update(parcel)
     body = (
         msgspec.json.encode(parcel) + b"\n"
         if form == "json"
@@ -140,7 +140,7 @@ def _snapshot(settings: Config, form: str, path: str | None) -> int:
     return 0
 
 
-def _prom(parcel: EncodedSnapshot, wanted: Metrics) -> bytes:
+def _prom(parcel: EncodedSnapshot, wanted: MetricSettings) -> bytes:
     from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
     from exporter.exposition.renderer import Renderer
@@ -162,12 +162,12 @@ def _server_role(words: list[str]) -> NoReturn:
     configure(level, form)  # type: ignore[arg-type]
     for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends us
         signal.signal(ignored, signal.SIG_IGN)
-    wanted = msgspec.json.decode(metrics, type=Metrics)
+    wanted = msgspec.json.decode(metrics, type=MetricSettings)
     renderer = Renderer(__version__, wanted.detail, wanted.max_series)
     server_process.preload()
     privileges.drop_privileges()
     privileges.apply_landlock("/proc/self")
-    server_process.run(Channel(channel, server_process.end), listeners, renderer)
+    server_process.run(Channel(channel, server_process.shut_down), listeners, renderer)
 
 
 def _asking_role(words: list[str]) -> int:
@@ -176,6 +176,6 @@ def _asking_role(words: list[str]) -> int:
     configure(level, form)  # type: ignore[arg-type]
     for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends us
         signal.signal(ignored, signal.SIG_IGN)
-    settings = msgspec.json.decode(runtimes, type=Runtimes)
+    settings = msgspec.json.decode(runtimes, type=RuntimeSettings)
     poller_client.serve(socket.socket(fileno=int(fd)), settings)
     return 0

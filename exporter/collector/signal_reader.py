@@ -16,7 +16,7 @@ from functools import partial
 from exporter import counters, problems
 from exporter.collector.listener_polling import ListenerPoller
 from exporter.collector.tracked import SignalState, TrackedNamespace
-from exporter.config.settings import Signals as SignalSettings
+from exporter.config.settings import SignalSettings
 from exporter.discovery.entry import NamespaceAccess
 from exporter.kernel import proc_net, sock_diag
 from exporter.kernel.netns import EntryDeniedError, NetnsGoneError

@@ -38,11 +38,11 @@ YAML_ERRORS = (  # what PyYAML raises on `!!bool x` and its like, besides its ow
 """Of a text that a person wrote, all that reading it as YAML may raise."""
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-_UNKNOWN = re.compile(r"unknown field `(.*?)`")
+_UNKNOWN_FIELD = re.compile(r"unknown field `(.*?)`")
 _RULE = re.compile(r"`\$\.policy\[(\d+)\]")
 
 
-class Sysctls(Frozen, frozen=True, kw_only=True):
+class SysctlSettings(Frozen, frozen=True, kw_only=True):
     """
     Which sysctls to read.
 
@@ -57,7 +57,7 @@ class Sysctls(Frozen, frozen=True, kw_only=True):
     max_fds: Annotated[int, msgspec.Meta(ge=0)] = 65536
 
 
-class Paths(Frozen, frozen=True, kw_only=True):
+class PathSettings(Frozen, frozen=True, kw_only=True):
     """
     Where the node is mounted.
 
@@ -68,7 +68,7 @@ class Paths(Frozen, frozen=True, kw_only=True):
     rootfs: str = "/"
 
 
-class Runtimes(Frozen, frozen=True, kw_only=True):
+class RuntimeSettings(Frozen, frozen=True, kw_only=True):
     """
     Whom to ask besides reading files.
 
@@ -87,7 +87,7 @@ class Runtimes(Frozen, frozen=True, kw_only=True):
     stale_after: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
 
 
-class Signals(Frozen, frozen=True, kw_only=True):
+class SignalSettings(Frozen, frozen=True, kw_only=True):
     """
     What to look at to tell whether limits hurt.
 
@@ -102,7 +102,7 @@ class Signals(Frozen, frozen=True, kw_only=True):
     counters_exclude: tuple[str, ...] = ()
 
 
-class Metrics(Frozen, frozen=True, kw_only=True):
+class MetricSettings(Frozen, frozen=True, kw_only=True):
     """
     How much of each namespace to export.
 
@@ -116,7 +116,7 @@ class Metrics(Frozen, frozen=True, kw_only=True):
     max_series: Annotated[int, msgspec.Meta(ge=0)] = 300_000
 
 
-class Web(Frozen, frozen=True, kw_only=True):
+class WebSettings(Frozen, frozen=True, kw_only=True):
     """
     Where and how to serve.
 
@@ -136,7 +136,7 @@ class Web(Frozen, frozen=True, kw_only=True):
         return (one,) if isinstance(one, str) else one
 
 
-class Log(Frozen, frozen=True, kw_only=True):
+class LogSettings(Frozen, frozen=True, kw_only=True):
     """What to log, and how; on standard error."""
 
     level: LogLevel = "info"
@@ -146,13 +146,13 @@ class Log(Frozen, frozen=True, kw_only=True):
 class Config(Frozen, frozen=True, kw_only=True):
     """The whole configuration; the YAML file has the same shape."""
 
-    sysctls: Sysctls = Sysctls()
-    path: Paths = Paths()
-    runtimes: Runtimes = Runtimes()
-    signals: Signals = Signals()
-    metrics: Metrics = Metrics()
-    web: Web = Web()
-    log: Log = Log()
+    sysctls: SysctlSettings = SysctlSettings()
+    path: PathSettings = PathSettings()
+    runtimes: RuntimeSettings = RuntimeSettings()
+    signals: SignalSettings = SignalSettings()
+    metrics: MetricSettings = MetricSettings()
+    web: WebSettings = WebSettings()
+    log: LogSettings = LogSettings()
     policy: tuple[Rule, ...] = ()
 
 
@@ -162,20 +162,20 @@ def load(file: str | None, flags: dict[str, dict[str, Any]]) -> Config:
 
     Rules are held against the catalog here, since a flag may exclude a sysctl.
     """
-    config = parse(_read(file), file) if file else Config()
+    config = parse_config(_read(file), file) if file else Config()
     sections = {
         section: msgspec.structs.replace(getattr(config, section), **values)
         for section, values in flags.items()
     }
     config = msgspec.structs.replace(config, **sections)
-    if wrong := _policy_mistake(config):
+    if wrong := _check_policy(config):
         message = f"{file}: {wrong}"
         raise ConfigError(message)
     _check_counters(config.signals)
     return config
 
 
-def _check_counters(chosen: Signals) -> None:
+def _check_counters(chosen: SignalSettings) -> None:
     include, exclude = chosen.counters_include, chosen.counters_exclude
     try:
         counters.select(include=include, exclude=exclude)
@@ -183,13 +183,13 @@ def _check_counters(chosen: Signals) -> None:
         raise ConfigError(str(error)) from error
 
 
-def parse(text: bytes, file: str) -> Config:
+def parse_config(text: bytes, file: str) -> Config:
     """Return the configuration in *text*; *file* is for the error message."""
     try:
         return msgspec.yaml.decode(text, type=Config | None) or Config()
     except YAML_ERRORS as error:
         said = yaml_error_text(error)
-        message = f"{file}: {said}{_rule_name(text, said)}{_nearest(said)}"
+        message = f"{file}: {said}{_rule_name(text, said)}{_suggestion(said)}"
         raise ConfigError(message) from error
 
 
@@ -198,24 +198,26 @@ def yaml_error_text(error: Exception) -> str:
     return str(error) if isinstance(error, ValueError) else f"not YAML: {error!r}"
 
 
-def _policy_mistake(config: Config) -> str:
+def _check_policy(config: Config) -> str:
     """Return what is wrong with the first rule that cannot be used, or ""."""
     if not config.policy:
         return ""
     every = [entry.sysctl() for entry in catalog.load()]
     names = [rule.name for rule in config.policy]
     for at, rule in enumerate(config.policy):
-        wrong = _taken(rule.name, names[:at]) or _cannot_judge(rule, config, every)
+        wrong = _duplicate_name(rule.name, names[:at]) or _check_rule(
+            rule, config, every
+        )
         if wrong:
             return f"policy rule {rule.name!r}: {wrong}"
     return ""
 
 
-def _taken(name: str, before: list[str]) -> str:
+def _duplicate_name(name: str, before: list[str]) -> str:
     return "another rule has this name; give each its own" if name in before else ""
 
 
-def _cannot_judge(rule: Rule, config: Config, every: list[Sysctl]) -> str:
+def _check_rule(rule: Rule, config: Config, every: list[Sysctl]) -> str:
     names = [sysctl.name for sysctl in every]
     try:
         covered = catalog.match_glob(rule.sysctl, names)
@@ -239,11 +241,11 @@ def _read(file: str) -> bytes:
         raise ConfigError(message) from error
 
 
-def _nearest(message: str) -> str:
-    found = _UNKNOWN.search(message)
+def _suggestion(message: str) -> str:
+    found = _UNKNOWN_FIELD.search(message)
     if not found:
         return ""
-    known = _keys(Rule if _RULE.search(message) else Config)
+    known = _known_keys(Rule if _RULE.search(message) else Config)
     near = difflib.get_close_matches(found[1], known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -258,10 +260,10 @@ def _rule_name(text: bytes, message: str) -> str:
     return f" (rule {name!r})" if isinstance(name, str) else ""
 
 
-def _keys(struct: type[Frozen]) -> list[str]:
+def _known_keys(struct: type[Frozen]) -> list[str]:
     keys: list[str] = []
     for field in msgspec.structs.fields(struct):
         keys.append(field.encode_name)
         if isinstance(field.type, type) and issubclass(field.type, Frozen):
-            keys += _keys(field.type)
+            keys += _known_keys(field.type)
     return keys

@@ -9,7 +9,7 @@ from exporter.errors import ConfigError
 
 MAX_BYTES = 1 << 20
 
-_Stamp = tuple[int, ...]
+FileStamp = tuple[int, ...]
 
 
 def load(file: str) -> WebConfig:
@@ -26,11 +26,11 @@ class WebConfigWatcher:
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self._seen: dict[str, _Stamp] = {}
+        self._seen: dict[str, FileStamp] = {}
         self.config = _load(file, self._seen)
         self.problem = ""
 
-    def changed(self) -> WebConfig | None:
+    def reload_if_changed(self) -> WebConfig | None:
         """
         Return the configuration if it is another than before, None otherwise.
 
@@ -40,7 +40,7 @@ class WebConfigWatcher:
             _stamp_of(path) == stamp for path, stamp in self._seen.items()
         ):
             return None
-        seen: dict[str, _Stamp] = {}
+        seen: dict[str, FileStamp] = {}
         try:
             config = _load(self._file, seen)
         except ConfigError as error:
@@ -53,7 +53,7 @@ class WebConfigWatcher:
         return config
 
 
-def _load(file: str, seen: dict[str, _Stamp]) -> WebConfig:
+def _load(file: str, seen: dict[str, FileStamp]) -> WebConfig:
     """Return the configuration, and put into *seen* which files it was made of."""
     directory = os.path.dirname(file)
     text = _read(file, seen)
@@ -65,13 +65,13 @@ def _load(file: str, seen: dict[str, _Stamp]) -> WebConfig:
         raise ConfigError(f"{file}: {error}") from error
 
 
-def _read(path: str, seen: dict[str, _Stamp]) -> bytes:
+def _read(path: str, seen: dict[str, FileStamp]) -> bytes:
     """Return what a regular file holds; a FIFO would wait for a writer for ever."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     try:
         with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
             status = os.fstat(file.fileno())
-            seen[path] = _stamp(status)
+            seen[path] = _stamp_from(status)
             regular = stat.S_ISREG(status.st_mode)
             text = file.read(MAX_BYTES + 1) if regular else b""
     except OSError as error:
@@ -84,7 +84,7 @@ def _read(path: str, seen: dict[str, _Stamp]) -> bytes:
     return text
 
 
-def _stamp(status: os.stat_result) -> _Stamp:
+def _stamp_from(status: os.stat_result) -> FileStamp:
     return (
         status.st_dev,
         status.st_ino,
@@ -94,8 +94,10 @@ def _stamp(status: os.stat_result) -> _Stamp:
     )
 
 
-def _stamp_of(path: str) -> _Stamp | None:
+def _stamp_of(path: str) -> FileStamp | None:
     try:
-        return _stamp(os.stat(path))  # follows links: a swapped one is another file
+        return _stamp_from(
+            os.stat(path)
+        )  # follows links: a swapped one is another file
     except (OSError, ValueError):
         return None

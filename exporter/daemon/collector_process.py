@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 def serve(settings: Config) -> int:
     """Serve until told to end; return the exit code: 1 if the server ended first."""
     web = WebConfigSource(settings.web.config_file)
-    collector, asker = node_reader.collector(settings, GRACE_SECONDS)
+    collector, asker = node_reader.create_collector(settings, GRACE_SECONDS)
     supervisor = sd_notify.SystemdNotifier()
     systemd = settings.web.systemd_socket
     with sockets.bound_sockets(settings.web.addresses, systemd=systemd) as listeners:
@@ -54,20 +54,20 @@ def serve(settings: Config) -> int:
             one.close()
         try:
             loop = CollectorLoop(collector, asker, web, supervisor)
-            return _until_the_end(loop, server, places)
+            return _run(loop, server, places)
         finally:
             supervisor.tell(sd_notify.STOPPING)
             server.close()
-            _await(pid)
+            _stop_server(pid)
             asker.close()
 
 
-def _until_the_end(loop: "CollectorLoop", server: socket.socket, places: str) -> int:
-    signal.signal(signal.SIGTERM, _end)
+def _run(loop: "CollectorLoop", server: socket.socket, places: str) -> int:
+    signal.signal(signal.SIGTERM, _on_sigterm)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # files are watched
     try:
         privileges.keep_collector_capabilities()
-        loop.answer(server, places)
+        loop.run(server, places)
     except channel.PeerGoneError as error:
         log.error("ending: %s; what the server said is above", error)
         return EXIT_FAILURE
@@ -80,19 +80,21 @@ class WebConfigSource:
     """What the server is told of the web configuration, and when."""
 
     def __init__(self, file: str) -> None:
-        self._file = WebConfigWatcher(file) if file else None
-        self._news: WebConfig | None = self._file.config if self._file else WebConfig()
+        self._watcher = WebConfigWatcher(file) if file else None
+        self._pending: WebConfig | None = (
+            self._watcher.config if self._watcher else WebConfig()
+        )
 
-    def news(self) -> bytes:
+    def poll(self) -> bytes:
         """Return what the server does not know yet, b"" for nothing."""
-        if self._file:
-            self._news = self._file.changed() or self._news
-        news, self._news = self._news, None
+        if self._watcher:
+            self._pending = self._watcher.reload_if_changed() or self._pending
+        news, self._pending = self._pending, None
         return msgspec.json.encode(news) if news else b""
 
     def problems(self) -> list[Problem]:
         """Return what keeps the last configuration from being used."""
-        wrong = self._file.problem if self._file else ""
+        wrong = self._watcher.problem if self._watcher else ""
         return [problems.web_config(wrong)] if wrong else []
 
 
@@ -107,19 +109,22 @@ class CollectorLoop:
         supervisor: sd_notify.SystemdNotifier,
     ) -> None:
         self._collector = collector
-        self._asker = asker
+        self._poller = asker
         self._web = web
-        self._supervisor = supervisor
-        self._told = node_reader.ProblemLog()
-        self._places = ""
-        self._asked = self._serving = False
+        self._notifier = supervisor
+        self._problem_log = node_reader.ProblemLog()
+        self._addresses = ""
+        self._web_config_requested = self._serving = False
 
-    def answer(self, server: socket.socket, places: str) -> NoReturn:
+    def run(self, server: socket.socket, places: str) -> NoReturn:
         """Answer requests; *places*: where the server listens, for people."""
-        self._places = places
-        answers = {Request.SNAPSHOT: self._snapshot, Request.WEB_CONFIG: self._news}
+        self._addresses = places
+        answers = {
+            Request.SNAPSHOT: self._snapshot,
+            Request.WEB_CONFIG: self._web_config,
+        }
         self._snapshot()
-        self._asker.wait(node_reader.FIRST_ANSWER_SECONDS)
+        self._poller.wait(node_reader.FIRST_POLL_SECONDS)
         looked = time.monotonic()
         while True:
             idle = max(0.0, looked + IDLE_SECONDS - time.monotonic())
@@ -137,30 +142,30 @@ class CollectorLoop:
             if also := self._web.problems():
                 every = (*parcel.problems, *also)
                 parcel = msgspec.structs.replace(parcel, problems=every)
-            self._told.tell(parcel)
+            self._problem_log.update(parcel)
             return msgspec.json.encode(parcel)
         except Exception:  # what a container can provoke must not end the exporter
             self._collector.count_failure()
             log.exception("no snapshot")
             return b""
 
-    def _news(self) -> bytes:
+    def _web_config(self) -> bytes:
         """Tell the web configuration: the server asks before it serves, and always."""
         if self._serving:
-            self._supervisor.tell(sd_notify.WATCHDOG)  # of both of us
-        elif self._asked:
+            self._notifier.tell(sd_notify.WATCHDOG)  # of both of us
+        elif self._web_config_requested:
             self._serving = True
-            log.info("serving on %s", self._places)
-            self._supervisor.tell(sd_notify.READY)
-        self._asked = True
-        return self._web.news()
+            log.info("serving on %s", self._addresses)
+            self._notifier.tell(sd_notify.READY)
+        self._web_config_requested = True
+        return self._web.poll()
 
 
-def _end(_signal: int, _frame: object) -> NoReturn:
+def _on_sigterm(_signal: int, _frame: object) -> NoReturn:
     raise SystemExit(0)
 
 
-def _await(pid: int) -> None:
+def _stop_server(pid: int) -> None:
     """Give the server time to finish; it ends since its channel did, or is ended."""
     deadline = time.monotonic() + STOP_SECONDS
     with contextlib.suppress(ChildProcessError, PermissionError, ProcessLookupError):

@@ -15,13 +15,13 @@ from exporter.model import EncodedSnapshot, Problem
 from exporter.runtimes import poller_client
 from exporter.runtimes.poller_client import PollerProcess
 
-FIRST_ANSWER_SECONDS = 3.0
+FIRST_POLL_SECONDS = 3.0
 """How long a start waits for a runtime's first answer; no scrape ever does."""
 
 log = logging.getLogger(__name__)
 
 
-def settings(arguments: dict[str, Any]) -> Config:
+def load_settings(arguments: dict[str, Any]) -> Config:
     """Return the configuration that was given, checked, and start logging."""
     ready = load(arguments["config.file"], flags.overrides(arguments))
     configure(ready.log.level, ready.log.format)
@@ -39,7 +39,7 @@ def _check_paths(ready: Config) -> None:
         )
 
 
-def collector(ready: Config, grace: float) -> tuple[Collector, PollerProcess]:
+def create_collector(ready: Config, grace: float) -> tuple[Collector, PollerProcess]:
     """Return what reads the node, and what it asks; *grace* is the collector's."""
     asker = PollerProcess(
         ready.runtimes,
@@ -49,7 +49,7 @@ def collector(ready: Config, grace: float) -> tuple[Collector, PollerProcess]:
     return Collector(ready, asker=asker, grace=grace), asker
 
 
-def parcel(ready: Config, *, links: bool = False) -> EncodedSnapshot:
+def read_snapshot(ready: Config, *, links: bool = False) -> EncodedSnapshot:
     """Read the node once, *links* too where somebody wants them."""
     with open_reader(ready) as (reader, _):
         if links:
@@ -60,10 +60,10 @@ def parcel(ready: Config, *, links: bool = False) -> EncodedSnapshot:
 @contextlib.contextmanager
 def open_reader(ready: Config) -> Iterator[tuple[Collector, EncodedSnapshot]]:
     """Give what reads the node, and what it read once runtimes had their say."""
-    reader, asker = collector(ready, grace=0)
+    reader, asker = create_collector(ready, grace=0)
     try:
         reader.parcel()
-        asker.wait(FIRST_ANSWER_SECONDS)
+        asker.wait(FIRST_POLL_SECONDS)
         yield reader, reader.parcel()
     finally:
         reader.close()
@@ -73,13 +73,13 @@ class ProblemLog:
     """Says each problem once when it comes and once when it is over."""
 
     def __init__(self) -> None:
-        self._told: dict[str, Problem] = {}
+        self._current: dict[str, Problem] = {}
 
-    def tell(self, parcel: EncodedSnapshot) -> None:
+    def update(self, parcel: EncodedSnapshot) -> None:
         """Log how the problems differ from the last parcel's."""
         now = {problem.what: problem for problem in parcel.problems}
-        for what in now.keys() - self._told.keys():
+        for what in now.keys() - self._current.keys():
             log.warning("%s: %s; %s", what, now[what].detail, now[what].remedy)
-        for what in self._told.keys() - now.keys():
+        for what in self._current.keys() - now.keys():
             log.info("%s: over", what)
-        self._told = now
+        self._current = now

@@ -22,20 +22,20 @@ from exporter.model import CollectorStats, EncodedSnapshot, Frozen
 from exporter.pages import render
 from exporter.privsep.channel import CollectionFailedError, PeerGoneError
 from exporter.web import tls
-from exporter.web.app import Application, Settings
+from exporter.web.app import Application, RequestSettings
 from exporter.web.auth import Users
 from exporter.web.connections import Server, TlsPolicy, serve
 from exporter.web.protocol import ConnectionLimits
 from exporter.web.scrape_queue import ResponseBuilder, ScrapeQueue
 from exporter.web.stats import ServerStats
 
-FIRST_SECONDS = 600.0
+FIRST_WEB_CONFIG_SECONDS = 600.0
 """The collector looks at the whole node before it answers for the first time."""
 
-WEB_SECONDS = 5.0
+WEB_POLL_SECONDS = 5.0
 """How often to ask for another web configuration."""
 
-WEB_ANSWER_SECONDS = 30.0
+WEB_TIMEOUT_SECONDS = 30.0
 """A configuration that comes later is lost: its collector takes it for known."""
 
 log = logging.getLogger(__name__)
@@ -51,23 +51,23 @@ class Collector(Protocol):
         """Return a WebConfig's JSON, b"" if it is still the last one."""
 
 
-class WebSettings(Frozen, frozen=True, kw_only=True):
+class ActiveWebConfig(Frozen, frozen=True, kw_only=True):
     """A web configuration in use."""
 
-    door: TlsPolicy
-    settings: Settings
+    tls_policy: TlsPolicy
+    requests: RequestSettings
 
 
-def site(raw: bytes) -> WebSettings:
+def activate(raw: bytes) -> ActiveWebConfig:
     """Return what to do for a WebConfig's JSON; TlsError, msgspec.DecodeError."""
     config = msgspec.json.decode(raw, type=WebConfig)
     sans = config.tls.allowed_sans if config.tls else ()
-    return WebSettings(
-        door=TlsPolicy(
-            context=tls.context(config.tls) if config.tls else None,
-            admits=partial(tls.allowed, sans=sans) if sans else None,
+    return ActiveWebConfig(
+        tls_policy=TlsPolicy(
+            context=tls.create_context(config.tls) if config.tls else None,
+            allows_peer=partial(tls.has_allowed_san, sans=sans) if sans else None,
         ),
-        settings=Settings(
+        requests=RequestSettings(
             headers=config.headers,
             check=Users(config.users).check if config.users else None,
         ),
@@ -81,53 +81,53 @@ class ServerStack:
         self,
         collector: Collector,
         renderer: Renderer,
-        first: WebSettings,
+        first: ActiveWebConfig,
         worker: Executor,
         checker: Executor,
     ) -> None:
         self._collector = collector
-        self._door = first.door
+        self._tls_policy = first.tls_policy
         self._worker = worker
-        self.tally = ServerStats()
+        self.stats = ServerStats()
         own = CollectorRegistry()
-        own.register(self.tally)
+        own.register(self.stats)
         drawer = render.page_renderer()
         made = ResponseBuilder(collector.snapshot, renderer, own, drawer.render)
-        scraper = ScrapeQueue(made, worker, end)
-        self.application = Application(scraper, drawer, checker, self.tally)
-        self.application.use(first.settings)
+        scraper = ScrapeQueue(made, worker, shut_down)
+        self.application = Application(scraper, drawer, checker, self.stats)
+        self.application.configure(first.requests)
 
-    def door(self) -> TlsPolicy:
+    def tls_policy(self) -> TlsPolicy:
         """Return who gets in now."""
-        return self._door
+        return self._tls_policy
 
-    async def follow(self) -> None:
+    async def follow_web_config(self) -> None:
         """Exchange certificates, users and headers whenever there are others."""
         while True:
-            await self.renew()
-            await asyncio.sleep(WEB_SECONDS)
+            await self.reload_web_config()
+            await asyncio.sleep(WEB_POLL_SECONDS)
 
-    async def renew(self) -> None:
+    async def reload_web_config(self) -> None:
         """Ask once whether there are others; what cannot be used changes nothing."""
         try:
             new = await asyncio.get_running_loop().run_in_executor(
-                self._worker, self._news
+                self._worker, self._poll_web_config
             )
         except (TimeoutError, CollectionFailedError):
             return  # asked again soon
         except PeerGoneError as error:
-            end(error)
+            shut_down(error)
         except (tls.TlsError, msgspec.DecodeError) as error:
-            self.tally.web_config_failures += 1
+            self.stats.web_config_failures += 1
             log.error("the web configuration stays as it was: %s", error)
         else:
             if new:
-                self._door = new.door
-                self.application.use(new.settings)
+                self._tls_policy = new.tls_policy
+                self.application.configure(new.requests)
 
-    def _news(self) -> WebSettings | None:
-        raw = self._collector.web_config(WEB_ANSWER_SECONDS)
-        return site(raw) if raw else None
+    def _poll_web_config(self) -> ActiveWebConfig | None:
+        raw = self._collector.web_config(WEB_TIMEOUT_SECONDS)
+        return activate(raw) if raw else None
 
 
 def run(
@@ -135,7 +135,7 @@ def run(
 ) -> NoReturn:
     """Serve until SIGTERM or end()."""
     try:
-        first = site(collector.web_config(FIRST_SECONDS))
+        first = activate(collector.web_config(FIRST_WEB_CONFIG_SECONDS))
     except PeerGoneError as error:
         log.info("the server is ending: %s", error)
         os._exit(os.EX_UNAVAILABLE)
@@ -155,7 +155,7 @@ def run(
     os._exit(os.EX_OK)  # a thread may wait for the collector still
 
 
-def end(error: Exception) -> None:
+def shut_down(error: Exception) -> None:
     """End this process, from any of its threads; requests in progress get a moment."""
     level = logging.INFO if isinstance(error, PeerGoneError) else logging.ERROR
     log.log(level, "the server is ending: %s", error)
@@ -166,7 +166,7 @@ async def _serve(
     collector: Collector,
     listeners: Iterable[socket.socket],
     renderer: Renderer,
-    first: WebSettings,
+    first: ActiveWebConfig,
 ) -> None:
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
@@ -174,13 +174,13 @@ async def _serve(
     stack = ServerStack(collector, renderer, first, worker, checker)
     tasks = [
         asyncio.create_task(told.wait()),
-        asyncio.create_task(stack.follow()),
+        asyncio.create_task(stack.follow_web_config()),
         asyncio.create_task(
             serve(
                 listeners,
                 stack.application,
-                stack.door,
-                stack.tally,
+                stack.tls_policy,
+                stack.stats,
                 ConnectionLimits(),
             )
         ),
@@ -202,18 +202,26 @@ def preload() -> None:
     """
     codecs.lookup("idna")  # for host names, if only in a certificate
     renderer = Renderer(__version__)
-    stack = ServerStack(_Rehearsed(), renderer, site(b"{}"), _Here(), _Here())
-    asyncio.run(_rehearse(stack))
+    stack = ServerStack(
+        EmptyCollector(),
+        renderer,
+        activate(b"{}"),
+        InlineExecutor(),
+        InlineExecutor(),
+    )
+    asyncio.run(_send_requests(stack))
 
 
-async def _rehearse(stack: ServerStack) -> None:
-    server = Server(stack.application, stack.door, stack.tally, ConnectionLimits())
-    await stack.renew()
+async def _send_requests(stack: ServerStack) -> None:
+    server = Server(
+        stack.application, stack.tls_policy, stack.stats, ConnectionLimits()
+    )
+    await stack.reload_web_config()
     for request in _REQUESTS:
         ours, theirs = socket.socketpair()
         with theirs:
             theirs.settimeout(0)
-            server.take(ours)
+            server.add(ours)
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(theirs, request)
             with contextlib.suppress(ConnectionError):
@@ -222,27 +230,32 @@ async def _rehearse(stack: ServerStack) -> None:
     await server.stop()
 
 
-class _Here(Executor):
+class InlineExecutor(Executor):
     """
-    Runs everything in the thread that asks.
+    Runs every call at once, in the calling thread.
 
-    Privileges are dropped by a process of one thread, and one that was joined is in
-    the kernel's list for a moment still.
+    Privileges must be dropped while the process has one thread, and the kernel still
+    lists a joined thread for a moment.
     """
 
     def submit(
         self, work: Callable[..., Any], /, *args: object, **kwargs: object
     ) -> Future[Any]:
+        """Run *work* and return its result as a finished future."""
         done: Future[Any] = Future()
         done.set_result(work(*args, **kwargs))
         return done
 
 
-class _Rehearsed:
+class EmptyCollector:
+    """Stands in for the collector: a node without namespaces, plain HTTP."""
+
     def snapshot(self, _seconds: float, /) -> bytes:
+        """Return the JSON of an empty snapshot."""
         return _EMPTY
 
     def web_config(self, _seconds: float, /) -> bytes:
+        """Return the JSON of the default web configuration."""
         return b"{}"
 
 

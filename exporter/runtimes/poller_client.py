@@ -21,7 +21,7 @@ from typing import NoReturn, Protocol
 
 import msgspec
 
-from exporter.config.settings import Runtimes
+from exporter.config.settings import RuntimeSettings
 from exporter.errors import ConfigError
 from exporter.privsep import privileges
 from exporter.privsep.framing import FrameBuffer, Request, send_frame, wait_readable
@@ -73,7 +73,7 @@ class PollerProcess(RuntimePoller):
 
     def __init__(
         self,
-        runtimes: Runtimes,
+        runtimes: RuntimeSettings,
         *,
         rootfs: str,
         logs: tuple[str, str],
@@ -195,7 +195,7 @@ class PollerProcess(RuntimePoller):
                 self._ended.remove(pid)
 
 
-def check(runtimes: Runtimes) -> None:
+def check(runtimes: RuntimeSettings) -> None:
     """Raise ConfigError for an address that nobody can be at."""
     from exporter.runtimes import docker, kubelet
 
@@ -251,7 +251,7 @@ class _Asked:
         return answer
 
 
-def serve(channel: socket.socket, runtimes: Runtimes) -> None:
+def serve(channel: socket.socket, runtimes: RuntimeSettings) -> None:
     """Ask and send what is said, until nobody is there to be asked or to be told."""
     privileges.drop_privileges(keep_user=True)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
@@ -270,7 +270,7 @@ def serve(channel: socket.socket, runtimes: Runtimes) -> None:
                 one.next = 0.0
 
 
-def _sources(runtimes: Runtimes) -> tuple[list[_Asked], int]:
+def _sources(runtimes: RuntimeSettings) -> tuple[list[_Asked], int]:
     """Return whom to ask, and an fd that is readable when something happened."""
     hint, hinting = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     asked = []

@@ -18,16 +18,16 @@ from exporter.pages.render import HEADERS, STYLE_PATH, PageRenderer
 from exporter.privsep.channel import CollectionFailedError
 from exporter.web.auth_queue import AuthQueue, BusyError, Check
 from exporter.web.negotiation import (
+    DEFAULT_TIMEOUT_SECONDS,
     MAX_NAMES,
-    SCRAPE_SECONDS,
     ScrapeRequest,
     accepts_gzip,
-    names,
-    negotiate,
+    choose_format,
+    parse_names,
 )
-from exporter.web.negotiation import scrape_seconds as seconds_for
+from exporter.web.negotiation import parse_timeout as seconds_for
 from exporter.web.protocol import Message, Receive, Scope, Send
-from exporter.web.scrape_queue import NotDrawnError, ScrapeQueue, TooManyError
+from exporter.web.scrape_queue import PageFailedError, ScrapeQueue, TooManyRequestsError
 from exporter.web.stats import ServerStats
 
 PART_BYTES = 32 << 10
@@ -36,24 +36,24 @@ PART_BYTES = 32 << 10
 READY_SECONDS = 300.0
 """A collection that worked is proof for this long."""
 
-QUICK_SECONDS = 5.0
+READINESS_TIMEOUT_SECONDS = 5.0
 
 PLAIN = "text/plain; charset=utf-8"
 
 HTML = "text/html; charset=utf-8"
 
-LASTING_SECONDS = 31_536_000
+IMMUTABLE_SECONDS = 31_536_000
 """How long what has its own hash in its address may be kept."""
 
 
-class Settings(Frozen, frozen=True, kw_only=True):
+class RequestSettings(Frozen, frozen=True, kw_only=True):
     """What the web configuration says of requests; no check: everybody may ask."""
 
     headers: Mapping[str, str] = {}
     check: Check | None = None
 
 
-class Reply(Frozen, frozen=True, kw_only=True):
+class Response(Frozen, frozen=True, kw_only=True):
     """An answer, whole."""
 
     status: HTTPStatus
@@ -67,123 +67,125 @@ class Application:
 
     def __init__(
         self,
-        scraper: ScrapeQueue,
-        drawer: PageRenderer,
-        checker: Executor,
-        tally: ServerStats,
+        queue: ScrapeQueue,
+        page_renderer: PageRenderer,
+        auth_worker: Executor,
+        stats: ServerStats,
     ) -> None:
-        self._scraper = scraper
-        self._drawer = drawer
-        self._checker = checker
-        self._tally = tally
+        self._queue = queue
+        self._page_renderer = page_renderer
+        self._auth_worker = auth_worker
+        self._stats = stats
         self._headers: Mapping[str, str] = {}
-        self._gate: AuthQueue | None = None
+        self._authenticator: AuthQueue | None = None
 
-    def use(self, settings: Settings) -> None:
+    def configure(self, settings: RequestSettings) -> None:
         """Judge requests by *settings* from the next one on."""
         self._headers = settings.headers
         check = settings.check
-        self._gate = AuthQueue(check, self._checker) if check else None
+        self._authenticator = AuthQueue(check, self._auth_worker) if check else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        self._tally.in_flight += 1
+        self._stats.in_flight += 1
         try:
-            reply = await _unless_gone(self._admitted(scope), receive)
+            reply = await _run_until_disconnect(self._authenticate(scope), receive)
             if reply:
-                self._tally.requests[reply.status.value] += 1
+                self._stats.responses[reply.status.value] += 1
                 await _send(reply, self._headers, send, whole=scope["method"] != "HEAD")
         finally:
-            self._tally.in_flight -= 1
+            self._stats.in_flight -= 1
 
-    async def _admitted(self, scope: Scope) -> Reply:
-        headers = _headers_of(scope)
+    async def _authenticate(self, scope: Scope) -> Response:
+        headers = _parse_headers(scope)
         try:
-            admitted = not self._gate or await self._gate.admits(
+            admitted = not self._authenticator or await self._authenticator.admits(
                 headers.get("authorization", "")
             )
         except BusyError as error:
             return _unavailable(str(error))
         if admitted:
-            return await self._answer(scope, headers)
+            return await self._route(scope, headers)
         challenge = {"WWW-Authenticate": "Basic"}
-        return _told(HTTPStatus.UNAUTHORIZED, "Unauthorized", challenge)
+        return _text(HTTPStatus.UNAUTHORIZED, "Unauthorized", challenge)
 
-    async def _answer(self, scope: Scope, headers: Mapping[str, str]) -> Reply:
+    async def _route(self, scope: Scope, headers: Mapping[str, str]) -> Response:
         if scope["method"] not in {"GET", "HEAD"}:
             allow = {"Allow": "GET, HEAD"}
-            return _told(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD", allow)
+            return _text(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD", allow)
         match scope["path"]:
             case "/metrics":
                 return await self._metrics(scope["query_string"], headers)
             case "/-/healthy":
-                return _told(HTTPStatus.OK, "healthy")
+                return _text(HTTPStatus.OK, "healthy")
             case "/-/ready":
                 return await self._ready()
             case path if path == STYLE_PATH:
                 return self._style(scope["query_string"])
         gzip = accepts_gzip(headers.get("accept-encoding", ""))
-        return await self._view(scope["path"], scope["query_string"], gzip=gzip)
+        return await self._page(scope["path"], scope["query_string"], gzip=gzip)
 
-    def _style(self, query: bytes) -> Reply:
-        lasting = query.decode("latin-1") == self._drawer.style_hash
-        kept = f"private, max-age={LASTING_SECONDS}, immutable"
-        return Reply(
+    def _style(self, query: bytes) -> Response:
+        lasting = query.decode("latin-1") == self._page_renderer.style_hash
+        kept = f"private, max-age={IMMUTABLE_SECONDS}, immutable"
+        return Response(
             status=HTTPStatus.OK,
-            body=self._drawer.style,
+            body=self._page_renderer.style,
             content_type="text/css; charset=utf-8",
             headers={"Cache-Control": kept if lasting else "no-cache"},
         )
 
-    async def _view(self, path: str, query: bytes, *, gzip: bool) -> Reply:
+    async def _page(self, path: str, query: bytes, *, gzip: bool) -> Response:
         try:
             wanted = parse_request(path, query, gzip=gzip)
         except BadQueryError as error:
-            return self._failure(HTTPStatus.BAD_REQUEST, str(error))
+            return self._error_page(HTTPStatus.BAD_REQUEST, str(error))
         if wanted is None:
-            return self._failure(HTTPStatus.NOT_FOUND, "There is no such page.")
+            return self._error_page(HTTPStatus.NOT_FOUND, "There is no such page.")
         try:
-            drawn = await self._scraper.view(wanted, SCRAPE_SECONDS)
+            drawn = await self._queue.page(wanted, DEFAULT_TIMEOUT_SECONDS)
         except _UNAVAILABLE as error:
-            why = _why(error, SCRAPE_SECONDS)
-            return self._failure(HTTPStatus.SERVICE_UNAVAILABLE, why)
-        except NotDrawnError:
+            why = _reason(error, DEFAULT_TIMEOUT_SECONDS)
+            return self._error_page(HTTPStatus.SERVICE_UNAVAILABLE, why)
+        except PageFailedError:
             why = "this page could not be made; the exporter's log says why"
-            return self._failure(HTTPStatus.INTERNAL_SERVER_ERROR, why)
+            return self._error_page(HTTPStatus.INTERNAL_SERVER_ERROR, why)
         packed = {"Content-Encoding": "gzip"} if gzip else {}
-        return Reply(
+        return Response(
             status=HTTPStatus.OK if drawn.found else HTTPStatus.NOT_FOUND,
             body=drawn.body,
             content_type=HTML,
-            headers={**_OF_PAGES, **packed},
+            headers={**_PAGE_HEADERS, **packed},
         )
 
-    def _failure(self, status: HTTPStatus, why: str) -> Reply:
-        body = self._drawer.render_error(status.phrase, why)
-        return Reply(status=status, body=body, content_type=HTML, headers=_OF_PAGES)
+    def _error_page(self, status: HTTPStatus, why: str) -> Response:
+        body = self._page_renderer.render_error(status.phrase, why)
+        return Response(
+            status=status, body=body, content_type=HTML, headers=_PAGE_HEADERS
+        )
 
-    async def _ready(self) -> Reply:
-        now, then = asyncio.get_running_loop().time(), self._scraper.succeeded
+    async def _ready(self) -> Response:
+        now, then = asyncio.get_running_loop().time(), self._queue.last_success
         if now - (-math.inf if then is None else then) < READY_SECONDS:
-            return _told(HTTPStatus.OK, "ready")
-        page = await self._page(None, QUICK_SECONDS)
-        return page if isinstance(page, Reply) else _told(HTTPStatus.OK, "ready")
+            return _text(HTTPStatus.OK, "ready")
+        page = await self._scrape(None, READINESS_TIMEOUT_SECONDS)
+        return page if isinstance(page, Response) else _text(HTTPStatus.OK, "ready")
 
-    async def _metrics(self, query: bytes, headers: Mapping[str, str]) -> Reply:
+    async def _metrics(self, query: bytes, headers: Mapping[str, str]) -> Response:
         try:
-            chosen = names(query)
+            chosen = parse_names(query)
         except ValueError:
-            return _told(HTTPStatus.BAD_REQUEST, f"more than {MAX_NAMES} name[]")
-        encode, content_type = negotiate(headers.get("accept", ""))
+            return _text(HTTPStatus.BAD_REQUEST, f"more than {MAX_NAMES} name[]")
+        encode, content_type = choose_format(headers.get("accept", ""))
         gzip = accepts_gzip(headers.get("accept-encoding", ""))
         form = ScrapeRequest(
             content_type=content_type, encode=encode, names=chosen, gzip=gzip
         )
         timeout = headers.get("x-prometheus-scrape-timeout-seconds", "")
-        page = await self._page(form, seconds_for(timeout))
-        if isinstance(page, Reply):
+        page = await self._scrape(form, seconds_for(timeout))
+        if isinstance(page, Response):
             return page
-        return Reply(
+        return Response(
             status=HTTPStatus.OK,
             body=page,
             content_type=content_type,
@@ -193,19 +195,21 @@ class Application:
             },
         )
 
-    async def _page(self, form: ScrapeRequest | None, seconds: float) -> bytes | Reply:
+    async def _scrape(
+        self, form: ScrapeRequest | None, seconds: float
+    ) -> bytes | Response:
         try:
-            return await self._scraper.page(form, seconds)
+            return await self._queue.scrape(form, seconds)
         except _UNAVAILABLE as error:
-            return _unavailable(_why(error, seconds))
+            return _unavailable(_reason(error, seconds))
 
 
-_OF_PAGES = {**HEADERS, "Cache-Control": "no-store", "Vary": "Accept-Encoding"}
+_PAGE_HEADERS = {**HEADERS, "Cache-Control": "no-store", "Vary": "Accept-Encoding"}
 
-_UNAVAILABLE = (TimeoutError, CollectionFailedError, TooManyError)
+_UNAVAILABLE = (TimeoutError, CollectionFailedError, TooManyRequestsError)
 
 
-def _why(error: Exception, seconds: float) -> str:
+def _reason(error: Exception, seconds: float) -> str:
     match error:
         case TimeoutError():
             return f"no snapshot from the collector within {seconds:g} s"
@@ -214,7 +218,7 @@ def _why(error: Exception, seconds: float) -> str:
     return str(error)
 
 
-def _headers_of(scope: Scope) -> dict[str, str]:
+def _parse_headers(scope: Scope) -> dict[str, str]:
     """Return the request's headers; one that is given twice is a list, RFC 9110 5.2."""
     headers: dict[str, str] = {}
     for raw, value in scope["headers"]:
@@ -223,9 +227,9 @@ def _headers_of(scope: Scope) -> dict[str, str]:
     return headers
 
 
-async def _unless_gone(
-    answer: Coroutine[Any, Any, Reply], receive: Receive
-) -> Reply | None:
+async def _run_until_disconnect(
+    answer: Coroutine[Any, Any, Response], receive: Receive
+) -> Response | None:
     """Return the answer, or None as soon as nobody is there to take it."""
     answered = asyncio.ensure_future(answer)
     gone = asyncio.ensure_future(receive())
@@ -238,7 +242,7 @@ async def _unless_gone(
 
 
 async def _send(
-    reply: Reply, extra: Mapping[str, str], send: Send, *, whole: bool
+    reply: Response, extra: Mapping[str, str], send: Send, *, whole: bool
 ) -> None:
     headers = {
         "Date": formatdate(usegmt=True),
@@ -252,7 +256,7 @@ async def _send(
         {
             "type": "http.response.start",
             "status": reply.status.value,
-            "headers": _encoded(headers.items()),
+            "headers": _encode_headers(headers.items()),
         }
     )
     body = reply.body if whole else b""
@@ -263,15 +267,15 @@ async def _send(
     await send(end)
 
 
-def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+def _encode_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("latin-1"), text.encode("latin-1")) for name, text in headers]
 
 
-def _told(
+def _text(
     status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None
-) -> Reply:
-    return Reply(status=status, body=f"{text}\n".encode(), headers=headers or {})
+) -> Response:
+    return Response(status=status, body=f"{text}\n".encode(), headers=headers or {})
 
 
-def _unavailable(why: str) -> Reply:
-    return _told(HTTPStatus.SERVICE_UNAVAILABLE, why)
+def _unavailable(why: str) -> Response:
+    return _text(HTTPStatus.SERVICE_UNAVAILABLE, why)

@@ -17,13 +17,13 @@ from uvicorn.server import ServerState
 
 from exporter.model import Frozen
 from exporter.web.protocol import (
-    Admits,
     Application,
     Connection,
     ConnectionContext,
     ConnectionLimits,
+    PeerCheck,
     Stage,
-    configuration,
+    uvicorn_config,
 )
 from exporter.web.stats import ServerStats
 
@@ -38,7 +38,7 @@ TLS_BUFFER_BYTES = 16 << 10
 """What asyncio receives of TLS at once: one record, where its own 256 KiB for each
 connection would be most of what a connection takes."""
 
-SHORT_PAUSE_SECONDS = 0.2
+ACCEPT_RETRY_SECONDS = 0.2
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -49,14 +49,14 @@ class TlsPolicy(Frozen, frozen=True, kw_only=True):
     """Who gets in: TLS or none, and which peers' certificates."""
 
     context: ssl.SSLContext | None = None
-    admits: Admits | None = None
+    allows_peer: PeerCheck | None = None
 
 
 async def serve(
     listeners: Iterable[socket.socket],
     application: Application,
-    door: Callable[[], TlsPolicy],
-    tally: ServerStats,
+    tls_policy: Callable[[], TlsPolicy],
+    stats: ServerStats,
     limits: ConnectionLimits,
 ) -> None:
     """
@@ -64,7 +64,7 @@ async def serve(
 
     door: asked at each new connection.
     """
-    server = Server(application, door, tally, limits)
+    server = Server(application, tls_policy, stats, limits)
     try:
         async with asyncio.TaskGroup() as group:
             for listener in listeners:
@@ -79,24 +79,24 @@ class Server:
     def __init__(
         self,
         application: Application,
-        door: Callable[[], TlsPolicy],
-        tally: ServerStats,
+        tls_policy: Callable[[], TlsPolicy],
+        stats: ServerStats,
         limits: ConnectionLimits,
     ) -> None:
         sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
-        self._door = door
-        self._tally = tally
+        self._tls_policy = tls_policy
+        self._stats = stats
         self._limits = limits
-        self._watch = ConnectionContext(
-            config=configuration(application, limits),
+        self._context = ConnectionContext(
+            config=uvicorn_config(application, limits),
             state=ServerState(),
             limits=limits,
-            tally=tally,
-            ended=self._forget,
+            stats=stats,
+            on_closed=self._remove,
         )
         self._open: dict[Connection, asyncio.Task[None]] = {}
         self._idle = asyncio.Event()
-        self._told = False
+        self._accept_failure_logged = False
 
     async def accept(self, listener: socket.socket) -> None:
         """Take connections until cancelled."""
@@ -106,9 +106,9 @@ class Server:
             try:
                 conn, _ = await loop.sock_accept(listener)
             except OSError as error:
-                await self._not_accepted(error)
+                await self._handle_accept_error(error)
             else:
-                self.take(conn)
+                self.add(conn)
                 await asyncio.sleep(0)  # a flood of them leaves the others their turn
 
     async def stop(self) -> None:
@@ -118,39 +118,41 @@ class Server:
                 task.cancel()
             else:
                 connection.finish()
-        await self._all_ended(self._limits.stop)
+        await self._wait_until_closed(self._limits.stop)
         for connection in list(self._open):
-            self._end(connection)
-        if self._watch.state.tasks:  # they see that their peers are gone
-            await asyncio.wait(self._watch.state.tasks, timeout=self._limits.stop)
+            self._close(connection)
+        if self._context.state.tasks:  # they see that their peers are gone
+            await asyncio.wait(self._context.state.tasks, timeout=self._limits.stop)
 
-    async def _all_ended(self, seconds: float) -> None:
+    async def _wait_until_closed(self, seconds: float) -> None:
         # not asyncio.timeout: before Python 3.11.4 it raises CancelledError in a task
         # that was cancelled, as the one that stops us is
-        ended = asyncio.ensure_future(self._until_none_is_open())
+        ended = asyncio.ensure_future(self._all_closed())
         await asyncio.wait({ended}, timeout=seconds)
         ended.cancel()
 
-    async def _until_none_is_open(self) -> None:
+    async def _all_closed(self) -> None:
         while self._open:
             self._idle.clear()
             await self._idle.wait()
 
-    def take(self, conn: socket.socket) -> None:
+    def add(self, conn: socket.socket) -> None:
         """Serve a connection, ending another one if there are too many."""
         conn.settimeout(0)
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         if len(self._open) >= self._limits.connections:
-            self._evict()
-        door = self._door()
-        connection = Connection(self._watch, door.admits)
-        task = asyncio.create_task(self._shake_hands(connection, conn, door.context))
-        task.add_done_callback(lambda task: self._shaken(connection, conn, task))
+            self._evict_one()
+        door = self._tls_policy()
+        connection = Connection(self._context, door.allows_peer)
+        task = asyncio.create_task(self._handshake(connection, conn, door.context))
+        task.add_done_callback(
+            lambda task: self._handshake_done(connection, conn, task)
+        )
         self._open[connection] = task
-        self._tally.connections = len(self._open)
+        self._stats.connections = len(self._open)
 
-    async def _shake_hands(
+    async def _handshake(
         self, connection: Connection, conn: socket.socket, tls: ssl.SSLContext | None
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -159,53 +161,53 @@ class Server:
             lambda: connection, conn, ssl=tls, ssl_handshake_timeout=seconds
         )
 
-    def _shaken(
+    def _handshake_done(
         self, connection: Connection, conn: socket.socket, task: asyncio.Task[None]
     ) -> None:
         if connection.stage is Stage.HANDSHAKE:  # it came to nothing
             conn.close()
-            self._forget(connection)
+            self._remove(connection)
         error = None if task.cancelled() else task.exception()
         if error and not isinstance(error, OSError):
             log.error("a connection could not be opened: %r", error)
         if error:
             error.with_traceback(None)  # it would keep the connection, in a cycle
 
-    def _evict(self) -> None:
+    def _evict_one(self) -> None:
         """
         End the connection that is in its stage for longest, for a new one.
 
         One that is being answered is ended only if all are.
         """
         every = list(self._open)
-        spare = [one for one in every if not one.answering] or every
+        spare = [one for one in every if not one.is_busy] or every
         if spare:
-            self._end(min(spare, key=lambda one: one.since))
-            self._tally.evicted += 1
+            self._close(min(spare, key=lambda one: one.stage_since))
+            self._stats.evictions += 1
 
-    def _end(self, connection: Connection) -> None:
+    def _close(self, connection: Connection) -> None:
         task = self._open[connection]
-        self._forget(connection)
+        self._remove(connection)
         if connection.stage is Stage.HANDSHAKE:
             task.cancel()
         else:
             connection.abort()
 
-    def _forget(self, connection: Connection) -> None:
+    def _remove(self, connection: Connection) -> None:
         self._open.pop(connection, None)
-        self._tally.connections = len(self._open)
+        self._stats.connections = len(self._open)
         self._idle.set()
 
-    async def _not_accepted(self, error: OSError) -> None:
+    async def _handle_accept_error(self, error: OSError) -> None:
         if isinstance(error, ConnectionError):
             return  # it was gone before we took it
         if error.errno in _EXHAUSTED:
-            self._evict()
-        if not self._told:
+            self._evict_one()
+        if not self._accept_failure_logged:
             log.warning(
                 "cannot accept connections: %s; the oldest make room, and this is not "
                 "told again",
                 error,
             )
-            self._told = True
-        await asyncio.sleep(SHORT_PAUSE_SECONDS)
+            self._accept_failure_logged = True
+        await asyncio.sleep(ACCEPT_RETRY_SECONDS)

@@ -10,12 +10,12 @@ from urllib.parse import parse_qs
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 from prometheus_client.exposition import generate_latest as generate_text
 
-SCRAPE_SECONDS = 9.0
+DEFAULT_TIMEOUT_SECONDS = 9.0
 """Below Prometheus's default scrape timeout of 10 s, so that it sees our reason."""
 
-LONGEST_SECONDS = 120.0
-SHORTEST_SECONDS = 0.5
-ANSWER_SECONDS = 0.5
+MAX_TIMEOUT_SECONDS = 120.0
+MIN_TIMEOUT_SECONDS = 0.5
+RESPONSE_SECONDS = 0.5
 """What is left of a scrape's time for its answer to arrive."""
 
 MAX_NAMES = 100
@@ -39,7 +39,7 @@ class ScrapeRequest:
     gzip: bool = False
 
 
-def negotiate(accept: str) -> tuple[Encoder, str]:
+def choose_format(accept: str) -> tuple[Encoder, str]:
     """Return the encoder and content type for an Accept header, plain text if odd."""
     try:
         return choose_encoder(_ESCAPING.sub("escaping=underscores", accept))
@@ -63,7 +63,7 @@ def accepts_gzip(header: str) -> bool:
     return codings.get("gzip", codings.get("*", False))
 
 
-def scrape_seconds(timeout: str) -> float:
+def parse_timeout(timeout: str) -> float:
     """
     Return how long a scrape may take; *timeout* is Prometheus's header, in seconds.
 
@@ -75,13 +75,15 @@ def scrape_seconds(timeout: str) -> float:
     try:
         seconds = float(timeout)
     except ValueError:
-        return SCRAPE_SECONDS
+        return DEFAULT_TIMEOUT_SECONDS
     if not math.isfinite(seconds) or seconds < 0:
-        return SCRAPE_SECONDS
-    return min(max(seconds - ANSWER_SECONDS, SHORTEST_SECONDS), LONGEST_SECONDS)
+        return DEFAULT_TIMEOUT_SECONDS
+    return min(
+        max(seconds - RESPONSE_SECONDS, MIN_TIMEOUT_SECONDS), MAX_TIMEOUT_SECONDS
+    )
 
 
-def names(query: bytes) -> frozenset[str] | None:
+def parse_names(query: bytes) -> frozenset[str] | None:
     """
     Return the families of `name[]=`, None without any; ValueError for too many.
 

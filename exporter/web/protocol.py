@@ -25,7 +25,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 """ASGI 3, as far as this server goes."""
 
-Admits = Callable[[Mapping[str, Any]], bool]
+PeerCheck = Callable[[Mapping[str, Any]], bool]
 """Whether a peer may speak, by its certificate as ssl.SSLSocket.getpeercert has it."""
 
 CLOSE = (b"connection", b"close")
@@ -47,8 +47,8 @@ class ConnectionLimits(Frozen, frozen=True, kw_only=True):
     connections: int = 256
     handshake: float = 10.0
     head: float = 10.0
-    work: float = 150.0
-    answer: float = 30.0
+    processing: float = 150.0
+    response: float = 30.0
     idle: float = 120.0
     stop: float = 3.0
 
@@ -58,8 +58,8 @@ class Stage(enum.Enum):
 
     HANDSHAKE = enum.auto()
     HEAD = enum.auto()
-    WORK = enum.auto()
-    ANSWER = enum.auto()
+    PROCESSING = enum.auto()
+    RESPONSE = enum.auto()
     IDLE = enum.auto()
 
 
@@ -69,11 +69,11 @@ class ConnectionContext(Frozen, frozen=True, kw_only=True):
     config: Config
     state: ServerState
     limits: ConnectionLimits
-    tally: ServerStats
-    ended: Callable[["Connection"], None]
+    stats: ServerStats
+    on_closed: Callable[["Connection"], None]
 
 
-def configuration(application: Application, limits: ConnectionLimits) -> Config:
+def uvicorn_config(application: Application, limits: ConnectionLimits) -> Config:
     """
     Return uvicorn's configuration, loaded: nothing is imported for a connection.
 
@@ -102,29 +102,31 @@ def configuration(application: Application, limits: ConnectionLimits) -> Config:
 class Connection(H11Protocol):
     """A connection from its accept on; *admits* judges the peer's certificate."""
 
-    def __init__(self, watch: ConnectionContext, admits: Admits | None) -> None:
+    def __init__(
+        self, context: ConnectionContext, allows_peer: PeerCheck | None
+    ) -> None:
         loop = asyncio.get_running_loop()
-        super().__init__(watch.config, watch.state, {}, loop)
-        self._watch = watch
-        self._admits = admits
-        self._lost = asyncio.Event()
+        super().__init__(context.config, context.state, {}, loop)
+        self._context = context
+        self._allows_peer = allows_peer
+        self._disconnected = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self.stage = Stage.HANDSHAKE
-        self.since = loop.time()
+        self.stage_since = loop.time()
 
     @property
     def app(self) -> Application:
         """What uvicorn runs: not kept, since that would make a cycle of references."""
-        return self._answer
+        return self._run_application
 
     @app.setter
     def app(self, application: Application) -> None:
         self._application = application
 
     @property
-    def answering(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether a complete request waits for its answer, or reads it."""
-        return self.stage in {Stage.WORK, Stage.ANSWER}
+        return self.stage in {Stage.PROCESSING, Stage.RESPONSE}
 
     def abort(self) -> None:
         """End it now, once its handshake is over; what is not sent is lost."""
@@ -143,9 +145,9 @@ class Connection(H11Protocol):
         # Each part of a page waits until the one before is sent. TLS takes 0 for
         # "always full".
         transport.set_write_buffer_limits(high=1 if self.scheme == "https" else 0)
-        self._enter(Stage.HEAD)
+        self._enter_stage(Stage.HEAD)
         peer = transport.get_extra_info("peercert")
-        if self._admits is not None and not self._admits(peer or {}):
+        if self._allows_peer is not None and not self._allows_peer(peer or {}):
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -153,26 +155,26 @@ class Connection(H11Protocol):
         if self.transport.is_closing():
             return  # TLS hands over what it had read
         if self.stage is Stage.IDLE:
-            self._enter(Stage.HEAD)
+            self._enter_stage(Stage.HEAD)
         super().data_received(data)
-        if self._in_progress and _has_body(self.scope):
+        if self._request_in_progress and _has_body(self.scope):
             self.flow.pause_reading()  # only here: it hides that the peer is gone
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP; a broken body changes nothing for its request."""
-        if not self._in_progress:
-            self._watch.tally.requests[400] += 1
+        if not self._request_in_progress:
+            self._context.stats.responses[400] += 1
             super().send_400_response(msg)
 
     def on_response_complete(self) -> None:
         """Wait for the next request, which may have come already."""
         super().on_response_complete()
-        self._settle()
+        self._finish_response()
 
     def resume_writing(self) -> None:
         """Go on with the answer: all that was written is sent."""
         super().resume_writing()
-        self._settle()
+        self._finish_response()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything: a timer would keep it all in memory for minutes."""
@@ -180,45 +182,47 @@ class Connection(H11Protocol):
         self._unset_keepalive_if_required()
         if self._timer:
             self._timer.cancel()
-        self._lost.set()
-        self._watch.ended(self)
+        self._disconnected.set()
+        self._context.on_closed(self)
 
     @property
-    def _in_progress(self) -> bool:
+    def _request_in_progress(self) -> bool:
         return bool(self.cycle) and not self.cycle.response_complete
 
-    def _settle(self) -> None:
+    def _finish_response(self) -> None:
         """End the stage of the answer, if it is all made and sent."""
-        if self._in_progress or self.transport.is_closing():
+        if self._request_in_progress or self.transport.is_closing():
             return
         if self.transport.get_write_buffer_size():
             return
         waiting, _ = self.conn.trailing_data
-        self._enter(Stage.HEAD if waiting else Stage.IDLE)
+        self._enter_stage(Stage.HEAD if waiting else Stage.IDLE)
 
-    def _enter(self, stage: Stage) -> None:
+    def _enter_stage(self, stage: Stage) -> None:
         if self._timer:
             self._timer.cancel()
-        if self._lost.is_set():
+        if self._disconnected.is_set():
             return
-        limits = self._watch.limits
+        limits = self._context.limits
         seconds = {
             Stage.HEAD: limits.head,
-            Stage.WORK: limits.work,
-            Stage.ANSWER: limits.answer,
+            Stage.PROCESSING: limits.processing,
+            Stage.RESPONSE: limits.response,
             # uvicorn says goodbye first
-            Stage.IDLE: limits.idle + limits.answer,
+            Stage.IDLE: limits.idle + limits.response,
         }[stage]
-        self.stage, self.since = stage, self.loop.time()
+        self.stage, self.stage_since = stage, self.loop.time()
         self._timer = self.loop.call_later(seconds, self.abort)
 
-    async def _answer(self, scope: Scope, _receive: Receive, send: Send) -> None:
+    async def _run_application(
+        self, scope: Scope, _receive: Receive, send: Send
+    ) -> None:
         """Run the application; a request with a body is its connection's last."""
-        self._enter(Stage.WORK)
+        self._enter_stage(Stage.PROCESSING)
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._enter(Stage.ANSWER)
+                self._enter_stage(Stage.RESPONSE)
                 if _has_body(scope):
                     message = {**message, "headers": [*message["headers"], CLOSE]}
             await send(message)
@@ -226,11 +230,11 @@ class Connection(H11Protocol):
             # written: asyncio warns of each.
             await asyncio.sleep(0)
 
-        await self._application(scope, self._disconnected, sending)
+        await self._application(scope, self._receive, sending)
 
-    async def _disconnected(self) -> Message:
+    async def _receive(self) -> Message:
         """Return when the peer is gone: an application receives nothing else."""
-        await self._lost.wait()
+        await self._disconnected.wait()
         return {"type": "http.disconnect"}
 
 

@@ -28,39 +28,39 @@ from exporter.web.negotiation import ScrapeRequest
 MAX_WAITING = 64
 """Requests; each more would only make everybody's answer later."""
 
-MAX_FILTERED = 8
+MAX_NAME_CHOICES = 8
 """Different choices of families in one collection: each is a page of its own to make,
 and whoever thinks up many must not delay those who want everything."""
 
 
-MAX_VIEWS = 8
+MAX_PAGES = 8
 """Different views that wait; each is drawn by itself."""
 
-_LEVEL = 5
+_GZIP_LEVEL = 5
 """Of compression: a view of 200 kB takes 5 ms, and is one of 15."""
 
 log = logging.getLogger(__name__)
 
-Form = ScrapeRequest | PageRequest
+Request = ScrapeRequest | PageRequest
 
 
-class TooManyError(Exception):
+class TooManyRequestsError(Exception):
     """As many requests wait as may; the text is the reason."""
 
 
-class NotDrawnError(Exception):
+class PageFailedError(Exception):
     """A view could not be drawn: a fault of ours, which the log has."""
 
 
-class Maker(Protocol):
+class Responder(Protocol):
     """Makes what is asked for, in one thread."""
 
     def __call__(
-        self, seconds: float, forms: Collection[Form], /
+        self, seconds: float, forms: Collection[Request], /
     ) -> dict[ScrapeRequest, bytes]:
         """Collect once, and return what is for scrapes; keep what is for views."""
 
-    def draw(self, view: PageRequest, /) -> RenderedPage:
+    def render_page(self, view: PageRequest, /) -> RenderedPage:
         """Return a view of the last collection that was for one."""
 
 
@@ -75,15 +75,15 @@ class ResponseBuilder:
         draw: Callable[[PageRequest, bytes], RenderedPage],
     ) -> None:
         self._snapshot = snapshot
-        self._draw = draw
-        self._last = b""
+        self._render_page = draw
+        self._page_snapshot = b""
         self._decoder = msgspec.json.Decoder(EncodedSnapshot)
         self._renderer = renderer
-        self._reduced = 0
-        self._own = own
+        self._truncated = 0
+        self._server_metrics = own
 
     def __call__(
-        self, seconds: float, forms: Collection[Form]
+        self, seconds: float, forms: Collection[Request]
     ) -> dict[ScrapeRequest, bytes]:
         """Collect once, within *seconds*, and return each of *forms* for scrapes."""
         raw = self._snapshot(seconds)
@@ -94,44 +94,44 @@ class ResponseBuilder:
             if isinstance(form, ScrapeRequest)
         }
         views = len(plain) < len(forms)
-        self._last = raw if views else b""
+        self._page_snapshot = raw if views else b""
         if plain or not views:
             self._renderer.render(parcel)
-            self._tell_of_reduced()
-        pages = {form: self._page(form) for form in dict.fromkeys(plain.values())}
-        return {form: _packed(pages[plain[form]], form) for form in plain}
+            self._log_truncation()
+        pages = {form: self._exposition(form) for form in dict.fromkeys(plain.values())}
+        return {form: _encode(pages[plain[form]], form) for form in plain}
 
-    def draw(self, view: PageRequest) -> RenderedPage:
+    def render_page(self, view: PageRequest) -> RenderedPage:
         """Return a view of the last collection that was for one; NotDrawnError."""
         try:
-            drawn = self._draw(view, self._last)
+            drawn = self._render_page(view, self._page_snapshot)
         except Exception as error:  # a page's fault must not end what is scraped
             log.exception("a page could not be drawn: %s", view.page)
-            raise NotDrawnError from error
+            raise PageFailedError from error
         if not view.gzip:
             return drawn
-        packed = gzip.compress(drawn.body, _LEVEL, mtime=0)
+        packed = gzip.compress(drawn.body, _GZIP_LEVEL, mtime=0)
         return msgspec.structs.replace(drawn, body=packed)
 
-    def _tell_of_reduced(self) -> None:
+    def _log_truncation(self) -> None:
         """Say once when namespaces are left out for want of room, and once when not."""
-        before, self._reduced = self._reduced, self._renderer.reduced
-        if self._reduced and not before:
+        before, self._truncated = self._truncated, self._renderer.reduced
+        if self._truncated and not before:
             log.warning(
                 "metrics.max_series leaves no room for all of %d network namespaces: "
                 "find out who makes so many, raise it or choose less metrics.detail",
-                self._reduced,
+                self._truncated,
             )
-        elif before and not self._reduced:
+        elif before and not self._truncated:
             log.info("metrics.max_series leaves room for all network namespaces again")
 
-    def _page(self, form: ScrapeRequest) -> list[Chunk]:
-        own = Families(only(form.names, self._own.collect()))
+    def _exposition(self, form: ScrapeRequest) -> list[Chunk]:
+        own = Families(only(form.names, self._server_metrics.collect()))
         page = self._renderer.page(form.content_type, form.names)
         return [*page, Chunk(form.encode(own))]
 
 
-def _packed(page: list[Chunk], form: ScrapeRequest) -> bytes:
+def _encode(page: list[Chunk], form: ScrapeRequest) -> bytes:
     return compress(page) if form.gzip else b"".join(one.plain for one in page)
 
 
@@ -139,128 +139,134 @@ def _packed(page: list[Chunk], form: ScrapeRequest) -> bytes:
 class _Waiter:
     """A request; no form: it wants to know that a collection works."""
 
-    form: Form | None
-    until: float
-    page: asyncio.Future[Any]
+    request: Request | None
+    deadline: float
+    result: asyncio.Future[Any]
 
 
 class ScrapeQueue:
     """Whoever waits for a collection; for one event loop."""
 
     def __init__(
-        self, pages: Maker, worker: Executor, end: Callable[[Exception], None]
+        self, pages: Responder, worker: Executor, end: Callable[[Exception], None]
     ) -> None:
         """*worker* has one thread; *end* is told that there is no sound collector."""
-        self._pages = pages
+        self._responder = pages
         self._worker = worker
-        self._end = end
-        self._served: list[_Waiter] = []
+        self._on_fatal = end
+        self._in_progress: list[_Waiter] = []
         self._waiting: list[_Waiter] = []
-        self._collected: list[_Waiter] = []
+        self._awaiting_page: list[_Waiter] = []
         self._running = False
-        self._draws_next = False
-        self.succeeded: float | None = None
+        self._page_is_next = False
+        self.last_success: float | None = None
 
-    async def page(self, form: ScrapeRequest | None, seconds: float) -> bytes:
+    async def scrape(self, form: ScrapeRequest | None, seconds: float) -> bytes:
         """
         Return a page of a collection that starts now or later; TimeoutError if late.
 
         Raises CollectionFailedError or TooManyError too.
         """
-        page: bytes = await self._answer(form, seconds)
+        page: bytes = await self._wait_for(form, seconds)
         return page
 
-    async def view(self, view: PageRequest, seconds: float) -> RenderedPage:
-        """Return a view of such a collection; NotDrawnError, and those of page()."""
-        drawn: RenderedPage = await self._answer(view, seconds)
+    async def page(self, view: PageRequest, seconds: float) -> RenderedPage:
+        """Return a page made from such a collection; also raises PageFailedError."""
+        drawn: RenderedPage = await self._wait_for(view, seconds)
         return drawn
 
-    async def _answer(self, form: Form | None, seconds: float) -> Any:  # noqa: ANN401
+    async def _wait_for(self, form: Request | None, seconds: float) -> Any:  # noqa: ANN401
         loop = asyncio.get_running_loop()
-        self._waiting = _alive(self._waiting)
-        self._collected = _alive(self._collected)
-        self._refuse_too_many(form)
+        self._waiting = _pending(self._waiting)
+        self._awaiting_page = _pending(self._awaiting_page)
+        self._check_limits(form)
         page: asyncio.Future[Any] = loop.create_future()
         until = loop.time() + seconds
-        self._waiting.append(_Waiter(form=form, until=until, page=page))
-        self._start()
+        self._waiting.append(_Waiter(request=form, deadline=until, result=page))
+        self._start_next()
         async with asyncio.timeout_at(until):
             return await page
 
-    def _refuse_too_many(self, form: Form | None) -> None:
-        every = [*_alive(self._served), *self._collected, *self._waiting]
+    def _check_limits(self, form: Request | None) -> None:
+        every = [*_pending(self._in_progress), *self._awaiting_page, *self._waiting]
         if len(every) >= MAX_WAITING:
-            raise TooManyError(f"{MAX_WAITING} requests wait already")
+            raise TooManyRequestsError(f"{MAX_WAITING} requests wait already")
         if isinstance(form, PageRequest):
-            views = {one.form for one in every if isinstance(one.form, PageRequest)}
-            if len(views | {form}) > MAX_VIEWS:
-                raise TooManyError(f"{MAX_VIEWS} different pages wait")
+            views = {
+                one.request for one in every if isinstance(one.request, PageRequest)
+            }
+            if len(views | {form}) > MAX_PAGES:
+                raise TooManyRequestsError(f"{MAX_PAGES} different pages wait")
         elif form and form.names is not None:
-            forms = [one.form for one in self._waiting]
+            forms = [one.request for one in self._waiting]
             choices = {one.names for one in forms if isinstance(one, ScrapeRequest)} - {
                 None
             }
-            if len(choices | {form.names}) > MAX_FILTERED:
-                raise TooManyError(f"{MAX_FILTERED} different choices of name[] wait")
+            if len(choices | {form.names}) > MAX_NAME_CHOICES:
+                raise TooManyRequestsError(
+                    f"{MAX_NAME_CHOICES} different choices of name[] wait"
+                )
 
-    def _start(self) -> None:
+    def _start_next(self) -> None:
         if self._running:
             return
-        waiting = self._waiting = _alive(self._waiting)
-        collected = self._collected = _alive(self._collected)
-        if collected and (self._draws_next or not waiting):
-            self._start_drawing(collected)
+        waiting = self._waiting = _pending(self._waiting)
+        collected = self._awaiting_page = _pending(self._awaiting_page)
+        if collected and (self._page_is_next or not waiting):
+            self._start_page(collected)
         elif waiting:
             self._start_collecting(waiting)
 
     def _start_collecting(self, waiting: list[_Waiter]) -> None:
-        self._running, self._served, self._waiting = True, waiting, []
+        self._running, self._in_progress, self._waiting = True, waiting, []
         loop = asyncio.get_running_loop()
-        seconds = max(one.until for one in waiting) - loop.time()
-        every = [*waiting, *self._collected]
-        forms = dict.fromkeys(one.form for one in every if one.form)
+        seconds = max(one.deadline for one in waiting) - loop.time()
+        every = [*waiting, *self._awaiting_page]
+        forms = dict.fromkeys(one.request for one in every if one.request)
         work = loop.run_in_executor(
-            self._worker, self._pages, max(0.0, seconds), tuple(forms)
+            self._worker, self._responder, max(0.0, seconds), tuple(forms)
         )
-        work.add_done_callback(self._done)
+        work.add_done_callback(self._on_collected)
 
-    def _done(self, work: asyncio.Future[dict[ScrapeRequest, bytes]]) -> None:
-        error, served = work.exception(), self._served
-        self._running, self._served, self._draws_next = False, [], True
+    def _on_collected(self, work: asyncio.Future[dict[ScrapeRequest, bytes]]) -> None:
+        error, served = work.exception(), self._in_progress
+        self._running, self._in_progress, self._page_is_next = False, [], True
         if isinstance(error, (PeerGoneError, msgspec.DecodeError)):
-            self._end(error)
+            self._on_fatal(error)
             error = CollectionFailedError()
         if error is None:
-            self.succeeded = asyncio.get_running_loop().time()
-        for one in _alive(served):
+            self.last_success = asyncio.get_running_loop().time()
+        for one in _pending(served):
             if error is not None:
-                one.page.set_exception(error)
-            elif isinstance(one.form, PageRequest):
-                self._collected.append(one)
+                one.result.set_exception(error)
+            elif isinstance(one.request, PageRequest):
+                self._awaiting_page.append(one)
             else:
-                one.page.set_result(work.result()[one.form] if one.form else b"")
-        self._start()
+                one.result.set_result(
+                    work.result()[one.request] if one.request else b""
+                )
+        self._start_next()
 
-    def _start_drawing(self, collected: list[_Waiter]) -> None:
-        view = collected[0].form
+    def _start_page(self, collected: list[_Waiter]) -> None:
+        view = collected[0].request
         assert isinstance(view, PageRequest)  # noqa: S101 - _done collects no other
-        self._served = [one for one in collected if one.form == view]
-        self._collected = [one for one in collected if one.form != view]
+        self._in_progress = [one for one in collected if one.request == view]
+        self._awaiting_page = [one for one in collected if one.request != view]
         self._running = True
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._worker, self._pages.draw, view)
-        work.add_done_callback(self._drawn)
+        work = loop.run_in_executor(self._worker, self._responder.render_page, view)
+        work.add_done_callback(self._on_page)
 
-    def _drawn(self, work: asyncio.Future[RenderedPage]) -> None:
-        error, served = work.exception(), self._served
-        self._running, self._served, self._draws_next = False, [], False
-        for one in _alive(served):
+    def _on_page(self, work: asyncio.Future[RenderedPage]) -> None:
+        error, served = work.exception(), self._in_progress
+        self._running, self._in_progress, self._page_is_next = False, [], False
+        for one in _pending(served):
             if error is not None:
-                one.page.set_exception(error)
+                one.result.set_exception(error)
             else:
-                one.page.set_result(work.result())
-        self._start()
+                one.result.set_result(work.result())
+        self._start_next()
 
 
-def _alive(waiters: list[_Waiter]) -> list[_Waiter]:
-    return [one for one in waiters if not one.page.done()]
+def _pending(waiters: list[_Waiter]) -> list[_Waiter]:
+    return [one for one in waiters if not one.result.done()]

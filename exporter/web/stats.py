@@ -25,16 +25,16 @@ class ServerStats:
 
     def __init__(self) -> None:
         self.connections = 0
-        self.evicted = 0
-        self.requests: Counter[int] = Counter({200: 0, 503: 0})
+        self.evictions = 0
+        self.responses: Counter[int] = Counter({200: 0, 503: 0})
         self.in_flight = 0
         self.web_config_failures = 0
 
     def collect(self) -> Iterator[Metric]:
         """Yield the server's own metrics; a registry's collector."""
-        codes = sorted(self.requests.copy().items())
+        codes = sorted(self.responses.copy().items())
         yield family(CONNECTIONS, [({}, self.connections)])
-        yield family(EVICTED, [({}, self.evicted)])
+        yield family(EVICTED, [({}, self.evictions)])
         yield family(REQUESTS, [({"code": str(code)}, n) for code, n in codes])
         yield family(IN_FLIGHT, [({}, self.in_flight)])
         yield family(WEB_CONFIG_FAILURES, [({}, self.web_config_failures)])

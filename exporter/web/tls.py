@@ -28,7 +28,7 @@ class TlsError(Exception):
     """What OpenSSL does not take of a Tls; says which part, and what to do."""
 
 
-def context(tls: TlsConfig) -> ssl.SSLContext:
+def create_context(tls: TlsConfig) -> ssl.SSLContext:
     """
     Return what a connection of the server is wrapped with; TlsError if it cannot be.
 
@@ -43,18 +43,22 @@ def context(tls: TlsConfig) -> ssl.SSLContext:
     if not tls.prefer_server_ciphers:
         made.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     if tls.ciphers:
-        with _blaming("cipher_suites", "this OpenSSL has none of them; choose others"):
+        with _translate_errors(
+            "cipher_suites", "this OpenSSL has none of them; choose others"
+        ):
             made.set_ciphers(":".join(tls.ciphers))
-    _load_pair(made, tls)
+    _load_certificate(made, tls)
     made.verify_mode = _VERIFY[tls.client_auth]
     made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # below another one, as in Go
     if tls.client_ca:
-        with _blaming("client_ca", "give the authority's certificates in PEM form"):
+        with _translate_errors(
+            "client_ca", "give the authority's certificates in PEM form"
+        ):
             made.load_verify_locations(cadata=tls.client_ca)
     return made
 
 
-def allowed(peer: Mapping[str, Any] | None, sans: Sequence[str]) -> bool:
+def has_allowed_san(peer: Mapping[str, Any] | None, sans: Sequence[str]) -> bool:
     """
     Return whether a client's certificate (getpeercert) has one of *sans*.
 
@@ -63,14 +67,14 @@ def allowed(peer: Mapping[str, Any] | None, sans: Sequence[str]) -> bool:
     """
     if not sans:
         return True
-    wanted = {_canonical(san) for san in sans}
+    wanted = {_normalize_san(san) for san in sans}
     given = peer.get("subjectAltName", ()) if peer else ()
     return any(
-        kind in _SAN_TYPES and _canonical(value) in wanted for kind, value in given
+        kind in _SAN_TYPES and _normalize_san(value) in wanted for kind, value in given
     )
 
 
-def _canonical(san: str) -> str:
+def _normalize_san(san: str) -> str:
     """
     Return an address as Go writes it, anything else as it is.
 
@@ -83,8 +87,8 @@ def _canonical(san: str) -> str:
         return san
 
 
-def _load_pair(made: ssl.SSLContext, tls: TlsConfig) -> None:
-    with _blaming("cert", "give the server's certificate in PEM form"):
+def _load_certificate(made: ssl.SSLContext, tls: TlsConfig) -> None:
+    with _translate_errors("cert", "give the server's certificate in PEM form"):
         # It is said of no part of a pair which of them is broken.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=tls.cert)
     remedy = (
@@ -92,20 +96,20 @@ def _load_pair(made: ssl.SSLContext, tls: TlsConfig) -> None:
         "its authorities come after it"
     )
     with (
-        _blaming("key", remedy),
-        _path_of(tls.cert) as cert,
-        _path_of(tls.key) as key,
+        _translate_errors("key", remedy),
+        _memfd_path(tls.cert) as cert,
+        _memfd_path(tls.key) as key,
     ):
-        made.load_cert_chain(cert, key, password=_no_passphrase)
+        made.load_cert_chain(cert, key, password=_refuse_passphrase)
 
 
-def _no_passphrase() -> NoReturn:
+def _refuse_passphrase() -> NoReturn:
     """Refuse; without this OpenSSL would ask on the terminal."""
     raise TlsError("key: it is encrypted; give it decrypted (`openssl pkey`)")
 
 
 @contextlib.contextmanager
-def _path_of(text: str) -> Iterator[str]:
+def _memfd_path(text: str) -> Iterator[str]:
     fd = os.memfd_create("pem", os.MFD_CLOEXEC)
     with open(fd, "w", encoding="utf-8") as file:
         file.write(text)
@@ -114,7 +118,7 @@ def _path_of(text: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _blaming(part: str, remedy: str) -> Iterator[None]:
+def _translate_errors(part: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (ssl.SSLError, TypeError, ValueError) as error:  # no ASCII: TypeError

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from exporter.collector.collector import Collector
-from exporter.config.settings import Config, Paths, Sysctls
+from exporter.config.settings import Config, PathSettings, SysctlSettings
 from exporter.kernel.netns import EntryDeniedError, NetnsEntry, own_netns
 from exporter.model import Ino, Namespace, Reading, Snapshot
 from exporter.values import MISSING
@@ -24,8 +24,8 @@ class Node:
         self.root, self.clock = fake.root, Clock()
         self.write("net.core.somaxconn", "4096")
         settings = Config(
-            sysctls=Sysctls(include=NAMES, exclude=(), max_fds=max_fds),
-            path=Paths(procfs=str(fake.root)),
+            sysctls=SysctlSettings(include=NAMES, exclude=(), max_fds=max_fds),
+            path=PathSettings(procfs=str(fake.root)),
         )
         self.collector = Collector(settings, grace=0, clock=self.clock)
 
@@ -177,7 +177,7 @@ class TestRefused:
 def test_a_policys_sysctls_are_read_and_its_rules_travel(fake_proc: FakeProc) -> None:
     fake_proc.process(1, netns=own_netns())
     rule = a_rule(sysctl="net.mptcp.ena*", equals=1)  # not of the default profile
-    settings = Config(path=Paths(procfs=str(fake_proc.root)), policy=(rule,))
+    settings = Config(path=PathSettings(procfs=str(fake_proc.root)), policy=(rule,))
 
     parcel = Collector(settings, grace=0, clock=Clock()).parcel()
 

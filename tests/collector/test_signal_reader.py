@@ -13,8 +13,7 @@ import pytest
 
 from exporter.collector import collector, listener_polling, signal_reader
 from exporter.collector.collector import Collector
-from exporter.config.settings import Config, Sysctls
-from exporter.config.settings import Signals as SignalSettings
+from exporter.config.settings import Config, SignalSettings, SysctlSettings
 from exporter.kernel import proc_net, sock_diag
 from exporter.kernel.netns import entered
 from exporter.kernel.sock_diag import DiagReply
@@ -197,7 +196,7 @@ def test_before_cookies_a_held_file_tells_one_namespace_from_the_next(
 
 
 def test_without_files_to_hold_flows_are_counted_all_the_same() -> None:
-    with watching(Config(sysctls=Sysctls(max_fds=0))) as one:
+    with watching(Config(sysctls=SysctlSettings(max_fds=0))) as one:
         assert one.look().conntrack == 0
         assert one.snapshot().machine.conntrack_limit
 

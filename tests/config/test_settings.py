@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from exporter.config.settings import Config, load, parse
+from exporter.config.settings import Config, load, parse_config
 from exporter.errors import ConfigError
 
 
@@ -17,7 +17,7 @@ def a_file(directory: Path, text: str) -> str:
 
 def complaint(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        parse(text.encode(), "config.yaml")
+        parse_config(text.encode(), "config.yaml")
     return str(caught.value)
 
 
@@ -83,12 +83,12 @@ class TestLoad:
 
 @pytest.mark.parametrize("text", ["", "{}", "{}\n", "log: {}\n"])
 def test_a_file_that_sets_nothing_is_the_defaults(text: str) -> None:
-    assert parse(text.encode(), "config.yaml") == Config()
+    assert parse_config(text.encode(), "config.yaml") == Config()
 
 
 @pytest.mark.parametrize("text", ["\n", "---\n", "# log: {level: debug}\n"])
 def test_a_file_of_comments_only_is_the_defaults(text: str) -> None:
-    assert parse(text.encode(), "config.yaml") == Config()
+    assert parse_config(text.encode(), "config.yaml") == Config()
 
 
 class TestMistakes:
@@ -169,7 +169,7 @@ class TestMistakes:
 
     def test_bytes_that_are_no_text_are_told_so(self) -> None:
         with pytest.raises(ConfigError):
-            parse(b"log: \xff\xfe", "config.yaml")
+            parse_config(b"log: \xff\xfe", "config.yaml")
 
     @pytest.mark.parametrize("text", ["log: {level: 2020-13-45}", "log: !!int x"])
     def test_a_scalar_that_yaml_cannot_build_is_told_so(self, text: str) -> None:
@@ -182,7 +182,7 @@ def test_what_yaml_chokes_on_is_told_like_any_mistake(text: str) -> None:
 
 
 def test_one_address_needs_no_list() -> None:
-    one = parse(b"web: {listen_address: ':9'}", "config.yaml").web
+    one = parse_config(b"web: {listen_address: ':9'}", "config.yaml").web
 
     assert one.addresses == (":9",)
     assert Config().web.addresses == (":10128",)

@@ -475,7 +475,7 @@ class TestFollowing:
     ) -> None:
         nothing_may_be_read(monkeypatch)
 
-        assert followed.changed() is None
+        assert followed.reload_if_changed() is None
         assert followed.problem == ""
 
     @pytest.mark.parametrize(
@@ -492,30 +492,30 @@ class TestFollowing:
         target.write_text(new)
         target.replace(path)
 
-        config = followed.changed()
+        config = followed.reload_if_changed()
 
         assert config
         assert getattr(config.tls, part) == new
         assert followed.config is config
-        assert followed.changed() is None
+        assert followed.reload_if_changed() is None
 
     def test_a_change_is_read_once(
         self, web: Path, followed: WebConfigWatcher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         web.write_text(f"basic_auth_users: {{b: {HASH}}}")
-        assert followed.changed()
+        assert followed.reload_if_changed()
         nothing_may_be_read(monkeypatch)
 
-        assert followed.changed() is None
+        assert followed.reload_if_changed() is None
 
     def test_another_yaml_may_name_other_files(
         self, web: Path, followed: WebConfigWatcher
     ) -> None:
         web.write_text(f"basic_auth_users: {{b: {HASH}}}")
 
-        assert followed.changed() == WebConfig(users={"b": HASH})
+        assert followed.reload_if_changed() == WebConfig(users={"b": HASH})
         (web.parent / "cert.pem").unlink()
-        assert followed.changed() is None
+        assert followed.reload_if_changed() is None
         assert followed.problem == ""
 
     def test_a_secret_of_kubernetes_is_swapped_by_its_link(self, web: Path) -> None:
@@ -537,7 +537,7 @@ class TestFollowing:
         swap.symlink_to("..2")
         swap.replace(data)
 
-        config = followed.changed()
+        config = followed.reload_if_changed()
 
         assert config
         assert config.tls == TlsConfig(
@@ -552,7 +552,7 @@ class TestFollowing:
         followed = WebConfigWatcher(str(web.with_name("linked.yaml")))
         nothing_may_be_read(monkeypatch)
 
-        assert followed.changed() is None
+        assert followed.reload_if_changed() is None
 
     def test_a_link_may_lead_astray_and_back(self, web: Path) -> None:
         web.write_text(f"tls_server_config: {{{PAIR}}}")
@@ -560,12 +560,12 @@ class TestFollowing:
         link.symlink_to(web)
         followed = WebConfigWatcher(str(link))
         link.unlink()
-        assert followed.changed() is None
+        assert followed.reload_if_changed() is None
         assert followed.problem == f"cannot read '{link}': No such file or directory"
 
         link.symlink_to(web)
 
-        assert followed.changed() is None
+        assert followed.reload_if_changed() is None
         assert followed.problem == ""
 
     def test_a_touched_file_is_no_change(
@@ -573,7 +573,7 @@ class TestFollowing:
     ) -> None:
         os.utime(web, (1, 1))
 
-        assert followed.changed() is None
+        assert followed.reload_if_changed() is None
         assert followed.problem == ""
 
     @pytest.mark.parametrize("name", ["web.yaml", "cert.pem"])
@@ -588,31 +588,31 @@ class TestFollowing:
         else:
             path.write_text(text[:40] if how == "cut" else "{garbage")
 
-        assert followed.changed() is None
+        assert followed.reload_if_changed() is None
         assert str(path) in followed.problem or path.stem in followed.problem
         assert followed.config is good
-        assert followed.changed() is None
+        assert followed.reload_if_changed() is None
         assert followed.problem
 
         path.write_text(text)
-        assert followed.changed() is None, "it is what the server has"
+        assert followed.reload_if_changed() is None, "it is what the server has"
         assert followed.problem == ""
 
         (web.parent / "key.pem").write_text(pem("PRIVATE KEY", "BBBBB"))
-        assert followed.changed()
+        assert followed.reload_if_changed()
 
     def test_a_broken_file_may_be_repaired_into_another(
         self, web: Path, followed: WebConfigWatcher
     ) -> None:
         web.write_text("rate_limit: {}")
-        assert followed.changed() is None
+        assert followed.reload_if_changed() is None
         assert followed.problem == (
             f"{web}: rate_limit: not supported; leave it to a reverse proxy"
         )
 
         web.write_text(f"basic_auth_users: {{b: {HASH}}}")
 
-        assert followed.changed() == WebConfig(users={"b": HASH})
+        assert followed.reload_if_changed() == WebConfig(users={"b": HASH})
         assert followed.problem == ""
 
 

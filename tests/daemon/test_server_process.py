@@ -25,7 +25,7 @@ from exporter.config.web import TlsConfig, WebConfig
 from exporter.daemon import server_process
 from exporter.exposition.renderer import Renderer
 from exporter.privsep.channel import CollectionFailedError
-from exporter.web.app import QUICK_SECONDS, Settings
+from exporter.web.app import READINESS_TIMEOUT_SECONDS, RequestSettings
 from exporter.web.auth_queue import MAX_CHECKS
 from testing.lab import wait_until
 from testing.running import OPENMETRICS, Page
@@ -77,11 +77,11 @@ class Running:
 @contextlib.contextmanager
 def running(web: WebConfig | None = None) -> Iterator[Running]:
     node = Node()
-    site = server_process.site(msgspec.json.encode(web or WebConfig()))
+    site = server_process.activate(msgspec.json.encode(web or WebConfig()))
     with ThreadPoolExecutor(1) as worker, ThreadPoolExecutor(1) as checker:
         stack = server_process.ServerStack(node, Renderer("1"), site, worker, checker)
         try:
-            with served(stack.application, stack.door, tally=stack.tally) as http:
+            with served(stack.application, stack.tls_policy, stats=stack.stats) as http:
                 yield Running(node, http, stack)
         finally:
             node.go.set()
@@ -170,7 +170,7 @@ class TestPaths:
         one.node.error = CollectionFailedError()
         assert one.get("/-/ready")[0] == 200
         assert one.node.snapshots == 2
-        assert max(one.node.seconds) <= QUICK_SECONDS
+        assert max(one.node.seconds) <= READINESS_TIMEOUT_SECONDS
 
 
 class TestPages:
@@ -284,7 +284,7 @@ class TestDeadlines:
         with one.http.connect() as sock:
             sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             wait_until(lambda: one.node.seconds)
-        wait_until(lambda: one.stack.tally.in_flight == 0)
+        wait_until(lambda: one.stack.stats.in_flight == 0)
 
 
 def basic(name: str, password: str) -> str:
@@ -319,7 +319,7 @@ class TestUsers:
             return authorization == "right" or (going.wait(SECONDS) and False)
 
         with running() as one, contextlib.ExitStack() as stack:
-            one.stack.application.use(Settings(check=check))
+            one.stack.application.configure(RequestSettings(check=check))
             assert one.get("/", Authorization="right")[0] == 200
             guess = b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: %d\r\n\r\n"
             guesses = [
@@ -327,17 +327,17 @@ class TestUsers:
             ]
             for at, sock in enumerate(guesses):
                 sock.sendall(guess % at)
-            wait_until(lambda: one.stack.tally.in_flight == MAX_CHECKS)
+            wait_until(lambda: one.stack.stats.in_flight == MAX_CHECKS)
             assert one.get("/", Authorization="other")[0] == 503
             assert one.get("/metrics", Authorization="right")[0] == 200
             assert one.get("/")[0] == 401
             guesses[-1].close()  # who leaves makes room
-            wait_until(lambda: one.stack.tally.in_flight == MAX_CHECKS - 1)
+            wait_until(lambda: one.stack.stats.in_flight == MAX_CHECKS - 1)
             going.set()
             assert one.get("/", Authorization="other")[0] == 401
             assert asked.count("right") == 1
             assert str(MAX_CHECKS - 1) not in asked
-            one.stack.application.use(Settings(check=lambda _: False))
+            one.stack.application.configure(RequestSettings(check=lambda _: False))
             assert one.get("/", Authorization="right")[0] == 401
 
 
@@ -355,18 +355,18 @@ class TestWebConfig:
             broken = WebConfig(tls=TlsConfig(cert="no", key="pem"))
             for web in (msgspec.json.encode(broken), b"{"):
                 one.node.webs = [web]
-                asyncio.run(one.stack.renew())
+                asyncio.run(one.stack.reload_web_config())
                 assert "web configuration stays" in caplog.text
                 assert self.trusts(one, first)
-            assert one.stack.tally.web_config_failures == 2
+            assert one.stack.stats.web_config_failures == 2
             new = msgspec.structs.replace(tls(second), headers=USERS.headers)
             one.node.webs = [msgspec.json.encode(new), b""]
             for _ in range(2):
-                asyncio.run(one.stack.renew())
+                asyncio.run(one.stack.reload_web_config())
                 assert self.trusts(one, second)
                 assert not self.trusts(one, first)
             one.node.webs = [msgspec.json.encode(USERS)]
-            asyncio.run(one.stack.renew())
+            asyncio.run(one.stack.reload_web_config())
             status, headers, _ = one.get("/")
             assert (status, headers["x-frame-options"]) == (401, "deny")
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config.settings import Runtimes
+from exporter.config.settings import RuntimeSettings
 from exporter.runtimes import poller_client
 from exporter.runtimes.poller_client import PollerProcess, _Asked
 from exporter.runtimes.records import Pod, PollResult
@@ -73,7 +73,11 @@ def clock() -> Clock:
 @pytest.fixture
 def one(started: Started, clock: Clock) -> Iterator[PollerProcess]:
     asked = PollerProcess(
-        Runtimes(), rootfs="/", logs=("error", "logfmt"), start=started, clock=clock
+        RuntimeSettings(),
+        rootfs="/",
+        logs=("error", "logfmt"),
+        start=started,
+        clock=clock,
     )
     asked.request()
     yield asked
@@ -85,7 +89,7 @@ class TestTheCollectorsEnd:
 
     def test_nobody_is_asked_before_an_answer_is_of_use(self, started: Started) -> None:
         idle = PollerProcess(
-            Runtimes(), rootfs="/", logs=("error", "logfmt"), start=started
+            RuntimeSettings(), rootfs="/", logs=("error", "logfmt"), start=started
         )
 
         assert idle.results() == []
@@ -94,7 +98,7 @@ class TestTheCollectorsEnd:
     def test_a_configured_kubelet_is_asked_from_the_start(
         self, started: Started
     ) -> None:
-        runtimes = Runtimes(docker="", kubelet="http://127.0.0.1:10255")
+        runtimes = RuntimeSettings(docker="", kubelet="http://127.0.0.1:10255")
         eager = PollerProcess(
             runtimes, rootfs="/", logs=("error", "logfmt"), start=started
         )
@@ -105,7 +109,7 @@ class TestTheCollectorsEnd:
         assert started.times == 1
 
     def test_without_anybody_to_ask_nothing_starts(self, started: Started) -> None:
-        runtimes = Runtimes(docker="")
+        runtimes = RuntimeSettings(docker="")
         none = PollerProcess(
             runtimes, rootfs="/", logs=("error", "logfmt"), start=started
         )
@@ -220,7 +224,7 @@ class TestTheCollectorsEnd:
             raise BlockingIOError(11, "Resource temporarily unavailable")
 
         crowded = PollerProcess(
-            Runtimes(), rootfs="/", logs=("error", "logfmt"), start=refuse
+            RuntimeSettings(), rootfs="/", logs=("error", "logfmt"), start=refuse
         )
         crowded.request()
 
@@ -242,7 +246,7 @@ class TestTheCollectorsEnd:
     def test_no_bytes_are_more_than_an_answer_or_an_end(self, text: bytes) -> None:
         started = Started()
         one = PollerProcess(
-            Runtimes(), rootfs="/", logs=("error", "logfmt"), start=started
+            RuntimeSettings(), rootfs="/", logs=("error", "logfmt"), start=started
         )
         one.request()
         one.results()
@@ -308,7 +312,7 @@ class TestDeadlines:
 
 
 @contextlib.contextmanager
-def really(runtimes: Runtimes) -> Iterator[PollerProcess]:
+def really(runtimes: RuntimeSettings) -> Iterator[PollerProcess]:
     """Run the process itself."""
     one = PollerProcess(runtimes, rootfs="/", logs=("error", "logfmt"))
     one.request()
@@ -347,7 +351,7 @@ class TestTheProcess:
     ) -> None:
         socket_path = tmp_path / "d"
         with served(silent, socket_path) as docker, kubelet(pods) as other:
-            runtimes = Runtimes(
+            runtimes = RuntimeSettings(
                 docker=docker.url, kubelet=other.url.replace("tcp", "http")
             )
             with really(runtimes) as one:
@@ -361,7 +365,7 @@ class TestTheProcess:
     ) -> None:
         with (
             served(endless, tmp_path / "d") as docker,
-            really(Runtimes(docker=docker.url)) as one,
+            really(RuntimeSettings(docker=docker.url)) as one,
         ):
             (said, *_) = answers(one, 1)
             resident = psutil.Process(one._pid).memory_info().rss
@@ -370,7 +374,7 @@ class TestTheProcess:
         assert resident < poller_client.MEMORY_BYTES
 
     def test_with_nobody_there_it_ends_and_is_no_problem(self) -> None:
-        with really(Runtimes(docker=NOBODY)) as one:
+        with really(RuntimeSettings(docker=NOBODY)) as one:
             (said,) = answers(one, 1)
             wait_until(lambda: one.results() == [] and one._channel is None)
 
@@ -379,7 +383,7 @@ class TestTheProcess:
     def test_it_ends_when_the_collector_does(self, tmp_path: Path) -> None:
         with (
             served(silent, tmp_path / "d") as docker,
-            really(Runtimes(docker=docker.url)) as one,
+            really(RuntimeSettings(docker=docker.url)) as one,
         ):
             one.results()
             pid, channel = one._pid, one._channel
@@ -393,7 +397,7 @@ class TestTheProcess:
     def test_it_costs_nothing_while_nothing_happens(self) -> None:
         with kubelet(pods) as other:
             address = other.url.replace("tcp", "http")
-            with really(Runtimes(docker="", kubelet=address)) as one:
+            with really(RuntimeSettings(docker="", kubelet=address)) as one:
                 answers(one, 1)
                 process = psutil.Process(one._pid)
                 wait_until(lambda: process.status() == psutil.STATUS_SLEEPING)

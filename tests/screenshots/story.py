@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from bench.fleet.nodes import COUNTERS, POLICY, SYSCTLS, Node
 from bench.fleet.values import STALE
 from exporter import __version__
-from exporter.config.settings import Metrics
+from exporter.config.settings import MetricSettings
 from exporter.exposition.renderer import Families, Renderer
 from exporter.model import (
     SOMAXCONN,
@@ -33,7 +33,7 @@ from exporter.model import (
     Rule,
     Signals,
 )
-from exporter.web.negotiation import negotiate
+from exporter.web.negotiation import choose_format
 from exporter.web.stats import ServerStats
 
 END = datetime(2026, 3, 10, 13, 56, tzinfo=UTC).timestamp()
@@ -121,7 +121,7 @@ class Told:
         self._number = number
         self._node = Node(number, PODS)
         self._renderer = Renderer(
-            __version__, _DETAILS.get(number, "drift"), Metrics().max_series
+            __version__, _DETAILS.get(number, "drift"), MetricSettings().max_series
         )
         self._tally = ServerStats()
         self._namespaces = [
@@ -135,10 +135,12 @@ class Told:
 
     def pages(self) -> Iterator[tuple[float, str]]:
         """Yield the time and the page of each scrape, until it is down."""
-        encode, content_type = negotiate("application/openmetrics-text;version=1.0.0")
+        encode, content_type = choose_format(
+            "application/openmetrics-text;version=1.0.0"
+        )
         for minute in range(-BEFORE, DOWN.get(self._number, MINUTES + 1)):
             self._renderer.render(self._parcel(minute))
-            self._tally.requests[200] += 1
+            self._tally.responses[200] += 1
             own = encode(Families(self._server(minute)))
             page = [one.plain for one in self._renderer.page(content_type)]
             yield START + STEP * minute, b"".join([*page, own]).decode()

@@ -64,11 +64,18 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
         stack = server_process.ServerStack(
-            Recorded(), Renderer("1"), server_process.site(b"{}"), worker, checker
+            Recorded(),
+            Renderer("1"),
+            server_process.activate(b"{}"),
+            worker,
+            checker,
         )
         with (
             served(
-                stack.application, stack.door, listeners=[listener], tally=stack.tally
+                stack.application,
+                stack.tls_policy,
+                listeners=[listener],
+                stats=stack.stats,
             ) as http,
             browser(http.port, tmp_path_factory.mktemp("chromium")) as made,
         ):

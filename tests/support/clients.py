@@ -23,7 +23,7 @@ class Served(NamedTuple):
     """A server that runs in a thread; port 0 where it listens elsewhere."""
 
     port: int
-    tally: ServerStats
+    stats: ServerStats
     stop: Callable[[], None]
 
     def connect(self) -> socket.socket:
@@ -105,13 +105,13 @@ class _Thread(threading.Thread):
 @contextlib.contextmanager
 def served(
     application: Application,
-    door: Callable[[], TlsPolicy] = TlsPolicy,
+    tls_policy: Callable[[], TlsPolicy] = TlsPolicy,
     limits: ConnectionLimits | None = None,
     listeners: Sequence[socket.socket] = (),
-    tally: ServerStats | None = None,
+    stats: ServerStats | None = None,
 ) -> Iterator[Served]:
     """Serve on loopback until the block ends; it has to end well."""
-    tally = tally or ServerStats()
+    stats = stats or ServerStats()
     with contextlib.ExitStack() as stack:
         if not listeners:
             own = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -120,11 +120,11 @@ def served(
         port = first.getsockname()[1] if first.family == socket.AF_INET else 0
         thread = _Thread(
             lambda: serve(
-                listeners, application, door, tally, limits or ConnectionLimits()
+                listeners, application, tls_policy, stats, limits or ConnectionLimits()
             )
         )
         try:
-            yield Served(port, tally, thread.stop)
+            yield Served(port, stats, thread.stop)
         finally:
             thread.stop()
     assert not thread.failed, thread.failed

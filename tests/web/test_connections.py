@@ -120,7 +120,7 @@ class TestStalls:
     @pytest.fixture
     def server(self, ours: Pair) -> Iterator[Served]:
         context = ours.context()
-        for_ever = ConnectionLimits(handshake=900, head=900, answer=900, idle=900)
+        for_ever = ConnectionLimits(handshake=900, head=900, response=900, idle=900)
         with served(page, lambda: TlsPolicy(context=context), for_ever) as one:
             yield one
 
@@ -159,7 +159,7 @@ class TestStalls:
 
         with many(server, 300, stall):
             self.scrape(server, ours)
-            assert server.tally.connections <= 256
+            assert server.stats.connections <= 256
 
     def scrape(self, server: Served, ours: Pair) -> None:
         start = time.monotonic()
@@ -218,7 +218,7 @@ class TestDeadlines:
             server.connect() as sock,
         ):
             assert gone(sock)
-            wait_until(lambda: server.tally.connections == 0)
+            wait_until(lambda: server.stats.connections == 0)
 
     def test_an_idle_connection_is_ended(self) -> None:
         with (
@@ -236,12 +236,12 @@ class TestDeadlines:
         async def large(_scope: Scope, _receive: Receive, send: Send) -> None:
             await reply(send, PAGE, part)
 
-        limits = ConnectionLimits(answer=0.5)
+        limits = ConnectionLimits(response=0.5)
         with served(large, limits=limits) as server, server.connect() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.sendall(last)
-            wait_until(lambda: server.tally.connections == 1)
-            wait_until(lambda: server.tally.connections == 0)
+            wait_until(lambda: server.stats.connections == 1)
+            wait_until(lambda: server.stats.connections == 0)
 
     def test_an_answer_that_is_read_slowly_in_time_is_whole(self) -> None:
         with served(page) as server, server.connect() as sock:
@@ -261,20 +261,20 @@ class TestTheMost:
             served(short, limits=self.FEW) as server,
             many(server, 4, lambda sock: sock) as idle,
         ):
-            wait_until(lambda: server.tally.connections == 4)
+            wait_until(lambda: server.stats.connections == 4)
             assert server.get()[0] == 200
             assert gone(idle[0])
             for one in idle[1:]:
                 one.sendall(LAST)
                 assert rest(one).endswith(b"GET /")
-            assert server.tally.evicted == 1
+            assert server.stats.evictions == 1
 
     def test_who_was_answered_lately_stays_before_who_connected_lately(self) -> None:
         with (
             served(short, limits=self.FEW) as server,
             many(server, 4, lambda sock: sock) as four,
         ):
-            wait_until(lambda: server.tally.connections == 4)
+            wait_until(lambda: server.stats.connections == 4)
             four[0].sendall(GET)
             answered(four[0])
             assert server.get()[0] == 200
@@ -288,7 +288,7 @@ class TestTheMost:
             first.sendall(HELD)
             wait_until(lambda: held.begun == 1)
             with many(server, 20, lambda sock: sock):
-                wait_until(lambda: server.tally.evicted >= 17)
+                wait_until(lambda: server.stats.evictions >= 17)
                 assert server.get()[0] == 200
             assert (held.begun, held.left) == (1, 0)
 
@@ -305,7 +305,7 @@ class TestTheMost:
             assert server.get()[0] == 200
             assert gone(four[0])
             wait_until(lambda: held.left == 1)
-            assert server.tally.evicted == 1
+            assert server.stats.evictions == 1
             assert held.begun == 4
 
     def test_a_handshake_makes_room_as_well(self, ours: Pair) -> None:
@@ -315,9 +315,9 @@ class TestTheMost:
             served(short, lambda: door, self.FEW) as server,
             many(server, 9, lambda sock: sock) as nine,
         ):
-            wait_until(lambda: server.tally.evicted == 5)
+            wait_until(lambda: server.stats.evictions == 5)
             assert all(gone(one) for one in nine[:5])
-            assert server.tally.connections == 4
+            assert server.stats.connections == 4
 
     def test_one_that_makes_room_before_its_handshake_began_is_closed(self) -> None:
         async def main() -> None:
@@ -326,11 +326,11 @@ class TestTheMost:
             ends = [socket.socketpair() for _ in range(3)]
             for ours, theirs in ends:
                 theirs.settimeout(SECONDS)
-                server.take(ours)
+                server.add(ours)
             with ends[0][1] as first, ends[1][1] as second, ends[2][1]:
                 assert await asyncio.to_thread(gone, first)
                 assert await asyncio.to_thread(gone, second)
-                assert (tally.connections, tally.evicted) == (1, 2)
+                assert (tally.connections, tally.evictions) == (1, 2)
                 await server.stop()
 
         asyncio.run(main())
@@ -352,7 +352,7 @@ class TestTheMost:
                 assert rest(last).endswith(b"GET /")
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            assert server.tally.evicted
+            assert server.stats.evictions
             assert [one.levelname for one in caplog.records] == ["WARNING"]
             assert "Too many open files" in caplog.text
             caplog.clear()
@@ -451,7 +451,7 @@ class TestRequests:
                 sock.sendall(HELD)
                 wait_until(lambda: held.begun == 1)
             wait_until(lambda: held.left == 1)
-            wait_until(lambda: server.tally.connections == 0)
+            wait_until(lambda: server.stats.connections == 0)
 
     def test_parts_for_who_has_left_are_not_worth_a_word(self) -> None:
         reset = threading.Event()
@@ -471,12 +471,12 @@ class TestRequests:
                 sock.recv(1)
                 hang_up(sock)
             reset.set()
-            wait_until(lambda: server.tally.connections == 0)
+            wait_until(lambda: server.stats.connections == 0)
 
     def test_what_was_no_http_is_counted(self) -> None:
         with served(short) as server:
             assert server.say(b"\0\r\n\r\n").startswith(b"HTTP/1.1 400")
-            assert server.tally.requests[400] == 1
+            assert server.stats.responses[400] == 1
 
     @settings(
         max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -545,7 +545,7 @@ class TestRequests:
                     sock.sendall(words)
                     sock.shutdown(socket.SHUT_WR)
                     rest(sock)
-            wait_until(lambda: server.tally.connections == 0)
+            wait_until(lambda: server.stats.connections == 0)
         assert not caplog.records
 
 
@@ -588,7 +588,7 @@ class TestDoors:
         context.load_verify_locations(stranger.cert)
         door = TlsPolicy(
             context=context,
-            admits=lambda peer: ("DNS", "friend") in peer["subjectAltName"],
+            allows_peer=lambda peer: ("DNS", "friend") in peer["subjectAltName"],
         )
         with served(short, lambda: door) as server:
             with contextlib.closing(self.https(server, ours, friend)) as one:
@@ -599,7 +599,7 @@ class TestDoors:
                     pytest.raises((OSError, http.client.HTTPException)),
                 ):
                     ask(other)
-            wait_until(lambda: server.tally.connections == 0)
+            wait_until(lambda: server.stats.connections == 0)
 
 
 class TestListeners:
@@ -657,7 +657,7 @@ class TestTheEnd:
             served(short, lambda: door, limits) as server,
             many(server, 5, lambda sock: sock) as five,
         ):
-            wait_until(lambda: server.tally.connections == 5)
+            wait_until(lambda: server.stats.connections == 5)
             server.stop()
             assert all(gone(one) for one in five)
 
@@ -682,7 +682,7 @@ class TestTheEnd:
                             if words == GET:
                                 answered(sock)
                             hang_up(sock)
-                wait_until(lambda: server.tally.connections == 0)
+                wait_until(lambda: server.stats.connections == 0)
                 wait_until(lambda: not left())
         finally:
             gc.enable()
@@ -720,7 +720,7 @@ from tests.web.test_connections import page
 server.preload()
 context = Pair(*sys.argv[1:]).context()
 door = serving.TlsPolicy(context=context)
-long = ConnectionLimits(handshake=900, head=900, answer=900)
+long = ConnectionLimits(handshake=900, head=900, response=900)
 with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
     print(listener.getsockname()[1], flush=True)
     asyncio.run(serving.serve([listener], page, lambda: door, ServerStats(), long))

@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Gauge
 
-from exporter.web.negotiation import accepts_gzip, names, negotiate, scrape_seconds
+from exporter.web.negotiation import (
+    accepts_gzip,
+    choose_format,
+    parse_names,
+    parse_timeout,
+)
 
 MEDIA = st.lists(
     st.sampled_from(
@@ -30,7 +35,7 @@ MEDIA = st.lists(
 
 @given(st.text() | MEDIA)
 def test_any_accept_header_gets_a_format(accept: str) -> None:
-    encode, content_type = negotiate(accept)
+    encode, content_type = choose_format(accept)
 
     assert content_type.startswith(("text/plain", "application/openmetrics-text"))
     assert "\n" not in content_type
@@ -43,7 +48,7 @@ def test_no_scheme_writes_our_names_otherwise(media: str, scheme: str) -> None:
     registry = CollectorRegistry()
     Gauge("netns_a_b", "A gauge.", registry=registry)
 
-    encode, _ = negotiate(f"{media}; version=1.0.0; escaping={scheme};q=0.5")
+    encode, _ = choose_format(f"{media}; version=1.0.0; escaping={scheme};q=0.5")
 
     assert b"\nnetns_a_b 0.0\n" in encode(registry)
 
@@ -60,16 +65,16 @@ def test_any_accept_encoding_is_a_yes_or_no(header: str) -> None:
 
 @given(st.text() | st.floats().map(str))
 def test_any_timeout_is_one_that_can_be_kept(header: str) -> None:
-    assert 0.5 <= scrape_seconds(header) <= 120
+    assert 0.5 <= parse_timeout(header) <= 120
 
 
 @given(st.frozensets(st.text(min_size=1), min_size=1, max_size=100))
 def test_names_are_understood_as_they_are_written(chosen: frozenset[str]) -> None:
     query = "&".join(f"name[]={quote(name)}" for name in chosen)
 
-    assert names(query.encode()) == chosen
+    assert parse_names(query.encode()) == chosen
 
 
 def test_too_many_names_are_refused() -> None:
     with pytest.raises(ValueError, match="fields"):
-        names(b"&".join([b"name[]=a"] * 101))
+        parse_names(b"&".join([b"name[]=a"] * 101))

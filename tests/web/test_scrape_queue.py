@@ -17,16 +17,16 @@ from exporter.exposition.page_cache import Chunk
 from exporter.exposition.renderer import Names, Renderer
 from exporter.pages.query import PageRequest, RenderedPage
 from exporter.privsep.channel import CollectionFailedError, PeerGoneError
-from exporter.web.negotiation import ScrapeRequest, negotiate
+from exporter.web.negotiation import ScrapeRequest, choose_format
 from exporter.web.scrape_queue import (
-    MAX_FILTERED,
-    MAX_VIEWS,
+    MAX_NAME_CHOICES,
+    MAX_PAGES,
     MAX_WAITING,
-    Form,
-    NotDrawnError,
+    PageFailedError,
+    Request,
     ResponseBuilder,
     ScrapeQueue,
-    TooManyError,
+    TooManyRequestsError,
 )
 from exporter.web.stats import ServerStats
 from testing.lab import wait_until
@@ -34,10 +34,10 @@ from tests.support.builders import a_namespace, a_parcel, the_hosts_namespace
 from tests.support.clients import SECONDS
 
 PARCEL = msgspec.json.encode(a_parcel(the_hosts_namespace(), a_namespace()))
-ENCODE, TYPE = negotiate("")
+ENCODE, TYPE = choose_format("")
 TEXT = ScrapeRequest(content_type=TYPE, encode=ENCODE)
 ZIPPED = replace(TEXT, gzip=True)
-OPEN_ENCODE, OPEN_TYPE = negotiate("application/openmetrics-text; version=1.0.0")
+OPEN_ENCODE, OPEN_TYPE = choose_format("application/openmetrics-text; version=1.0.0")
 OPEN = ScrapeRequest(content_type=OPEN_TYPE, encode=OPEN_ENCODE, gzip=True)
 
 
@@ -46,14 +46,14 @@ class Node:
 
     def __init__(self) -> None:
         self.collections = 0
-        self.asked: list[tuple[float, Collection[Form]]] = []
+        self.asked: list[tuple[float, Collection[Request]]] = []
         self.done: list[str] = []
         self.go = threading.Semaphore(0)
         self.draws = threading.Semaphore(0)
         self.error: Exception | None = None
 
     def __call__(
-        self, seconds: float, forms: Collection[Form]
+        self, seconds: float, forms: Collection[Request]
     ) -> dict[ScrapeRequest, bytes]:
         self.asked.append((seconds, forms))
         self.done.append("collection")
@@ -64,11 +64,11 @@ class Node:
         wanted = [form for form in forms if isinstance(form, ScrapeRequest)]
         return dict.fromkeys(wanted, str(self.collections).encode())
 
-    def draw(self, view: PageRequest) -> RenderedPage:
+    def render_page(self, view: PageRequest) -> RenderedPage:
         self.done.append(view.owner)
         assert self.draws.acquire(timeout=SECONDS)
         if view.owner == "bad":
-            raise NotDrawnError
+            raise PageFailedError
         return RenderedPage(body=f"{view.owner} of {self.collections}".encode())
 
 
@@ -89,7 +89,7 @@ class Scrapes:
     async def begin(
         self, form: ScrapeRequest | None = TEXT, seconds: float = SECONDS
     ) -> asyncio.Task[bytes]:
-        task = asyncio.create_task(self.scraper.page(form, seconds))
+        task = asyncio.create_task(self.scraper.scrape(form, seconds))
         await asyncio.sleep(0)
         return task
 
@@ -97,7 +97,7 @@ class Scrapes:
         self, who: str, seconds: float = SECONDS
     ) -> asyncio.Task[RenderedPage]:
         view = PageRequest(page="namespace", owner=who)
-        task = asyncio.create_task(self.scraper.view(view, seconds))
+        task = asyncio.create_task(self.scraper.page(view, seconds))
         await asyncio.sleep(0)
         return task
 
@@ -171,7 +171,7 @@ def test_few_may_wait(worker: ThreadPoolExecutor) -> None:
         every = [await scrapes.begin()]
         await scrapes.running()
         every += [await scrapes.begin() for _ in range(MAX_WAITING - 1)]
-        with pytest.raises(TooManyError, match="64 requests"):
+        with pytest.raises(TooManyRequestsError, match="64 requests"):
             await (await scrapes.begin())
         every.pop().cancel()  # who leaves makes room
         await asyncio.sleep(0)
@@ -191,9 +191,9 @@ def test_many_choices_of_families_keep_nobody_from_the_whole(
     async def main(scrapes: Scrapes) -> None:
         every = [await scrapes.begin()]
         await scrapes.running()
-        every += [await scrapes.begin(chosen(at)) for at in range(MAX_FILTERED)]
-        with pytest.raises(TooManyError, match="name"):
-            await (await scrapes.begin(chosen(MAX_FILTERED)))
+        every += [await scrapes.begin(chosen(at)) for at in range(MAX_NAME_CHOICES)]
+        with pytest.raises(TooManyRequestsError, match="name"):
+            await (await scrapes.begin(chosen(MAX_NAME_CHOICES)))
         every += [await scrapes.begin(form) for form in (TEXT, ZIPPED, chosen(0))]
         scrapes.node.go.release(2)
         await asyncio.gather(*every)
@@ -210,11 +210,11 @@ def test_a_failure_is_told_and_the_next_may_work(
         scrapes.node.go.release()
         with pytest.raises(type(error)):
             await (await scrapes.begin())
-        assert scrapes.scraper.succeeded is None
+        assert scrapes.scraper.last_success is None
         scrapes.node.error = None
         scrapes.node.go.release()
         assert await (await scrapes.begin()) == b"2"
-        assert scrapes.scraper.succeeded is not None
+        assert scrapes.scraper.last_success is not None
 
     assert not run(main, worker).ended
 
@@ -316,7 +316,7 @@ class TestViews:
             good, scrape = await scrapes.begin_view("good"), await scrapes.begin()
             scrapes.node.go.release(3)
             scrapes.node.draws.release(2)
-            with pytest.raises(NotDrawnError):
+            with pytest.raises(PageFailedError):
                 await bad
             assert (await good).body
             assert await scrape
@@ -325,8 +325,8 @@ class TestViews:
 
     def test_few_different_ones_may_wait(self, worker: ThreadPoolExecutor) -> None:
         async def main(scrapes: Scrapes) -> None:
-            every = [await scrapes.begin_view(str(at)) for at in range(MAX_VIEWS)]
-            with pytest.raises(TooManyError, match="8 different pages"):
+            every = [await scrapes.begin_view(str(at)) for at in range(MAX_PAGES)]
+            with pytest.raises(TooManyRequestsError, match="8 different pages"):
                 await (await scrapes.begin_view("more"))
             every.append(await scrapes.begin_view("0"))
             scrape = await scrapes.begin()
@@ -363,11 +363,11 @@ class TestPages:
         pages = self.pages()
 
         assert pages(1.0, (VIEW, TEXT)).keys() == {TEXT}
-        assert pages.draw(VIEW).body == PARCEL
-        zipped = pages.draw(replace(VIEW, gzip=True))
+        assert pages.render_page(VIEW).body == PARCEL
+        zipped = pages.render_page(replace(VIEW, gzip=True))
         assert gzip.decompress(zipped.body) == PARCEL
         pages(1.0, (TEXT,))
-        assert pages.draw(VIEW).body == b""
+        assert pages.render_page(VIEW).body == b""
 
     def test_a_fault_of_ours_is_in_the_log_and_no_more(
         self, caplog: pytest.LogCaptureFixture
@@ -379,8 +379,8 @@ class TestPages:
             lambda _: PARCEL, Renderer("1"), CollectorRegistry(), fault
         )
 
-        with pytest.raises(NotDrawnError):
-            pages.draw(VIEW)
+        with pytest.raises(PageFailedError):
+            pages.render_page(VIEW)
         assert "ZeroDivisionError" in caplog.text
 
     def test_a_zipped_page_is_the_same(self) -> None:

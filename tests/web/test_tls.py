@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config.web import TlsConfig
-from exporter.web.tls import TlsError, allowed, context
+from exporter.web.tls import TlsError, create_context, has_allowed_san
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 LONG = 20.0
@@ -159,23 +159,23 @@ class TestVersionsAndCiphers:
     """What is spoken is what the configuration says."""
 
     def test_a_pair_of_texts_is_enough_for_tls_1_3(self, pki: Pki) -> None:
-        assert meet(context(pki.server()), pki.client()).version == "TLSv1.3"
+        assert meet(create_context(pki.server()), pki.client()).version == "TLSv1.3"
 
     def test_a_client_of_tls_1_2_is_served(self, pki: Pki) -> None:
         client = pki.client()
         client.maximum_version = ssl.TLSVersion.TLSv1_2
 
-        assert meet(context(pki.server()), client).version == "TLSv1.2"
+        assert meet(create_context(pki.server()), client).version == "TLSv1.2"
 
     def test_a_client_of_tls_1_2_is_refused_where_1_3_is_wanted(self, pki: Pki) -> None:
         client = pki.client()
         client.maximum_version = ssl.TLSVersion.TLSv1_2
 
         with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
-            meet(context(pki.server(min_version="TLS13")), client)
+            meet(create_context(pki.server(min_version="TLS13")), client)
 
     def test_the_newest_version_can_be_held_back(self, pki: Pki) -> None:
-        server = context(pki.server(max_version="TLS12"))
+        server = create_context(pki.server(max_version="TLS12"))
 
         assert meet(server, pki.client()).version == "TLSv1.2"
 
@@ -188,7 +188,7 @@ class TestVersionsAndCiphers:
             client.maximum_version = ssl.TLSVersion.TLSv1_1
 
         with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
-            meet(context(pki.server()), client)
+            meet(create_context(pki.server()), client)
 
     @pytest.mark.parametrize(
         ("prefer", "chosen"),
@@ -206,7 +206,7 @@ class TestVersionsAndCiphers:
         client.maximum_version = ssl.TLSVersion.TLSv1_2
         tls = pki.server(ciphers=both, prefer_server_ciphers=prefer)
 
-        assert meet(context(tls), client).cipher == chosen
+        assert meet(create_context(tls), client).cipher == chosen
 
     def test_a_client_without_a_cipher_of_the_list_is_refused(self, pki: Pki) -> None:
         client = pki.client()
@@ -215,10 +215,10 @@ class TestVersionsAndCiphers:
         tls = pki.server(ciphers=("ECDHE-ECDSA-AES256-GCM-SHA384",))
 
         with pytest.raises(ssl.SSLError, match="NO_SHARED_CIPHER"):
-            meet(context(tls), client)
+            meet(create_context(tls), client)
 
     def test_nobody_may_make_us_compute_again_or_compress(self, pki: Pki) -> None:
-        options = context(pki.server()).options
+        options = create_context(pki.server()).options
 
         assert options & ssl.OP_NO_RENEGOTIATION
         assert options & ssl.OP_NO_COMPRESSION
@@ -230,15 +230,15 @@ class TestClients:
     @pytest.fixture
     def asking(self, pki: Pki) -> ssl.SSLContext:
         ca = pki.text("ca.pem")
-        return context(pki.server(client_ca=ca, client_auth="required"))
+        return create_context(pki.server(client_ca=ca, client_auth="required"))
 
     @pytest.fixture
     def curious(self, pki: Pki) -> ssl.SSLContext:
         ca = pki.text("ca.pem")
-        return context(pki.server(client_ca=ca, client_auth="optional"))
+        return create_context(pki.server(client_ca=ca, client_auth="optional"))
 
     def test_nobody_is_asked_by_default(self, pki: Pki) -> None:
-        assert not meet(context(pki.server()), pki.client("foreign")).peer
+        assert not meet(create_context(pki.server()), pki.client("foreign")).peer
 
     def test_whom_the_authority_signed_is_served(
         self, pki: Pki, asking: ssl.SSLContext
@@ -277,7 +277,7 @@ class TestClients:
         self, pki: Pki
     ) -> None:
         team = pki.text("team.pem")
-        server = context(pki.server(client_ca=team, client_auth="required"))
+        server = create_context(pki.server(client_ca=team, client_auth="required"))
 
         assert meet(server, pki.client("member")).peer
         with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -285,7 +285,7 @@ class TestClients:
 
     def test_several_authorities_may_vouch(self, pki: Pki) -> None:
         both = pki.text("ca.pem") + pki.text("stranger.pem")
-        server = context(pki.server(client_ca=both, client_auth="required"))
+        server = create_context(pki.server(client_ca=both, client_auth="required"))
 
         assert meet(server, pki.client("prom")).peer
         assert meet(server, pki.client("foreign")).peer
@@ -307,7 +307,7 @@ class TestClients:
         client = pki.client("prom")
         session = meet(asking, client).session
         stranger = pki.text("stranger.pem")
-        other = context(pki.server(client_ca=stranger, client_auth="required"))
+        other = create_context(pki.server(client_ca=stranger, client_auth="required"))
 
         with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
             meet(other, client, session)
@@ -318,7 +318,7 @@ class TestClients:
     ) -> None:
         peer = meet(asking, pki.client("prom")).peer
 
-        assert allowed(peer, ["other.test", san.partition(":")[2]])
+        assert has_allowed_san(peer, ["other.test", san.partition(":")[2]])
 
     @pytest.mark.parametrize(
         "san",
@@ -329,12 +329,12 @@ class TestClients:
     ) -> None:
         peer = meet(asking, pki.client("prom")).peer
 
-        assert not allowed(peer, [san])
+        assert not has_allowed_san(peer, [san])
 
     def test_a_certificate_without_names_has_none(
         self, pki: Pki, asking: ssl.SSLContext
     ) -> None:
-        assert not allowed(meet(asking, pki.client("plain")).peer, ["plain"])
+        assert not has_allowed_san(meet(asking, pki.client("plain")).peer, ["plain"])
 
 
 class TestAllowed:
@@ -344,8 +344,8 @@ class TestAllowed:
     def test_no_list_lets_everybody_in_and_a_list_nobody_without_a_name(
         self, peer: dict[str, Any] | None
     ) -> None:
-        assert allowed(peer, [])
-        assert not allowed(peer, [""])
+        assert has_allowed_san(peer, [])
+        assert not has_allowed_san(peer, [""])
 
     @pytest.mark.parametrize(
         "name",
@@ -356,14 +356,16 @@ class TestAllowed:
         ],
     )
     def test_other_kinds_of_names_do_not_count(self, name: tuple[str, Any]) -> None:
-        assert not allowed({"subjectAltName": (name,)}, ["1.2.3", "<unsupported>"])
+        assert not has_allowed_san(
+            {"subjectAltName": (name,)}, ["1.2.3", "<unsupported>"]
+        )
 
     @given(st.ip_addresses())
     def test_an_address_is_the_same_however_it_is_written(self, ip: Address) -> None:
         peer = {"subjectAltName": (("IP Address", ip.exploded.upper()),)}
 
-        assert allowed(peer, [ip.compressed])
-        assert allowed(peer, [ip.exploded])
+        assert has_allowed_san(peer, [ip.compressed])
+        assert has_allowed_san(peer, [ip.exploded])
 
 
 class TestErrors:
@@ -371,13 +373,13 @@ class TestErrors:
 
     def test_a_key_of_another_certificate(self, pki: Pki) -> None:
         with pytest.raises(TlsError, match=r"^key: KEY_VALUES_MISMATCH; .* first"):
-            context(pki.server(key=pki.text("prom.key")))
+            create_context(pki.server(key=pki.text("prom.key")))
 
     def test_a_chain_the_wrong_way_round(self, pki: Pki) -> None:
         chain = pki.text("ca.pem") + pki.text("server.pem")
 
         with pytest.raises(TlsError, match=r"^key: KEY_VALUES_MISMATCH; .* first"):
-            context(pki.server(cert=chain))
+            create_context(pki.server(cert=chain))
 
     @pytest.mark.parametrize("form", [[], ["-traditional"]])
     def test_an_encrypted_key(self, pki: Pki, form: list[str]) -> None:
@@ -385,7 +387,7 @@ class TestErrors:
         key = openssl(pki.directory, *encrypt)
 
         with pytest.raises(TlsError, match=r"^key: it is encrypted; .*openssl pkey"):
-            context(pki.server(key=key))
+            create_context(pki.server(key=key))
 
     @pytest.mark.parametrize("part", ["cert", "key", "client_ca"])
     @pytest.mark.parametrize("text", ["garbage", "é", "{cut}", "{flipped}"])
@@ -395,7 +397,7 @@ class TestErrors:
         broken = text.format(cut=good[: len(good) // 2], flipped=flipped)
 
         with pytest.raises(TlsError, match=f"^{part}: [^;]+; give"):
-            context(pki.server(**{part: broken}))
+            create_context(pki.server(**{part: broken}))
 
     def test_a_key_without_strength(self, pki: Pki) -> None:
         rsa = ("-newkey", "rsa:1024", "-keyout", "weak.key", "-out", "weak.pem")
@@ -403,22 +405,22 @@ class TestErrors:
         cert, key = pki.text("weak.pem"), pki.text("weak.key")
 
         with pytest.raises(TlsError, match=r"^key: EE_KEY_TOO_SMALL"):
-            context(pki.server(cert=cert, key=key))
+            create_context(pki.server(cert=cert, key=key))
 
     def test_ciphers_that_nobody_has(self, pki: Pki) -> None:
         with pytest.raises(TlsError, match=r"^cipher_suites: .*; choose others"):
-            context(pki.server(ciphers=("ROT13",)))
+            create_context(pki.server(ciphers=("ROT13",)))
 
     @given(st.text(max_size=200), st.text(max_size=200), st.text(max_size=200))
     def test_any_text_is_an_error(self, cert: str, key: str, ca: str) -> None:
         with pytest.raises(TlsError):
-            context(TlsConfig(cert=cert, key=key, client_ca=ca))
+            create_context(TlsConfig(cert=cert, key=key, client_ca=ca))
 
     @pytest.mark.usefixtures("no_leaked_files")
     def test_nothing_stays_open(self, pki: Pki) -> None:
-        context(pki.server())
+        create_context(pki.server())
         with pytest.raises(TlsError):
-            context(pki.server(key="garbage"))
+            create_context(pki.server(key="garbage"))
 
 
 DROPPED = """
