@@ -1,15 +1,15 @@
 """
-Where the time of one scrape goes, by stages, in this process.
+The CPU time of one scrape by stages, in this process.
 
-A stage is told by wrapping a method. One that is called otherwise by now has no row,
-and its time is in what is left over.
+A stage is measured by wrapping a method of the object that does the work.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any, cast
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -60,26 +60,23 @@ class Stopwatch:
 
         return measured
 
-    def wrap(self, owner: object, method: str, name: str) -> None:
-        """Measure a method of an object from now on, if it has it."""
-        with suppress(AttributeError):
-            work = self.timed(name, getattr(owner, method))
-            setattr(owner, method, work)
+    def wrap(self, work: Callable[..., Any], name: str) -> None:
+        """Measure a method of an object from now on."""
+        bound = cast("MethodType", work)
+        setattr(bound.__self__, bound.__name__, self.timed(name, work))
 
 
 def watched(collector: Collector, watch: Stopwatch) -> Collector:
     """Measure the stages of a collector's passes."""
-    stage = watch.stage
-    with suppress(AttributeError):
-        wrapped = collector._stage  # noqa: SLF001 # its stages are what is measured
+    wrapped = collector._stage
 
-        @contextmanager
-        def staged(name: str) -> Iterator[None]:
-            with wrapped(name), stage(name):
-                yield
+    @contextmanager
+    def staged(name: str) -> Iterator[None]:
+        with wrapped(name), watch.stage(name):
+            yield
 
-        setattr(collector, "_stage", staged)  # noqa: B010
-    watch.wrap(getattr(collector, "_resolver", None), "resolve", "naming")
+    setattr(collector, wrapped.__name__, staged)
+    watch.wrap(collector._resolver.resolve, "naming")
     return collector
 
 
@@ -90,11 +87,11 @@ class Scrape:
         self._watch = Stopwatch()
         self._collector = watched(Collector(config, grace=0), self._watch)
         renderer = Renderer("bench", config.metrics.detail, config.metrics.max_series)
-        pages = ResponseBuilder(
+        builder = ResponseBuilder(
             self._snapshot, renderer, CollectorRegistry(), page_renderer().render
         )
-        self._pages = self._watch.timed("compression", pages)
-        self._take_apart(pages)
+        self._pages = self._watch.timed("compression", builder)
+        self._take_apart(builder)
         self._encoded = b""
         self._form = ScrapeRequest(
             content_type=CONTENT_TYPE_PLAIN_0_0_4,
@@ -102,13 +99,10 @@ class Scrape:
             gzip=True,
         )
 
-    def _take_apart(self, pages: ResponseBuilder) -> None:
-        renderer = getattr(pages, "_renderer", None)
-        self._watch.wrap(renderer, "render", "rendering")
-        decoder = getattr(pages, "_decoder", None)
-        if isinstance(decoder, msgspec.json.Decoder):
-            timed = _Decoder(self._watch.timed("decoding", decoder.decode))
-            setattr(pages, "_decoder", timed)  # noqa: B010
+    def _take_apart(self, builder: ResponseBuilder) -> None:
+        self._watch.wrap(builder._renderer.render, "rendering")
+        timed = _Decoder(self._watch.timed("decoding", builder._decoder.decode))
+        builder._decoder = timed  # type: ignore[assignment] # it only decodes
 
     def once(self) -> Counter[str]:
         """Return the milliseconds of each stage, with cold caches."""

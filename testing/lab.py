@@ -124,7 +124,7 @@ def held(
 
 
 class Guest:
-    """A process that joins a namespace, and leaves it for one of its own when told."""
+    """A process that joins a namespace, and leaves it for one of its own on request."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
@@ -250,7 +250,7 @@ signal.pause()
 
 
 def held_by_thread() -> AbstractContextManager[tuple[int, Ino]]:
-    """Make a namespace that one thread of a process lives in, and nobody else."""
+    """Make a namespace in which only one thread of a process lives."""
     return _holder(sys.executable, "-I", "-S", "-c", _THREAD)
 
 

@@ -58,7 +58,7 @@ class Prometheus(NamedTuple):
             return json.load(answer)["data"]
 
     def query(self, expression: str) -> list[Any]:
-        """Return the series of an instant vector; none while nobody answers."""
+        """Return the series of an instant vector; none while it does not respond."""
         try:
             return list(self.api("query", query=expression)["result"])
         except OSError:
@@ -88,17 +88,17 @@ class Notification(NamedTuple):
 
 
 class Receiver(NamedTuple):
-    """A webhook that keeps what it was told."""
+    """A webhook that keeps its notifications."""
 
     port: int
-    told: "queue.SimpleQueue[Notification]"
+    notifications: "queue.SimpleQueue[Notification]"
 
     def hear(self, seconds: float = 0.1) -> Iterator[Notification]:
-        """Yield what it was told since, if need be a moment later."""
+        """Yield the notifications since the last call, waiting for the first."""
         with contextlib.suppress(queue.Empty):
-            yield self.told.get(timeout=seconds)
+            yield self.notifications.get(timeout=seconds)
             while True:
-                yield self.told.get_nowait()
+                yield self.notifications.get_nowait()
 
 
 def hurried(rules: str) -> str:
@@ -170,13 +170,15 @@ def alertmanager(tmp_path: Path, receiver: Receiver) -> Iterator[Alertmanager]:
 @contextlib.contextmanager
 def receiver() -> Iterator[Receiver]:
     """Listen for notifications until the block ends."""
-    told: queue.SimpleQueue[Notification] = queue.SimpleQueue()
+    notifications: queue.SimpleQueue[Notification] = queue.SimpleQueue()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             for one in json.loads(body)["alerts"]:
-                told.put(Notification(one["status"], one["labels"], one["annotations"]))
+                notifications.put(
+                    Notification(one["status"], one["labels"], one["annotations"])
+                )
             self.send_response(200)
             self.end_headers()
 
@@ -184,7 +186,7 @@ def receiver() -> Iterator[Receiver]:
             pass
 
     with answering(Handler) as port:
-        yield Receiver(port, told)
+        yield Receiver(port, notifications)
 
 
 @contextlib.contextmanager

@@ -27,8 +27,8 @@ FORMULA = {
     "node": Term("the node itself, including the host's namespace", 376, 311, 292),
     "pod": Term("each pod", 140, 27, 9),
     "listener": Term("each listener", 4, 4, 0),
-    "asked": Term("each number that a pod or the runtime declared", 1, 1, 0),
-    "told": Term("each number that drifts or was set", 0, 2, 0),
+    "declared": Term("each number that a pod or the runtime declared", 1, 1, 0),
+    "noteworthy": Term("each number that drifts or was set", 0, 2, 0),
     "written": Term("each sysctl written in a pod at run time", 1, 1, 0),
     "rule": Term("each policy rule and sysctl that it matches, in each pod", 1, 1, 1),
     "drifting": Term(
@@ -49,17 +49,17 @@ def counted(parcel: EncodedSnapshot) -> dict[str, int]:
     )
     against = references(parcel, host.readings)
     fields = {one.name: _numbers(one) for one in parcel.sysctls}
-    told = [
+    noteworthy = [
         noteworthy_sysctls(against, pod.readings, pod.declared, compared(against, pod))
         for pod in pods
     ]
-    asked = [{one.sysctl for one in pod.declared} for pod in pods]
+    declared = [{one.sysctl for one in pod.declared} for pod in pods]
     return {
         "node": 1,
         "pod": len(pods),
         "listener": sum(len(one.listeners or ()) for one in _signals(parcel)),
-        "asked": sum(fields[name] for names in asked for name in names),
-        "told": sum(fields[name] for names in told for name in names),
+        "declared": sum(fields[name] for names in declared for name in names),
+        "noteworthy": sum(fields[name] for names in noteworthy for name in names),
         "written": sum(len(pod.changes) for pod in pods),
         "rule": len(parcel.policy) * len(pods),
     }

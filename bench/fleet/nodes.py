@@ -102,7 +102,7 @@ class _Signalling:
 
 
 class Node:
-    """The node of a number; time goes on by what it is told."""
+    """The synthetic node of a number, at a given time."""
 
     def __init__(self, number: int, pods: int = PODS) -> None:
         self.number = number
@@ -232,20 +232,20 @@ def _of_pod(random: Random, workload: Workload, somaxconn: int) -> _Signalling:
     if not random.randrange(_LOSES_UDP):
         rates |= {name: each * rate for name, each in OF_UDP.items()}
     listeners = [
-        _listener(port, asked, somaxconn) for port, asked in workload.listeners
+        _listener(port, backlog, somaxconn) for port, backlog in workload.listeners
     ]
     return _Signalling(random, rates, listeners)
 
 
 def _of_host(random: Random) -> _Signalling:
     somaxconn = int(VALUES[SOMAXCONN][1])
-    listeners = [_listener(port, asked, somaxconn) for port, asked in ON_THE_HOST]
+    listeners = [_listener(port, backlog, somaxconn) for port, backlog in ON_THE_HOST]
     rates = {name: each * 20 for name, each in RATES.items()}
     return _Signalling(random, rates, listeners)
 
 
-def _listener(port: int, asked: int, somaxconn: int) -> Listener:
-    limit = min(asked, somaxconn)
+def _listener(port: int, backlog: int, somaxconn: int) -> Listener:
+    limit = min(backlog, somaxconn)
     return Listener(
         address="*", port=port, queue=0, limit=limit, somaxconn_at_listen=somaxconn
     )

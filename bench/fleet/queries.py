@@ -27,7 +27,7 @@ QUESTIONS = {
     "overflows recorded": "sum by (cluster) "
     "(instance:netns_tcpext_listen_overflows:rate5m)",
 }
-"""The same asked of all series, of each node's own sums, and of what was recorded."""
+"""The same query over all series, over the aggregates of each node, and recorded."""
 
 
 class Cost(NamedTuple):
