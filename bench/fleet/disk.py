@@ -53,7 +53,7 @@ def _pages(detail: Detail) -> Iterator[bytes]:
         node.advance(SECONDS)
         rendering.render(node.parcel())
         when = b" %d\n" % at
-        for chunk in rendering.page(_TEXT):
+        for chunk in rendering.exposition(_TEXT):
             for line in chunk.plain.splitlines():
                 if not line.startswith(b"#"):
                     yield line + when

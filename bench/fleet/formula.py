@@ -1,13 +1,11 @@
 """How many series a node has at each detail: a formula, and what goes into it. Pure."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
 
-from exporter.analysis.drift import noteworthy_sysctls, references
-from exporter.exposition.samples import compared
-from exporter.model import Detail, EncodedSnapshot, Namespace, Signals, Sysctl
+from exporter.analysis.assessment import assess
+from exporter.model import Detail, EncodedSnapshot, Snapshot, Sysctl
 
 
 class Term(NamedTuple):
@@ -44,34 +42,24 @@ A number is a sysctl, or a field of one that has several; one that is text count
 
 def counted(parcel: EncodedSnapshot) -> dict[str, int]:
     """Return how many there are of what the formula names; each pod has a listener."""
-    host, *pods = (
-        msgspec.json.decode(raw, type=Namespace) for raw in parcel.namespaces
-    )
-    against = references(parcel, host.readings)
+    snapshot = msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
+    _host, *pods = assess(snapshot).namespaces
     fields = {one.name: _numbers(one) for one in parcel.sysctls}
-    noteworthy = [
-        noteworthy_sysctls(against, pod.readings, pod.declared, compared(against, pod))
-        for pod in pods
-    ]
-    declared = [{one.sysctl for one in pod.declared} for pod in pods]
+    noteworthy = [pod.noteworthy_sysctls for pod in pods]
+    declared = [{one.sysctl for one in pod.namespace.declared} for pod in pods]
     return {
         "node": 1,
         "pod": len(pods),
-        "listener": sum(len(one.listeners or ()) for one in _signals(parcel)),
+        "listener": sum(len(one.listeners or ()) for one in snapshot.signals),
         "declared": sum(fields[name] for names in declared for name in names),
         "noteworthy": sum(fields[name] for names in noteworthy for name in names),
-        "written": sum(len(pod.changes) for pod in pods),
+        "written": sum(len(pod.namespace.changes) for pod in pods),
         "rule": len(parcel.policy) * len(pods),
     }
 
 
 def _numbers(sysctl: Sysctl) -> int:
     return len(sysctl.fields) or 1
-
-
-def _signals(parcel: EncodedSnapshot) -> Iterator[Signals]:
-    for raw in parcel.signals:
-        yield msgspec.json.decode(raw, type=Signals)
 
 
 def series(detail: Detail, counts: dict[str, int]) -> int:

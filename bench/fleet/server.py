@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from bench.fleet.nodes import PODS, Node
 from exporter.config.settings import MetricSettings
+from exporter.exposition.chunk_table import Chunk
 from exporter.exposition.incremental_gzip import compress
-from exporter.exposition.page_cache import Chunk
 from exporter.exposition.renderer import Families, Renderer
 from exporter.model import Detail
 from exporter.web.negotiation import accepts_gzip, choose_format
@@ -55,7 +55,7 @@ class Exporter:
             self._last = now
             self._renderer.render(self._node.parcel())
             own = Chunk(encode(Families(self._own.collect())))
-            page = [*self._renderer.page(content_type), own]
+            page = [*self._renderer.exposition(content_type), own]
             body = compress(page) if gzip else b"".join(one.plain for one in page)
         return content_type, body
 

@@ -1,4 +1,4 @@
-"""How a namespace's values compare with the references, and why. Pure."""
+"""Compare a namespace's values with the node's references, and derive origins. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -6,6 +6,7 @@ from exporter.model import (
     Declared,
     Frozen,
     HostValue,
+    Namespace,
     NodeInfo,
     Origin,
     Reading,
@@ -17,28 +18,37 @@ from exporter.values import parse_numbers, parse_reading
 NOTEWORTHY_ORIGINS: frozenset[Origin | None] = frozenset(
     {"declared", "overridden", "modified", "inherited_stale"}
 )
-"""The origins of a value that is not just what a new namespace gets."""
+"""Origins of values that differ from what every new namespace gets."""
 
 
 class References(Frozen, frozen=True, kw_only=True):
     """
-    What a sysctl's values are held against, one entry a sysctl of the node.
+    What the values of a node's namespaces are compared with.
 
-    host, fresh: readings, () where unknown; earlier: by sysctl, what the host had.
+    Attributes:
+        sysctls: Those read in every namespace; the readings follow their order.
+        host: The host's readings, () where they are unknown.
+        fresh: What a new namespace gets, () where none could be created.
+        host_history: By sysctl, the values that the host had before.
+
     """
 
     sysctls: tuple[Sysctl, ...]
     host: tuple[Reading, ...]
     fresh: tuple[Reading, ...]
-    earlier: Mapping[str, frozenset[str]]
+    host_history: Mapping[str, frozenset[str]]
 
 
 class Finding(Frozen, frozen=True, kw_only=True):
     """
-    One sysctl (or one field of it) held against the host's.
+    A sysctl, or one field of it, compared with the host's.
 
-    delta: value minus host value; for text 0 (equal) or 1 (different);
-    origin: None where the references do not tell.
+    Attributes:
+        sysctl: Its dotted name.
+        field: The field of an `ints`, "" for every other kind.
+        delta: Value minus the host's value; for text 0 (equal) or 1 (different).
+        origin: None where the references do not determine it.
+
     """
 
     sysctl: str
@@ -47,103 +57,122 @@ class Finding(Frozen, frozen=True, kw_only=True):
     origin: Origin | None
 
 
-def references(node: NodeInfo, host: Sequence[Reading]) -> References:
-    """Return the references of a node; *host*: its host's readings."""
+def node_references(node: NodeInfo, first: Namespace | None) -> References:
+    """
+    Return the references of a node.
+
+    first: the first of its namespaces, which is the host's where that is known.
+    """
+    is_host = first is not None and first.owner.kind == "host"
     return References(
         sysctls=node.sysctls,
-        host=tuple(host),
+        host=first.readings if first and is_host else (),
         fresh=node.fresh,
-        earlier=by_sysctl(node.earlier),
+        host_history=_values_by_sysctl(node.earlier),
     )
 
 
-def by_sysctl(earlier: Iterable[HostValue]) -> dict[str, frozenset[str]]:
-    """Return the values of each sysctl."""
+def _values_by_sysctl(history: Iterable[HostValue]) -> dict[str, frozenset[str]]:
     values: dict[str, set[str]] = {}
-    for one in earlier:
-        values.setdefault(one.sysctl, set()).add(one.value)
-    return {sysctl: frozenset(seen) for sysctl, seen in values.items()}
+    for entry in history:
+        values.setdefault(entry.sysctl, set()).add(entry.value)
+    return {sysctl: frozenset(found) for sysctl, found in values.items()}
+
+
+def is_comparable(namespace: Namespace) -> bool:
+    """
+    Return whether a namespace's values are compared with the references.
+
+    The host's own are not, nor those of a sandbox, whose programs use another network
+    stack and do not see them.
+    """
+    is_read = namespace.state == "read" and bool(namespace.readings)
+    owner = namespace.owner
+    return is_read and owner.kind != "host" and not owner.sandbox
 
 
 def findings(
-    against: References, here: Sequence[Reading], declared: Sequence[Declared]
+    references: References,
+    readings: Sequence[Reading],
+    origins: Sequence[Origin | None],
 ) -> Iterator[Finding]:
     """
-    Hold every value of *here* against the host's, where both have one.
+    Compare every reading with the host's, where both have a value.
 
-    A sysctl whose difference means nothing (catalog: `drift: false`) is left out.
+    A sysctl whose difference has no meaning (catalog: `drift: false`) is skipped.
+    origins: of the readings.
     """
-    if not against.host:
+    if not references.host:
         return
-    why = origins(against, here, declared)
-    rows = zip(against.sysctls, against.host, here, why, strict=True)
-    for sysctl, theirs, ours, origin in rows:
-        if isinstance(theirs, Unreadable) or isinstance(ours, Unreadable):
+    rows = zip(references.sysctls, references.host, readings, origins, strict=True)
+    for sysctl, host, value, origin in rows:
+        if isinstance(host, Unreadable) or isinstance(value, Unreadable):
             continue
         if sysctl.comparable:
-            for field, delta in _deltas(sysctl, theirs, ours):
+            for field, delta in _deltas(sysctl, host, value):
                 yield Finding(
                     sysctl=sysctl.name, field=field, delta=delta, origin=origin
                 )
 
 
+def _deltas(sysctl: Sysctl, host: str, value: str) -> Iterator[tuple[str, int]]:
+    if sysctl.kind == "text":
+        yield "", int(value != host)
+        return
+    pairs = zip(parse_numbers(value), parse_numbers(host), strict=True)
+    for field, (number, reference) in zip(sysctl.fields or ("",), pairs, strict=True):
+        yield field, number - reference
+
+
 def noteworthy_sysctls(
-    against: References,
-    here: Sequence[Reading],
-    declared: Sequence[Declared],
+    references: References,
+    origins: Sequence[Origin | None],
     found: Iterable[Finding],
 ) -> frozenset[str]:
     """
-    Return the sysctls that differ from the host's or were set, if to the same.
+    Return the sysctls that differ from the host's, or that something has set.
 
-    Where there is no host to compare with, those too of which nothing is known.
-    found: the findings of the same.
+    Without a host to compare with, those of unknown origin are included.
+    origins, found: of one namespace.
     """
-    differing = {one.sysctl for one in found if one.delta}
-    known = NOTEWORTHY_ORIGINS if against.host else NOTEWORTHY_ORIGINS | {None}
-    why = zip(against.sysctls, origins(against, here, declared), strict=False)
-    return frozenset(differing | {sysctl.name for sysctl, one in why if one in known})
+    differing = {finding.sysctl for finding in found if finding.delta}
+    noteworthy = NOTEWORTHY_ORIGINS if references.host else NOTEWORTHY_ORIGINS | {None}
+    pairs = zip(references.sysctls, origins, strict=False)
+    return frozenset(
+        differing | {sysctl.name for sysctl, origin in pairs if origin in noteworthy}
+    )
 
 
-def _deltas(sysctl: Sysctl, theirs: str, ours: str) -> Iterator[tuple[str, int]]:
-    if sysctl.kind == "text":
-        yield "", int(ours != theirs)
-        return
-    pairs = zip(parse_numbers(ours), parse_numbers(theirs), strict=True)
-    for field, (mine, reference) in zip(sysctl.fields or ("",), pairs, strict=True):
-        yield field, mine - reference
-
-
-def origins(
-    against: References, here: Sequence[Reading], declared: Sequence[Declared]
-) -> list[Origin | None]:
-    """Return the origin of every value of *here*, None where none can be told."""
-    asked = declared_readings(against.sysctls, declared)
-    fresh = against.fresh or (None,) * len(against.sysctls)
-    return [
-        origin(
+def namespace_origins(
+    references: References, readings: Sequence[Reading], declared: Sequence[Declared]
+) -> tuple[Origin | None, ...]:
+    """Return the origin of every reading, None where it cannot be determined."""
+    declarations = declared_readings(references.sysctls, declared)
+    fresh = references.fresh or (None,) * len(references.sysctls)
+    return tuple(
+        value_origin(
             sysctl,
             value,
             fresh=new,
-            declared=asked.get(sysctl.name),
-            earlier=against.earlier.get(sysctl.name, frozenset()),
+            declared=declarations.get(sysctl.name),
+            host_history=references.host_history.get(sysctl.name, frozenset()),
         )
-        for sysctl, value, new in zip(against.sysctls, here, fresh, strict=False)
-    ]
+        for sysctl, value, new in zip(references.sysctls, readings, fresh, strict=False)
+    )
 
 
 def declared_readings(
     sysctls: Iterable[Sysctl], declared: Sequence[Declared]
 ) -> dict[str, Reading]:
     """
-    Return what was asked for of each sysctl, as the kernel would show it.
+    Return the declared value of each sysctl, in the form the kernel would show.
 
-    The first to ask counts: who joined later and asked for something else has
-    overridden it.
+    The first declaration counts: a container that joined later and declared another
+    value has overridden it.
     """
     if not declared:
         return {}
-    first = {one.sysctl: one.value for one in reversed(declared)}
+    first = {entry.sysctl: entry.value for entry in reversed(declared)}
     return {
         sysctl.name: parse_reading(sysctl, first[sysctl.name].encode())
         for sysctl in sysctls
@@ -151,19 +180,19 @@ def declared_readings(
     }
 
 
-def origin(
+def value_origin(
     sysctl: Sysctl,
     value: Reading,
     *,
     fresh: Reading | None,
     declared: Reading | None,
-    earlier: frozenset[str],
+    host_history: frozenset[str],
 ) -> Origin | None:
     """
-    Return why *value* is what it is: exactly one reason, the strongest first.
+    Return why a value is what it is: exactly one reason, the strongest first.
 
-    What was declared wins over what it happens to equal. None without a value,
-    and where no fresh namespace shows what a new one gets.
+    A declaration wins over a reference that happens to be equal. None without a
+    value, and where no new namespace shows what the kernel gives.
     """
     if isinstance(value, Unreadable):
         return None
@@ -171,16 +200,16 @@ def origin(
         return "shared"
     if isinstance(declared, str):
         return "declared" if value == declared else "overridden"
-    return None if fresh is None else _undeclared(sysctl, value, fresh, earlier)
+    return None if fresh is None else _undeclared(sysctl, value, fresh, host_history)
 
 
 def _undeclared(
-    sysctl: Sysctl, value: str, fresh: Reading, earlier: frozenset[str]
+    sysctl: Sysctl, value: str, fresh: Reading, host_history: frozenset[str]
 ) -> Origin | None:
     if isinstance(fresh, Unreadable):
         return None
     if value == fresh:
         return "inherited" if sysctl.class_ == "inherited" else "fresh_default"
-    if sysctl.is_copied_from_host and value in earlier:
+    if sysctl.is_copied_from_host and value in host_history:
         return "inherited_stale"
     return "modified"

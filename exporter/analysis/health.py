@@ -4,14 +4,12 @@ The signs that a limit hurts: the signals of a namespace, judged. Pure.
 What is not known is named as such, and never a 0.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from exporter.analysis.drift import references
 from exporter.analysis.saturation import (
     LimitOrigin,
     NamespaceLimits,
     limit_origin,
-    limits,
     usages,
 )
 from exporter.counters import COUNTERS, RESOURCES, Resource
@@ -21,7 +19,6 @@ from exporter.model import (
     Namespace,
     Protocol,
     Signals,
-    Snapshot,
     fill_ratio,
 )
 
@@ -114,90 +111,89 @@ def is_loss(one: CounterValue) -> bool:
     return one.lost and one.count > 0
 
 
+def has_own_signals(namespace: Namespace) -> bool:
+    """
+    Return whether a namespace's signals are those of its owner's programs.
+
+    They are not where the owner may still change, nor in a sandbox, whose programs
+    use another network stack.
+    """
+    return namespace.state != "pending" and not namespace.owner.sandbox
+
+
 def namespace_health(
-    snapshot: Snapshot, namespace: Namespace, names: Collection[str]
-) -> Health | None:
-    """
-    Return what the signals called *names* show in *namespace*.
-
-    None where there are none to show: nobody looked, or its owner may yet change, or
-    its programs use another network stack.
-    """
-    pairs = zip(snapshot.namespaces, snapshot.signals, strict=False)
-    found = next((seen for one, seen in pairs if one.id == namespace.id), None)
-    if found is None or not names or not _is_its_own(namespace):
-        return None
-    against = limits(references(snapshot, ()), namespace, snapshot.machine)
-    return _judged(names, found, against, snapshot.counters)
-
-
-def all_health(snapshot: Snapshot) -> Iterator[tuple[Namespace, Health]]:
-    """Yield each namespace that has signs, with all of them."""
-    against = references(snapshot, ())
-    names = [*RESOURCES, *snapshot.counters]
-    for one, seen in zip(snapshot.namespaces, snapshot.signals, strict=False):
-        if _is_its_own(one):
-            held = limits(against, one, snapshot.machine)
-            yield one, _judged(names, seen, held, snapshot.counters)
-
-
-def _is_its_own(one: Namespace) -> bool:
-    return one.state != "pending" and not one.owner.sandbox
-
-
-def _judged(
-    names: Collection[str],
-    seen: Signals,
-    against: NamespaceLimits,
-    counters: Sequence[str],
+    signals: Signals, limits: NamespaceLimits, counters: Sequence[str]
 ) -> Health:
-    queues = _queues(seen, against) if "accept_queue" in names else None
-    used = [one for one in _uses(seen, against) if one.resource in names]
-    numbers = dict(zip(counters, seen.counters, strict=False))
-    counts = list(_counts(names, numbers))
-    known = {one.resource for one in used} | {one.counter for one in counts}
+    """
+    Return what all signals of a namespace show.
+
+    counters: the kernel's names of Signals.counters.
+    """
+    numbers = dict(zip(counters, signals.counters, strict=False))
+    health = Health(
+        somaxconn=limits.somaxconn,
+        queues=_queues(signals, limits),
+        left_out=signals.left_out,
+        uses=tuple(_uses(signals, limits)),
+        counts=tuple(
+            CounterValue(counter=name, count=number, lost=name in _LOST)
+            for name, number in numbers.items()
+            if number is not None
+        ),
+    )
+    return select(health, (*RESOURCES, *counters))
+
+
+def select(health: Health, names: Collection[str]) -> Health:
+    """Return the part of *health* that the signals called *names* show."""
+    queues = health.queues if "accept_queue" in names else None
+    uses = tuple(use for use in health.uses if use.resource in names)
+    by_name = {entry.counter: entry for entry in health.counts}
+    counts = tuple(by_name[name] for name in names if name in by_name)
+    known = {use.resource for use in uses} | {entry.counter for entry in counts}
     if queues is not None:
         known.add("accept_queue")
     return Health(
-        somaxconn=against.somaxconn,
+        somaxconn=health.somaxconn,
         queues=queues,
-        left_out=0 if queues is None else seen.left_out,
-        uses=tuple(used),
-        counts=tuple(counts),
+        left_out=0 if queues is None else health.left_out,
+        uses=uses,
+        counts=counts,
         unknown=tuple(name for name in names if name not in known),
     )
 
 
-def _queues(seen: Signals, against: NamespaceLimits) -> tuple[Queue, ...] | None:
-    """Return the accept queues: (nearly) full, then stale, then by how full."""
-    if seen.listeners is None:
+def _queues(signals: Signals, limits: NamespaceLimits) -> tuple[Queue, ...] | None:
+    """Return the accept queues: nearly full ones, then stale ones, then by fill."""
+    if signals.listeners is None:
         return None
-    queues = [_queue(one, against) for one in seen.listeners]
-    return tuple(sorted(queues, key=_place))
+    queues = [_queue(listener, limits) for listener in signals.listeners]
+    return tuple(sorted(queues, key=_rank))
 
 
-def _queue(one: Listener, against: NamespaceLimits) -> Queue:
-    full = fill_ratio(one.queue, one.limit)
+def _queue(listener: Listener, limits: NamespaceLimits) -> Queue:
+    fill = fill_ratio(listener.queue, listener.limit)
     return Queue(
-        address=one.address,
-        port=one.port,
-        protocol=one.protocol,
-        sockets=one.sockets,
-        queue=one.queue,
-        limit=one.limit,
-        fill=full,
-        backlog=limit_origin(one, against),
-        near=full >= NEARLY_FULL,
+        address=listener.address,
+        port=listener.port,
+        protocol=listener.protocol,
+        sockets=listener.sockets,
+        queue=listener.queue,
+        limit=listener.limit,
+        fill=fill,
+        backlog=limit_origin(listener, limits),
+        near=fill >= NEARLY_FULL,
     )
 
 
-def _place(one: Queue) -> tuple[bool, bool, float, int, str]:
-    return not one.near, one.backlog != "stale", -one.fill, one.port, one.address
+def _rank(queue: Queue) -> tuple[bool, bool, float, int, str]:
+    is_stale = queue.backlog == "stale"
+    return not queue.near, not is_stale, -queue.fill, queue.port, queue.address
 
 
-def _uses(seen: Signals, against: NamespaceLimits) -> Iterator[Usage]:
-    listens = seen.listeners is None or seen.listening > 0
-    for resource, used, limit in usages(seen, against):
+def _uses(signals: Signals, limits: NamespaceLimits) -> Iterator[Usage]:
+    may_listen = signals.listeners is None or signals.listening > 0
+    for resource, used, limit in usages(signals, limits):
         ratio = used / limit if limit else None
         near = ratio is not None and ratio >= NEARLY_FULL
         yield Usage(
@@ -205,13 +201,5 @@ def _uses(seen: Signals, against: NamespaceLimits) -> Iterator[Usage]:
             used=used,
             limit=limit,
             ratio=ratio,
-            near=near and not (resource == "ports" and listens),
+            near=near and not (resource == "ports" and may_listen),
         )
-
-
-def _counts(
-    names: Iterable[str], numbers: dict[str, int | None]
-) -> Iterator[CounterValue]:
-    for name in names:
-        if (number := numbers.get(name)) is not None:
-            yield CounterValue(counter=name, count=number, lost=name in _LOST)

@@ -50,37 +50,33 @@ class Verdict(Frozen, frozen=True, kw_only=True):
 
 
 def verdicts(
-    rules: Sequence[Rule], against: References, namespace: Namespace
+    rules: Sequence[Rule], references: References, namespace: Namespace
 ) -> Iterator[Verdict]:
     """
-    Judge every value that a rule concerns; nothing of the host's.
+    Yield a verdict for each value that a rule applies to.
 
-    Nothing either where the values are not what the owner's programs see.
+    namespace: a comparable one, see drift.is_comparable.
     """
     owner = namespace.owner
-    if owner.kind == "host" or owner.sandbox or namespace.state != "read":
-        return
-    if not rules:  # nearly everywhere: what was declared costs time to read
-        return
-    asked = declared_readings(against.sysctls, namespace.declared)
+    asked = declared_readings(references.sysctls, namespace.declared)
     known: dict[Reference, Sequence[Reading | None]] = {
-        "host": against.host,
-        "fresh": against.fresh,
-        "declared": [asked.get(sysctl.name) for sysctl in against.sysctls],
+        "host": references.host,
+        "fresh": references.fresh,
+        "declared": [asked.get(sysctl.name) for sysctl in references.sysctls],
     }
     for rule in rules:
         if matches(rule.match, owner):
             theirs = known[rule.same_as] if rule.same_as else ()
-            yield from _judge_all(rule, against.sysctls, namespace.readings, theirs)
+            yield from _judge_all(rule, references.sysctls, namespace.readings, theirs)
 
 
 def _judge_all(
     rule: Rule,
     sysctls: Sequence[Sysctl],
     readings: Sequence[Reading],
-    references: Sequence[Reading | None],
+    reference: Sequence[Reading | None],
 ) -> Iterator[Verdict]:
-    beside = references or (None,) * len(sysctls)
+    beside = reference or (None,) * len(sysctls)
     for sysctl, ours, theirs in zip(sysctls, readings, beside, strict=True):
         if not matches_sysctl(rule.sysctl, sysctl.name) or incompatibility(
             rule, sysctl
@@ -88,8 +84,8 @@ def _judge_all(
             continue
         unknown = rule.same_as and not isinstance(theirs, str)
         if not unknown and not isinstance(ours, Unreadable):
-            reference = theirs if isinstance(theirs, str) else None
-            yield judge(rule, sysctl, ours, reference)
+            text = theirs if isinstance(theirs, str) else None
+            yield judge(rule, sysctl, ours, text)
 
 
 def matches(match: Match, owner: Owner) -> bool:

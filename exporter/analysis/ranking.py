@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from exporter.analysis.assessment import NodeAssessment
 from exporter.analysis.health import (
     Health,
-    all_health,
     is_loss,
     is_unhealthy,
     needs_attention,
@@ -42,85 +42,91 @@ class AffectedNamespace(Frozen, frozen=True, kw_only=True):
     harms: tuple[SysctlImpact, ...]
 
 
-def worst(snapshot: Snapshot) -> list[AffectedNamespace]:
-    """Return whom something hurts: limits reached, then stale, then what was lost."""
-    return [hurt for _, hurt in affected(snapshot)]
+def affected(assessment: NodeAssessment) -> list[tuple[Namespace, AffectedNamespace]]:
+    """
+    Return the namespaces with saturation or drops, the worst first.
 
-
-def affected(snapshot: Snapshot) -> list[tuple[Namespace, AffectedNamespace]]:
-    """Return the same with the namespaces: names are not always unique."""
+    Saturated ones come first, then stale listeners, then drops. Each is paired with
+    its namespace, since names of owners are not always unique.
+    """
     found = [
-        (one, _bad(seen)) for one, seen in all_health(snapshot) if is_unhealthy(seen)
+        (entry.namespace, _unhealthy_part(entry.health))
+        for entry in assessment.namespaces
+        if entry.health and is_unhealthy(entry.health)
     ]
     return [
         (
-            one,
+            namespace,
             AffectedNamespace(
-                owner=display_name(one.owner), harms=tuple(_harms(snapshot, one, bad))
+                owner=display_name(namespace.owner),
+                harms=tuple(_impacts(assessment.snapshot, namespace, health)),
             ),
         )
-        for one, bad in sorted(found, key=lambda pair: _place(pair[1]))
+        for namespace, health in sorted(found, key=lambda pair: _rank(pair[1]))
     ]
 
 
-def _bad(seen: Health) -> Health:
-    """Return only what hurts."""
+def _unhealthy_part(health: Health) -> Health:
     return Health(
-        somaxconn=seen.somaxconn,
-        queues=tuple(one for one in seen.queues or () if needs_attention(one)),
-        uses=tuple(one for one in seen.uses if one.near),
-        counts=tuple(one for one in seen.counts if is_loss(one)),
+        somaxconn=health.somaxconn,
+        queues=tuple(queue for queue in health.queues or () if needs_attention(queue)),
+        uses=tuple(use for use in health.uses if use.near),
+        counts=tuple(count for count in health.counts if is_loss(count)),
     )
 
 
-def _place(bad: Health) -> tuple[float, bool, int]:
-    queues = bad.queues or ()
-    near = [one.fill for one in queues if one.near]
-    near += [one.ratio for one in bad.uses if one.ratio is not None]
-    stale = any(one.backlog == "stale" for one in queues)
-    lost = max((one.count for one in bad.counts), default=0)
-    return -min(max(near, default=0.0), 1.0), not stale, -lost
+def _rank(unhealthy: Health) -> tuple[float, bool, int]:
+    queues = unhealthy.queues or ()
+    ratios = [queue.fill for queue in queues if queue.near]
+    ratios += [use.ratio for use in unhealthy.uses if use.ratio is not None]
+    has_stale = any(queue.backlog == "stale" for queue in queues)
+    most_lost = max((count.count for count in unhealthy.counts), default=0)
+    return -min(max(ratios, default=0.0), 1.0), not has_stale, -most_lost
 
 
-def _harms(snapshot: Snapshot, one: Namespace, bad: Health) -> Iterator[SysctlImpact]:
-    ties = _ties((*snapshot.shared, *snapshot.sysctls), bad)
-    values = _values(snapshot, one)
-    for sysctl in dict.fromkeys(ties.values()):
-        of = {signal for signal, name in ties.items() if name == sysctl}
+def _impacts(
+    snapshot: Snapshot, namespace: Namespace, unhealthy: Health
+) -> Iterator[SysctlImpact]:
+    causes = _sysctl_for_signal((*snapshot.shared, *snapshot.sysctls), unhealthy)
+    values = _values(snapshot, namespace)
+    for sysctl in dict.fromkeys(causes.values()):
+        signals = {signal for signal, name in causes.items() if name == sysctl}
         yield SysctlImpact(
             sysctl=sysctl,
             value=values.get(sysctl),
             signs=Health(
-                somaxconn=bad.somaxconn,
-                queues=bad.queues if "accept_queue" in of else None,
-                uses=tuple(use for use in bad.uses if use.resource in of),
-                counts=tuple(count for count in bad.counts if count.counter in of),
+                somaxconn=unhealthy.somaxconn,
+                queues=unhealthy.queues if "accept_queue" in signals else None,
+                uses=tuple(u for u in unhealthy.uses if u.resource in signals),
+                counts=tuple(c for c in unhealthy.counts if c.counter in signals),
             ),
         )
 
 
-def _ties(read: Sequence[Sysctl], bad: Health) -> dict[str, str]:
+def _sysctl_for_signal(sysctls: Sequence[Sysctl], unhealthy: Health) -> dict[str, str]:
     """
-    Return for each signal that hurts the sysctl to look at: a resource's limit.
+    Return the sysctl to check for each signal, "" where none was read.
 
-    A counter is told with what hurts already where that may be why, else with the
-    sysctl that it tells most of.
+    For a resource that is its limit. For a counter it is a sysctl that another signal
+    points to already, where the catalog connects the two, else the sysctl that the
+    catalog connects with it most closely.
     """
-    names = {sysctl.name for sysctl in read}
-    resources: list[Resource] = ["accept_queue"] if bad.queues else []
-    resources += [one.resource for one in bad.uses]
-    ties: dict[str, str] = {
-        one: limit if (limit := _LIMIT[one]) in names else "" for one in resources
+    names = {sysctl.name for sysctl in sysctls}
+    resources: list[Resource] = ["accept_queue"] if unhealthy.queues else []
+    resources += [use.resource for use in unhealthy.uses]
+    chosen: dict[str, str] = {
+        resource: limit if (limit := _LIMIT[resource]) in names else ""
+        for resource in resources
     }
-    for counter in (one.counter for one in bad.counts):
-        having = [sysctl for sysctl in read if counter in sysctl.harm]
-        having.sort(key=lambda sysctl: sysctl.harm.index(counter))
-        having.sort(key=lambda sysctl: sysctl.name not in ties.values())
-        ties[counter] = having[0].name if having else ""
-    return ties
+    for counter in (entry.counter for entry in unhealthy.counts):
+        candidates = [sysctl for sysctl in sysctls if counter in sysctl.harm]
+        candidates.sort(key=lambda sysctl: sysctl.harm.index(counter))
+        candidates.sort(key=lambda sysctl: sysctl.name not in chosen.values())
+        chosen[counter] = candidates[0].name if candidates else ""
+    return chosen
 
 
-def _values(snapshot: Snapshot, one: Namespace) -> dict[str, Reading]:
+def _values(snapshot: Snapshot, namespace: Namespace) -> dict[str, Reading]:
     shared = zip(snapshot.shared, snapshot.shared_readings, strict=False)
-    own = zip(snapshot.sysctls, one.readings, strict=False)
+    own = zip(snapshot.sysctls, namespace.readings, strict=False)
     return {sysctl.name: value for sysctl, value in (*shared, *own)}

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from exporter.analysis.drift import References, origins
 from exporter.counters import Resource
 from exporter.model import (
     SOMAXCONN,
@@ -14,6 +13,7 @@ from exporter.model import (
     Origin,
     Reading,
     Signals,
+    Sysctl,
     fill_ratio,
 )
 from exporter.values import parse_numbers
@@ -50,21 +50,27 @@ class NamespaceLimits(Frozen, frozen=True, kw_only=True):
     conntrack: int | None = None
 
 
-def limits(
-    against: References, namespace: Namespace, machine: NodeLimits
+def namespace_limits(
+    sysctls: Sequence[Sysctl],
+    namespace: Namespace,
+    origins: Sequence[Origin | None],
+    machine: NodeLimits,
 ) -> NamespaceLimits:
-    """Return the limits of a namespace, as its readings have them."""
-    names = [sysctl.name for sysctl in against.sysctls]
-    texts = dict(zip(names, namespace.readings, strict=False))
-    why = origins(against, namespace.readings, namespace.declared)
-    written = any(change.sysctl == SOMAXCONN for change in namespace.changes)
+    """
+    Return the limits of a namespace.
+
+    sysctls, origins: of its readings; machine: the limits that all namespaces share.
+    """
+    names = [sysctl.name for sysctl in sysctls]
+    readings = dict(zip(names, namespace.readings, strict=False))
+    changed = any(change.sysctl == SOMAXCONN for change in namespace.changes)
     return NamespaceLimits(
-        somaxconn=_number(texts.get(SOMAXCONN)),
+        somaxconn=_number(readings.get(SOMAXCONN)),
         somaxconn_origin=None
-        if written  # and may be back at what it was
-        else dict(zip(names, why, strict=False)).get(SOMAXCONN),
-        ports=_ports(texts),
-        time_wait=_number(texts.get(TIME_WAIT_BUCKETS)),
+        if changed  # the value may be back at what it was
+        else dict(zip(names, origins, strict=False)).get(SOMAXCONN),
+        ports=_ports(readings),
+        time_wait=_number(readings.get(TIME_WAIT_BUCKETS)),
         conntrack=machine.conntrack_limit,
     )
 
@@ -73,9 +79,9 @@ def _number(text: Reading | None) -> int | None:
     return int(text) if isinstance(text, str) else None
 
 
-def _ports(texts: Mapping[str, Reading]) -> int | None:
-    """Return how many ephemeral ports there are, reserved ones among them."""
-    text = texts.get(PORT_RANGE)
+def _ports(readings: Mapping[str, Reading]) -> int | None:
+    """Return the number of ephemeral ports, reserved ones included."""
+    text = readings.get(PORT_RANGE)
     if not isinstance(text, str):
         return None
     low, high = parse_numbers(text)

@@ -7,8 +7,10 @@ Both follow the plug-in protocol of node-problem-detector.
 import difflib
 from collections.abc import Mapping, Sequence
 
-from exporter.analysis.drift import references
-from exporter.analysis.policy import Verdict, verdicts
+import msgspec
+
+from exporter.analysis.assessment import assess
+from exporter.analysis.policy import Verdict
 from exporter.model import Owner, Rule, Severity, Snapshot
 
 OK, NON_OK, UNKNOWN = 0, 1, 2
@@ -29,14 +31,12 @@ def check(
     The line is ASCII but for its ellipsis, whatever an owner is called. Raises
     ValueError where no rule is called *only*.
     """
-    chosen = rules if only is None else [_named(only, rules)]
-    first = snapshot.namespaces[0] if snapshot.namespaces else None
-    host = first.readings if first and first.owner.kind == "host" else ()
-    against = references(snapshot, host)
+    chosen = tuple(rules) if only is None else (_named(only, rules),)
+    assessment = assess(msgspec.structs.replace(snapshot, policy=chosen))
     judged = [
-        (namespace.owner, verdict)
-        for namespace in snapshot.namespaces
-        for verdict in verdicts(chosen, against, namespace)
+        (entry.namespace.owner, verdict)
+        for entry in assessment.namespaces
+        for verdict in entry.verdicts
     ]
     unread = sum(one.state != "read" for one in snapshot.namespaces)
     unread += sum(snapshot.stats.hidden.values())

@@ -74,6 +74,7 @@ def _report(arguments: Arguments) -> int:
 
 
 def _explain(arguments: Arguments) -> int:
+    from exporter.analysis.assessment import assess
     from exporter.cli import tables
     from exporter.reports.explain import explain
 
@@ -85,7 +86,7 @@ def _explain(arguments: Arguments) -> int:
         snapshot = _recorded(arguments["source"])
         sysctl = _recorded_sysctl(snapshot, known, arguments)
         namespace = find_namespace(snapshot.namespaces, arguments["who"], None)
-    made = explain(snapshot, namespace, sysctl)
+    made = explain(assess(snapshot).of(namespace), sysctl)
     return _show(
         arguments, made, lambda: tables.explanation(made, known.get(sysctl, ""))
     )

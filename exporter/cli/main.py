@@ -147,7 +147,7 @@ def _prom(parcel: EncodedSnapshot, wanted: MetricSettings) -> bytes:
 
     renderer = Renderer(__version__, wanted.detail, wanted.max_series)
     renderer.render(parcel)
-    return b"".join(chunk.plain for chunk in renderer.page(CONTENT_TYPE_LATEST))
+    return b"".join(chunk.plain for chunk in renderer.exposition(CONTENT_TYPE_LATEST))
 
 
 def _server_role(words: list[str]) -> NoReturn:

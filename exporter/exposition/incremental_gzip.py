@@ -1,21 +1,22 @@
 """
-Chunks compressed into one gzip member, RFC 1952; each that lasts only once.
+Compress chunks into one gzip member (RFC 1952), each lasting chunk only once. Pure.
 
-A client may read the first member and stop. Within one, a full flush ends a piece at
-a byte's border, and no piece refers to another: so it can be used again anywhere.
+A client may read the first member and stop, so there is only one. Within it a full
+flush ends a piece at a byte boundary, and no piece refers to another: the compressed
+form of a chunk can be used again in any position.
 """
 
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from exporter.exposition.page_cache import Chunk
+from exporter.exposition.chunk_table import Chunk
 
 LEVEL = 1
-"""Level 9 takes four times the CPU for a page that stays on the local network."""
+"""Level 9 takes four times the CPU for a body that stays on the local network."""
 
 _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"
-"""Deflate, no name, no time; compressed fast, on an unknown system."""
+"""Deflate, no name, no time; fastest compression, unknown system."""
 
 _LAST_BLOCK = b"\x03\0"
 
@@ -24,8 +25,8 @@ def compress(chunks: Sequence[Chunk]) -> bytes:
     """
     Return *chunks* compressed.
 
-    One that was on such a page before keeps its compressed form. New ones are
-    compressed together with their neighbours, since they may be other ones next time.
+    A chunk that was compressed before keeps its compressed form. New ones are
+    compressed together with their neighbours, since they may change again.
     """
     checksum = size = 0
     for chunk in chunks:
@@ -37,18 +38,18 @@ def compress(chunks: Sequence[Chunk]) -> bytes:
 
 def _pieces(chunks: Iterable[Chunk]) -> Iterator[bytes]:
     stream = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    pending = False
+    is_open = False
     for chunk in chunks:
-        if not chunk.known:
-            chunk.known = pending = True
+        if not chunk.was_compressed:
+            chunk.was_compressed = is_open = True
             yield stream.compress(chunk.plain)
             continue
-        if pending:
-            pending = False
+        if is_open:
+            is_open = False
             yield stream.flush(zlib.Z_FULL_FLUSH)
         if chunk.deflated is None:
-            begun = stream.compress(chunk.plain)
-            chunk.deflated = begun + stream.flush(zlib.Z_FULL_FLUSH)
+            start = stream.compress(chunk.plain)
+            chunk.deflated = start + stream.flush(zlib.Z_FULL_FLUSH)
         yield chunk.deflated
-    if pending:
+    if is_open:
         yield stream.flush(zlib.Z_FULL_FLUSH)

@@ -26,7 +26,7 @@ class MetricSpec(Frozen, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     detail: Detail = "summary"
 
-    def shown(self, detail: Detail) -> bool:
+    def is_exported(self, detail: Detail) -> bool:
         """Return whether it is exported at *detail*."""
         return _DETAILS.index(self.detail) <= _DETAILS.index(detail)
 

@@ -1,33 +1,20 @@
-"""The lines of one namespace that last as long as it is unchanged. Pure."""
+"""Render the series of one namespace that stay while it is unchanged. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from exporter.analysis.drift import Finding, References, noteworthy_sysctls
-from exporter.analysis.saturation import limits
-from exporter.exposition.metrics import NAMESPACE_METRICS
-from exporter.exposition.page_cache import Row
-from exporter.exposition.samples import (
-    Sample,
-    change_samples,
-    compared,
-    declared_samples,
-    drift_samples,
-    info_labels,
-    is_comparable,
-    last_change_samples,
-    ports_samples,
-    text_samples,
-    value_samples,
-    violation_samples,
-)
-from exporter.exposition.series_limit import SeriesCount, series, summary
+from exporter.analysis.assessment import NamespaceAssessment
+from exporter.analysis.drift import Finding
+from exporter.exposition import metrics, samples
+from exporter.exposition.chunk_table import Row
+from exporter.exposition.metrics import NAMESPACE_METRICS, MetricSpec
+from exporter.exposition.samples import Sample
+from exporter.exposition.series_limit import SeriesCount, count_series, summary_row
 from exporter.exposition.signal_series import SignalContext, signal_context
 from exporter.exposition.text_format import format_samples
 from exporter.model import (
     Detail,
-    EncodedSnapshot,
     Frozen,
     Namespace,
     Owner,
@@ -38,107 +25,108 @@ from exporter.model import (
 from exporter.values import MISSING
 
 
-class Rendered(Frozen, frozen=True, kw_only=True):
+class RenderedNamespace(Frozen, frozen=True, kw_only=True):
     """
-    One namespace: its lines of each LASTING metric, and how it counts.
+    The series of one namespace, and what it adds to those of the node.
 
-    series: in the row at most; ground: of its signals' lines, None where it has none
-    to show; judged: its readings, where they are held against the host's; drifting:
-    the sysctls that differ from those, and why.
+    Attributes:
+        owner: Its owner.
+        row: Its lines, a cell for each of NAMESPACE_METRICS.
+        series: How many series the row has at most.
+        signal_context: What its signals are rendered with, None where none are
+            exported.
+        state: Its state and the reason.
+        unreadable: The sysctls without a value, and why.
+        compared_readings: Its readings if they are compared with the host's, else ().
+        drifting: The sysctls that differ from the host's, and their origins.
+
     """
 
     owner: Owner
     row: Row
     series: SeriesCount
-    ground: SignalContext | None
+    signal_context: SignalContext | None
     state: tuple[str, str]
     unreadable: tuple[tuple[str, str], ...]
-    judged: tuple[Reading, ...] = ()
+    compared_readings: tuple[Reading, ...] = ()
     drifting: tuple[tuple[str, str], ...] = ()
 
 
-def decode(raw: msgspec.Raw) -> Namespace:
-    """Return the namespace that *raw* is the JSON of."""
+def decode_namespace(raw: msgspec.Raw) -> Namespace:
+    """Return the namespace that *raw* encodes."""
     return msgspec.json.decode(raw, type=Namespace)
 
 
 def render_namespace(
-    parcel: EncodedSnapshot,
-    against: References,
-    namespace: Namespace,
-    detail: Detail = "full",
-) -> Rendered:
-    """Return everything of one namespace that lasts as long as it is unchanged."""
-    owner, named = namespace.owner, namespace.state != "pending"
-    readings = namespace.readings if named else ()
-    allowed = limits(against, namespace, parcel.machine)
-    found = compared(against, namespace)
-    told = _told(against, namespace, found, detail)
-    shown = _shown(parcel.sysctls, readings, told)
-    texts = readings if owner.kind == "host" else shown
-    per_spec = (
-        value_samples(parcel.sysctls, owner, shown),
-        text_samples(parcel, owner, texts),
-        drift_samples(owner, [f for f in found if told is None or f.sysctl in told]),
-        [(info_labels(namespace), 1.0)] if named else [],
-        declared_samples(parcel.sysctls, namespace) if named else [],
-        change_samples(namespace) if named else [],
-        last_change_samples(namespace) if named else [],
-        violation_samples(parcel.policy, against, namespace),
-        ports_samples(owner, allowed),
-    )
+    assessment: NamespaceAssessment, detail: Detail = "full"
+) -> RenderedNamespace:
+    """Return the series of one namespace; the signals are rendered apart."""
+    namespace = assessment.namespace
+    owner, readings = namespace.owner, namespace.readings
     key = hash(namespace.id)
-    row = _row(key, per_spec, detail)
-    shows_signals = named and not owner.sandbox
-    return Rendered(
+    row = Row(key, _cells(_samples(assessment, detail), detail))
+    return RenderedNamespace(
         owner=owner,
         row=row,
         series=SeriesCount(
-            series(row.cells), series(summary(row, NAMESPACE_METRICS).cells)
+            count_series(row.cells),
+            count_series(summary_row(row, NAMESPACE_METRICS).cells),
         ),
-        ground=signal_context(key, owner, allowed, detail) if shows_signals else None,
+        signal_context=(
+            signal_context(key, owner, assessment.limits, detail)
+            if assessment.has_own_signals
+            else None
+        ),
         state=(namespace.state, namespace.reason),
         unreadable=tuple(
             (sysctl.name, reading.unreadable)
-            for sysctl, reading in zip(parcel.sysctls, readings, strict=False)
+            for sysctl, reading in zip(assessment.node.sysctls, readings, strict=False)
             if isinstance(reading, Unreadable)
         ),
-        judged=readings if is_comparable(namespace) else (),
-        drifting=tuple(sorted({(f.sysctl, f.origin or "") for f in found if f.delta})),
-    )
-
-
-def _row(key: int, per_spec: Iterable[Iterable[Sample]], detail: Detail) -> Row:
-    pairs = zip(NAMESPACE_METRICS, per_spec, strict=True)
-    return Row(
-        key,
-        tuple(
-            format_samples(spec.name, samples) if spec.shown(detail) else b""
-            for spec, samples in pairs
+        compared_readings=readings if assessment.is_comparable else (),
+        drifting=tuple(
+            sorted({(f.sysctl, f.origin or "") for f in assessment.findings if f.delta})
         ),
     )
 
 
-def _told(
-    against: References,
-    namespace: Namespace,
-    found: Iterable[Finding],
-    detail: Detail,
-) -> frozenset[str] | None:
-    """Return of which sysctls to show values, None for all."""
-    if detail == "full":
-        return None
-    if not is_comparable(namespace):  # what the host has is netns_sysctl_host_value too
-        return frozenset()
-    return noteworthy_sysctls(against, namespace.readings, namespace.declared, found)
+def _samples(
+    assessment: NamespaceAssessment, detail: Detail
+) -> Mapping[MetricSpec, Iterable[Sample]]:
+    node, namespace = assessment.node, assessment.namespace
+    owner = namespace.owner
+    findings: Iterable[Finding] = assessment.findings
+    exported = texts = namespace.readings
+    if detail != "full":
+        # the host's numbers are in netns_sysctl_host_value too
+        names = assessment.noteworthy_sysctls
+        findings = [finding for finding in findings if finding.sysctl in names]
+        exported = _only(names, node.sysctls, exported)
+        texts = texts if owner.kind == "host" else exported
+    return {
+        metrics.VALUE: samples.value_samples(node.sysctls, owner, exported),
+        metrics.TEXT_INFO: samples.text_samples(node, owner, texts),
+        metrics.DRIFT: samples.drift_samples(owner, findings),
+        metrics.NETNS_INFO: samples.info_samples(namespace),
+        metrics.DECLARED_VALUE: samples.declared_samples(node.sysctls, namespace),
+        metrics.CHANGES: samples.change_samples(namespace),
+        metrics.LAST_CHANGE: samples.last_change_samples(namespace),
+        metrics.VIOLATION: samples.violation_samples(owner, assessment.verdicts),
+        metrics.PORTS: samples.ports_samples(owner, assessment.limits),
+    }
 
 
-def _shown(
-    sysctls: Sequence[Sysctl],
-    readings: tuple[Reading, ...],
-    told: frozenset[str] | None,
+def _only(
+    names: frozenset[str], sysctls: Sequence[Sysctl], readings: Sequence[Reading]
 ) -> tuple[Reading, ...]:
-    if told is None:
-        return readings
     pairs = zip(sysctls, readings, strict=False)
-    return tuple(text if sysctl.name in told else MISSING for sysctl, text in pairs)
+    return tuple(text if sysctl.name in names else MISSING for sysctl, text in pairs)
+
+
+def _cells(
+    samples_of: Mapping[MetricSpec, Iterable[Sample]], detail: Detail
+) -> tuple[bytes, ...]:
+    return tuple(
+        format_samples(spec.name, samples_of[spec]) if spec.is_exported(detail) else b""
+        for spec in NAMESPACE_METRICS
+    )

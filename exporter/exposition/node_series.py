@@ -1,4 +1,4 @@
-"""The families that are not of one namespace: of the node, and of the pass. Pure."""
+"""Render the families of the node and of the collection, without an owner. Pure."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -6,9 +6,9 @@ from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 from exporter.exposition import metrics
+from exporter.exposition.chunk_table import Chunk, reuse_chunk
 from exporter.exposition.metrics import READ_ERROR_REASONS, MetricSpec
-from exporter.exposition.namespace_series import Rendered
-from exporter.exposition.page_cache import Chunk, reuse_chunk
+from exporter.exposition.namespace_series import RenderedNamespace
 from exporter.exposition.samples import Sample, numeric_values
 from exporter.exposition.series_limit import ExportLevel
 from exporter.exposition.text_format import format_samples
@@ -25,75 +25,96 @@ _Key = TypeVar("_Key", bound=tuple[str, ...])
 
 
 class FamilyRecipe(NamedTuple):
-    """A family, and what makes its samples of what: the same of the same."""
+    """
+    How the samples of a family are made.
+
+    Attributes:
+        spec: The metric.
+        make: A pure function that returns its samples.
+        arguments: Of *make*; the samples of equal arguments are equal.
+
+    """
 
     spec: MetricSpec
     make: Callable[..., Iterable[Sample]]
-    of: tuple[Any, ...]
+    arguments: tuple[Any, ...]
 
 
 class ExporterInfo(NamedTuple):
-    """What the exporter says of itself that never changes."""
+    """
+    What the exporter exports of itself and never changes.
+
+    Attributes:
+        version: Of the package.
+        detail: metrics.detail of the configuration.
+        max_series: metrics.max_series of the configuration, 0 for no limit.
+
+    """
 
     version: str
     detail: Detail = "full"
     max_series: int = 0
 
 
-class NodeLines:
-    """The lines of such families; of what is as it was, they are not made again."""
+class NodeChunks:
+    """One chunk for each family; rendered again only where the arguments changed."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[tuple[Any, ...], Chunk]] = {}
 
-    def chunk(self, made: FamilyRecipe) -> Chunk:
+    def chunk(self, recipe: FamilyRecipe) -> Chunk:
         """Return the lines of a family."""
-        name = made.spec.name
+        name = recipe.spec.name
         before, chunk = self._kept.get(name, (None, None))
-        if chunk is None or before != made.of:
-            chunk = reuse_chunk(chunk, format_samples(name, made.make(*made.of)))
-            self._kept[name] = made.of, chunk
+        if chunk is None or before != recipe.arguments:
+            samples = recipe.make(*recipe.arguments)
+            chunk = reuse_chunk(chunk, format_samples(name, samples))
+            self._kept[name] = recipe.arguments, chunk
         return chunk
 
 
-def families(
-    parcel: EncodedSnapshot,
+def family_recipes(
+    node: EncodedSnapshot,
     host: Sequence[Reading],
-    rendered: Sequence[Rendered],
-    about: ExporterInfo,
+    rendered: Sequence[RenderedNamespace],
+    exporter: ExporterInfo,
 ) -> Iterator[FamilyRecipe]:
-    """Yield every metric of METRICS that is not of one namespace or of the server."""
-    sysctls, shared = parcel.sysctls, parcel.shared
-    everyones = shared, parcel.shared_readings
-    yield FamilyRecipe(metrics.HOST_VALUE, _values, (sysctls, host, *everyones))
-    yield FamilyRecipe(metrics.FRESH_VALUE, _values, (sysctls, parcel.fresh))
-    yield FamilyRecipe(
-        metrics.DRIFTING, _drifting, ([one.drifting for one in rendered],)
-    )
-    judged = [one.judged for one in rendered]
-    yield FamilyRecipe(metrics.LOWEST, _extreme, (min, sysctls, judged))
-    yield FamilyRecipe(metrics.HIGHEST, _extreme, (max, sysctls, judged))
-    yield from _of_machine(parcel.machine)
-    yield _samples(metrics.KERNEL_INFO, [({"release": parcel.kernel}, 1)])
+    """
+    Yield every family that belongs to no namespace, without those of the server.
+
+    host: the host's readings; rendered: all namespaces of the node.
+    """
+    sysctls, shared = node.sysctls, node.shared
+    host_values = (sysctls, host, shared, node.shared_readings)
+    yield FamilyRecipe(metrics.HOST_VALUE, _values, host_values)
+    yield FamilyRecipe(metrics.FRESH_VALUE, _values, (sysctls, node.fresh))
+    drifting = [namespace.drifting for namespace in rendered]
+    yield FamilyRecipe(metrics.DRIFTING, _drifting, (drifting,))
+    readings = [namespace.compared_readings for namespace in rendered]
+    yield FamilyRecipe(metrics.LOWEST, _min_max, (min, sysctls, readings))
+    yield FamilyRecipe(metrics.HIGHEST, _min_max, (max, sysctls, readings))
+    yield from _of_machine(node.machine)
+    yield _constant(metrics.KERNEL_INFO, [({"release": node.kernel}, 1)])
     yield FamilyRecipe(metrics.SYSCTL_INFO, _catalog, (sysctls, shared))
-    lacking = [one.unreadable for one in rendered]
-    yield FamilyRecipe(metrics.UNREADABLE, _lacking, (lacking,))
-    states = [one.state for one in rendered]
-    yield FamilyRecipe(metrics.NAMESPACES, _states, (states, parcel.stats.hidden))
-    problems = Counter({(p.what,): p.count for p in parcel.problems})
-    yield _samples(metrics.PROBLEM, _counted(problems, ("problem",)))
-    yield _samples(metrics.BUILD_INFO, [({"version": about.version}, 1)])
-    yield _samples(metrics.DETAIL, [({"detail": about.detail}, 1)])
-    yield _samples(metrics.SERIES_LIMIT, [({}, n) for n in (about.max_series,) if n])
-    yield from _of_pass(parcel.stats)
+    unreadable = [namespace.unreadable for namespace in rendered]
+    yield FamilyRecipe(metrics.UNREADABLE, _unreadable, (unreadable,))
+    states = [namespace.state for namespace in rendered]
+    yield FamilyRecipe(metrics.NAMESPACES, _states, (states, node.stats.hidden))
+    problems = Counter({(p.what,): p.count for p in node.problems})
+    yield _constant(metrics.PROBLEM, _counted(problems, ("problem",)))
+    yield _constant(metrics.BUILD_INFO, [({"version": exporter.version}, 1)])
+    yield _constant(metrics.DETAIL, [({"detail": exporter.detail}, 1)])
+    limit = exporter.max_series
+    yield _constant(metrics.SERIES_LIMIT, [({}, limit)] if limit else [])
+    yield from _of_collection(node.stats)
 
 
-def reduced(levels: Iterable[ExportLevel]) -> FamilyRecipe:
+def reduced_recipe(levels: Iterable[ExportLevel]) -> FamilyRecipe:
     """Return how many namespaces are not exported whole."""
     counts = Counter(levels)
-    less = (ExportLevel.SUMMARY, ExportLevel.NOTHING)
-    samples = [({"to": level.value}, counts[level]) for level in less]
-    return _samples(metrics.REDUCED, samples)
+    reduced = (ExportLevel.SUMMARY, ExportLevel.NOTHING)
+    samples = [({"to": level.value}, counts[level]) for level in reduced]
+    return _constant(metrics.REDUCED, samples)
 
 
 def _of_machine(machine: NodeLimits) -> Iterator[FamilyRecipe]:
@@ -108,28 +129,31 @@ def _of_machine(machine: NodeLimits) -> Iterator[FamilyRecipe]:
         (metrics.ORPHAN_LIMIT, machine.tcp_orphan_limit),
         (metrics.MEMORY, machine.tcp_memory_pages),
     ):
-        yield _samples(spec, [] if number is None else [({}, number)])
-    yield _samples(metrics.MEMORY_LIMIT, pages)
+        yield _constant(spec, [] if number is None else [({}, number)])
+    yield _constant(metrics.MEMORY_LIMIT, pages)
 
 
-def _of_pass(stats: CollectorStats) -> Iterator[FamilyRecipe]:
+def _of_collection(stats: CollectorStats) -> Iterator[FamilyRecipe]:
     errors = {**dict.fromkeys(READ_ERROR_REASONS, 0), **stats.read_errors}
-    yield _samples(metrics.READ_ERRORS, [({"reason": r}, n) for r, n in errors.items()])
-    stages = [({"collector": s.name}, s) for s in stats.stages]
-    success = [(labels, float(s.success)) for labels, s in stages]
-    yield _samples(metrics.SUCCESS, success)
-    yield _samples(metrics.DURATION, [(labels, s.seconds) for labels, s in stages])
-    yield _samples(metrics.FDS, [({}, stats.fds)])
-    yield _samples(metrics.FD_LIMIT, [({}, stats.fd_limit)])
+    yield _constant(
+        metrics.READ_ERRORS, [({"reason": r}, count) for r, count in errors.items()]
+    )
+    stages = [({"collector": stage.name}, stage) for stage in stats.stages]
+    success = [(labels, float(stage.success)) for labels, stage in stages]
+    yield _constant(metrics.SUCCESS, success)
+    durations = [(labels, stage.seconds) for labels, stage in stages]
+    yield _constant(metrics.DURATION, durations)
+    yield _constant(metrics.FDS, [({}, stats.fds)])
+    yield _constant(metrics.FD_LIMIT, [({}, stats.fd_limit)])
     ways = [({"way": "bound"}, stats.bound), ({"way": "visit"}, stats.visited)]
-    yield _samples(metrics.VALUES, ways)
-    answered = [({"runtime": r}, at) for r, at in sorted(stats.answered.items())]
-    yield _samples(metrics.ANSWERED, answered)
-    yield _samples(metrics.CPU, [({}, stats.cpu_seconds)])
-    yield _samples(metrics.RESIDENT, [({}, stats.resident_bytes)])
+    yield _constant(metrics.VALUES, ways)
+    answered = [({"runtime": r}, time) for r, time in sorted(stats.answered.items())]
+    yield _constant(metrics.ANSWERED, answered)
+    yield _constant(metrics.CPU, [({}, stats.cpu_seconds)])
+    yield _constant(metrics.RESIDENT, [({}, stats.resident_bytes)])
 
 
-def _samples(spec: MetricSpec, samples: Sequence[Sample]) -> FamilyRecipe:
+def _constant(spec: MetricSpec, samples: Sequence[Sample]) -> FamilyRecipe:
     return FamilyRecipe(spec, iter, (samples,))
 
 
@@ -144,26 +168,26 @@ def _values(
         yield {"sysctl": sysctl, "field": field}, number
 
 
-def _drifting(of_each: Iterable[tuple[tuple[str, str], ...]]) -> list[Sample]:
-    pairs = Counter(pair for one in of_each for pair in one)
+def _drifting(by_namespace: Iterable[tuple[tuple[str, str], ...]]) -> list[Sample]:
+    pairs = Counter(chain.from_iterable(by_namespace))
     return _counted(pairs, ("sysctl", "origin"))
 
 
-def _extreme(
+def _min_max(
     choose: Callable[[Iterable[int]], int],
     sysctls: Sequence[Sysctl],
-    of_each: Iterable[tuple[Reading, ...]],
+    by_namespace: Iterable[tuple[Reading, ...]],
 ) -> Iterator[Sample]:
-    """Yield the lowest or highest number of each sysctl's fields."""
-    columns = zip(*(one for one in of_each if one), strict=True)
+    """Yield the lowest or highest number of each field of each sysctl."""
+    columns = zip(*(readings for readings in by_namespace if readings), strict=True)
     for sysctl, column in zip(sysctls, columns, strict=False):
-        texts = set(column)  # most are the same
+        texts = set(column)  # most are equal
         found = [numeric_values([sysctl], [text]) for text in texts]
         fields: dict[str, list[int]] = {}
         for _, field, number in chain.from_iterable(found):
             fields.setdefault(field, []).append(number)
-        for field, values in fields.items():
-            yield {"sysctl": sysctl.name, "field": field}, choose(values)
+        for field, numbers in fields.items():
+            yield {"sysctl": sysctl.name, "field": field}, choose(numbers)
 
 
 def _catalog(sysctls: Sequence[Sysctl], shared: Sequence[Sysctl]) -> Iterator[Sample]:
@@ -176,15 +200,15 @@ def _catalog(sysctls: Sequence[Sysctl], shared: Sequence[Sysctl]) -> Iterator[Sa
         yield labels, 1.0
 
 
-def _lacking(of_each: Iterable[tuple[tuple[str, str], ...]]) -> list[Sample]:
-    pairs = Counter(pair for one in of_each for pair in one)
+def _unreadable(by_namespace: Iterable[tuple[tuple[str, str], ...]]) -> list[Sample]:
+    pairs = Counter(chain.from_iterable(by_namespace))
     return _counted(pairs, ("sysctl", "reason"))
 
 
 def _states(
-    of_each: Iterable[tuple[str, str]], hidden: Mapping[str, int]
+    by_namespace: Iterable[tuple[str, str]], hidden: Mapping[str, int]
 ) -> list[Sample]:
-    states = Counter(of_each)
+    states = Counter(by_namespace)
     states.update({("read", ""): 0, ("pending", ""): 0})
     for reason, number in hidden.items():
         states["unreadable", reason] += number

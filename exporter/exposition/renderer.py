@@ -1,9 +1,9 @@
 """
-From parcels to the exposition: pure rendering.
+Render snapshots as the exposition, the body of /metrics. Pure.
 
-Nearly all of a page nearly never changes: a namespace whose JSON and references are
-the same as last time keeps its lines, and chunks whose lines are the same stay. The
-lines are made here, byte for byte as prometheus_client's.
+Between scrapes nearly all of it stays the same: a namespace whose JSON and references
+are unchanged keeps its lines, and chunks with the same lines are kept. The lines are
+formatted here, byte for byte as prometheus_client would.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -13,8 +13,10 @@ from typing import NamedTuple
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from exporter.analysis.drift import References, references
+from exporter.analysis.assessment import NamespaceAssessment
+from exporter.analysis.drift import References, node_references
 from exporter.exposition import node_series
+from exporter.exposition.chunk_table import Chunk, ChunkTable, Row
 from exporter.exposition.metrics import (
     COUNTER_METRICS,
     LISTENER_METRICS,
@@ -23,36 +25,43 @@ from exporter.exposition.metrics import (
     SIGNAL_METRICS,
     MetricSpec,
 )
-from exporter.exposition.namespace_series import Rendered, decode, render_namespace
-from exporter.exposition.page_cache import Chunk, ChunkTable, Row
+from exporter.exposition.namespace_series import (
+    RenderedNamespace,
+    decode_namespace,
+    render_namespace,
+)
 from exporter.exposition.samples import Sample
 from exporter.exposition.series_limit import (
     ExportLevel,
     SeriesCount,
-    Summaries,
+    SummaryRows,
     allocate,
-    series,
+    count_series,
 )
-from exporter.exposition.signal_series import SignalLines, signal_lines, size
+from exporter.exposition.signal_series import (
+    RenderedSignals,
+    max_series,
+    render_signals,
+)
 from exporter.exposition.text_format import OPENMETRICS, header
-from exporter.exposition.unchanged import Seen, earlier, seen
-from exporter.model import Detail, EncodedSnapshot, Reading, Signals
+from exporter.exposition.unchanged import EncodedNamespace, copy_of, find_unchanged
+from exporter.model import Detail, EncodedSnapshot, Signals
 
 Names = Collection[str] | None
-"""Of series; None is all of them."""
+"""Names of the series to export, None for all of them."""
 
-VALUES_TOGETHER = 16
-"""Namespaces; a chunk of some 100 kB is soon made anew and compresses well."""
+NAMESPACES_PER_CHUNK = 16
+"""A chunk of some 100 kB is soon made anew, and compresses well."""
 
-SIGNALS_TOGETHER = 64
-"""Namespaces: more, since a family has some 150 bytes of each."""
+SIGNALS_PER_CHUNK = 64
+"""More than of values, since a family has some 150 bytes for each namespace."""
 
-SERVERS_OWN = 100
-"""Series that are left for the server process's, more than it has."""
+SERVER_SERIES = 100
+"""Series of max_series reserved for the server process, more than it has."""
 
 
 class Families:
-    """Families that are already made, in the form a registry asks for."""
+    """Families that are already made, as a collector for a registry."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
@@ -62,141 +71,182 @@ class Families:
         yield from self._families
 
 
-class _Shown(NamedTuple):
-    """A namespace: what it was made of, and what was made."""
+class CachedNamespace(NamedTuple):
+    """
+    A namespace of the last snapshot, encoded and rendered.
 
-    seen: Seen
-    rendered: Rendered
-    signals: msgspec.Raw | None = None
-    lines: SignalLines | None = None
+    Attributes:
+        encoded: Its JSON.
+        rendered: Its series.
+        raw_signals: The JSON of its signals, None where none are exported.
+        rendered_signals: Their series, None where none are exported.
 
-    def size(self, counters: SeriesCount) -> SeriesCount:
-        """Return how many series it has at most; *counters*: that are exported."""
-        whole, less = self.rendered.series
-        if self.lines and self.rendered.ground:
-            of_signals = size(self.rendered.ground, self.lines, counters)
-            return SeriesCount(whole + of_signals.whole, less + of_signals.summary)
-        return SeriesCount(whole, less)
+    """
+
+    encoded: EncodedNamespace
+    rendered: RenderedNamespace
+    raw_signals: msgspec.Raw | None = None
+    rendered_signals: RenderedSignals | None = None
+
+    def max_series(self, counters: SeriesCount) -> SeriesCount:
+        """Return how many series it has at most; *counters*: exported ones."""
+        count, context = self.rendered.series, self.rendered.signal_context
+        if not self.rendered_signals or not context:
+            return count
+        signals = max_series(context, self.rendered_signals, counters)
+        return SeriesCount(count.whole + signals.whole, count.summary + signals.summary)
 
 
-class _Columns:
-    """A table of some families, in which there is not room for everybody's all."""
+class FamilyTable:
+    """The chunks of some families, with rows reduced where the limit requires it."""
 
-    def __init__(self, neighbours: int) -> None:
-        self._table = ChunkTable(neighbours)
-        self._summaries = Summaries()
+    def __init__(self, namespaces_per_chunk: int) -> None:
+        self._table = ChunkTable(namespaces_per_chunk)
+        self._summaries = SummaryRows()
 
     def update(
         self, specs: Sequence[MetricSpec], rows: Iterable[tuple[Row, ExportLevel]]
     ) -> None:
-        self._table.update(self._summaries.fitting(rows, specs))
+        """Replace the rows by *rows*; *specs*: the families of their cells."""
+        self._table.update(self._summaries.reduce(rows, specs))
 
     def families(
         self, specs: Iterable[MetricSpec]
     ) -> Iterator[tuple[MetricSpec, Sequence[Chunk]]]:
+        """Yield each family with its chunks."""
         columns = chain(self._table.columns(), repeat(()))
         yield from zip(specs, columns, strict=False)
 
 
 class Renderer:
-    """Renders one parcel after another, keeping what stays the same."""
+    """
+    Renders one snapshot after another, keeping what stays the same.
+
+    Attributes:
+        reduced_namespaces: How many namespaces of the last snapshot are not exported
+            whole, since they would exceed max_series.
+
+    """
 
     def __init__(
         self, version: str, detail: Detail = "full", max_series: int = 0
     ) -> None:
-        """*max_series*: of a page, 0 for no limit."""
-        self._about = node_series.ExporterInfo(version, detail, max_series)
+        """*max_series*: of the exposition, 0 for no limit."""
+        self._exporter = node_series.ExporterInfo(version, detail, max_series)
         self._basis: object = None
-        self._shown: list[_Shown] = []
-        self._lasting = _Columns(VALUES_TOGETHER)
-        self._signals = _Columns(SIGNALS_TOGETHER)
-        self._node = node_series.NodeLines()
+        self._cached: list[CachedNamespace] = []
+        self._namespace_table = FamilyTable(NAMESPACES_PER_CHUNK)
+        self._signal_table = FamilyTable(SIGNALS_PER_CHUNK)
+        self._node_chunks = node_series.NodeChunks()
         self._families: list[tuple[MetricSpec, Sequence[Chunk]]] = []
         self._headers: dict[tuple[str, bool], Chunk] = {}
-        self.reduced = 0
+        self.reduced_namespaces = 0
 
-    def render(self, parcel: EncodedSnapshot) -> None:
-        """Let the pages be of *parcel* from now on; reduced: how many had no room."""
-        host = _host_readings(parcel)
-        self._show(parcel, host)
-        rendered = [one.rendered for one in self._shown]
-        made = node_series.families(parcel, host, rendered, self._about)
-        of_node = [(one.spec, (self._node.chunk(one),)) for one in made]
-        counters = [COUNTER_METRICS[name] for name in parcel.counters]
+    def render(self, snapshot: EncodedSnapshot) -> None:
+        """Replace the rendered snapshot by *snapshot*."""
+        references = _references(snapshot)
+        counters = [COUNTER_METRICS[name] for name in snapshot.counters]
+        self._cached = self._namespaces(snapshot, references, counters)
+        of_node = self._node_families(snapshot, references)
+        levels = self._levels(counters, of_node)
+        rows = [cached.rendered.row for cached in self._cached]
+        self._namespace_table.update(NAMESPACE_METRICS, zip(rows, levels, strict=True))
         of_signals = (*LISTENER_METRICS, *SIGNAL_METRICS, *counters)
-        allowed = self._allowed(counters, of_node)
-        rows = [one.rendered.row for one in self._shown]
-        self._lasting.update(NAMESPACE_METRICS, zip(rows, allowed, strict=True))
-        pairs = zip(self._shown, allowed, strict=True)
-        signals = [(one.lines.row, level) for one, level in pairs if one.lines]
-        self._signals.update(of_signals, signals)
-        reduced = self._node.chunk(node_series.reduced(allowed))
-        self.reduced = len(allowed) - allowed.count(ExportLevel.WHOLE)
+        signal_rows = (
+            (cached.rendered_signals.row, level)
+            for cached, level in zip(self._cached, levels, strict=True)
+            if cached.rendered_signals
+        )
+        self._signal_table.update(of_signals, signal_rows)
+        reduced = self._node_chunks.chunk(node_series.reduced_recipe(levels))
+        self.reduced_namespaces = len(levels) - levels.count(ExportLevel.WHOLE)
         self._families = [
-            *self._lasting.families(NAMESPACE_METRICS),
-            *self._signals.families(of_signals),
+            *self._namespace_table.families(NAMESPACE_METRICS),
+            *self._signal_table.families(of_signals),
             *of_node,
             (REDUCED, (reduced,)),
         ]
 
-    def _allowed(
+    def exposition(self, content_type: str, names: Names = None) -> list[Chunk]:
+        """
+        Return the exposition of the last snapshot, without the server's own families.
+
+        content_type: OpenMetrics has other names for the families of counters.
+        names: of the series to return, as they are written in the exposition.
+        """
+        openmetrics = content_type.startswith(OPENMETRICS)
+        exposition: list[Chunk] = []
+        for spec, chunks in self._families:
+            if names is None or spec.name in names:
+                exposition.append(self._header(spec, openmetrics=openmetrics))
+                exposition += chunks
+        return exposition
+
+    def _namespaces(
+        self,
+        snapshot: EncodedSnapshot,
+        references: References,
+        counters: Sequence[MetricSpec],
+    ) -> list[CachedNamespace]:
+        """Return the namespaces rendered; those that are unchanged are kept."""
+        basis = (
+            references,
+            snapshot.shared_readings,
+            snapshot.policy,
+            snapshot.machine.conntrack_limit,
+            counters,
+        )
+        before = self._cached if basis == self._basis else []
+        self._basis = basis
+        found = find_unchanged(snapshot.namespaces, [old.encoded for old in before])
+        namespaces = (
+            before[index]
+            if index is not None
+            else self._render_namespace(snapshot, references, raw)
+            for raw, index in zip(snapshot.namespaces, found, strict=True)
+        )
+        signals = chain(snapshot.signals, repeat(None))
+        return [
+            _with_signals(namespace, raw, counters)
+            for namespace, raw in zip(namespaces, signals, strict=False)
+        ]
+
+    def _render_namespace(
+        self, snapshot: EncodedSnapshot, references: References, raw: msgspec.Raw
+    ) -> CachedNamespace:
+        assessment = NamespaceAssessment(
+            node=snapshot, references=references, namespace=decode_namespace(raw)
+        )
+        rendered = render_namespace(assessment, self._exporter.detail)
+        return CachedNamespace(copy_of(raw), rendered)
+
+    def _node_families(
+        self, snapshot: EncodedSnapshot, references: References
+    ) -> list[tuple[MetricSpec, Sequence[Chunk]]]:
+        rendered = [cached.rendered for cached in self._cached]
+        recipes = node_series.family_recipes(
+            snapshot, references.host, rendered, self._exporter
+        )
+        return [(made.spec, (self._node_chunks.chunk(made),)) for made in recipes]
+
+    def _levels(
         self,
         counters: Sequence[MetricSpec],
         of_node: Iterable[tuple[MetricSpec, Sequence[Chunk]]],
     ) -> list[ExportLevel]:
-        """Return how much of each namespace there is room for."""
-        if not self._about.max_series:
-            return [ExportLevel.WHOLE] * len(self._shown)
-        counted = SeriesCount(
-            sum(spec.shown(self._about.detail) for spec in counters),
-            sum(spec.shown("summary") for spec in counters),
+        """Return how much of each namespace max_series allows."""
+        if not self._exporter.max_series:
+            return [ExportLevel.WHOLE] * len(self._cached)
+        exported_counters = SeriesCount(
+            sum(spec.is_exported(self._exporter.detail) for spec in counters),
+            sum(spec.is_exported("summary") for spec in counters),
         )
-        taken = sum(series(c.plain for c in chunks) for _, chunks in of_node)
+        taken = sum(count_series(c.plain for c in chunks) for _, chunks in of_node)
         return allocate(
-            [one.rendered.owner for one in self._shown],
-            [one.size(counted) for one in self._shown],
-            self._about.max_series - taken - SERVERS_OWN,
+            [cached.rendered.owner for cached in self._cached],
+            [cached.max_series(exported_counters) for cached in self._cached],
+            self._exporter.max_series - taken - SERVER_SERIES,
         )
-
-    def page(self, content_type: str, names: Names = None) -> list[Chunk]:
-        """
-        Return a page of the last parcel, but for the server's own families.
-
-        content_type: of the page; OpenMetrics names a counter's family otherwise.
-        names: of the series to return, as they stand on the page.
-        """
-        openmetrics = content_type.startswith(OPENMETRICS)
-        page: list[Chunk] = []
-        for spec, chunks in self._families:
-            if names is None or spec.name in names:
-                page.append(self._header(spec, openmetrics=openmetrics))
-                page += chunks
-        return page
-
-    def _show(self, parcel: EncodedSnapshot, host: tuple[Reading, ...]) -> None:
-        against = references(parcel, host)
-        basis = (
-            against,
-            parcel.shared_readings,
-            parcel.policy,
-            parcel.machine.conntrack_limit,
-            parcel.counters,
-        )
-        before = self._shown if basis == self._basis else []
-        found = earlier(parcel.namespaces, [one.seen for one in before])
-        shown = (
-            _Shown(seen(raw), self._render(parcel, against, raw))
-            if at is None
-            else before[at]
-            for raw, at in zip(parcel.namespaces, found, strict=True)
-        )
-        self._shown = list(_with_signals(shown, parcel))
-        self._basis = basis
-
-    def _render(
-        self, parcel: EncodedSnapshot, against: References, raw: msgspec.Raw
-    ) -> Rendered:
-        return render_namespace(parcel, against, decode(raw), self._about.detail)
 
     def _header(self, spec: MetricSpec, *, openmetrics: bool) -> Chunk:
         key = spec.name, openmetrics
@@ -205,26 +255,33 @@ class Renderer:
         return self._headers[key]
 
 
-def _with_signals(shown: Iterable[_Shown], parcel: EncodedSnapshot) -> Iterator[_Shown]:
-    names = [COUNTER_METRICS[name].name for name in parcel.counters]
-    for one, raw in zip(shown, chain(parcel.signals, repeat(None)), strict=False):
-        ground = one.rendered.ground
-        if ground is None or raw == one.signals:
-            yield one
-        elif raw is None:
-            yield one._replace(signals=None, lines=None)
-        else:
-            signals = msgspec.json.decode(raw, type=Signals)
-            made = signal_lines(ground, names, signals, one.lines)
-            yield one._replace(signals=raw.copy(), lines=made)
+def _references(snapshot: EncodedSnapshot) -> References:
+    namespaces = snapshot.namespaces
+    return node_references(
+        snapshot, decode_namespace(namespaces[0]) if namespaces else None
+    )
 
 
-def only(names: Names, made: Iterable[Metric]) -> Iterator[Metric]:
-    """Yield those families of *made* whose series have one of *names*."""
-    for one in made:
-        name = f"{one.name}_total" if one.type == "counter" else one.name
+def _with_signals(
+    cached: CachedNamespace, raw: msgspec.Raw | None, counters: Sequence[MetricSpec]
+) -> CachedNamespace:
+    """Return the namespace with its signals rendered; *raw*: None without signals."""
+    context = cached.rendered.signal_context
+    if context is None or raw == cached.raw_signals:
+        return cached
+    if raw is None:
+        return cached._replace(raw_signals=None, rendered_signals=None)
+    signals = msgspec.json.decode(raw, type=Signals)
+    rendered = render_signals(context, counters, signals, cached.rendered_signals)
+    return cached._replace(raw_signals=raw.copy(), rendered_signals=rendered)
+
+
+def only(names: Names, families: Iterable[Metric]) -> Iterator[Metric]:
+    """Yield those of *families* whose series have one of *names*."""
+    for made in families:
+        name = f"{made.name}_total" if made.type == "counter" else made.name
         if names is None or name in names:
-            yield one
+            yield made
 
 
 def family(spec: MetricSpec, samples: Iterable[Sample]) -> Metric:
@@ -235,8 +292,3 @@ def family(spec: MetricSpec, samples: Iterable[Sample]) -> Metric:
         kept = {name: text for name, text in labels.items() if text}
         made.add_sample(spec.name, kept, value)
     return made
-
-
-def _host_readings(parcel: EncodedSnapshot) -> tuple[Reading, ...]:
-    first = decode(parcel.namespaces[0]) if parcel.namespaces else None
-    return first.readings if first and first.owner.kind == "host" else ()

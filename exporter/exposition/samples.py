@@ -7,16 +7,15 @@ same as absent.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from exporter.analysis.drift import Finding, References, findings
-from exporter.analysis.policy import verdicts
+from exporter.analysis.drift import Finding
+from exporter.analysis.policy import Verdict
 from exporter.analysis.saturation import NamespaceLimits
 from exporter.exposition.metrics import OWNER
 from exporter.model import (
-    EncodedSnapshot,
     Namespace,
+    NodeInfo,
     Owner,
     Reading,
-    Rule,
     Sysctl,
     Unreadable,
 )
@@ -35,34 +34,16 @@ def value_samples(
 
 
 def text_samples(
-    parcel: EncodedSnapshot, owner: Owner, readings: Sequence[Reading]
+    node: NodeInfo, owner: Owner, readings: Sequence[Reading]
 ) -> Iterator[Sample]:
     """Yield the texts of *readings*, and on the host those that all share."""
     labels = owner_labels(owner)
-    pairs = [*zip(parcel.sysctls, readings, strict=False)]
+    pairs = [*zip(node.sysctls, readings, strict=False)]
     if owner.kind == "host":
-        pairs += zip(parcel.shared, parcel.shared_readings, strict=True)
+        pairs += zip(node.shared, node.shared_readings, strict=True)
     for sysctl, text in pairs:
         if sysctl.kind == "text" and not isinstance(text, Unreadable):
             yield {**labels, "sysctl": sysctl.name, "value": text}, 1.0
-
-
-def is_comparable(namespace: Namespace) -> bool:
-    """
-    Return whether its values are held against the host's.
-
-    Not those of the host itself, nor where they are not what the owner's programs see.
-    """
-    owner = namespace.owner
-    named = namespace.state != "pending" and bool(namespace.readings)
-    return named and owner.kind != "host" and not owner.sandbox
-
-
-def compared(against: References, namespace: Namespace) -> tuple[Finding, ...]:
-    """Return how a namespace's values differ from the host's, if they are judged."""
-    if not is_comparable(namespace):
-        return ()
-    return tuple(findings(against, namespace.readings, namespace.declared))
 
 
 def drift_samples(owner: Owner, found: Iterable[Finding]) -> Iterator[Sample]:
@@ -102,14 +83,13 @@ def last_change_samples(namespace: Namespace) -> Iterator[Sample]:
         yield {**labels, "sysctl": change.sysctl}, change.last
 
 
-def violation_samples(
-    policy: Sequence[Rule], against: References, namespace: Namespace
-) -> Iterator[Sample]:
-    """Yield whether each value that a rule can judge violates it."""
-    labels = owner_labels(namespace.owner)
-    for one in verdicts(policy, against, namespace):
-        more = {"rule": one.rule, "severity": one.severity}
-        yield {**labels, "sysctl": one.sysctl, **more}, float(one.violated)
+def violation_samples(owner: Owner, verdicts: Iterable[Verdict]) -> Iterator[Sample]:
+    """Yield whether each value that a rule applies to violates it."""
+    labels = owner_labels(owner)
+    for verdict in verdicts:
+        more = {"rule": verdict.rule, "severity": verdict.severity}
+        sample = {**labels, "sysctl": verdict.sysctl, **more}
+        yield sample, float(verdict.violated)
 
 
 def ports_samples(owner: Owner, limits: NamespaceLimits) -> Iterator[Sample]:
@@ -118,10 +98,12 @@ def ports_samples(owner: Owner, limits: NamespaceLimits) -> Iterator[Sample]:
         yield owner_labels(owner), limits.ports
 
 
-def info_labels(namespace: Namespace) -> dict[str, str]:
-    """Return the labels of netns_info."""
+def info_samples(namespace: Namespace) -> Iterator[Sample]:
+    """Yield netns_info, unless the owner may still change."""
+    if namespace.state == "pending":
+        return
     owner, cookie = namespace.owner, namespace.id.cookie
-    return {
+    labels = {
         **owner_labels(owner),
         "runtime": owner.runtime,
         "kind": owner.kind,
@@ -133,6 +115,7 @@ def info_labels(namespace: Namespace) -> dict[str, str]:
         "evidence": owner.evidence,
         "comm": owner.comm,
     }
+    yield labels, 1.0
 
 
 def owner_labels(owner: Owner) -> dict[str, str]:

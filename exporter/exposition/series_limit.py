@@ -1,21 +1,21 @@
 """
-Less of some namespaces, where all of it would be too many series. Pure.
+Export less of some namespaces where all series would exceed the limit. Pure.
 
-Who matters least is reduced first: a container can make namespaces by the thousand,
-and must not push out what is said of others.
+The least important namespaces are reduced first: a container can create namespaces by
+the thousand, and must not displace the series of others.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from exporter.exposition.chunk_table import Row
 from exporter.exposition.metrics import MetricSpec
-from exporter.exposition.page_cache import Row
 from exporter.model import Owner
 
 
 class ExportLevel(Enum):
-    """How much of a namespace there is room for; named as the metric's label."""
+    """How much of a namespace is exported; the values are those of the label `to`."""
 
     WHOLE = "whole"
     SUMMARY = "summary"
@@ -23,37 +23,48 @@ class ExportLevel(Enum):
 
 
 class SeriesCount(NamedTuple):
-    """Series of a namespace at most: of all that is told of it, and of a summary."""
+    """
+    How many series a namespace has at most.
+
+    Attributes:
+        whole: All that metrics.detail allows.
+        summary: Those of the detail `summary`.
+
+    """
 
     whole: int
     summary: int
 
 
 def allocate(
-    owners: Sequence[Owner], sizes: Sequence[SeriesCount], room: int
+    owners: Sequence[Owner], counts: Sequence[SeriesCount], limit: int
 ) -> list[ExportLevel]:
     """
-    Return how much of each namespace fits in *room* series.
+    Return how much of each namespace is exported within *limit* series.
 
-    The host's comes first, then the main ones of pods and containers, then units' and
-    named ones, then the rest. Of equals everybody's summary comes before anybody's
-    whole, and the oldest first, as they are given.
+    The host's namespace comes first, then the main ones of pods and containers, then
+    those of units and named ones, then the rest. Among equals every summary comes
+    before any whole, in the order given, which is the oldest first.
     """
-    if sum(size.whole for size in sizes) <= room:
-        return [ExportLevel.WHOLE] * len(sizes)
-    found = [ExportLevel.NOTHING] * len(sizes)
+    if sum(count.whole for count in counts) <= limit:
+        return [ExportLevel.WHOLE] * len(counts)
+    summaries = [count.summary for count in counts]
+    extras = [count.whole - count.summary for count in counts]
+    levels = [ExportLevel.NOTHING] * len(counts)
     for equals in _by_rank(owners):
-        some, room = _fitting(equals, [size.summary for size in sizes], room)
-        more = [size.whole - size.summary for size in sizes]
-        whole, room = _fitting(some, more, room)
-        found = _with(_with(found, some, ExportLevel.SUMMARY), whole, ExportLevel.WHOLE)
-    return found
+        fitting, limit = _fitting(equals, summaries, limit)
+        whole, limit = _fitting(fitting, extras, limit)
+        for index in fitting:
+            levels[index] = ExportLevel.SUMMARY
+        for index in whole:
+            levels[index] = ExportLevel.WHOLE
+    return levels
 
 
 def _by_rank(owners: Sequence[Owner]) -> Iterator[list[int]]:
     ranks = [_rank(owner) for owner in owners]
     for rank in sorted(set(ranks)):
-        yield [at for at, one in enumerate(ranks) if one == rank]
+        yield [index for index, other in enumerate(ranks) if other == rank]
 
 
 def _rank(owner: Owner) -> int:
@@ -65,54 +76,47 @@ def _rank(owner: Owner) -> int:
 
 
 def _fitting(
-    order: Sequence[int], sizes: Sequence[int], room: int
+    order: Sequence[int], counts: Sequence[int], limit: int
 ) -> tuple[Sequence[int], int]:
-    """Return the first of *order*, as many as fit, and what room is left."""
-    for at, one in enumerate(order):
-        if sizes[one] > room:
-            return order[:at], room
-        room -= sizes[one]
-    return order, room
+    """Return the first indexes of *order* whose counts fit, and what is left."""
+    for position, index in enumerate(order):
+        if counts[index] > limit:
+            return order[:position], limit
+        limit -= counts[index]
+    return order, limit
 
 
-def _with(
-    levels: Sequence[ExportLevel], at: Iterable[int], level: ExportLevel
-) -> list[ExportLevel]:
-    changed = set(at)
-    return [level if one in changed else old for one, old in enumerate(levels)]
-
-
-class Summaries:
-    """Rows with the columns of a summary alone; the same objects of the same rows."""
+class SummaryRows:
+    """Rows with the cells of a summary; an unchanged row keeps its reduced one."""
 
     def __init__(self) -> None:
-        self._made: dict[int, tuple[Row, Row]] = {}
+        self._by_key: dict[int, tuple[Row, Row]] = {}
 
-    def fitting(
+    def reduce(
         self, rows: Iterable[tuple[Row, ExportLevel]], specs: Sequence[MetricSpec]
     ) -> list[Row]:
-        """Return what is allowed of *rows*; *specs*: of their columns."""
-        before, self._made = self._made, {}
-        fitting = []
+        """Return the rows to export, as their levels allow; *specs*: of the cells."""
+        before, self._by_key = self._by_key, {}
+        exported = []
         for row, level in rows:
             if level is ExportLevel.WHOLE:
-                fitting.append(row)
+                exported.append(row)
             elif level is ExportLevel.SUMMARY:
-                made = before.get(row.key)
-                if made is None or made[0] is not row:
-                    made = row, summary(row, specs)
-                self._made[row.key] = made
-                fitting.append(made[1])
-        return fitting
+                pair = before.get(row.key)
+                if pair is None or pair[0] is not row:
+                    pair = row, summary_row(row, specs)
+                self._by_key[row.key] = pair
+                exported.append(pair[1])
+        return exported
 
 
-def summary(row: Row, specs: Sequence[MetricSpec]) -> Row:
-    """Return *row* without the columns that a summary has not."""
+def summary_row(row: Row, specs: Sequence[MetricSpec]) -> Row:
+    """Return *row* with only the cells that the detail `summary` has."""
     pairs = zip(row.cells, specs, strict=True)
-    cells = tuple(cell if spec.shown("summary") else b"" for cell, spec in pairs)
+    cells = tuple(cell if spec.is_exported("summary") else b"" for cell, spec in pairs)
     return Row(row.key, cells)
 
 
-def series(cells: Iterable[bytes | memoryview]) -> int:
-    """Return how many series are in *cells*."""
+def count_series(cells: Iterable[bytes | memoryview]) -> int:
+    """Return the number of series in *cells*."""
     return sum(bytes(cell).count(b"\n") for cell in cells)

@@ -1,10 +1,11 @@
 """
-The lines of one namespace's signals: what changes from scrape to scrape. Pure.
+Render the signals of one namespace: what changes from scrape to scrape. Pure.
 
-Made by hand where most of them are, since they are made anew at every scrape.
+Signals are rendered at every scrape in which they changed, so most of their lines are
+formatted directly, with the labels' text prepared in the SignalContext.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import get_args
 
@@ -16,8 +17,8 @@ from exporter.analysis.saturation import (
 )
 from exporter.counters import RESOURCES
 from exporter.exposition import metrics
-from exporter.exposition.metrics import LISTENER_METRICS, SIGNAL_METRICS
-from exporter.exposition.page_cache import Row
+from exporter.exposition.chunk_table import Row
+from exporter.exposition.metrics import LISTENER_METRICS, SIGNAL_METRICS, MetricSpec
 from exporter.exposition.samples import Sample, owner_labels
 from exporter.exposition.series_limit import SeriesCount
 from exporter.exposition.text_format import format_sample, format_samples, label_text
@@ -25,29 +26,44 @@ from exporter.model import Detail, Frozen, Listener, Owner, Signals
 
 _PROTOCOLS = ("tcp", "udp")
 
-_MANY = len(SIGNAL_METRICS) + len(RESOURCES) + len(_PROTOCOLS)
-"""Of a namespace's series besides listeners' and counters, more than there can be."""
+_MAX_OTHER = len(SIGNAL_METRICS) + len(RESOURCES) + len(_PROTOCOLS)
+"""Series of a namespace's signals without listeners and counters, an upper bound."""
 
 
 class SignalContext(Frozen, frozen=True, kw_only=True):
     """
-    What the lines of a namespace rest on and keep as long as that is unchanged.
+    What the signals of a namespace are rendered with, while it is unchanged.
 
-    key: of its rows; labels: the owner's, as text; fills, protocols: with another
-    label besides; shown: the metrics to make lines of.
+    Attributes:
+        key: The key of its rows.
+        owner: Its owner.
+        limits: What its signals are compared with.
+        labels: The owner's labels, formatted.
+        resource_labels: The same with the label `resource`, by its value.
+        protocol_labels: The same with the label `protocol`, by its value.
+        exported: The metrics to render.
+
     """
 
     key: int
     owner: Owner
     limits: NamespaceLimits
     labels: str
-    fills: dict[str, str]
-    protocols: dict[str, str]
-    shown: frozenset[str]
+    resource_labels: dict[str, str]
+    protocol_labels: dict[str, str]
+    exported: frozenset[MetricSpec]
 
 
-class SignalLines(Frozen, frozen=True, kw_only=True):
-    """Lines by metric: OF_LISTENERS, OF_SIGNALS, then the counters; and of what."""
+class RenderedSignals(Frozen, frozen=True, kw_only=True):
+    """
+    The signals of a namespace, rendered.
+
+    Attributes:
+        signals: The signals themselves.
+        row: Their lines, a cell for each of LISTENER_METRICS, SIGNAL_METRICS and the
+            counters.
+
+    """
 
     signals: Signals
     row: Row
@@ -56,144 +72,171 @@ class SignalLines(Frozen, frozen=True, kw_only=True):
 def signal_context(
     key: int, owner: Owner, limits: NamespaceLimits, detail: Detail = "full"
 ) -> SignalContext:
-    """Return what the lines of *owner*'s namespace rest on."""
+    """Return what the signals of *owner*'s namespace are rendered with."""
     labels = owner_labels(owner)
     return SignalContext(
         key=key,
         owner=owner,
         limits=limits,
         labels=label_text(labels),
-        fills={one: label_text({**labels, "resource": one}) for one in RESOURCES},
-        protocols={one: label_text({**labels, "protocol": one}) for one in _PROTOCOLS},
-        shown=_SHOWN[detail],
+        resource_labels={
+            resource: label_text({**labels, "resource": resource})
+            for resource in RESOURCES
+        },
+        protocol_labels={
+            protocol: label_text({**labels, "protocol": protocol})
+            for protocol in _PROTOCOLS
+        },
+        exported=_EXPORTED[detail],
     )
 
 
-_SHOWN = {
+_EXPORTED = {
     detail: frozenset(
-        spec.name
+        spec
         for spec in (
             *LISTENER_METRICS,
             *SIGNAL_METRICS,
             *metrics.COUNTER_METRICS.values(),
         )
-        if spec.shown(detail)
+        if spec.is_exported(detail)
     )
     for detail in get_args(Detail)
 }
 
 
-def size(on: SignalContext, lines: SignalLines, counters: SeriesCount) -> SeriesCount:
+def max_series(
+    context: SignalContext, rendered: RenderedSignals, counters: SeriesCount
+) -> SeriesCount:
     """
-    Return how many series a namespace's signals are at most; quickly made.
+    Return how many series a namespace's signals have at most, without counting lines.
 
-    counters: how many are exported.
+    counters: the number of exported counters.
     """
-    listeners = lines.signals.listeners or ()
-    queues = len(listeners) if metrics.LISTENER_QUEUE.name in on.shown else 0
-    of_listeners = len(LISTENER_METRICS) * queues
-    return SeriesCount(of_listeners + _MANY + counters.whole, _MANY + counters.summary)
+    listeners = rendered.signals.listeners or ()
+    exported = len(listeners) if metrics.LISTENER_QUEUE in context.exported else 0
+    whole = len(LISTENER_METRICS) * exported + _MAX_OTHER + counters.whole
+    return SeriesCount(whole, _MAX_OTHER + counters.summary)
 
 
-def signal_lines(
-    on: SignalContext, counters: Sequence[str], now: Signals, before: SignalLines | None
-) -> SignalLines:
+def render_signals(
+    context: SignalContext,
+    counters: Sequence[MetricSpec],
+    signals: Signals,
+    before: RenderedSignals | None,
+) -> RenderedSignals:
     """
-    Return the lines of *now*; *before* is of the same ground and counters.
+    Return *signals* rendered; unchanged cells are those of *before*.
 
-    counters: the metrics' names, following now.counters.
+    counters: the metrics of signals.counters. before: of the same context and
+    counters.
     """
-    of_listeners: Iterable[bytes | memoryview]
-    if before and before.signals.listeners == now.listeners:
-        of_listeners = before.row.cells[: len(LISTENER_METRICS)]
+    listener_cells: Iterable[bytes | memoryview]
+    if before and before.signals.listeners == signals.listeners:
+        listener_cells = before.row.cells[: len(LISTENER_METRICS)]
     else:
-        shown = now.listeners if metrics.LISTENER_QUEUE.name in on.shown else None
-        of_listeners = _of_listeners(on, shown or ())
-    of_counters = _of_counters(on, counters, now, before)
-    made = *of_listeners, *_of_signals(on, now), *of_counters
-    return SignalLines(signals=now, row=Row(on.key, made))
+        is_exported = metrics.LISTENER_QUEUE in context.exported
+        listeners = signals.listeners if is_exported else None
+        listener_cells = _listener_cells(context, listeners or ())
+    cells = (
+        *listener_cells,
+        *_signal_cells(context, signals),
+        *_counter_cells(context, counters, signals, before),
+    )
+    return RenderedSignals(signals=signals, row=Row(context.key, cells))
 
 
-def _of_listeners(on: SignalContext, listeners: Sequence[Listener]) -> Iterator[bytes]:
-    rows = [(_labels(on.owner, one), one) for one in listeners]
-    per_spec: dict[str, list[Sample]] = {
-        metrics.LISTENER_QUEUE.name: [(labels, one.queue) for labels, one in rows],
-        metrics.LISTENER_LIMIT.name: [(labels, one.limit) for labels, one in rows],
-        metrics.LISTENER_STALE.name: list(_stale(on, rows)),
-        metrics.LISTENER_INFO.name: [
-            (
-                {
-                    **labels,
-                    "protocol": one.protocol,
-                    "backlog": limit_origin(one, on.limits) or "",
-                },
-                1,
-            )
-            for labels, one in rows
-        ],
-        metrics.LISTENER_SOCKETS.name: [
-            (labels, one.sockets) for labels, one in rows if one.sockets > 1
-        ],
-    }
+def _listener_cells(
+    context: SignalContext, listeners: Sequence[Listener]
+) -> Iterator[bytes]:
+    samples = _listener_samples(context, listeners)
     for spec in LISTENER_METRICS:
-        yield format_samples(spec.name, per_spec[spec.name])
+        yield format_samples(spec.name, samples[spec])
 
 
-def _labels(owner: Owner, one: Listener) -> dict[str, str]:
-    port = str(one.port) if one.port else ""
-    return {**owner_labels(owner), "address": one.address, "port": port}
-
-
-def _stale(
-    on: SignalContext, rows: Sequence[tuple[dict[str, str], Listener]]
-) -> Iterator[Sample]:
-    for labels, one in rows:
-        if (where_from := limit_origin(one, on.limits)) is not None:
-            yield labels, int(where_from == "stale")
-
-
-def _of_signals(on: SignalContext, now: Signals) -> Iterator[bytes]:
-    asked = now.listeners is not None
-    per_spec: dict[str, list[tuple[str, float]]] = {
-        metrics.LISTENING.name: [(on.labels, now.listening)] if asked else [],
-        metrics.LEFT_OUT.name: [(on.labels, now.left_out)] if now.left_out else [],
-        metrics.FILL.name: [
-            (on.fills[resource], ratio)
-            for resource, ratio in fill_ratios(now, on.limits)
+def _listener_samples(
+    context: SignalContext, listeners: Sequence[Listener]
+) -> Mapping[MetricSpec, Sequence[Sample]]:
+    rows = [
+        (
+            _listener_labels(context.owner, listener),
+            listener,
+            limit_origin(listener, context.limits),
+        )
+        for listener in listeners
+    ]
+    return {
+        metrics.LISTENER_QUEUE: [(labels, entry.queue) for labels, entry, _ in rows],
+        metrics.LISTENER_LIMIT: [(labels, entry.limit) for labels, entry, _ in rows],
+        metrics.LISTENER_STALE: [
+            (labels, int(origin == "stale"))
+            for labels, _, origin in rows
+            if origin is not None
         ],
-        metrics.CONNTRACK_ENTRIES.name: _if_known(on.labels, now.conntrack),
-        metrics.PORTS_IN_USE.name: [
-            *_if_known(on.protocols["tcp"], tcp_ports_in_use(now)),
-            *_if_known(on.protocols["udp"], now.udp_sockets),
+        metrics.LISTENER_INFO: [
+            ({**labels, "protocol": entry.protocol, "backlog": origin or ""}, 1)
+            for labels, entry, origin in rows
         ],
-        metrics.TIME_WAIT.name: _if_known(on.labels, now.time_wait),
+        metrics.LISTENER_SOCKETS: [
+            (labels, entry.sockets) for labels, entry, _ in rows if entry.sockets > 1
+        ],
     }
+
+
+def _listener_labels(owner: Owner, listener: Listener) -> dict[str, str]:
+    port = str(listener.port) if listener.port else ""
+    return {**owner_labels(owner), "address": listener.address, "port": port}
+
+
+def _signal_cells(context: SignalContext, signals: Signals) -> Iterator[bytes]:
+    samples = _signal_samples(context, signals)
     for spec in SIGNAL_METRICS:
-        name = spec.name
-        samples = per_spec[name] if name in on.shown else []
-        yield "".join(format_sample(name, *one) for one in samples).encode()
+        exported = samples[spec] if spec in context.exported else ()
+        yield "".join(
+            format_sample(spec.name, labels, value) for labels, value in exported
+        ).encode()
+
+
+def _signal_samples(
+    context: SignalContext, signals: Signals
+) -> Mapping[MetricSpec, Sequence[tuple[str, float]]]:
+    listening = None if signals.listeners is None else signals.listening
+    labels, protocol_labels = context.labels, context.protocol_labels
+    return {
+        metrics.LISTENING: _if_known(labels, listening),
+        metrics.LEFT_OUT: _if_known(labels, signals.left_out or None),
+        metrics.FILL: [
+            (context.resource_labels[resource], ratio)
+            for resource, ratio in fill_ratios(signals, context.limits)
+        ],
+        metrics.CONNTRACK_ENTRIES: _if_known(labels, signals.conntrack),
+        metrics.PORTS_IN_USE: [
+            *_if_known(protocol_labels["tcp"], tcp_ports_in_use(signals)),
+            *_if_known(protocol_labels["udp"], signals.udp_sockets),
+        ],
+        metrics.TIME_WAIT: _if_known(labels, signals.time_wait),
+    }
 
 
 def _if_known(labels: str, number: int | None) -> list[tuple[str, float]]:
     return [] if number is None else [(labels, number)]
 
 
-def _of_counters(
-    on: SignalContext, names: Sequence[str], now: Signals, before: SignalLines | None
+def _counter_cells(
+    context: SignalContext,
+    counters: Sequence[MetricSpec],
+    signals: Signals,
+    before: RenderedSignals | None,
 ) -> Iterator[bytes | memoryview]:
-    old = before.signals.counters if before else ()
-    kept = (
-        before.row.cells[len(LISTENER_METRICS) + len(SIGNAL_METRICS) :]
-        if before
-        else ()
-    )
-    was = chain(zip(old, kept, strict=False), repeat((None, b"")))
-    numbers = chain(now.counters, repeat(None))
-    for name, number, (last, made) in zip(names, numbers, was, strict=False):
-        if number == last:
-            yield made
+    old_numbers = before.signals.counters if before else ()
+    first = len(LISTENER_METRICS) + len(SIGNAL_METRICS)
+    old_cells = before.row.cells[first:] if before else ()
+    old = chain(zip(old_numbers, old_cells, strict=False), repeat((None, b"")))
+    numbers = chain(signals.counters, repeat(None))
+    for spec, number, (old_number, cell) in zip(counters, numbers, old, strict=False):
+        if number == old_number:
+            yield cell
+        elif number is None or spec not in context.exported:
+            yield b""
         else:
-            hidden = number is None or name not in on.shown
-            yield (
-                b"" if hidden else format_sample(name, on.labels, number or 0).encode()
-            )
+            yield format_sample(spec.name, context.labels, number).encode()

@@ -1,4 +1,4 @@
-"""Lines of the text exposition, byte for byte as prometheus_client's. Pure."""
+"""Format lines of the text exposition, byte for byte as prometheus_client's. Pure."""
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -10,12 +10,12 @@ from exporter.exposition.samples import Sample
 
 OPENMETRICS = "application/openmetrics-text"
 
-_PLAIN = 1_000_000
-"""From here on Go, and so the exposition, writes an exponent."""
+_EXPONENT_FROM = 1_000_000
+"""The smallest number that Go, and so the exposition, writes with an exponent."""
 
 
 def header(spec: MetricSpec, *, openmetrics: bool) -> bytes:
-    """Return a family's HELP and TYPE; OpenMetrics has another name for a counter's."""
+    """Return a family's HELP and TYPE; OpenMetrics drops a counter's `_total`."""
     name = spec.name
     if spec.type == "counter" and openmetrics:
         name = name.removesuffix("_total")
@@ -30,13 +30,13 @@ def format_samples(name: str, samples: Iterable[Sample]) -> bytes:
 
 
 def format_sample(name: str, labels: str, value: float) -> str:
-    """Return a line; *labels* are label_text's."""
+    """Return a line; *labels* are formatted by label_text."""
     braces = f"{{{labels}}}" if labels else ""
     return f"{name}{braces} {number_text(value)}\n"
 
 
 def label_text(labels: Mapping[str, str]) -> str:
-    """Return labels as they stand between braces, without those that are empty."""
+    """Return labels as they are written between braces; empty ones are left out."""
     return ",".join(
         f'{name}="{_escape(text)}"' for name, text in sorted(labels.items()) if text
     )
@@ -44,7 +44,7 @@ def label_text(labels: Mapping[str, str]) -> str:
 
 def number_text(value: float) -> str:
     """Return a number as Go writes it."""
-    if isinstance(value, int) and 0 <= value < _PLAIN:
+    if isinstance(value, int) and 0 <= value < _EXPONENT_FROM:
         return f"{value}.0"
     return _go_text(value)
 

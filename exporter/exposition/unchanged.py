@@ -1,4 +1,4 @@
-"""Which of some encoded things were there before. Pure."""
+"""Find the encoded namespaces that the previous snapshot had too. Pure."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -6,34 +6,43 @@ from typing import NamedTuple
 import msgspec
 
 
-class Seen(NamedTuple):
-    """Encoded bytes in two guises: one compares quickly, the other keeps its hash."""
+class EncodedNamespace(NamedTuple):
+    """
+    The JSON of a namespace, in two types.
+
+    Attributes:
+        raw: Compares with another Raw without a copy.
+        hashable: The same bytes, whose hash is computed once.
+
+    """
 
     raw: msgspec.Raw
-    own: bytes
+    hashable: bytes
 
 
-def seen(raw: msgspec.Raw) -> Seen:
-    """Return *raw* without what it is a part of, which it would keep in memory."""
-    own = bytes(raw)
-    return Seen(msgspec.Raw(own), own)
+def copy_of(raw: msgspec.Raw) -> EncodedNamespace:
+    """Return a copy of *raw*, which itself would keep its whole message in memory."""
+    copied = bytes(raw)
+    return EncodedNamespace(msgspec.Raw(copied), copied)
 
 
-def earlier(now: Sequence[msgspec.Raw], before: Sequence[Seen]) -> Iterator[int | None]:
+def find_unchanged(
+    raws: Sequence[msgspec.Raw], before: Sequence[EncodedNamespace]
+) -> Iterator[int | None]:
     """
-    Yield where in *before* each of *now* was, None where it was not.
+    Yield for each of *raws* its index in *before*, None if it is not there.
 
-    Where the order is the same, which it is but for those that came, went or changed,
-    this only compares: to hash all the bytes costs ten times that.
+    Both have the same order but for namespaces that were added, removed or changed.
+    Elsewhere this only compares bytes; hashing all of them costs ten times as much.
     """
-    places: dict[bytes, int] | None = None
+    indexes: dict[bytes, int] | None = None
     expected = 0
-    for one in now:
-        at: int | None = expected
-        if expected == len(before) or before[expected].raw != one:
-            if places is None:
-                places = {known.own: at for at, known in enumerate(before)}
-            at = places.get(bytes(one))
-        if at is not None:
-            expected = at + 1
-        yield at
+    for raw in raws:
+        index: int | None = expected
+        if expected == len(before) or before[expected].raw != raw:
+            if indexes is None:
+                indexes = {entry.hashable: at for at, entry in enumerate(before)}
+            index = indexes.get(bytes(raw))
+        if index is not None:
+            expected = index + 1
+        yield index

@@ -1,16 +1,15 @@
 """One namespace, as a page shows it: `explain` of each of its sysctls. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-from exporter.analysis.drift import references
-from exporter.analysis.health import Health, is_unhealthy, namespace_health
-from exporter.counters import RESOURCES
-from exporter.model import Frozen, Namespace, Owner, Snapshot, Sysctl
+from exporter.analysis.assessment import NamespaceAssessment
+from exporter.analysis.health import Health, is_unhealthy
+from exporter.model import Frozen, Namespace, Owner
 from exporter.owner import cookie_name, display_name
 from exporter.reports import health_text, sentences
 from exporter.reports.explain import Explanation, explain
 from exporter.reports.health_text import HealthRow
-from exporter.reports.report import WORST_FIRST, Verdict, counts, host_readings, judge
+from exporter.reports.report import WORST_FIRST, Verdict, judge
 
 
 class Step(Frozen, frozen=True, kw_only=True):
@@ -70,17 +69,18 @@ class NamespacePage(Frozen, frozen=True, kw_only=True):
 
 
 def namespace_page(
-    snapshot: Snapshot, one: Namespace, whys: Mapping[str, str]
+    assessment: NamespaceAssessment, whys: Mapping[str, str]
 ) -> NamespacePage:
     """Return the page of *one*; *whys*: what the catalog says of each sysctl."""
-    verdicts = _verdicts(snapshot, one)
+    node, one = assessment.node, assessment.namespace
+    verdicts = _verdicts(assessment)
     items = [
         _item(
-            explain(snapshot, one, sysctl.name),
+            explain(assessment, sysctl.name),
             whys.get(sysctl.name, ""),
             verdicts.get(sysctl.name, "same"),
         )
-        for sysctl in _read(snapshot)
+        for sysctl in (*node.sysctls, *node.shared)
     ]
     told = [item for item in items if item.is_highlighted]
     reason = f": {one.reason}" if one.reason else ""
@@ -89,26 +89,17 @@ def namespace_page(
         description=sentences.describe_owner(one.owner),
         facts=tuple(_facts(one)),
         state="" if one.state == "read" else f"{one.state}{reason}",
-        health=_hurt(one.owner, namespace_health(snapshot, one, _names(snapshot))),
+        health=_hurt(one.owner, assessment.health),
         highlighted=tuple(sorted(told, key=_place)),
         rest=tuple(item for item in items if not item.is_highlighted),
     )
 
 
-def _verdicts(snapshot: Snapshot, one: Namespace) -> dict[str, Verdict]:
-    if not counts(one):
+def _verdicts(assessment: NamespaceAssessment) -> dict[str, Verdict]:
+    if not assessment.is_comparable:
         return {}
-    against = references(snapshot, host_readings(snapshot))
-    pairs = zip(snapshot.sysctls, judge(against, one), strict=True)
+    pairs = zip(assessment.node.sysctls, judge(assessment), strict=True)
     return {sysctl.name: judged.verdict for sysctl, judged in pairs}
-
-
-def _names(snapshot: Snapshot) -> Sequence[str]:
-    return (*RESOURCES, *snapshot.counters)
-
-
-def _read(snapshot: Snapshot) -> Sequence[Sysctl]:
-    return (*snapshot.sysctls, *snapshot.shared)
 
 
 def _place(item: SysctlItem) -> tuple[bool, int]:

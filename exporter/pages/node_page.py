@@ -135,7 +135,7 @@ class NodePage(Frozen, frozen=True, kw_only=True):
 
 def node_page(studied: Study, view: PageRequest) -> NodePage:
     """Return the page of a node."""
-    namespaces = studied.snapshot.namespaces
+    namespaces = studied.assessment.snapshot.namespaces
     addresses = NamespaceUrls(namespaces)
     made = report_of(studied, everything=True, departures=False)
     known = _by_name(namespaces, addresses)
@@ -218,7 +218,7 @@ def _value(held: ValueGroup, known: dict[str, OwnerLink]) -> ValueRow:
 def _table(
     studied: Study, addresses: NamespaceUrls, view: PageRequest
 ) -> NamespaceTable:
-    namespaces = studied.snapshot.namespaces
+    namespaces = studied.assessment.snapshot.namespaces
     judged = {id(one): row for one, row in studied.judged}
     hurts = {id(one): (at, hurt) for at, (one, hurt) in enumerate(studied.hurting)}
     found = [one for one in namespaces if not view.search or _has(view.search, one)]

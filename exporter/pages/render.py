@@ -18,6 +18,7 @@ import msgspec
 from markupsafe import Markup
 
 from exporter import __version__, catalog
+from exporter.analysis.assessment import assess
 from exporter.escaping import escape_control
 from exporter.model import Snapshot
 from exporter.owner import display_name
@@ -111,7 +112,7 @@ class PageRenderer:
                 more=max(0, len(choices) - _CHOICES),
             )
             return RenderedPage(body=body, found=False)
-        made = namespace_page(snapshot, one, self._whys)
+        made = namespace_page(assess(snapshot).of(one), self._whys)
         path = addresses.path(one)
         return self._drawn("namespace", snapshot, made=made, path=path)
 

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from exporter.analysis.drift import origins, references
+from exporter.analysis.assessment import NamespaceAssessment, assess
 from exporter.model import Frozen, Namespace, Origin, Reading, Snapshot, State, Sysctl
 from exporter.owner import display_name, owner_labels
-from exporter.reports.report import host_readings
 
 EVERY_NAMESPACE = "every namespace"
 NEW_NAMESPACE = "a new namespace"
@@ -162,22 +161,18 @@ def _changed(owner: str, before: _Rows, after: _Rows) -> Iterator[ValueChange]:
 def _all_changed(
     before: Snapshot, after: Snapshot, pairs: Sequence[tuple[Namespace, Namespace]]
 ) -> Iterator[ValueChange]:
-    olds = _Judge(before)
-    news = _Judge(after)
+    assessed_before, assessed_after = assess(before), assess(after)
     for old, new in pairs:
-        yield from _changed(display_name(new.owner), olds.rows(old), news.rows(new))
+        yield from _changed(
+            display_name(new.owner),
+            _own_rows(assessed_before.of(old)),
+            _own_rows(assessed_after.of(new)),
+        )
 
 
-class _Judge:
-    """Tells values with their origins, of one snapshot."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._against = references(snapshot, host_readings(snapshot))
-
-    def rows(self, one: Namespace) -> _Rows:
-        """Return what a namespace has; a host's values have no origin."""
-        readings = one.readings
-        if one.owner.kind == "host":
-            return _rows(self._against.sysctls, readings, [None] * len(readings))
-        why = origins(self._against, readings, one.declared)
-        return _rows(self._against.sysctls, readings, why)
+def _own_rows(entry: NamespaceAssessment) -> _Rows:
+    """Return what a namespace has; a host's values have no origin."""
+    readings = entry.namespace.readings
+    is_host = entry.namespace.owner.kind == "host"
+    origins = [None] * len(readings) if is_host else entry.origins
+    return _rows(entry.references.sysctls, readings, origins)

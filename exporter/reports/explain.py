@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from exporter.analysis.drift import declared_readings, origin
-from exporter.analysis.health import Health, namespace_health
+from exporter.analysis.assessment import NamespaceAssessment
+from exporter.analysis.health import Health, select
 from exporter.model import (
     Change,
     Class,
@@ -18,14 +18,12 @@ from exporter.model import (
     Owner,
     Reading,
     SettableBy,
-    Snapshot,
     Sysctl,
     Unreadable,
 )
 from exporter.owner import display_name
 from exporter.reports import messages
 from exporter.reports.remediation import PLACEHOLDER, Fix, fixes, owner_scope
-from exporter.reports.report import host_readings
 from exporter.values import parse_reading
 
 
@@ -90,15 +88,17 @@ class _Context(Frozen, frozen=True, kw_only=True):
     origin: Origin | None
 
 
-def explain(snapshot: Snapshot, namespace: Namespace, sysctl: str) -> Explanation:
-    """Return why *sysctl*, which the snapshot has, is what it is in *namespace*."""
-    case = _case(snapshot, namespace, sysctl)
+def explain(assessment: NamespaceAssessment, sysctl: str) -> Explanation:
+    """Return why *sysctl*, which its node has, is what it is in a namespace."""
+    case = _case(assessment, sysctl)
+    node, namespace = assessment.node, assessment.namespace
     owner, known = namespace.owner, case.sysctl
     wanted = _wanted(case)
+    health = assessment.health if known.harm else None
     return Explanation(
-        node=snapshot.node,
-        kernel=snapshot.kernel,
-        time=snapshot.time,
+        node=node.node,
+        kernel=node.kernel,
+        time=node.time,
         owner_name=display_name(owner),
         owner=owner,
         sysctl=known.name,
@@ -117,62 +117,43 @@ def explain(snapshot: Snapshot, namespace: Namespace, sysctl: str) -> Explanatio
         fixes=() if owner.sandbox else fixes(known, owner, wanted),
         notes=tuple(_notes(case)),
         links=namespace.links,
-        health=namespace_health(snapshot, namespace, known.harm),
+        health=health and select(health, known.harm),
     )
 
 
-def _case(snapshot: Snapshot, namespace: Namespace, name: str) -> _Context:
-    everyones = {s.name: at for at, s in enumerate(snapshot.shared)}
+def _case(assessment: NamespaceAssessment, name: str) -> _Context:
+    node, references = assessment.node, assessment.references
+    namespace = assessment.namespace
+    shared = {s.name: at for at, s in enumerate(node.shared)}
     host: Reading | None
     fresh: Reading | None
     value: Reading | None
-    if (at := everyones.get(name)) is not None:
-        sysctl = snapshot.shared[at]
-        host = fresh = value = snapshot.shared_readings[at]
+    origin: Origin | None
+    if (at := shared.get(name)) is not None:
+        sysctl = node.shared[at]
+        host = fresh = value = node.shared_readings[at]
+        origin = None if isinstance(value, Unreadable) else "shared"
     else:
-        at = next(at for at, s in enumerate(snapshot.sysctls) if s.name == name)
-        sysctl = snapshot.sysctls[at]
+        at = next(at for at, s in enumerate(node.sysctls) if s.name == name)
+        sysctl = node.sysctls[at]
         host, fresh, value = (
             row[at] if row else None
-            for row in (host_readings(snapshot), snapshot.fresh, namespace.readings)
+            for row in (references.host, references.fresh, namespace.readings)
         )
-    asked = tuple(
-        (one, parse_reading(sysctl, one.value.encode()))
-        for one in namespace.declared
-        if one.sysctl == name
-    )
-    case = _Context(
+        origin = assessment.origins[at] if namespace.readings else None
+    return _Context(
         sysctl=sysctl,
         namespace=namespace,
         host=host,
         fresh=fresh,
         value=value,
-        asked=asked,
-        earlier=tuple(one for one in snapshot.earlier if one.sysctl == name),
-        origin=None,
-    )
-    return _judged(case)
-
-
-def _judged(case: _Context) -> _Context:
-    if case.value is None or case.namespace.owner.kind == "host":
-        return case
-    declared = declared_readings([case.sysctl], [one for one, _ in case.asked])
-    return _Context(
-        sysctl=case.sysctl,
-        namespace=case.namespace,
-        host=case.host,
-        fresh=case.fresh,
-        value=case.value,
-        asked=case.asked,
-        earlier=case.earlier,
-        origin=origin(
-            case.sysctl,
-            case.value,
-            fresh=case.fresh,
-            declared=declared.get(case.sysctl.name),
-            earlier=frozenset(one.value for one in case.earlier),
+        asked=tuple(
+            (one, parse_reading(sysctl, one.value.encode()))
+            for one in namespace.declared
+            if one.sysctl == name
         ),
+        earlier=tuple(one for one in node.earlier if one.sysctl == name),
+        origin=None if namespace.owner.kind == "host" else origin,
     )
 
 

@@ -6,7 +6,12 @@ from typing import Literal
 
 import msgspec
 
-from exporter.analysis.drift import References, origins, references
+from exporter.analysis.assessment import (
+    NamespaceAssessment,
+    NodeAssessment,
+    assess,
+)
+from exporter.analysis.drift import References
 from exporter.analysis.ranking import AffectedNamespace, affected
 from exporter.model import (
     COPIED_CLASSES,
@@ -132,21 +137,22 @@ class Study(Frozen, frozen=True, kw_only=True):
     something hurts, the worst first.
     """
 
-    snapshot: Snapshot
-    against: References
+    assessment: NodeAssessment
     judged: tuple[tuple[Namespace, tuple[Judged, ...]], ...]
     hurting: tuple[tuple[Namespace, AffectedNamespace], ...]
 
 
 def study(snapshot: Snapshot) -> Study:
     """Judge every value of *snapshot*."""
-    against = references(snapshot, host_readings(snapshot))
-    others = [one for one in snapshot.namespaces if counts(one)]
+    assessment = assess(snapshot)
     return Study(
-        snapshot=snapshot,
-        against=against,
-        judged=tuple((one, tuple(judge(against, one))) for one in others),
-        hurting=tuple(affected(snapshot)),
+        assessment=assessment,
+        judged=tuple(
+            (entry.namespace, tuple(judge(entry)))
+            for entry in assessment.namespaces
+            if entry.is_comparable
+        ),
+        hurting=tuple(affected(assessment)),
     )
 
 
@@ -159,7 +165,8 @@ def report_of(
     studied: Study, *, everything: bool = False, departures: bool = True
 ) -> Report:
     """Return in short what was found, see report(); departures: of everything, too."""
-    snapshot, against = studied.snapshot, studied.against
+    snapshot = studied.assessment.snapshot
+    against = studied.assessment.references
     columns = _columns(against, (row for _, row in studied.judged))
     every = list(_rows(snapshot, against, columns))
     rows = [row for row in every if everything or row.verdict != "same"]
@@ -183,18 +190,6 @@ def report_of(
     )
 
 
-def host_readings(snapshot: Snapshot) -> tuple[Reading, ...]:
-    """Return the host's values, () where they are not known."""
-    first = next(iter(snapshot.namespaces), None)
-    return first.readings if first and first.owner.kind == "host" else ()
-
-
-def counts(one: Namespace) -> bool:
-    """Return whether its values are held against the host's."""
-    read = one.state == "read" and bool(one.readings)
-    return read and one.owner.kind != "host" and not one.owner.sandbox
-
-
 def _columns(
     against: References, judged: Iterable[tuple[Judged, ...]]
 ) -> list[tuple[Judged, ...]]:
@@ -203,12 +198,12 @@ def _columns(
     return columns or [()] * len(against.sysctls)
 
 
-def judge(against: References, one: Namespace) -> Iterator[Judged]:
+def judge(entry: NamespaceAssessment) -> Iterator[Judged]:
     """Yield what is thought of each value of a namespace that was read."""
-    owner = display_name(one.owner)
-    host = against.host or (None,) * len(against.sysctls)
-    why = origins(against, one.readings, one.declared)
-    rows = zip(against.sysctls, one.readings, host, why, strict=True)
+    owner, references = display_name(entry.namespace.owner), entry.references
+    host = references.host or (None,) * len(references.sysctls)
+    readings = entry.namespace.readings
+    rows = zip(references.sysctls, readings, host, entry.origins, strict=True)
     for sysctl, value, theirs, origin in rows:
         verdict = _verdict(sysctl, value, theirs, origin)
         yield Judged(value=value, origin=origin, verdict=verdict, owner=owner)

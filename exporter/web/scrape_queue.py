@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from exporter.exposition.chunk_table import Chunk
 from exporter.exposition.incremental_gzip import compress
-from exporter.exposition.page_cache import Chunk
 from exporter.exposition.renderer import Families, Renderer, only
 from exporter.model import EncodedSnapshot
 from exporter.pages.query import PageRequest, RenderedPage
@@ -115,7 +115,7 @@ class ResponseBuilder:
 
     def _log_truncation(self) -> None:
         """Say once when namespaces are left out for want of room, and once when not."""
-        before, self._truncated = self._truncated, self._renderer.reduced
+        before, self._truncated = self._truncated, self._renderer.reduced_namespaces
         if self._truncated and not before:
             log.warning(
                 "metrics.max_series leaves no room for all of %d network namespaces: "
@@ -127,7 +127,7 @@ class ResponseBuilder:
 
     def _exposition(self, form: ScrapeRequest) -> list[Chunk]:
         own = Families(only(form.names, self._server_metrics.collect()))
-        page = self._renderer.page(form.content_type, form.names)
+        page = self._renderer.exposition(form.content_type, form.names)
         return [*page, Chunk(form.encode(own))]
 
 

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.analysis.drift import Finding, References, findings, origin, origins
+from exporter.analysis.drift import (
+    Finding,
+    References,
+    findings,
+    namespace_origins,
+    value_origin,
+)
 from exporter.model import Class, Declared, Origin, Reading, Sysctl
 from exporter.values import DENIED, FAILED, MALFORMED, MISSING
 from tests.support.builders import a_sysctl
@@ -23,12 +29,12 @@ def against(
     sysctls: Sequence[Sysctl], host: Sequence[Reading], fresh: Sequence[Reading] = ()
 ) -> References:
     return References(
-        sysctls=tuple(sysctls), host=tuple(host), fresh=tuple(fresh), earlier={}
+        sysctls=tuple(sysctls), host=tuple(host), fresh=tuple(fresh), host_history={}
     )
 
 
 def held(sysctl: Sysctl, *, host: Reading, here: Reading) -> list[Finding]:
-    return list(findings(against([sysctl], [host]), [here], []))
+    return list(findings(against([sysctl], [host]), [here], [None]))
 
 
 def test_a_pod_that_kept_the_kernel_default_has_drifted_from_a_tuned_host() -> None:
@@ -95,7 +101,7 @@ def test_what_is_left_out_costs_its_neighbours_nothing() -> None:
     sysctls = [HASH, SOMAXCONN, CONTROL]
 
     found = findings(
-        against(sysctls, ["1", MISSING, "cubic"]), ["2", "4096", "bbr"], []
+        against(sysctls, ["1", MISSING, "cubic"]), ["2", "4096", "bbr"], [None] * 3
     )
 
     assert list(found) == [Finding(sysctl=CONTROL.name, field="", delta=1, origin=None)]
@@ -103,7 +109,7 @@ def test_what_is_left_out_costs_its_neighbours_nothing() -> None:
 
 def test_readings_of_another_catalog_are_refused_not_misaligned() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        list(findings(against([SOMAXCONN, CONTROL], ["4096"]), ["4096"], []))
+        list(findings(against([SOMAXCONN, CONTROL], ["4096"]), ["4096"], [None]))
 
 
 class TestOrigins:
@@ -120,7 +126,9 @@ class TestOrigins:
     ) -> Origin | None:
         sysctl = a_sysctl(scope=scope)
         seen = frozenset(earlier)
-        return origin(sysctl, value, fresh=fresh, declared=declared, earlier=seen)
+        return value_origin(
+            sysctl, value, fresh=fresh, declared=declared, host_history=seen
+        )
 
     def test_what_a_new_namespace_gets_was_set_by_nobody(self) -> None:
         assert self.why("4096") == "fresh_default"
@@ -163,15 +171,15 @@ class TestOrigins:
         ]
         one = against([SOMAXCONN], ["4096"], ["4096"])
 
-        assert origins(one, ["999"], asked) == ["overridden"]
-        assert origins(one, ["1024"], asked) == ["declared"]
+        assert namespace_origins(one, ["999"], asked) == ("overridden",)
+        assert namespace_origins(one, ["1024"], asked) == ("declared",)
 
     def test_a_declared_range_is_compared_as_the_kernel_shows_it(self) -> None:
         ports = a_sysctl("net.ipv4.ip_local_port_range", kind="ints", fields=("a", "b"))
         asked = [Declared(sysctl=ports.name, value="1024\t 65000", source="pod")]
         one = against([ports], ["1 2"], ["32768 60999"])
 
-        assert origins(one, ["1024 65000"], asked) == ["declared"]
+        assert namespace_origins(one, ["1024 65000"], asked) == ("declared",)
 
 
 VALUES = st.sampled_from(["0", "1", "128", "4096"])
@@ -194,12 +202,12 @@ def test_there_is_one_origin_at_most_and_it_never_depends_on_order(
     earlier: list[str],
 ) -> None:
     def asked(seen: Iterable[str]) -> Origin | None:
-        return origin(
+        return value_origin(
             a_sysctl(scope=scope),
             value,
             fresh=fresh,
             declared=declared,
-            earlier=frozenset(seen),
+            host_history=frozenset(seen),
         )
 
     said = asked(earlier)

@@ -5,13 +5,14 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
+from exporter.analysis.assessment import assess
 from exporter.analysis.health import (
     CounterValue,
     Health,
     Queue,
     Usage,
     is_unhealthy,
-    namespace_health,
+    select,
 )
 from exporter.model import Listener, Namespace, NodeLimits, Signals, Snapshot, Sysctl
 from tests.support.builders import (
@@ -50,10 +51,13 @@ def a_node(
 
 
 def judged(signals: Signals, *names: str, namespace: Namespace | None = None) -> Health:
-    snapshot = a_node(signals, namespace)
-    made = namespace_health(snapshot, snapshot.namespaces[1], names)
+    made = health(a_node(signals, namespace))
     assert made is not None
-    return made
+    return select(made, names)
+
+
+def health(snapshot: Snapshot) -> Health | None:
+    return assess(snapshot).namespaces[1].health
 
 
 def queues(*listeners: Listener) -> list[tuple[int, bool, str | None]]:
@@ -65,9 +69,9 @@ def queues(*listeners: Listener) -> list[tuple[int, bool, str | None]]:
 def ports(signals: Signals, *, low: int = 1000, high: int = 1099) -> Usage:
     namespace = a_namespace(readings=[f"{low} {high}"])
     snapshot = a_node(signals, namespace, sysctls=[RANGE], fresh=["1 2"])
-    made = namespace_health(snapshot, snapshot.namespaces[1], ["ports"])
+    made = health(snapshot)
     assert made
-    return made.uses[0]
+    return select(made, ["ports"]).uses[0]
 
 
 def test_a_queue_is_held_against_its_limit_and_somaxconn() -> None:
@@ -202,9 +206,7 @@ def test_what_hurts(signals: Signals, *, expected: bool) -> None:
     ],
 )
 def test_no_signs_are_shown_that_may_be_anothers(namespace: Namespace) -> None:
-    snapshot = a_node(some_signals(counters=[1, 1]), namespace)
-
-    assert namespace_health(snapshot, namespace, [OVERFLOWS]) is None
+    assert health(a_node(some_signals(counters=[1, 1]), namespace)) is None
 
 
 def test_counters_of_what_could_not_be_read_are_shown() -> None:
@@ -216,20 +218,17 @@ def test_counters_of_what_could_not_be_read_are_shown() -> None:
 
 
 def test_without_signals_nothing_is_said() -> None:
-    namespace = a_namespace()
-    parcel = a_parcel(namespace)
+    parcel = a_parcel(the_hosts_namespace(), a_namespace())
     older = msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
 
-    assert namespace_health(older, namespace, [OVERFLOWS]) is None
+    assert health(older) is None
 
 
-def test_of_a_sysctl_without_a_sign_nothing_is_said() -> None:
-    snapshot = a_node(some_signals())
-
-    assert namespace_health(snapshot, snapshot.namespaces[1], []) is None
+def test_of_no_signal_nothing_is_said() -> None:
+    assert judged(some_signals(counters=[1, 1])) == Health(somaxconn=4096)
 
 
 def test_who_is_gone_has_no_signs() -> None:
     gone = a_namespace(netns=a_netns(99))
 
-    assert namespace_health(a_node(some_signals()), gone, [OVERFLOWS]) is None
+    assert assess(a_node(some_signals())).of(gone).health is None

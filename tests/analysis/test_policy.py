@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from exporter.analysis.assessment import NamespaceAssessment
 from exporter.analysis.drift import References
-from exporter.analysis.policy import Verdict, verdicts
+from exporter.analysis.policy import Verdict
 from exporter.cli.check import LINE_BYTES, check
 from exporter.config.settings import load
 from exporter.errors import ConfigError
@@ -64,10 +65,16 @@ def judged(
         sysctls=(sysctl,),
         host=() if host is None else (host,),
         fresh=() if fresh is None else (fresh,),
-        earlier={},
+        host_history={},
     )
     here = a_namespace(owner=owner, readings=[value], declared=asked)
-    return list(verdicts([rule], against, here))
+    return verdicts(rule, against, here)
+
+
+def verdicts(rule: Rule, against: References, namespace: Namespace) -> list[Verdict]:
+    node = a_parcel(sysctls=against.sysctls, policy=[rule])
+    assessment = NamespaceAssessment(node=node, references=against, namespace=namespace)
+    return list(assessment.verdicts)
 
 
 def violated(rule: Rule, value: str, sysctl: Sysctl = SOMAXCONN) -> bool:
@@ -248,10 +255,10 @@ class TestWhom:
 
     @pytest.mark.parametrize("state", ["pending", "unreadable"])
     def test_what_was_not_read_is_not_judged(self, state: str) -> None:
-        against = References(sysctls=(SOMAXCONN,), host=(), fresh=(), earlier={})
+        against = References(sysctls=(SOMAXCONN,), host=(), fresh=(), host_history={})
         here = msgspec.structs.replace(a_namespace(readings=["0"]), state=state)
 
-        assert list(verdicts([a_rule(min=1)], against, here)) == []
+        assert verdicts(a_rule(min=1), against, here) == []
 
     @pytest.mark.parametrize(
         "pattern", ["net.core.somaxconn", "net.core.*", "net/core/somaxconn", "*"]
@@ -429,10 +436,10 @@ def test_a_rule_is_violated_exactly_where_a_naive_reader_says_so(
     host: tuple[Reading, ...],
     fresh: tuple[Reading, ...],
 ) -> None:
-    against = References(sysctls=EVERY, host=host, fresh=fresh, earlier={})
+    against = References(sysctls=EVERY, host=host, fresh=fresh, host_history={})
 
     found = {
-        verdict.sysctl: verdict.violated for verdict in verdicts([rule], against, here)
+        verdict.sysctl: verdict.violated for verdict in verdicts(rule, against, here)
     }
 
     expected = {}

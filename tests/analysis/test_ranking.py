@@ -4,8 +4,17 @@ from collections.abc import Iterable
 
 import pytest
 
-from exporter.analysis.ranking import AffectedNamespace, SysctlImpact, worst
-from exporter.model import Class, Listener, NodeLimits, Reading, Signals, Sysctl
+from exporter.analysis.assessment import assess
+from exporter.analysis.ranking import AffectedNamespace, SysctlImpact, affected
+from exporter.model import (
+    Class,
+    EncodedSnapshot,
+    Listener,
+    NodeLimits,
+    Reading,
+    Signals,
+    Sysctl,
+)
 from tests.reports.test_report import a_snapshot
 from tests.support.builders import (
     a_listener,
@@ -73,7 +82,11 @@ def hurt(
         machine=NodeLimits(conntrack_limit=1000),
         signals=signals,
     )
-    return worst(a_snapshot(parcel))
+    return ranked(parcel)
+
+
+def ranked(parcel: EncodedSnapshot) -> list[AffectedNamespace]:
+    return [found for _, found in affected(assess(a_snapshot(parcel)))]
 
 
 def owners(found: Iterable[AffectedNamespace]) -> list[str]:
@@ -173,10 +186,10 @@ def test_what_programs_do_not_see_does_not_hurt_them() -> None:
         signals=[seen(), seen(FULL), seen(FULL)],
     )
 
-    assert worst(a_snapshot(parcel)) == []
+    assert ranked(parcel) == []
 
 
 def test_the_host_is_one_of_those_that_may_hurt() -> None:
     parcel = a_parcel(the_hosts_namespace(), signals=[seen(FULL)])
 
-    assert owners(worst(a_snapshot(parcel))) == ["host"]
+    assert owners(ranked(parcel)) == ["host"]

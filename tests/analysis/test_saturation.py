@@ -2,13 +2,13 @@
 
 import pytest
 
-from exporter.analysis.drift import References
+from exporter.analysis.drift import References, namespace_origins
 from exporter.analysis.saturation import (
     LimitOrigin,
     NamespaceLimits,
     fill_ratios,
     limit_origin,
-    limits,
+    namespace_limits,
     ports_in_use,
     tcp_ports_in_use,
     usages,
@@ -28,16 +28,19 @@ from tests.support.builders import a_listener, a_namespace, a_sysctl, some_signa
 SOMAXCONN = a_sysctl("net.core.somaxconn")
 RANGE = a_sysctl("net.ipv4.ip_local_port_range", kind="ints", fields=("low", "high"))
 BUCKETS = a_sysctl("net.ipv4.tcp_max_tw_buckets")
-AGAINST = References(
+REFERENCES = References(
     sysctls=(SOMAXCONN, RANGE, BUCKETS),
     host=(),
     fresh=("4096", "32768 60999", "8192"),
-    earlier={},
+    host_history={},
 )
 
 
 def held(namespace: Namespace) -> NamespaceLimits:
-    return limits(AGAINST, namespace, NodeLimits(conntrack_limit=100))
+    origins = namespace_origins(REFERENCES, namespace.readings, namespace.declared)
+    return namespace_limits(
+        REFERENCES.sysctls, namespace, origins, NodeLimits(conntrack_limit=100)
+    )
 
 
 def test_limits_are_what_the_namespace_and_the_machine_have() -> None:

@@ -307,7 +307,7 @@ def needed(expression: str) -> set[str]:
 def test_the_document_tells_which_alerts_each_detail_has() -> None:
     groups = yaml.safe_load(RULES.read_text())["groups"]
     alerts = [one for group in groups for one in group["rules"]]
-    shown = {spec.name: spec.shown for spec in METRICS}
+    shown = {spec.name: spec.is_exported for spec in METRICS}
     told = dict(
         re.findall(r"^\| `(Netns\w+)` \| (.*) \|$", DOCUMENT.read_text(), re.MULTILINE)
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from exporter.exposition.metrics import COUNTER_METRICS, METRICS
-from exporter.exposition.renderer import SERVERS_OWN, Renderer
+from exporter.exposition.renderer import SERVER_SERIES, Renderer
 from exporter.exposition.series_limit import ExportLevel, SeriesCount, allocate
 from exporter.model import Declared, Detail, EncodedSnapshot, Namespace, Owner
 from exporter.values import DENIED, MISSING
@@ -48,7 +48,7 @@ def page(parcel: EncodedSnapshot, detail: Detail = "full", max_series: int = 0) 
 
 def shown(renderer: Renderer, parcel: EncodedSnapshot) -> Page:
     renderer.render(parcel)
-    return Page(b"".join(one.plain for one in renderer.page(TEXT)).decode())
+    return Page(b"".join(one.plain for one in renderer.exposition(TEXT)).decode())
 
 
 def node(*others: Namespace, host: tuple[str, ...] = HOST) -> EncodedSnapshot:
@@ -83,7 +83,7 @@ class TestChoice:
         every, some = page(parcel).series, page(parcel, detail).series
 
         specs = {spec.name: spec for spec in METRICS}
-        names = {name for name, _ in every if specs[name].shown(detail)}
+        names = {name for name, _ in every if specs[name].is_exported(detail)}
         assert names == {name for name, _ in some}
         assert page(parcel, detail).value("netns_exporter_detail_info", detail=detail)
 
@@ -286,7 +286,7 @@ class TestLimit:
         for limit in (300, 500, 800):
             one = page(crowd(40), max_series=limit)
 
-            assert len(one.series) <= limit - SERVERS_OWN + 2
+            assert len(one.series) <= limit - SERVER_SERIES + 2
             assert one.value("netns_exporter_series_limit") == limit
             to = "netns_exporter_namespaces_reduced"
             summary, nothing = one.value(to, to="summary"), one.value(to, to="nothing")
@@ -324,20 +324,20 @@ class TestLimit:
         renderer = Renderer("1", max_series=500)
 
         shown(renderer, crowd(40))
-        assert renderer.reduced > 0
+        assert renderer.reduced_namespaces > 0
         again = shown(renderer, crowd(1))
 
-        assert renderer.reduced == 0
+        assert renderer.reduced_namespaces == 0
         assert again.series == page(crowd(1), max_series=500).series
 
     def test_what_stays_the_same_stays_the_same_chunks(self) -> None:
         renderer = Renderer("1", max_series=500)
         renderer.render(crowd(40))
-        before = renderer.page(TEXT)
+        before = renderer.exposition(TEXT)
 
         renderer.render(crowd(40))
 
-        now = renderer.page(TEXT)
+        now = renderer.exposition(TEXT)
         assert all(a is b for a, b in zip(now, before, strict=True))
 
     def test_without_a_limit_there_is_none(self) -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.exposition import incremental_gzip
+from exporter.exposition.chunk_table import Chunk
 from exporter.exposition.incremental_gzip import compress
-from exporter.exposition.page_cache import Chunk
 
 LINES = b'netns_sysctl_value{namespace="shop",pod="web-0"} 1.0\n' * 9
 

@@ -15,28 +15,32 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest as text_format
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
-from exporter.analysis.drift import references
+from exporter.analysis.assessment import NamespaceAssessment
+from exporter.analysis.drift import node_references
 from exporter.analysis.saturation import (
     NamespaceLimits,
     fill_ratios,
     limit_origin,
-    limits,
     tcp_ports_in_use,
 )
 from exporter.exposition import (
+    chunk_table,
     metrics,
     node_series,
-    page_cache,
     samples,
     signal_series,
 )
 from exporter.exposition import (
     renderer as renderer_module,
 )
+from exporter.exposition.chunk_table import Chunk
 from exporter.exposition.incremental_gzip import compress
 from exporter.exposition.metrics import METRICS
-from exporter.exposition.namespace_series import Rendered, decode, render_namespace
-from exporter.exposition.page_cache import Chunk
+from exporter.exposition.namespace_series import (
+    RenderedNamespace,
+    decode_namespace,
+    render_namespace,
+)
 from exporter.exposition.renderer import Families, Names, Renderer, family
 from exporter.exposition.text_format import OPENMETRICS
 from exporter.model import (
@@ -45,7 +49,6 @@ from exporter.model import (
     EncodedSnapshot,
     Listener,
     Match,
-    Namespace,
     NodeLimits,
     Owner,
     Reading,
@@ -85,7 +88,7 @@ def render(
     names: Names = None,
 ) -> bytes:
     renderer.render(parcel)
-    return plain(renderer.page(content_type, names))
+    return plain(renderer.exposition(content_type, names))
 
 
 def plain(chunks: list[Chunk]) -> bytes:
@@ -461,7 +464,7 @@ class TestReuse:
         first = render(renderer, parcel)
         rendered = []
 
-        def counted(*arguments: object) -> Rendered:
+        def counted(*arguments: object) -> RenderedNamespace:
             rendered.append(arguments)
             return render_namespace(*arguments)  # type: ignore[arg-type]
 
@@ -485,7 +488,7 @@ class TestReuse:
         renderer = Renderer("1")
         renderer.render(parcel(1))
         monkeypatch.setattr(renderer_module, "render_namespace", pytest.fail)
-        monkeypatch.setattr(signal_series, "_of_listeners", pytest.fail)
+        monkeypatch.setattr(signal_series, "_listener_cells", pytest.fail)
 
         body = render(renderer, parcel(2))
 
@@ -502,14 +505,14 @@ class TestReuse:
 
         renderer = Renderer("1")
         renderer.render(parcel())
-        before = renderer.page(TEXT)
-        monkeypatch.setattr(renderer_module, "signal_lines", pytest.fail)
-        monkeypatch.setattr(page_cache, "reuse_chunk", pytest.fail)
+        before = renderer.exposition(TEXT)
+        monkeypatch.setattr(renderer_module, "render_signals", pytest.fail)
+        monkeypatch.setattr(chunk_table, "reuse_chunk", pytest.fail)
         monkeypatch.setattr(node_series, "format_samples", pytest.fail)
 
         renderer.render(parcel())
 
-        now = renderer.page(TEXT)
+        now = renderer.exposition(TEXT)
         assert all(a is b for a, b in zip(now, before, strict=True))
 
     def test_one_that_goes_leaves_most_chunks_as_they_are(self) -> None:
@@ -519,13 +522,13 @@ class TestReuse:
         ]
         renderer = Renderer("1")
         renderer.render(a_parcel(*every, signals=[some_signals()] * 300))
-        before = renderer.page(TEXT)
+        before = renderer.exposition(TEXT)
 
         renderer.render(
             a_parcel(*every[:150], *every[151:], signals=[some_signals()] * 299)
         )
 
-        now = renderer.page(TEXT)
+        now = renderer.exposition(TEXT)
         new = sum(len(one.plain) for one in {*now} - {*before})
         every_byte = sum(len(one.plain) for one in now)
         assert 0 < new < every_byte * 2 / 3  # how large groups are is luck
@@ -691,47 +694,64 @@ def readings(draw: st.DrawFn) -> tuple[Reading, ...]:
 
 def by_prometheus_client(parcel: EncodedSnapshot) -> Families:
     """Build every family the slow way."""
-    decoded = [decode(raw) for raw in parcel.namespaces]
-    host = decoded[0].readings
-    against = references(parcel, host)
-    one_by_one: list[Callable[[Namespace], Iterator[samples.Sample]]] = [
-        lambda n: samples.value_samples(parcel.sysctls, n.owner, n.readings),
-        lambda n: samples.text_samples(parcel, n.owner, n.readings),
-        lambda n: samples.drift_samples(n.owner, samples.compared(against, n)),
-        lambda n: iter([(samples.info_labels(n), 1.0)]),
-        lambda n: samples.declared_samples(parcel.sysctls, n),
-        samples.change_samples,
-        samples.last_change_samples,
-        lambda n: samples.violation_samples(parcel.policy, against, n),
-        lambda n: samples.ports_samples(n.owner, limits(against, n, parcel.machine)),
+    decoded = [decode_namespace(raw) for raw in parcel.namespaces]
+    references = node_references(parcel, decoded[0])
+    assessed = [
+        NamespaceAssessment(node=parcel, references=references, namespace=namespace)
+        for namespace in decoded
     ]
     slow = [
-        family(spec, [sample for n in decoded for sample in made(n)])
-        for spec, made in zip(metrics.NAMESPACE_METRICS, one_by_one, strict=True)
+        family(spec, [sample for one in assessed for sample in make(one)])
+        for spec, make in SLOWLY.items()
     ]
     signals: dict[str, list[samples.Sample]] = {}
-    for n, raw in zip(decoded, parcel.signals, strict=True):
+    for entry, raw in zip(assessed, parcel.signals, strict=True):
         one = msgspec.json.decode(bytes(raw), type=Signals)
-        allowed = limits(against, n, parcel.machine)
-        for spec, labels, value in signal_samples(one, allowed):
-            named = {**samples.owner_labels(n.owner), **labels}
+        owner = entry.namespace.owner
+        for spec, labels, value in signal_samples(one, entry.limits):
+            named = {**samples.owner_labels(owner), **labels}
             signals.setdefault(spec.name, []).append((named, value))
         for counter, number in zip(parcel.counters, one.counters, strict=False):
             if number is not None:
                 name = metrics.COUNTER_METRICS[counter].name
-                named = samples.owner_labels(n.owner)
+                named = samples.owner_labels(owner)
                 signals.setdefault(name, []).append((named, number))
     counters = [metrics.COUNTER_METRICS[name] for name in parcel.counters]
     slow += [
         family(spec, signals.get(spec.name, []))
         for spec in (*metrics.LISTENER_METRICS, *metrics.SIGNAL_METRICS, *counters)
     ]
-    rendered = [render_namespace(parcel, against, one) for one in decoded]
+    rendered = [render_namespace(one) for one in assessed]
+    exporter = node_series.ExporterInfo("1")
     rest = [
-        *node_series.families(parcel, host, rendered, node_series.ExporterInfo("1")),
-        node_series.reduced([]),
+        *node_series.family_recipes(parcel, references.host, rendered, exporter),
+        node_series.reduced_recipe([]),
     ]
-    return Families([*slow, *(family(one.spec, one.make(*one.of)) for one in rest)])
+    of_node = (family(one.spec, one.make(*one.arguments)) for one in rest)
+    return Families([*slow, *of_node])
+
+
+SLOWLY: dict[
+    metrics.MetricSpec, Callable[[NamespaceAssessment], Iterator[samples.Sample]]
+] = {
+    metrics.VALUE: lambda a: samples.value_samples(
+        a.node.sysctls, a.namespace.owner, a.namespace.readings
+    ),
+    metrics.TEXT_INFO: lambda a: samples.text_samples(
+        a.node, a.namespace.owner, a.namespace.readings
+    ),
+    metrics.DRIFT: lambda a: samples.drift_samples(a.namespace.owner, a.findings),
+    metrics.NETNS_INFO: lambda a: samples.info_samples(a.namespace),
+    metrics.DECLARED_VALUE: lambda a: samples.declared_samples(
+        a.node.sysctls, a.namespace
+    ),
+    metrics.CHANGES: lambda a: samples.change_samples(a.namespace),
+    metrics.LAST_CHANGE: lambda a: samples.last_change_samples(a.namespace),
+    metrics.VIOLATION: lambda a: samples.violation_samples(
+        a.namespace.owner, a.verdicts
+    ),
+    metrics.PORTS: lambda a: samples.ports_samples(a.namespace.owner, a.limits),
+}
 
 
 Row = tuple[metrics.MetricSpec, dict[str, str], float]
@@ -799,8 +819,8 @@ def test_chosen_names_are_the_whole_page_without_the_other_families(
     renderer = Renderer("1")
     whole = render(renderer, parcel)
 
-    assert plain(renderer.page(TEXT, names)) == by_family(whole, names)
-    assert plain(renderer.page(TEXT)) == whole
+    assert plain(renderer.exposition(TEXT, names)) == by_family(whole, names)
+    assert plain(renderer.exposition(TEXT)) == whole
 
 
 @given(parcels(), st.sets(st.sampled_from([one.name for one in METRICS])))
@@ -849,13 +869,13 @@ def histories(draw: st.DrawFn) -> Pages:
 def test_a_page_does_not_depend_on_the_pages_before(
     pages: Pages, names: set[str] | None
 ) -> None:
-    with patch.multiple(renderer_module, VALUES_TOGETHER=2, SIGNALS_TOGETHER=2):
+    with patch.multiple(renderer_module, NAMESPACES_PER_CHUNK=2, SIGNALS_PER_CHUNK=2):
         lasting = Renderer("1")
     openmetrics_type = f"{OPENMETRICS}; version=1.0.0"
     for parcel in pages:
         lasting.render(parcel)
         for content_type in (TEXT, openmetrics_type):
             expected = render(Renderer("1"), parcel, content_type, names)
-            page = lasting.page(content_type, names)
+            page = lasting.exposition(content_type, names)
             assert plain(page) == expected
             assert unpacked(compress(page)) == expected

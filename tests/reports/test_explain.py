@@ -7,6 +7,7 @@ from typing import get_args
 import msgspec
 import pytest
 
+from exporter.analysis.assessment import assess
 from exporter.model import (
     Change,
     Class,
@@ -62,7 +63,7 @@ def explained(
         fresh=[] if fresh is None else [fresh],
         earlier=earlier,
     )
-    return explain(a_snapshot(parcel), namespace, SOMAXCONN)
+    return explain(assess(a_snapshot(parcel)).of(namespace), SOMAXCONN)
 
 
 def stations(made: Explanation) -> list[tuple[str, Reading | None]]:
@@ -198,7 +199,7 @@ def test_what_is_not_read_is_said() -> None:
     namespace = a_namespace(state="unreadable", reason="refused_by_policy")
     parcel = a_parcel(the_hosts_namespace(), namespace, fresh=["4096"])
 
-    made = explain(a_snapshot(parcel), namespace, SOMAXCONN)
+    made = explain(assess(a_snapshot(parcel)).of(namespace), SOMAXCONN)
 
     assert made.value is None
     assert "could not be read" in made.origin_text
@@ -209,7 +210,7 @@ def test_the_host_has_no_origin_and_is_not_made_anew() -> None:
     host = the_hosts_namespace()
     parcel = a_parcel(host, fresh=["4096"])
 
-    made = explain(a_snapshot(parcel), host, SOMAXCONN)
+    made = explain(assess(a_snapshot(parcel)).of(host), SOMAXCONN)
 
     assert made.origin is None
     assert made.restart is None
@@ -223,7 +224,7 @@ def test_what_all_share_is_the_hosts() -> None:
         the_hosts_namespace(), namespace, shared=[shared], shared_readings=["9"]
     )
 
-    made = explain(a_snapshot(parcel), namespace, "net.core.rmem_max")
+    made = explain(assess(a_snapshot(parcel)).of(namespace), "net.core.rmem_max")
 
     assert (made.value, made.origin) == ("9", "shared")
     assert made.restart
@@ -262,7 +263,7 @@ def hurting(*, namespace: Namespace | None = None, harm: tuple[str, ...]) -> Sna
 def test_a_value_is_explained_with_the_signs_of_its_own_namespace() -> None:
     snapshot = hurting(harm=("TcpExt.ListenOverflows",))
 
-    made = explain(snapshot, snapshot.namespaces[1], SOMAXCONN)
+    made = explain(assess(snapshot).namespaces[1], SOMAXCONN)
 
     assert made.health
     assert [one.count for one in made.health.counts] == [312]
@@ -271,11 +272,11 @@ def test_a_value_is_explained_with_the_signs_of_its_own_namespace() -> None:
 def test_a_sysctl_without_a_sign_has_none() -> None:
     snapshot = hurting(harm=())
 
-    assert explain(snapshot, snapshot.namespaces[1], SOMAXCONN).health is None
+    assert explain(assess(snapshot).namespaces[1], SOMAXCONN).health is None
 
 
 def test_a_sandboxed_pod_has_no_signs() -> None:
     sandboxed = a_namespace(owner=an_owner(sandbox="gvisor"))
     snapshot = hurting(namespace=sandboxed, harm=("TcpExt.ListenOverflows",))
 
-    assert explain(snapshot, sandboxed, SOMAXCONN).health is None
+    assert explain(assess(snapshot).namespaces[1], SOMAXCONN).health is None

@@ -142,7 +142,7 @@ class Told:
             self._renderer.render(self._parcel(minute))
             self._tally.responses[200] += 1
             own = encode(Families(self._server(minute)))
-            page = [one.plain for one in self._renderer.page(content_type)]
+            page = [one.plain for one in self._renderer.exposition(content_type)]
             yield START + STEP * minute, b"".join([*page, own]).decode()
             self._node.advance(STEP)
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.exposition.page_cache import Chunk
+from exporter.exposition.chunk_table import Chunk
 from exporter.exposition.renderer import Names, Renderer
 from exporter.pages.query import PageRequest, RenderedPage
 from exporter.privsep.channel import CollectionFailedError, PeerGoneError
@@ -392,13 +392,13 @@ class TestPages:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         made: list[object] = []
-        real = Renderer.page
+        real = Renderer.exposition
 
         def counted(one: Renderer, kind: str, names: Names) -> list[Chunk]:
             made.append((kind, names))
             return real(one, kind, names)
 
-        monkeypatch.setattr(Renderer, "page", counted)
+        monkeypatch.setattr(Renderer, "exposition", counted)
         few = replace(ZIPPED, names=frozenset({"netns_info"}))
         self.pages()(1.0, (ZIPPED, TEXT, few))
         assert made == [(TEXT.content_type, None), (TEXT.content_type, few.names)]

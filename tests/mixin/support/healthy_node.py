@@ -38,7 +38,7 @@ def healthy_series(target: Labels, detail: Detail) -> list[Series]:
     """Return the scraped series of a healthy node for a hundred minutes."""
     renderer = Renderer("0.1.0", detail, 200_000)
     renderer.render(_healthy_snapshot())
-    chunks = renderer.page("text/plain")
+    chunks = renderer.exposition("text/plain")
     text = b"".join(chunk.plain for chunk in chunks).decode()
     return [
         Series("up", target, "1x100"),

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.exposition.page_cache import LARGE, Chunk, ChunkTable, Row, reuse_chunk
-from exporter.exposition.unchanged import earlier, seen
+from exporter.exposition.chunk_table import LARGE, Chunk, ChunkTable, Row, reuse_chunk
+from exporter.exposition.unchanged import copy_of, find_unchanged
 
 ROWS = [Row(key, (b"a%d" % key, b"b%d" % key)) for key in range(32)]
 
@@ -78,7 +78,7 @@ def test_what_is_the_same_is_not_even_joined(monkeypatch: pytest.MonkeyPatch) ->
         joined.append(plain)
         return reuse_chunk(before, plain)
 
-    monkeypatch.setattr("exporter.exposition.page_cache.reuse_chunk", counted)
+    monkeypatch.setattr("exporter.exposition.chunk_table.reuse_chunk", counted)
     table.update([*ROWS])
     assert not joined
     table.update([*ROWS[:3], Row(3, ROWS[3].cells), *ROWS[4:]])
@@ -122,9 +122,9 @@ SOME = st.lists(st.sampled_from([b"1", b"2", b"3", b"[4,4]"]), max_size=6)
 
 @given(SOME, SOME)
 def test_what_was_there_before_is_found(now: list[bytes], before: list[bytes]) -> None:
-    known = [seen(msgspec.Raw(one)) for one in before]
+    known = [copy_of(msgspec.Raw(one)) for one in before]
 
-    found = list(earlier([msgspec.Raw(one) for one in now], known))
+    found = list(find_unchanged([msgspec.Raw(one) for one in now], known))
 
     assert len(found) == len(now)
     for one, at in zip(now, found, strict=True):
