@@ -18,8 +18,8 @@ from exporter.model import (
     Snapshot,
     Sysctl,
 )
-from exporter.pages.query import view
-from exporter.pages.render import drawer
+from exporter.pages.query import parse_request
+from exporter.pages.render import page_renderer
 from exporter.reports.diff import compare
 from exporter.reports.explain import explain
 from exporter.reports.report import report
@@ -38,12 +38,12 @@ SYSCTLS = tuple(
     Sysctl(
         name=entry.name,
         kind=entry.kind,
-        class_=entry.class_,
+        class_=entry.scope,
         settable_by=entry.settable_by,
         harm=entry.harm,
     )
     for entry in catalog.load()
-    if entry.kind == "int" and entry.class_ != "shared"
+    if entry.kind == "int" and entry.scope != "shared"
 )[:20]
 """Of one number each, most with signals that show whether their value hurts."""
 
@@ -154,9 +154,9 @@ def test_a_diff_computes_the_origins_of_both_snapshots_once(origins: list[str]) 
 
 
 def page(path: str) -> None:
-    request = view(path, b"", gzip=False)
+    request = parse_request(path, b"", gzip=False)
     assert request
-    assert drawer().draw(request, msgspec.json.encode(NODE)).found
+    assert page_renderer().draw(request, msgspec.json.encode(NODE)).found
 
 
 def test_an_exposition_computes_no_health(monkeypatch: pytest.MonkeyPatch) -> None:
