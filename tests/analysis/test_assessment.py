@@ -156,7 +156,7 @@ def test_a_diff_computes_the_origins_of_both_snapshots_once(origins: list[str]) 
 def page(path: str) -> None:
     request = parse_request(path, b"", gzip=False)
     assert request
-    assert page_renderer().draw(request, msgspec.json.encode(NODE)).found
+    assert page_renderer().render(request, msgspec.json.encode(NODE)).found
 
 
 def test_an_exposition_computes_no_health(monkeypatch: pytest.MonkeyPatch) -> None:
