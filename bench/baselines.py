@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from bench import cpu
 from exporter import catalog
+from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.netns import entered
-from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
+from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
 from exporter.model import Reading, Sysctl
 from exporter.values import MISSING, parse_reading
 from testing import lab

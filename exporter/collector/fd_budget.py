@@ -9,7 +9,8 @@ from exporter.collector.node_limits import NodeLimitFiles
 from exporter.collector.signal_reader import live_count_plan
 from exporter.collector.tracked import TrackedNamespace
 from exporter.config.settings import Config
-from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
+from exporter.kernel.fd_budget import FdBudget
+from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
 
 _SPARE_FDS = 256
 """Left free of RLIMIT_NOFILE for everything but what is counted here."""

@@ -1,7 +1,8 @@
 """The limits that every namespace of the machine shares, and how far they are used."""
 
+from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.proc_net import Sockstat
-from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
+from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
 from exporter.model import NodeLimits, Reading, Sysctl, Unreadable
 from exporter.values import parse_numbers
 

@@ -12,8 +12,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.netns import EntryDeniedError, new_netns
-from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
+from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
 from exporter.model import HostValue, Reading, Sysctl
 
 PROBE_SECONDS = 300.0

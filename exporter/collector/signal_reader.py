@@ -19,12 +19,13 @@ from exporter.collector.tracked import SignalState, TrackedNamespace
 from exporter.config.settings import SignalSettings
 from exporter.discovery.entry import NamespaceAccess
 from exporter.kernel import proc_net, sock_diag
+from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.netns import EntryDeniedError, NetnsGoneError
 from exporter.kernel.proc_net import CounterParser, NetFiles, Sockstat, parse_sockstat
 from exporter.kernel.procfs import Procfs
 from exporter.kernel.sock_diag import DiagReply
 from exporter.kernel.syscalls import netns_cookie
-from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
+from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
 from exporter.model import SOMAXCONN, Ino, Problem, Reading, Signals, Sysctl
 
 _OWN_NET = "/proc/thread-self/net"

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from exporter.discovery.processes import ProcessTable
+from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.netns import (
     EntryDeniedError,
     NetnsEntry,
@@ -17,7 +18,6 @@ from exporter.kernel.netns import (
 )
 from exporter.kernel.procfs import own_credentials
 from exporter.kernel.syscalls import CAP_SYS_ADMIN, CAP_SYS_PTRACE, netns_cookie
-from exporter.kernel.sysctl_files import FdBudget
 from exporter.model import Ino
 
 _NEEDED = {
@@ -103,19 +103,19 @@ class NamespaceAccess:
 
     def _shorten(self, ino: Ino) -> None:
         """Keep a short way to where a process lives."""
-        if not self._may_take_short_cuts or not self._budget.take(1):
+        if not self._may_take_short_cuts or not self._budget.reserve(1):
             return
         for pid in self.residents(ino)[:1]:
             with suppress(OSError):
                 self._pidfds[ino] = os.pidfd_open(pid)
         if ino not in self._pidfds:
-            self._budget.give(1)
+            self._budget.release(1)
 
     def forget(self, ino: Ino) -> None:
         """Give back what is held for *ino*."""
         if (pidfd := self._pidfds.pop(ino, None)) is not None:
             os.close(pidfd)
-            self._budget.give(1)
+            self._budget.release(1)
 
     def close(self) -> None:
         """Give everything back."""

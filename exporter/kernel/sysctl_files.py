@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.netns import NetnsGoneError
 from exporter.model import Change, Reading, Reason, Sysctl, Unreadable
 from exporter.values import DENIED, FAILED, MISSING, parse_reading
@@ -25,29 +26,6 @@ _TEXT_BYTES = 4096
 _MAX_BYTES = 1 << 20
 _SPARE = 64
 """A text that ends this close to the end of its buffer may have been cut."""
-
-
-class FdBudget:
-    """
-    How many files of some kind may be held open at once.
-
-    limit: from RLIMIT_NOFILE and the configuration; each costs the kernel about
-    1.1 KiB.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.held = 0
-
-    def take(self, wanted: int) -> int:
-        """Reserve up to *wanted* and return how many there are."""
-        granted = max(0, min(wanted, self.limit - self.held))
-        self.held += granted
-        return granted
-
-    def give(self, number: int) -> None:
-        """Return *number* to the budget."""
-        self.held -= number
 
 
 class SysctlPlan:
@@ -154,13 +132,13 @@ class SysctlFiles:
         What the budget does not grant is read here and now instead.
         """
         wanted = [i for i in range(len(self._readings)) if i not in self._fds]
-        granted = self._budget.take(len(wanted))
+        granted = self._budget.reserve(len(wanted))
         opened = 0
         self.unbound = []
         with self._near(wanted):
             for index in wanted:
                 opened += self._bind(index, keep=opened < granted)
-        self._budget.give(granted - opened)
+        self._budget.release(granted - opened)
         self._arrange()
 
     @contextmanager
@@ -181,9 +159,9 @@ class SysctlFiles:
         needed = {self._plan.places[i][0] for i in self.unbound}
         for directory in list(self._directories):
             mine = directory not in lent
-            if directory not in needed or not (mine or self._short_cuts.take(1)):
+            if directory not in needed or not (mine or self._short_cuts.reserve(1)):
                 os.close(self._directories.pop(directory))
-                self._short_cuts.give(int(mine))
+                self._short_cuts.release(int(mine))
 
     def _bind(self, index: int, *, keep: bool) -> bool:
         fd = self._open(index)
@@ -242,7 +220,7 @@ class SysctlFiles:
         self.unbound = sorted([*self._fds, *self.unbound])
         for fd in self._fds.values():
             os.close(fd)
-        self._budget.give(len(self._fds))
+        self._budget.release(len(self._fds))
         self._fds.clear()
         self._arrange()
 
@@ -273,7 +251,7 @@ class SysctlFiles:
             raise NetnsGoneError
         for index in lost:
             os.close(self._fds.pop(index))
-        self._budget.give(len(lost))
+        self._budget.release(len(lost))
         self._arrange()
 
     def _open(self, index: int) -> int | None:

@@ -10,8 +10,8 @@ from exporter.config.settings import Config, PathSettings, SysctlSettings
 from exporter.kernel.netns import EntryDeniedError, NetnsEntry, own_netns
 from exporter.model import Ino, Namespace, Reading, Snapshot
 from exporter.values import MISSING
-from tests.discovery.test_processes import Clock
 from tests.support.builders import a_rule
+from tests.support.clock import Clock
 from tests.support.fakeproc import FakeProc
 
 SHARED = "net.netfilter.nf_conntrack_max"

@@ -15,8 +15,8 @@ from exporter.kernel.netns import own_netns
 from exporter.kernel.sysctl_files import SysctlPlan
 from exporter.model import Class, SettableBy, Sysctl
 from exporter.values import MISSING
-from tests.discovery.test_processes import Clock
 from tests.support.builders import a_sysctl
+from tests.support.clock import Clock
 
 RMEM = a_sysctl(
     "net.ipv4.tcp_rmem",

@@ -21,7 +21,7 @@ from exporter.kernel.syscalls import netns_cookie
 from exporter.kernel.sysctl_files import SysctlFiles
 from exporter.model import Listener, Signals, Snapshot
 from testing.lab import Held, held, veth, wait_until
-from tests.discovery.test_processes import Clock
+from tests.support.clock import Clock
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("no_leaked_files")]
 

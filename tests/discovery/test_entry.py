@@ -7,6 +7,7 @@ import pytest
 
 from exporter.discovery.entry import NamespaceAccess
 from exporter.discovery.processes import ProcessTable
+from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.netns import (
     EntryDeniedError,
     NetnsEntry,
@@ -15,7 +16,6 @@ from exporter.kernel.netns import (
 )
 from exporter.kernel.procfs import Procfs
 from exporter.kernel.syscalls import netns_cookie
-from exporter.kernel.sysctl_files import FdBudget
 from exporter.model import Ino
 from testing.lab import Held, guest, held, wait_until
 
@@ -122,7 +122,7 @@ def test_a_process_that_moved_out_leads_nobody_astray(
 
 def shortened_through(visitor: Visitor, ino: Ino, pid: int) -> None:
     visitor.doors._pidfds[ino] = os.pidfd_open(pid)
-    assert visitor.budget.take(1)
+    assert visitor.budget.reserve(1)
 
 
 def test_a_process_that_ended_is_replaced_by_another(

@@ -19,7 +19,7 @@ from exporter.kernel.procfs import Procfs
 from exporter.kernel.syscalls import CLONE_NEWNET, unshare
 from exporter.model import Ino
 from testing.lab import wait_until
-from tests.discovery.test_processes import Clock
+from tests.support.clock import Clock
 
 ROOT = Path(exporter.__file__).parents[1]
 OWN_PIDS = ("unshare", "--fork", "--kill-child", "--pid")

@@ -11,16 +11,10 @@ from exporter.discovery.nsfs_mounts import MOUNTINFO_BYTES
 from exporter.discovery.processes import ProcessTable
 from exporter.kernel.procfs import NsMount, Procfs
 from exporter.model import Ino
+from tests.support.clock import Clock
 from tests.support.fakeproc import HOST_INO, FakeProc
 
 POD, OTHER = Ino(555), Ino(777)
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.netns import NetnsGoneError, entered
-from exporter.kernel.sysctl_files import FdBudget, SysctlFiles, SysctlPlan
+from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
 from exporter.model import Kind, Reading, Sysctl
 from exporter.values import DENIED, FAILED, MALFORMED, MISSING
 from testing.lab import CLONE_NEWNET, CLONE_NEWUSER, Held, held, wait_until

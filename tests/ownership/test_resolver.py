@@ -24,8 +24,9 @@ from exporter.runtimes.records import (
     PollResult,
     RuntimePoller,
 )
-from tests.discovery.test_processes import Clock, WatchedCensus
+from tests.discovery.test_processes import WatchedCensus
 from tests.support.builders import CONTAINER, OTHER_CONTAINER, UID, a_netns
+from tests.support.clock import Clock
 from tests.support.fakeproc import HOST_INO, FakeProc
 
 SPOT, OTHER = Ino(555), Ino(777)

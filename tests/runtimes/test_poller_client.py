@@ -21,7 +21,7 @@ from exporter.runtimes import poller_client
 from exporter.runtimes.poller_client import PollerProcess, _Asked
 from exporter.runtimes.records import Pod, PollResult
 from testing.lab import wait_until
-from tests.discovery.test_processes import Clock
+from tests.support.clock import Clock
 from tests.support.httpserver import Script, Web, endless, ok, served, silent
 
 NOBODY = "unix:///nowhere/docker.sock"
