@@ -207,13 +207,13 @@ class Collector:
 
     def _count_hidden(self) -> None:
         """Count the namespaces of processes whose ns/net we may not even read."""
-        hidden = {self._procfs.net_identity(pid) for pid in self._census.denied}
+        hidden = {self._procfs.net_dev_inode(pid) for pid in self._census.denied}
         if not hidden:
             self._hidden = 0
             return
-        seen = {self._procfs.net_identity("thread-self")}
+        seen = {self._procfs.net_dev_inode("thread-self")}
         for pids in self._census.members.values():
-            identities = (self._procfs.net_identity(pid) for pid in pids)
+            identities = (self._procfs.net_dev_inode(pid) for pid in pids)
             seen.add(next(filter(None, identities), None))  # a zombie has none
         self._hidden = len(hidden - seen - {None})
 

@@ -72,7 +72,7 @@ class NamespaceAccess:
 
     def _do_in(self, tour: NetnsEntry, ino: Ino, work: Callable[[], object]) -> None:
         if ino == self.own:
-            tour.go_home()
+            tour.return_to_own()
             work()
             return
         if self._followed(tour, ino):
@@ -91,7 +91,7 @@ class NamespaceAccess:
         if pidfd is None:
             return False
         try:
-            tour.follow(pidfd)
+            tour.enter_by_pidfd(pidfd)
         except NetnsGoneError:
             pass
         except EntryDeniedError:  # the door may be open all the same

@@ -21,8 +21,8 @@ def host_netns(procfs: Procfs) -> tuple[Ino, list[Problem]]:
     ours = own_netns()
     if (first := _netns(procfs, 1)) is not None:
         return first, problems
-    identity = procfs.net_identity(1)
-    if identity is not None and identity == procfs.net_identity("thread-self"):
+    identity = procfs.net_dev_inode(1)
+    if identity is not None and identity == procfs.net_dev_inode("thread-self"):
         return ours, problems
     if initial and (kernel := _netns(procfs, _KTHREADD)) is not None:
         return kernel, problems

@@ -36,7 +36,7 @@ class NewPidScanner:
 
     def __init__(self, procfs: Procfs) -> None:
         self._procfs = procfs
-        self._applies = hasattr(os, "pidfd_open") and procfs.shows_our_pids()
+        self._applies = hasattr(os, "pidfd_open") and procfs.is_own_pid_namespace()
         self._last: int | None = None
         self._given: range | None = None
         self._given_before: range | None = None

@@ -56,7 +56,7 @@ class ProcessTable:
         self._behind = True
         """The births of a pass went unseen: only the full list can make up for it."""
         self._known: dict[int, int] = {}
-        """Of each pid, dead ones included, what Procfs.identity said."""
+        """Of each pid, dead ones included, what Procfs.proc_inode said."""
         self._netns: dict[int, Ino] = {}
         self._young: dict[int, float] = {}
         self._threads: dict[Ino, list[tuple[int, int]]] = {}
@@ -113,7 +113,7 @@ class ProcessTable:
     def doubt(self, pid: int) -> None:
         """Look again at a process that did not lead where it was last seen."""
         try:
-            inode = self._procfs.identity(pid)
+            inode = self._procfs.proc_inode(pid)
         except OSError:
             self.failures += 1
             return
@@ -170,7 +170,7 @@ class ProcessTable:
         born = []
         for pid in found:
             try:
-                inode = self._procfs.identity(pid)
+                inode = self._procfs.proc_inode(pid)
             except OSError:
                 self.failures += 1
                 self._behind = True

@@ -14,7 +14,7 @@ from exporter.kernel.procfs import NsMount
 from exporter.kernel.syscalls import CLONE_NEWNET, setns, unshare
 from exporter.model import Ino
 
-HOME = "/proc/thread-self/ns/net"
+OWN_NETNS_PATH = "/proc/thread-self/ns/net"
 
 _GONE = (FileNotFoundError, ProcessLookupError, NotADirectoryError)
 
@@ -35,20 +35,20 @@ class EntryDeniedError(Exception):
         self.step = step
 
 
-class ProcDoor(str):
+class ProcPath(str):
     """A door that the kernel made, not a path that somebody could arrange."""
 
     __slots__ = ()
 
 
-def process_ns_path(procfs: str, pid: int) -> ProcDoor:
+def process_ns_path(procfs: str, pid: int) -> ProcPath:
     """Return the door that a process holds open."""
-    return ProcDoor(f"{procfs}/{pid}/ns/net")
+    return ProcPath(f"{procfs}/{pid}/ns/net")
 
 
-def thread_ns_path(procfs: str, pid: int, tid: int) -> ProcDoor:
+def thread_ns_path(procfs: str, pid: int, tid: int) -> ProcPath:
     """Return the door that a single thread holds open."""
-    return ProcDoor(f"{procfs}/{pid}/task/{tid}/ns/net")
+    return ProcPath(f"{procfs}/{pid}/task/{tid}/ns/net")
 
 
 def mount_ns_path(procfs: str, pid: int, mount: NsMount) -> str:
@@ -58,11 +58,11 @@ def mount_ns_path(procfs: str, pid: int, mount: NsMount) -> str:
 
 def own_netns() -> Ino:
     """Return the namespace that this process lives in."""
-    return Ino(os.stat(HOME).st_ino)
+    return Ino(os.stat(OWN_NETNS_PATH).st_ino)
 
 
 @contextlib.contextmanager
-def entered(door: str, ino: Ino) -> Iterator[None]:
+def entered(path: str, ino: Ino) -> Iterator[None]:
     """
     Run the block in namespace *ino*, entered through *door*, and come home.
 
@@ -74,7 +74,7 @@ def entered(door: str, ino: Ino) -> Iterator[None]:
     fd table, say).
     """
     with netns_entry() as tour:
-        tour.enter(door, ino)
+        tour.enter(path, ino)
         yield
 
 
@@ -87,7 +87,7 @@ def new_netns() -> Iterator[None]:
     Raises EntryDeniedError, or another OSError as it is.
     """
     with netns_entry() as tour:
-        tour.enter_a_fresh_one()
+        tour.unshare_new()
         yield
 
 
@@ -99,80 +99,80 @@ class NetnsEntry:
     """
 
     def __init__(self, home: int) -> None:
-        self._home = home
-        self._away = False
+        self._own = home
+        self._is_away = False
         self._nsfs = os.fstat(home).st_dev
 
-    def enter(self, door: str, ino: Ino) -> None:
+    def enter(self, path: str, ino: Ino) -> None:
         """Go into *ino*; what it raises, as `inside` does, leaves us where we were."""
-        there = self._open(door, ino)
+        there = self._open(path, ino)
         try:
-            self._go(there)
+            self._setns(there)
         finally:
             os.close(there)
 
-    def follow(self, pidfd: int) -> None:
+    def enter_by_pidfd(self, pidfd: int) -> None:
         """
         Go where a process lives, by its pidfd (Linux 5.8); raises as `enter` does.
 
         Nothing tells whether it has moved since, but the cookie of where we are then.
         """
-        self._go(pidfd)
+        self._setns(pidfd)
 
-    def _go(self, fd: int) -> None:
-        self._see_the_way_back()
+    def _setns(self, fd: int) -> None:
+        self._check_return()
         try:
             setns(fd, CLONE_NEWNET)
         except ProcessLookupError as error:  # of a pidfd
             raise NetnsGoneError(fd) from error
         except OSError as error:
             raise EntryDeniedError("setns", error) from error
-        self._away = True
+        self._is_away = True
 
-    def enter_a_fresh_one(self) -> None:
+    def unshare_new(self) -> None:
         """Make a namespace and go into it; raises as `new_netns` does."""
-        self._see_the_way_back()
+        self._check_return()
         try:
             unshare(CLONE_NEWNET)
-            self._away = True
+            self._is_away = True
         except PermissionError as error:
             raise EntryDeniedError("unshare", error) from error
 
-    def _see_the_way_back(self) -> None:
+    def _check_return(self) -> None:
         """
         Raise EntryDeniedError where we could leave and not come home.
 
         In a user namespace that does not own the network namespace we live in, say.
         """
-        if self._away:
+        if self._is_away:
             return
         try:
-            setns(self._home, CLONE_NEWNET)
+            setns(self._own, CLONE_NEWNET)
         except OSError as error:
             raise EntryDeniedError("setns", error) from error
 
-    def go_home(self) -> None:
+    def return_to_own(self) -> None:
         """Go back to our own namespace, or end the process."""
-        if not self._away:  # who may not leave may not come back either
+        if not self._is_away:  # who may not leave may not come back either
             return
         try:
-            setns(self._home, CLONE_NEWNET)
-            self._away = False
+            setns(self._own, CLONE_NEWNET)
+            self._is_away = False
         except OSError as error:
             sys.stderr.write(f"cannot return to the exporter's own netns: {error}\n")
             os._exit(os.EX_SOFTWARE)
 
-    def _open(self, door: str, ino: Ino) -> int:
+    def _open(self, path: str, ino: Ino) -> int:
         try:
-            if isinstance(door, ProcDoor):
-                return self._checked(os.open(door, os.O_RDONLY | os.O_CLOEXEC), ino)
-            return self._open_carefully(door, ino)
+            if isinstance(path, ProcPath):
+                return self._checked(os.open(path, os.O_RDONLY | os.O_CLOEXEC), ino)
+            return self._open_untrusted(path, ino)
         except PermissionError as error:
             raise EntryDeniedError("open", error) from error
         except _GONE as error:
-            raise NetnsGoneError(door) from error
+            raise NetnsGoneError(path) from error
 
-    def _open_carefully(self, door: str, ino: Ino) -> int:
+    def _open_untrusted(self, path: str, ino: Ino) -> int:
         """
         Open a path that may be anything by now.
 
@@ -180,7 +180,7 @@ class NetnsEntry:
         open would wait for or disturb: look first (O_PATH), then open the very thing
         that was looked at.
         """
-        look = self._checked(os.open(door, os.O_PATH | os.O_CLOEXEC), ino)
+        look = self._checked(os.open(path, os.O_PATH | os.O_CLOEXEC), ino)
         try:
             return os.open(f"/proc/thread-self/fd/{look}", os.O_RDONLY | os.O_CLOEXEC)
         finally:
@@ -201,12 +201,12 @@ def netns_entry() -> Iterator[NetnsEntry]:
 
     To go straight on to the next namespace costs a third of a visit to each.
     """
-    home = os.open(HOME, os.O_RDONLY | os.O_CLOEXEC)
+    home = os.open(OWN_NETNS_PATH, os.O_RDONLY | os.O_CLOEXEC)
     try:
         tour = NetnsEntry(home)
         try:
             yield tour
         finally:
-            tour.go_home()
+            tour.return_to_own()
     finally:
         os.close(home)

@@ -77,7 +77,7 @@ class Procfs:
             return None
         return None if text is None else parse_last_pid(text)
 
-    def shows_our_pids(self) -> bool:
+    def is_own_pid_namespace(self) -> bool:
         """
         Return whether what loadavg says of pids holds for this mount.
 
@@ -110,7 +110,7 @@ class Procfs:
         link = self._readlink(f"{pid}/ns/mnt")
         return None if link is None else MountNs(link)
 
-    def net_identity(self, pid: int | str) -> int | None:
+    def net_dev_inode(self, pid: int | str) -> int | None:
         """
         Return the inode of /proc/PID/net/dev, which differs by netns.
 
@@ -136,7 +136,7 @@ class Procfs:
         text = self._read(f"{pid}/stat")
         return None if text is None else parse_stat(text)
 
-    def was_there(self, stat: Stat, moment: float) -> bool:
+    def started_before(self, stat: Stat, moment: float) -> bool:
         """Return whether a process had started by *moment*, in unix seconds."""
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         age = now - stat.start_time / os.sysconf("SC_CLK_TCK")
@@ -147,25 +147,25 @@ class Procfs:
         text = self._read(f"{pid}/cgroup")
         return None if text is None else text.decode("utf-8", "backslashreplace")
 
-    def identity(self, pid: int) -> int | None:
+    def proc_inode(self, pid: int) -> int | None:
         """Return what tells a process from the next one with its pid; see processes."""
         try:
             return os.stat(f"{self.root}/{pid}").st_ino
         except _GONE:
             return None
 
-    def user(self, pid: int) -> int | None:
+    def uid(self, pid: int) -> int | None:
         """Return the effective uid of *pid*, root's if it may not be dumped."""
         try:
             return os.stat(f"{self.root}/{pid}").st_uid
         except _GONE:
             return None
 
-    def directory(self, pid: int) -> str | None:
+    def cwd(self, pid: int) -> str | None:
         """Return the working directory of *pid*, as its own root shows it."""
         return self._readlink(f"{pid}/cwd")
 
-    def command(self, pid: int) -> list[str]:
+    def cmdline(self, pid: int) -> list[str]:
         """Return the command line of *pid*, nothing if it is gone."""
         text = self._read(f"{pid}/cmdline") or b""
         return text.decode("utf-8", "backslashreplace").split("\0")[:-1]
@@ -174,10 +174,10 @@ class Procfs:
         """Return the link text of /proc/PID/ns/user."""
         return self._readlink(f"{pid}/ns/user")
 
-    def capabilities(self, pid: int) -> int | None:
+    def effective_capabilities(self, pid: int) -> int | None:
         """Return the effective capabilities of *pid*, in its user namespace."""
         text = self._read(f"{pid}/status")
-        return None if text is None else parse_capabilities(text)
+        return None if text is None else parse_effective_capabilities(text)
 
     def netns_mounts(self, pid: int, limit: int) -> tuple[list[NsMount], int]:
         """
@@ -344,7 +344,7 @@ def parse_credentials(status: bytes) -> Credentials:
     )
 
 
-def parse_capabilities(status: bytes) -> int:
+def parse_effective_capabilities(status: bytes) -> int:
     r"""
     Return the CapEff line of a /proc/PID/status as a number.
 

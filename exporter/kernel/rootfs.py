@@ -24,7 +24,7 @@ class FileStamp(NamedTuple):
     size: int
 
 
-class Entry(NamedTuple):
+class DirectoryEntry(NamedTuple):
     """A name in a directory, and what tells that it is still the same thing."""
 
     name: str
@@ -32,11 +32,11 @@ class Entry(NamedTuple):
     ctime_ns: int
 
 
-class File(NamedTuple):
+class FileContent(NamedTuple):
     """A regular file's bytes, and when they were written, in unix seconds."""
 
     body: bytes
-    written: float
+    mtime: float
 
 
 class RootDirectory:
@@ -62,7 +62,7 @@ class RootDirectory:
         finally:
             os.close(fd)
 
-    def entries(self, path: str, limit: int) -> set[Entry]:
+    def entries(self, path: str, limit: int) -> set[DirectoryEntry]:
         """Return at most *limit* entries of a directory, none if it is not one."""
         fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
         if fd is None:
@@ -73,7 +73,7 @@ class RootDirectory:
         finally:
             os.close(fd)
 
-    def read(self, path: str, limit: int) -> File | None:
+    def read(self, path: str, limit: int) -> FileContent | None:
         """
         Return a regular file of at most *limit* bytes, None if it is not there.
 
@@ -88,7 +88,7 @@ class RootDirectory:
             self._check(status)
             # Empty, or a file of proc or sysfs, whose reading may wait or act.
             if not status.st_size:
-                return File(b"", status.st_mtime)
+                return FileContent(b"", status.st_mtime)
             return _read(fd, limit)
         finally:
             os.close(fd)
@@ -118,15 +118,15 @@ class RootDirectory:
             os.close(top)
 
 
-def _entry(found: os.DirEntry[str]) -> Entry | None:
+def _entry(found: os.DirEntry[str]) -> DirectoryEntry | None:
     try:
         status = found.stat(follow_symlinks=False)
     except FileNotFoundError:  # it has just gone
         return None
-    return Entry(found.name, status.st_ino, status.st_ctime_ns)
+    return DirectoryEntry(found.name, status.st_ino, status.st_ctime_ns)
 
 
-def _read(path_fd: int, limit: int) -> File:
+def _read(path_fd: int, limit: int) -> FileContent:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     fd = os.open(f"/proc/self/fd/{path_fd}", flags)
     try:
@@ -136,7 +136,7 @@ def _read(path_fd: int, limit: int) -> File:
             left -= len(part)
         if not left:
             raise OSError(errno.EFBIG, f"longer than {limit} bytes")
-        return File(b"".join(parts), os.fstat(fd).st_mtime)
+        return FileContent(b"".join(parts), os.fstat(fd).st_mtime)
     finally:
         os.close(fd)
 

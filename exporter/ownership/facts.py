@@ -108,7 +108,7 @@ class FactsReader:
             return self._processes.mounts.at(as_mounted(bundle.netns_path))
         pid = int(process[1])
         stat = self._read(self._procfs.stat, pid)
-        if stat is None or not self._procfs.was_there(stat, bundle.started):
+        if stat is None or not self._procfs.started_before(stat, bundle.started):
             return None  # the pid was reused
         return self._netns(pid)
 

@@ -49,8 +49,8 @@ class ShimInspector:
     def add_directories(self, scope: str, shim: Shim) -> None:
         """Add the bundle directories of the runtime that *shim* belongs to."""
         try:
-            uid = self._procfs.user(shim.pid)
-            inode = self._procfs.identity(shim.pid)
+            uid = self._procfs.uid(shim.pid)
+            inode = self._procfs.proc_inode(shim.pid)
             if not self._is_trusted_shim(scope, shim, uid):
                 return
             trusted = bool(_CONTAINER_ID.fullmatch(scope))
@@ -64,7 +64,7 @@ class ShimInspector:
         root = RootDirectory(f"{self._procfs.root}/{shim.pid}/root", owner=uid)
 
         def is_alive() -> bool:
-            return self._procfs.identity(shim.pid) == inode
+            return self._procfs.proc_inode(shim.pid) == inode
 
         self._bundles.add_directory(directory, root, is_alive)
         if user := _USER_SCOPE.fullmatch(scope):
@@ -98,7 +98,7 @@ class ShimInspector:
         could just as well create a cgroup or a mount that shows the same.
         """
         own = self._procfs.user_namespace(os.getpid())
-        capabilities = self._procfs.capabilities(shim.pid) or 0
+        capabilities = self._procfs.effective_capabilities(shim.pid) or 0
         return (
             own is not None
             and own == self._procfs.user_namespace(shim.pid)
@@ -108,9 +108,9 @@ class ShimInspector:
     def _bundle_directory(
         self, scope: str, pid: int, *, trusted: bool
     ) -> BundleDirectory | None:
-        bundles = containerd.bundles_of_shim(self._procfs.directory(pid) or "")
+        bundles = containerd.bundles_of_shim(self._procfs.cwd(pid) or "")
         if bundles:
             return BundleDirectory(scope, "containerd", bundles, trusted)
-        bundle = libpod.bundle_of_conmon(self._procfs.command(pid))
+        bundle = libpod.bundle_of_conmon(self._procfs.cmdline(pid))
         storage = libpod.storage_of_bundle(bundle)
         return BundleDirectory(scope, "libpod", storage, trusted) if storage else None

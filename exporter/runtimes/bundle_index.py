@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from exporter.kernel.rootfs import Entry, FileStamp, RootDirectory
+from exporter.kernel.rootfs import DirectoryEntry, FileStamp, RootDirectory
 from exporter.runtimes import containerd, libpod, runc
 from exporter.runtimes.oci import MalformedError
 from exporter.runtimes.records import Container
@@ -95,7 +95,7 @@ class _Watched:
         self._limits = SCOPED_LIMITS if place.scope else NODE_LIMITS
         self._root = root
         self._stamp: FileStamp | None = None
-        self._entries: set[Entry] = set()
+        self._entries: set[DirectoryEntry] = set()
         self._read = READERS[place.format](root, place.path)
 
     def poll(self) -> list[Container]:
@@ -118,7 +118,7 @@ class _Watched:
         found = [self.read(name) for name in sorted(again)]
         return [one for one in found if one and before.get(one.container_id) != one]
 
-    def _changed(self, entries: set[Entry]) -> set[str]:
+    def _changed(self, entries: set[DirectoryEntry]) -> set[str]:
         """Return what to read: new or young entries; podman's names change too."""
         young = time.time_ns() - _SETTLED_NS
         return {

@@ -44,7 +44,7 @@ def read(root: RootDirectory, bundles: str, name: str, limit: int) -> Container 
         parse_options(_text(root, f"{bundle}/options.json", limit)),
     ]
     found = oci.container(oci.parse(config.body), name, runtime=runtime, shim=shim)
-    return msgspec.structs.replace(found, started=config.written)
+    return msgspec.structs.replace(found, started=config.mtime)
 
 
 def parse_options(text: str) -> str:

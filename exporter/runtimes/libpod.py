@@ -52,7 +52,7 @@ class Storage:
             return None
         spec = oci.parse(config.body)
         found = oci.container(spec, name, runtime="podman")
-        found = msgspec.structs.replace(found, started=config.written)
+        found = msgspec.structs.replace(found, started=config.mtime)
         if found.runtime != "podman":
             return found
         own = self._name(name, limit * _NAMES)

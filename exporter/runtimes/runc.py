@@ -101,7 +101,7 @@ def _container(
     spec = oci.parse(config.body if config else b"{}")
     return msgspec.structs.replace(
         oci.container(spec, name, runtime=runtime),
-        started=config.written if config else 0.0,
+        started=config.mtime if config else 0.0,
         pid=state.pid,
         pid_start=state.start_time,
     )

@@ -167,7 +167,7 @@ def test_where_a_pidfd_is_refused_paths_are_taken_from_then_on(
     def refuse(*_: object) -> None:
         raise EntryDeniedError("setns", OSError(22, "Invalid argument"))
 
-    monkeypatch.setattr(NetnsEntry, "follow", refuse)
+    monkeypatch.setattr(NetnsEntry, "enter_by_pidfd", refuse)
 
     visitor.visit(pod.ino, cookie)
     visitor.visit(pod.ino, cookie)

@@ -12,7 +12,7 @@ INIT, KTHREADD = Ino(111), Ino(222)
 
 
 class Hidden(Procfs):
-    """Refuses to show the links of some processes; net_identity is as told."""
+    """Refuses to show the links of some processes; net_dev_inode is as told."""
 
     hidden: frozenset[int] = frozenset()
     identities: dict[int | str, int] = {}  # noqa: RUF012
@@ -22,7 +22,7 @@ class Hidden(Procfs):
             raise PermissionError
         return super().netns(pid)
 
-    def net_identity(self, pid: int | str) -> int | None:
+    def net_dev_inode(self, pid: int | str) -> int | None:
         return self.identities.get(pid)
 
 
@@ -89,8 +89,8 @@ def test_a_pid_2_that_is_no_kernel_thread_is_never_asked(fake_proc: FakeProc) ->
 def test_here_it_is_the_namespace_of_pid_1() -> None:
     found, _ = host_netns(Procfs())
 
-    identity = Procfs().net_identity(1)
-    if identity == Procfs().net_identity(os.getpid()):
+    identity = Procfs().net_dev_inode(1)
+    if identity == Procfs().net_dev_inode(os.getpid()):
         assert found == own_netns()
 
 

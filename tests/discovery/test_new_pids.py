@@ -25,7 +25,7 @@ ROOT = Path(exporter.__file__).parents[1]
 OWN_PIDS = ("unshare", "--fork", "--kill-child", "--pid")
 CROWD = 40
 SHOWS_OURS = (
-    "from exporter.kernel.procfs import Procfs; print(Procfs().shows_our_pids())"
+    "from exporter.kernel.procfs import Procfs; print(Procfs().is_own_pid_namespace())"
 )
 
 
@@ -233,10 +233,10 @@ def test_an_answer_that_failed_is_made_up_for_by_the_list() -> None:
     class Moody(Counting):
         well = True
 
-        def identity(self, pid: int) -> int | None:
+        def proc_inode(self, pid: int) -> int | None:
             if not self.well:
                 raise OSError(errno.ENOMEM, "no memory")
-            return super().identity(pid)
+            return super().proc_inode(pid)
 
     proc = Moody()
     stage = Stage(proc)
@@ -303,7 +303,7 @@ class Given(Procfs):
 
     last: int | None = 0
 
-    def shows_our_pids(self) -> bool:
+    def is_own_pid_namespace(self) -> bool:
         return True
 
     def last_pid(self) -> int | None:

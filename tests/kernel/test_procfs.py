@@ -16,7 +16,7 @@ from exporter.kernel.procfs import (
     NsMount,
     Procfs,
     own_credentials,
-    parse_capabilities,
+    parse_effective_capabilities,
     parse_netns_link,
     parse_netns_mounts,
     parse_stat,
@@ -38,13 +38,13 @@ def test_processes_are_the_numbers_of_proc(fake_proc: FakeProc) -> None:
 def test_a_process_keeps_its_inode_from_pass_to_pass() -> None:
     ours = Procfs().processes()[os.getpid()]
 
-    assert ours == Procfs().processes()[os.getpid()] == Procfs().identity(os.getpid())
+    assert ours == Procfs().processes()[os.getpid()] == Procfs().proc_inode(os.getpid())
 
 
 def test_a_plain_tree_does_not_show_our_pids(fake_proc: FakeProc) -> None:
     """Its loadavg, if it had one, would be another machine's."""
     fake_proc.process(1)
-    assert not fake_proc.procfs.shows_our_pids()
+    assert not fake_proc.procfs.is_own_pid_namespace()
     assert fake_proc.procfs.last_pid() is None
 
 
@@ -103,7 +103,7 @@ def test_a_zombie_and_a_dead_process_have_no_namespace(fake_proc: FakeProc) -> N
     assert fake_proc.procfs.cgroup(8) is None
     assert fake_proc.procfs.netns_mounts(8, 1000) == ([], 0)
     assert fake_proc.procfs.mount_namespace(8) is None
-    assert fake_proc.procfs.net_identity(8) is None
+    assert fake_proc.procfs.net_dev_inode(8) is None
     assert fake_proc.procfs.other_threads(8) == []
 
 
@@ -185,7 +185,9 @@ def test_a_mount_path_is_unescaped_and_survives_odd_bytes() -> None:
 
 
 def test_capabilities_are_those_in_effect() -> None:
-    assert parse_capabilities(b"CapInh:\t1\nCapEff:\t0a\nCapBnd:\tff\n") == 0xA
+    assert (
+        parse_effective_capabilities(b"CapInh:\t1\nCapEff:\t0a\nCapBnd:\tff\n") == 0xA
+    )
     assert own_credentials().effective >= 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.kernel.rootfs import File, RootDirectory
+from exporter.kernel.rootfs import FileContent, RootDirectory
 from testing.lab import alarm, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaked_files")
@@ -136,7 +136,7 @@ class TestFiles:
         path.write_bytes(b"{}\n")
         os.utime(path, ns=(5, 1_700_000_000_500_000_000))
 
-        assert root.read(str(path), 100) == File(b"{}\n", 1_700_000_000.5)
+        assert root.read(str(path), 100) == FileContent(b"{}\n", 1_700_000_000.5)
 
     @pytest.mark.parametrize("size", [0, 1, 4999, 5000])
     def test_a_file_may_be_as_long_as_the_limit(
@@ -166,7 +166,7 @@ class TestFiles:
     @pytest.mark.parametrize("path", ["/proc/kmsg", "/proc/version"])
     def test_a_file_of_no_size_is_not_read(self, path: str) -> None:
         """Reading the kernel's log waits, and takes it from others."""
-        assert RootDirectory("/").read(path, 1 << 20) == File(
+        assert RootDirectory("/").read(path, 1 << 20) == FileContent(
             b"", os.stat(path).st_mtime
         )
 
