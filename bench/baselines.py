@@ -30,7 +30,7 @@ SOURCE = Path(__file__).with_name("baseline.c")
 def default_sysctls() -> list[catalog.Entry]:
     """Return the sysctls that are read by default."""
     entries = catalog.select(catalog.load(), profile="default", include=(), exclude=())
-    return [entry for entry in entries if entry.scope != "shared"]
+    return [entry for entry in entries if entry.class_ != "shared"]
 
 
 class Work(NamedTuple):

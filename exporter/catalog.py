@@ -35,7 +35,7 @@ class Entry(Frozen, frozen=True, kw_only=True):
 
     name: str
     kind: Kind
-    scope: Class = msgspec.field(name="class")
+    class_: Class = msgspec.field(name="class")
     settable_by: SettableBy
     why: str
     fields: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Entry(Frozen, frozen=True, kw_only=True):
         return Sysctl(
             name=self.name,
             kind=self.kind,
-            class_=self.scope,
+            class_=self.class_,
             settable_by=self.settable_by,
             fields=self.fields,
             comparable=self.comparable,

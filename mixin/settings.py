@@ -1,6 +1,5 @@
 """Settings of the rules and dashboards: defaults, overridden by a YAML file."""
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
@@ -9,6 +8,7 @@ import msgspec
 
 from exporter.config.settings import YAML_ERRORS, yaml_error_text
 from exporter.model import Frozen, Severity
+from exporter.suggestions import did_you_mean
 
 REPOSITORY = "https://github.com/netns-sysctl-exporter/netns-sysctl-exporter"
 
@@ -108,8 +108,7 @@ def _suggestion(message: str) -> str:
     if not unknown:
         return ""
     names = [*_keys(Settings), *_keys(AlertOverride), *ALERT_NAMES]
-    near = difflib.get_close_matches(unknown[1] or unknown[2], names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return did_you_mean(unknown[1] or unknown[2], names)
 
 
 def _keys(struct: Any) -> list[str]:  # noqa: ANN401

@@ -60,7 +60,7 @@ class TestContents:
         assert not [name for name in NAMES if fnmatch(name, secret)]
 
     def test_what_all_namespaces_share_is_the_nodes_to_set(self) -> None:
-        shared = [e for e in CATALOG if e.scope == "shared"]
+        shared = [e for e in CATALOG if e.class_ == "shared"]
 
         assert shared
         assert {e.settable_by for e in shared} == {"node"}
@@ -119,7 +119,7 @@ class TestParse:
         (entry,) = entries(f"[{self.ENTRY}]")
 
         assert entry == Entry(
-            name="net.a", kind="int", scope="constant", settable_by="pod", why="Why."
+            name="net.a", kind="int", class_="constant", settable_by="pod", why="Why."
         )
         assert (entry.profile, entry.comparable) == ("all", True)
         assert (entry.fields, entry.harm) == ((), ())
@@ -230,7 +230,7 @@ class TestSelect:
     def test_a_glob_that_matches_nothing_is_told_the_nearest(
         self, unknown: str, nearest: str
     ) -> None:
-        wanted = re.escape(f"{unknown!r}; the nearest is {nearest}") + "$"
+        wanted = re.escape(f"{unknown!r}; did you mean {nearest!r}?") + "$"
 
         with pytest.raises(UnknownSysctlError, match=wanted):
             chosen(include=(unknown,))

@@ -109,7 +109,7 @@ def sysctls_md() -> str:
 
     def rows(some: list[catalog.Entry]) -> list[str]:
         return [
-            f"| `{e.name}` | {', '.join(e.fields)} | {e.scope} | {e.settable_by} "
+            f"| `{e.name}` | {', '.join(e.fields)} | {e.class_} | {e.settable_by} "
             f"| {e.why.replace('|', chr(92) + '|')} | {', '.join(shows_in(e))} |"
             for e in some
         ]

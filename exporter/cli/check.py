@@ -4,7 +4,6 @@
 Both follow the plug-in protocol of node-problem-detector.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from exporter.analysis.assessment import assess
 from exporter.analysis.policy import Verdict
 from exporter.model import Owner, Rule, Severity, Snapshot
+from exporter.suggestions import did_you_mean
 
 OK, NON_OK, UNKNOWN = 0, 1, 2
 """What a plug-in of node-problem-detector ends with."""
@@ -53,9 +53,9 @@ def check(
 def _named(name: str, rules: Sequence[Rule]) -> Rule:
     by_name = {rule.name: rule for rule in rules}
     if name not in by_name:
-        near = difflib.get_close_matches(name, by_name, n=1, cutoff=0)
-        hint = f"the nearest is {near[0]!r}" if near else "the policy has none"
-        raise ValueError(f"no rule is called {name!r}; {hint}")
+        known = f"; the policy has {', '.join(by_name) or 'no rules'}"
+        hint = did_you_mean(name, by_name) or known
+        raise ValueError(f"no rule is named {name!r}{hint}")
     return by_name[name]
 
 

@@ -25,7 +25,7 @@ from exporter.daemon import node_reader
 from exporter.errors import ConfigError
 from exporter.escaping import escape_control
 from exporter.model import EncodedSnapshot, Namespace, Snapshot
-from exporter.reports.lookup import LookupFailedError, find_namespace, find_sysctl
+from exporter.reports.lookup import OwnerLookupError, find_namespace, find_sysctl
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -49,7 +49,7 @@ def run(arguments: Arguments, grammar: Grammar) -> int:
         if arguments["command"] == "completion":
             return _completion(arguments, grammar())
         return _COMMANDS[arguments["command"]](arguments)
-    except LookupFailedError as error:
+    except OwnerLookupError as error:
         return _fail(str(error), EXIT_OTHERWISE)
     except (ConfigError, InvalidSnapshotError, UnknownSysctlError, OSError) as error:
         return _fail(str(error), EXIT_FAILURE)

@@ -1,7 +1,6 @@
 """The grammar of the command line, and the commands `serve` (default), `snapshot`."""
 
 import argparse
-import difflib
 import logging
 import signal
 import socket
@@ -23,6 +22,7 @@ from exporter.errors import ConfigError
 from exporter.log import configure
 from exporter.model import EncodedSnapshot
 from exporter.runtimes import poller_client
+from exporter.suggestions import did_you_mean
 
 PROG = "netns-sysctl-exporter"
 
@@ -83,8 +83,7 @@ def _parse(words: Sequence[str]) -> dict[str, Any]:
     if unknown:
         command = every[arguments.command]
         flags = command.format_usage().replace("[", " ").replace("]", " ").split()
-        near = difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(unknown[0].partition("=")[0], flags)
         command.error(f"unknown argument {unknown[0]}{hint}")
     return vars(arguments)
 

@@ -248,7 +248,7 @@ def catalog(entries: Iterable[Entry]) -> RenderableType:
     for entry in entries:
         table.add_row(
             terminal.SysctlName(entry.name),
-            Text(entry.scope),
+            Text(entry.class_),
             Text(entry.settable_by),
             Text(entry.profile),
             Text(entry.why),

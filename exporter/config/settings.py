@@ -5,7 +5,6 @@ The file is strict: an unknown key is an error that names it and the nearest
 known one.
 """
 
-import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -18,6 +17,7 @@ from exporter.errors import ConfigError
 from exporter.log import LogFormat, LogLevel
 from exporter.model import Detail, Frozen, Rule, Sysctl
 from exporter.policy_rules import validate_rule
+from exporter.suggestions import did_you_mean
 
 ListenerScope = Literal["tcp", "all", "none"]
 
@@ -246,8 +246,7 @@ def _suggestion(message: str) -> str:
     if not found:
         return ""
     known = _known_keys(Rule if _RULE.search(message) else Config)
-    near = difflib.get_close_matches(found[1], known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return did_you_mean(found[1], known)
 
 
 def _rule_name(text: bytes, message: str) -> str:

@@ -4,7 +4,6 @@ What a web configuration file may say, in the form of Prometheus's exporter-tool
 What this exporter cannot do is refused with what to do instead, never ignored.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, TypeVar
@@ -15,6 +14,7 @@ from exporter.config.settings import YAML_ERRORS, yaml_error_text
 from exporter.config.web import ClientAuth, TlsConfig, Version, WebConfig
 from exporter.errors import ConfigError
 from exporter.model import Frozen
+from exporter.suggestions import did_you_mean
 
 T = TypeVar("T")
 
@@ -148,8 +148,7 @@ def _nearest_key(message: str) -> str:
 
 
 def _nearest(word: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; want {' or '.join(known)}"
+    return did_you_mean(word, known) or f"; want {' or '.join(known)}"
 
 
 def _chosen(

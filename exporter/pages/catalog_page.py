@@ -18,7 +18,7 @@ class CatalogRow(Frozen, frozen=True, kw_only=True):
     name: str
     fields: tuple[str, ...]
     purpose: str
-    scope: str
+    class_: str
     fresh: str
     settable: str
     signals: tuple[str, ...]
@@ -54,8 +54,8 @@ def _listed(entry: Entry, read: Iterable[str]) -> CatalogRow:
         name=entry.name,
         fields=entry.fields,
         purpose=entry.why,
-        scope=entry.scope,
-        fresh=messages.NEW_NAMESPACE[entry.scope],
+        class_=entry.class_,
+        fresh=messages.NEW_NAMESPACE[entry.class_],
         settable=messages.SETTABLE[entry.settable_by],
         signals=entry.harm,
         is_read=entry.name in read,
@@ -64,7 +64,7 @@ def _listed(entry: Entry, read: Iterable[str]) -> CatalogRow:
 
 def _has(search: str, one: CatalogRow) -> bool:
     return matches_search(
-        search, " ".join((one.name, one.purpose, one.scope, *one.signals))
+        search, " ".join((one.name, one.purpose, one.class_, *one.signals))
     )
 
 

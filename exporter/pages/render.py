@@ -29,7 +29,7 @@ from exporter.pages.node_page import OwnerLink, node_page
 from exporter.pages.query import MAX_TEXT, PageRequest, RenderedPage
 from exporter.pages.urls import NamespaceUrls
 from exporter.reports import sentences
-from exporter.reports.lookup import LookupFailedError
+from exporter.reports.lookup import OwnerLookupError
 from exporter.reports.report import study
 
 HEADERS: Mapping[str, str] = {
@@ -98,7 +98,7 @@ class PageRenderer:
         addresses = NamespaceUrls(snapshot.namespaces)
         try:
             one = addresses.find(view.owner)
-        except LookupFailedError as error:
+        except OwnerLookupError as error:
             choices = [
                 OwnerLink(name=display_name(one.owner), path=addresses.path(one))
                 for one in addresses.namespaces_named(view.owner)

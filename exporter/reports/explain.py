@@ -59,7 +59,7 @@ class Explanation(Frozen, frozen=True, kw_only=True):
     owner_name: str = msgspec.field(name="who")
     owner: Owner
     sysctl: str
-    scope: Class
+    class_: Class = msgspec.field(name="scope")
     settable_by: SettableBy
     steps: tuple[Step, ...]
     value: Reading | None
@@ -102,7 +102,7 @@ def explain(assessment: NamespaceAssessment, sysctl: str) -> Explanation:
         owner_name=display_name(owner),
         owner=owner,
         sysctl=known.name,
-        scope=known.class_,
+        class_=known.class_,
         settable_by=known.settable_by,
         steps=tuple(_steps(case)),
         value=case.value,

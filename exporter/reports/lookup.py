@@ -1,56 +1,70 @@
-"""Which namespace and which sysctl a user means, and how to call them. Pure."""
+"""Find the namespace and the sysctl that a user names. Pure."""
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from exporter.catalog import UnknownSysctlError
 from exporter.model import Namespace
 from exporter.owner import cookie_name, display_name, owner_labels
+from exporter.suggestions import did_you_mean
 
 _ID = re.compile(r"[0-9a-f]{6,64}")
-_LISTED = 10
-"""How many of many an error names."""
+_MAX_LISTED = 10
+"""Candidates that an error message lists."""
 
 
-class LookupFailedError(LookupError):
-    """Nobody, or more than one, is called that."""
+class OwnerLookupError(LookupError):
+    """A name does not identify exactly one namespace."""
+
+
+class UnknownOwnerError(OwnerLookupError):
+    """No namespace has the name."""
+
+
+class AmbiguousOwnerError(OwnerLookupError):
+    """Several namespaces have the name."""
 
 
 def find_namespace(
-    namespaces: Iterable[Namespace], wanted: str, ino: int | None = None
+    namespaces: Iterable[Namespace], name: str, ino: int | None = None
 ) -> Namespace:
     """
-    Return the one namespace that *wanted* names; *ino*: of the pid it names.
+    Return the only namespace that *name* identifies.
 
-    Raises WhoError that names the nearest, or those among which to choose.
+    *ino* is the inode of the namespace of the process, where *name* is a PID. Raises
+    UnknownOwnerError with the nearest name, or AmbiguousOwnerError with the
+    candidates.
     """
-    every = list(namespaces)
-    found = [one for one in every if _is_meant(one, wanted, ino)]
-    mains = {_main_labels(one) for one in found if not one.owner.netns}
+    candidates = list(namespaces)
+    found = [namespace for namespace in candidates if _matches(namespace, name, ino)]
+    mains = {_main_labels(match) for match in found if not match.owner.netns}
     found = [
-        one
-        for one in found
-        if not one.owner.netns or _main_labels(one) not in mains or one.id.ino == ino
+        match
+        for match in found
+        if not match.owner.netns
+        or _main_labels(match) not in mains
+        or match.id.ino == ino
     ]
-    if len(found) == 1:
-        return found[0]
-    raise LookupFailedError(_which(wanted, found) if found else _nobody(wanted, every))
+    if not found:
+        raise UnknownOwnerError(_unknown_message(name, candidates))
+    if len(found) > 1:
+        raise AmbiguousOwnerError(_ambiguous_message(name, found))
+    return found[0]
 
 
-def _is_meant(one: Namespace, wanted: str, ino: int | None) -> bool:
-    if one.id.ino == ino or wanted in namespace_names(one):
+def _matches(namespace: Namespace, name: str, ino: int | None) -> bool:
+    if namespace.id.ino == ino or name in namespace_names(namespace):
         return True
-    ids = (one.owner.container_id, one.owner.uid)
-    return bool(_ID.fullmatch(wanted.replace("-", ""))) and any(
-        known.startswith(wanted) for known in ids
+    ids = (namespace.owner.container_id, namespace.owner.uid)
+    return bool(_ID.fullmatch(name.replace("-", ""))) and any(
+        identifier.startswith(name) for identifier in ids
     )
 
 
-def namespace_names(one: Namespace) -> Iterator[str]:
-    """Yield what a namespace may be called; others may be called the same."""
-    owner = one.owner
-    yield cookie_name(one.id)
+def namespace_names(namespace: Namespace) -> Iterator[str]:
+    """Yield the names by which a namespace is found; not all are unique."""
+    owner = namespace.owner
+    yield cookie_name(namespace.id)
     if owner.netns:
         yield owner.netns
         yield owner.netns.rpartition("/")[2]
@@ -59,44 +73,52 @@ def namespace_names(one: Namespace) -> Iterator[str]:
         yield f"{owner.namespace or owner.project}/{main}"
 
 
-def _main_labels(one: Namespace) -> tuple[str, ...]:
-    return owner_labels(one.owner)[:4]
+def _main_labels(namespace: Namespace) -> tuple[str, ...]:
+    return owner_labels(namespace.owner)[:4]
 
 
-def _which(wanted: str, found: Sequence[Namespace]) -> str:
-    named = [f"{display_name(one.owner)} ({cookie_name(one.id)})" for one in found]
-    more = f" and {len(named) - _LISTED} more" if len(named) > _LISTED else ""
-    listed = ", ".join(named[:_LISTED])
-    return f"{wanted!r} is the name of {len(found)}: {listed}{more}; name one of these"
-
-
-def _nobody(wanted: str, every: Iterable[Namespace]) -> str:
-    known = dict.fromkeys(called for one in every for called in namespace_names(one))
-    near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
-    hint = f"; the nearest is {near[0]}" if near else ""
+def _ambiguous_message(name: str, found: Sequence[Namespace]) -> str:
+    shown = [
+        f"{display_name(match.owner)} ({cookie_name(match.id)})"
+        for match in found[:_MAX_LISTED]
+    ]
+    more = f" and {len(found) - _MAX_LISTED} more" if len(found) > _MAX_LISTED else ""
     return (
-        f"no network namespace is called {wanted!r}{hint}; what runs on the host's "
-        "network is `host`"
+        f"{name!r} matches {len(found)} network namespaces: {', '.join(shown)}{more}; "
+        "use one of these names"
     )
 
 
-def find_sysctl(names: Iterable[str], wanted: str) -> str:
+def _unknown_message(name: str, namespaces: Iterable[Namespace]) -> str:
+    names = dict.fromkeys(
+        known for namespace in namespaces for known in namespace_names(namespace)
+    )
+    return (
+        f"no network namespace matches {name!r} (processes in the host's network "
+        f"namespace: use 'host'){did_you_mean(name, names)}"
+    )
+
+
+def find_sysctl(names: Iterable[str], name: str) -> str:
     """
-    Return the one of *names* that *wanted* is, or ends.
+    Return the only one of *names* that is *name* or ends in it.
+
+    Raises UnknownSysctlError with the nearest name or the candidates.
 
     >>> find_sysctl(["net.core.somaxconn", "net.ipv4.tcp_rmem"], "somaxconn")
     'net.core.somaxconn'
     """
-    every = list(names)
-    dotted = wanted.replace("/", ".")
-    found = [one for one in every if f".{one}".endswith(f".{dotted}")]
-    if dotted in found or len(found) == 1:
-        return dotted if dotted in found else found[0]
+    candidates = list(names)
+    dotted = name.replace("/", ".")
+    found = [known for known in candidates if f".{known}".endswith(f".{dotted}")]
+    if dotted in found:
+        return dotted
+    if len(found) == 1:
+        return found[0]
     if found:
-        more = " and others" if len(found) > _LISTED else ""
-        listed = ", ".join(found[:_LISTED])
-        raise UnknownSysctlError(f"{wanted!r} ends several sysctls: {listed}{more}")
-    ends = {one.rpartition(".")[2]: one for one in every}
-    near = difflib.get_close_matches(dotted, [*every, *ends], n=1, cutoff=0.5)
-    hint = f"; the nearest is {ends.get(near[0], near[0])}" if near else ""
-    raise UnknownSysctlError(f"no sysctl in the catalog is called {wanted!r}{hint}")
+        more = " and others" if len(found) > _MAX_LISTED else ""
+        listed = ", ".join(found[:_MAX_LISTED])
+        raise UnknownSysctlError(f"{name!r} matches several sysctls: {listed}{more}")
+    endings = [known.rpartition(".")[2] for known in candidates]
+    hint = did_you_mean(dotted, [*candidates, *endings])
+    raise UnknownSysctlError(f"the catalog has no sysctl {name!r}{hint}")

@@ -67,7 +67,7 @@ class Row(Frozen, frozen=True, kw_only=True):
     """
 
     sysctl: str
-    scope: Class
+    class_: Class = msgspec.field(name="scope")
     settable_by: SettableBy
     verdict: Verdict
     host: Reading | None
@@ -244,7 +244,7 @@ def _row(
 ) -> Row:
     return Row(
         sysctl=sysctl.name,
-        scope=sysctl.class_,
+        class_=sysctl.class_,
         settable_by=sysctl.settable_by,
         verdict=held[0].verdict if held else "same",
         host=host,
@@ -275,7 +275,7 @@ def _is_unsure(snapshot: Snapshot, row: Row) -> bool:
     seen = {one.sysctl for one in snapshot.earlier}
     return (
         row.verdict == "modified"
-        and row.scope in COPIED_CLASSES
+        and row.class_ in COPIED_CLASSES
         and row.sysctl not in seen
     )
 

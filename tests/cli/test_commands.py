@@ -224,10 +224,10 @@ def with_file(command: str, file: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["explain", "web-0"], 1, "name one of these"),
-        (["explain", "wbe-1"], 1, "the nearest is web-1"),
+        (["explain", "web-0"], 1, "use one of these names"),
+        (["explain", "wbe-1"], 1, "did you mean 'web-1'?"),
         (["explain", "4711"], 1, "4711"),
-        (["explain", "api-0", "somaxcon"], 2, "the nearest is net.core.somaxconn"),
+        (["explain", "api-0", "somaxcon"], 2, "did you mean 'somaxconn'?"),
         (["explain", "api-0", "tcp_ecn"], 2, "--sysctls.include net.ipv4.tcp_ecn"),
         (["explain", "api-0", "rp_filter"], 2, "several"),
     ],
@@ -279,7 +279,7 @@ def test_the_catalog_is_searched_by_a_glob(capfd: pytest.CaptureFixture[str]) ->
     assert main(["catalog", "*somaxconn"]) == 0
     assert "net.core.somaxconn" in capfd.readouterr().out
     assert main(["catalog", "net.core.somaxcon"]) == 2
-    assert "the nearest is net.core.somaxconn" in capfd.readouterr().err
+    assert "did you mean 'net.core.somaxconn'?" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

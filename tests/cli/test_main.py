@@ -145,7 +145,7 @@ def test_an_unknown_flag_is_told_with_the_nearest(
 
     error = capsys.readouterr().err
     assert "--web.listen-adress" in error
-    assert "did you mean --web.listen-address?" in error
+    assert "did you mean '--web.listen-address'?" in error
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:

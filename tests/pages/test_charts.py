@@ -15,7 +15,7 @@ def a_row(
 ) -> Row:
     return Row(
         sysctl="net.core.somaxconn",
-        scope="constant",
+        class_="constant",
         settable_by="pod",
         verdict="same",
         host=host,

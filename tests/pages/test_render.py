@@ -360,7 +360,7 @@ class TestOwner:
 
         page = Read(made.body)
         assert not made.found
-        assert "is the name of 2" in page.text
+        assert "matches 2 network namespaces" in page.text
         assert page.links() == ["/netns/shop/web-0", "/netns/test/web-0"]
 
     def test_nobody_is_told_what_to_do(self) -> None:
@@ -368,7 +368,7 @@ class TestOwner:
 
         text = Read(made.body).text
         assert not made.found
-        assert "no network namespace is called 'web-9'; the nearest is web-" in text
+        assert "no network namespace matches 'web-9'" in text
 
 
 class TestCatalog:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.model import Namespace, Owner
 from exporter.pages.urls import NAMESPACE_PREFIX, NamespaceUrls, namespace_path
-from exporter.reports.lookup import LookupFailedError
+from exporter.reports.lookup import AmbiguousOwnerError, UnknownOwnerError
 from tests.support.builders import a_namespace, a_netns, an_owner, the_hosts_namespace
 
 
@@ -78,7 +78,7 @@ def test_who_shares_a_name_has_a_cookie() -> None:
 
     assert paths(both) == ["/netns/cookie/10", "/netns/cookie/11"]
     addresses = NamespaceUrls(both)
-    with pytest.raises(LookupFailedError, match="is the name of 2"):
+    with pytest.raises(AmbiguousOwnerError, match="matches 2"):
         addresses.find("shop/web-0")
     assert addresses.namespaces_named("shop/web-0") == both
 
@@ -110,7 +110,7 @@ def test_what_explain_takes_is_taken(wanted: str) -> None:
 
 
 def test_nobody_is_told_who_is_near() -> None:
-    with pytest.raises(LookupFailedError, match="the nearest is web-0"):
+    with pytest.raises(UnknownOwnerError, match="did you mean 'web-0'"):
         NamespaceUrls(of(an_owner())).find("web-o")
 
 

@@ -5,7 +5,12 @@ import pytest
 from exporter.catalog import UnknownSysctlError
 from exporter.model import Namespace
 from exporter.owner import display_name
-from exporter.reports.lookup import LookupFailedError, find_namespace, find_sysctl
+from exporter.reports.lookup import (
+    AmbiguousOwnerError,
+    UnknownOwnerError,
+    find_namespace,
+    find_sysctl,
+)
 from tests.support.builders import (
     CONTAINER,
     OTHER_CONTAINER,
@@ -66,19 +71,21 @@ def test_a_pid_is_found_by_its_inode() -> None:
 
 
 def test_fewer_than_six_digits_of_an_id_are_no_name() -> None:
-    with pytest.raises(LookupFailedError):
+    with pytest.raises(UnknownOwnerError):
         find_namespace(NODE, CONTAINER[:5])
 
 
 def test_nobody_is_an_error_with_the_nearest_name() -> None:
-    with pytest.raises(LookupFailedError, match="the nearest is web-0"):
+    with pytest.raises(UnknownOwnerError, match="did you mean 'web-0'"):
         find_namespace(NODE, "wbe-0")
 
 
 def test_several_are_listed_with_names_to_choose_from() -> None:
     twin = a_namespace(netns=a_netns(10, ino=100), owner=an_owner(uid=OTHER_UID))
 
-    with pytest.raises(LookupFailedError, match=r"2: .*\(cookie/7\), .*\(cookie/10\)"):
+    with pytest.raises(
+        AmbiguousOwnerError, match=r" 2 .*: .*\(cookie/7\), .*\(cookie/10\)"
+    ):
         find_namespace([POD, twin], "web-0")
     assert find_namespace([POD, twin], "cookie/10") == twin
 
@@ -94,7 +101,7 @@ def test_the_main_namespace_stands_for_its_owner() -> None:
 def test_a_container_and_a_name_of_a_namespace_are_two() -> None:
     blue = a_namespace(owner=an_owner("container", pod="", uid="", container="blue"))
 
-    with pytest.raises(LookupFailedError):
+    with pytest.raises(AmbiguousOwnerError):
         find_namespace([blue, NAMED], "blue")
 
 
@@ -132,10 +139,10 @@ def test_the_end_of_a_name_is_enough(wanted: str, found: str) -> None:
     ("wanted", "told"),
     [
         ("rp_filter", "several sysctls: .*all.rp_filter, .*default.rp_filter"),
-        ("somaxcon", "nearest is net.core.somaxconn"),
-        ("tcp_rmen", "nearest is net.ipv4.tcp_rmem"),
-        ("", "no sysctl"),
-        ("conn", "no sysctl"),
+        ("somaxcon", "did you mean 'somaxconn'"),
+        ("tcp_rmen", "did you mean 'tcp_rmem'"),
+        ("", "no sysctl ''$"),
+        ("conn", "no sysctl 'conn'"),
     ],
 )
 def test_a_name_of_none_or_several_is_told(wanted: str, told: str) -> None:
