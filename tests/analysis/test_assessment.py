@@ -38,12 +38,12 @@ SYSCTLS = tuple(
     Sysctl(
         name=entry.name,
         kind=entry.kind,
-        class_=entry.scope,
+        class_=entry.class_,
         settable_by=entry.settable_by,
         harm=entry.harm,
     )
     for entry in catalog.load()
-    if entry.kind == "int" and entry.scope != "shared"
+    if entry.kind == "int" and entry.class_ != "shared"
 )[:20]
 """Of one number each, most with signals that show whether their value hurts."""
 
