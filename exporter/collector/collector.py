@@ -69,7 +69,7 @@ class Collector:
         self._census = ProcessTable(self._procfs, config.path.rootfs, clock)
         self._fresh = ReferenceProbe(self._plan, self._holdings.shared_plan, clock)
         self._doors = NamespaceAccess(self._census, self._holdings.short_cuts)
-        self._host, self._host_problems = self._doors.own, list[Problem]()
+        self._host, self._host_problems = self._doors.own_netns, list[Problem]()
         self._known: dict[Ino, TrackedNamespace] = {}
         self._watch = SignalReader(
             config.signals, self._plan, self._procfs, self._doors
@@ -189,9 +189,9 @@ class Collector:
     def _discover(self, *, recheck: bool) -> None:
         # where we may not enter, who is there is all there is to tell
         shut = any(one.files is None for one in self._known.values())
-        self._census.scan(thorough=shut)
+        self._census.scan(list_all=shut)
         if recheck:
-            self._census.recheck()
+            self._census.full_scan()
             self._host, self._host_problems = host_netns(self._procfs)
             self._count_hidden()
             self._next_recheck = self._clock() + FULL_SCAN_SECONDS
@@ -202,17 +202,17 @@ class Collector:
 
     def _wanted(self) -> list[Ino]:
         """Return where to be: the host's first, so that it has its files."""
-        first = (self._host, self._doors.own)
-        return list(dict.fromkeys((*first, *sorted(self._census.seen()))))
+        first = (self._host, self._doors.own_netns)
+        return list(dict.fromkeys((*first, *sorted(self._census.namespaces()))))
 
     def _count_hidden(self) -> None:
         """Count the namespaces of processes whose ns/net we may not even read."""
-        hidden = {self._procfs.net_dev_inode(pid) for pid in self._census.denied}
+        hidden = {self._procfs.net_dev_inode(pid) for pid in self._census.denied_pids}
         if not hidden:
             self._hidden = 0
             return
         seen = {self._procfs.net_dev_inode("thread-self")}
-        for pids in self._census.members.values():
+        for pids in self._census.pids_by_netns.values():
             identities = (self._procfs.net_dev_inode(pid) for pid in pids)
             seen.add(next(filter(None, identities), None))  # a zombie has none
         self._hidden = len(hidden - seen - {None})
@@ -291,7 +291,7 @@ class Collector:
         """Do *work* inside known namespaces, one after another."""
         if not inodes:
             return
-        with self._doors.tour() as do_in:
+        with self._doors.session() as do_in:
             for ino in inodes:
                 known = self._known[ino]
                 try:
@@ -336,7 +336,7 @@ class Collector:
             first = partial(self._first_visit, ino, (files, live))
             cookie = self._doors.enter(ino, first)
         except EntryDeniedError as error:
-            reason = self._doors.why_not(error.step)
+            reason = self._doors.denial_reason(error.step)
         except OSError as error:
             reason = "failed"
             self._errors["failed"] += 1
@@ -357,7 +357,7 @@ class Collector:
 
     def _drop(self, ino: Ino) -> None:
         known = self._known.pop(ino)
-        self._doors.forget(ino)
+        self._doors.close_pidfd(ino)
         for files in filter(None, (known.files, known.live)):
             files.close()
         if ino == self._host:
@@ -369,10 +369,10 @@ class Collector:
         reasons = Counter(k.reason for k in known if k.reason and k.attribution.owner)
         reasons.update(self._doors.missing_capabilities())
         if self._hidden:
-            reasons[self._doors.why_not("open")] += self._hidden
+            reasons[self._doors.denial_reason("open")] += self._hidden
         for reason, count in reasons.items():
             yield problems.entry_denied(reason, count)
-        if cut := self._census.mounts.cut:
+        if cut := self._census.mounts.truncated:
             yield problems.mounts_not_read(cut)
         yield from self._metadata.problems()
         yield from self._watch.problems(self._known)
@@ -392,7 +392,9 @@ class Collector:
             fd_limit=self._holdings.limit,
             bound=self._holdings.bound,
             visited=self._visited,
-            hidden={self._doors.why_not("open"): self._hidden} if self._hidden else {},
+            hidden={self._doors.denial_reason("open"): self._hidden}
+            if self._hidden
+            else {},
             read_errors=dict(self._errors),
             answered=self._metadata.last_success,
             stages=tuple(self._stages),

@@ -80,7 +80,7 @@ class SignalReader:
         self._reader = CounterParser(self.counters)
         self._asked = _ASKED[settings.listeners]
         self._off = not _looks(settings)
-        self._dumps = ListenerPoller(self._asked, doors.last_arrival)
+        self._dumps = ListenerPoller(self._asked, doors.membership_generation)
         self._max_listeners = settings.max_listeners
         names = [sysctl.name for sysctl in plan.sysctls]
         self._somaxconn = names.index(SOMAXCONN) if SOMAXCONN in names else None
@@ -106,7 +106,7 @@ class SignalReader:
             self._no_diag = ""
         listening = sum(one.watched.queues.listening for one in known.values())
         self._dumps.start(listening, recheck=recheck)
-        with self._doors.tour() as do_in:
+        with self._doors.session() as do_in:
             for ino, one in known.items():
                 self._look_at(do_in, ino, one)
 
@@ -170,7 +170,7 @@ class SignalReader:
         What /proc/PID/net shows needs no right but to see the process.
         """
         watched.queues.lose()  # only a socket of the namespace can ask
-        for pid in self._doors.residents(ino)[:_TRIED]:
+        for pid in self._doors.pids(ino)[:_TRIED]:
             with suppress(FileNotFoundError, ProcessLookupError):
                 directory = _open_directory(f"{self._procfs.root}/{pid}/net")
                 try:

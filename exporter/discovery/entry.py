@@ -37,30 +37,30 @@ class NamespaceAccess:
     keeps nothing alive but a pid's place in the kernel's books.
     """
 
-    def __init__(self, census: ProcessTable, short_cuts: FdBudget) -> None:
-        self._census = census
+    def __init__(self, processes: ProcessTable, pidfd_budget: FdBudget) -> None:
+        self._census = processes
         self._capabilities = own_credentials().effective
-        self._budget = short_cuts
+        self._budget = pidfd_budget
         self._pidfds: dict[Ino, int] = {}
         self._may_take_short_cuts = netns_cookie() is not None
-        self.own = own_netns()
+        self.own_netns = own_netns()
 
     def enter(self, ino: Ino, work: Callable[[], _T]) -> _T:
         """Do *work* inside *ino*; raises what `inside` does of the last door."""
-        if ino == self.own:
+        if ino == self.own_netns:
             return work()
         return self._through_one(ino, partial(_work_behind, work, ino))
 
-    def residents(self, ino: Ino) -> list[int]:
+    def pids(self, ino: Ino) -> list[int]:
         """Return the processes that live there, the oldest pid first."""
-        return sorted(self._census.members.get(ino, ()))
+        return sorted(self._census.pids_by_netns.get(ino, ()))
 
-    def last_arrival(self, ino: Ino) -> int:
+    def membership_generation(self, ino: Ino) -> int:
         """Return a number that is another one after a process came to live there."""
-        return self._census.last_arrivals.get(ino, 0)
+        return self._census.membership_generations.get(ino, 0)
 
     @contextmanager
-    def tour(self) -> Iterator[Callable[[Ino, Callable[[], object]], None]]:
+    def session(self) -> Iterator[Callable[[Ino, Callable[[], object]], None]]:
         """
         Run the block with a way to do work in one namespace after another; then home.
 
@@ -71,7 +71,7 @@ class NamespaceAccess:
             yield partial(self._do_in, tour)
 
     def _do_in(self, tour: NetnsEntry, ino: Ino, work: Callable[[], object]) -> None:
-        if ino == self.own:
+        if ino == self.own_netns:
             tour.return_to_own()
             work()
             return
@@ -79,7 +79,7 @@ class NamespaceAccess:
             try:
                 work()
             except NetnsGoneError:
-                self.forget(ino)
+                self.close_pidfd(ino)
             else:
                 return
         self._through_one(ino, lambda door: tour.enter(door, ino))
@@ -98,20 +98,20 @@ class NamespaceAccess:
             self._may_take_short_cuts = False
         else:
             return True
-        self.forget(ino)
+        self.close_pidfd(ino)
         return False
 
     def _shorten(self, ino: Ino) -> None:
         """Keep a short way to where a process lives."""
         if not self._may_take_short_cuts or not self._budget.reserve(1):
             return
-        for pid in self.residents(ino)[:1]:
+        for pid in self.pids(ino)[:1]:
             with suppress(OSError):
                 self._pidfds[ino] = os.pidfd_open(pid)
         if ino not in self._pidfds:
             self._budget.release(1)
 
-    def forget(self, ino: Ino) -> None:
+    def close_pidfd(self, ino: Ino) -> None:
         """Give back what is held for *ino*."""
         if (pidfd := self._pidfds.pop(ino, None)) is not None:
             os.close(pidfd)
@@ -120,11 +120,11 @@ class NamespaceAccess:
     def close(self) -> None:
         """Give everything back."""
         for ino in list(self._pidfds):
-            self.forget(ino)
+            self.close_pidfd(ino)
 
     def _through_one(self, ino: Ino, go: Callable[[str], _T]) -> _T:
         denied: EntryDeniedError | None = None
-        for door in self._census.doors(ino):
+        for door in self._census.entry_paths(ino):
             try:
                 return go(door)
             except NetnsGoneError:
@@ -135,14 +135,14 @@ class NamespaceAccess:
                     break
         raise denied or NetnsGoneError(ino)
 
-    def why_not(self, step: str) -> str:
+    def denial_reason(self, step: str) -> str:
         """Return why a step of EntryDeniedError, or the link before it, fails."""
         capability, missing = _NEEDED[step]
         return _REFUSED if self._capabilities >> capability & 1 else missing
 
     def missing_capabilities(self) -> dict[str, int]:
         """Return what is missing from the start, whether or not it hurts yet."""
-        reasons = map(self.why_not, _NEEDED)
+        reasons = map(self.denial_reason, _NEEDED)
         return dict.fromkeys((r for r in reasons if r != _REFUSED), 0)
 
 

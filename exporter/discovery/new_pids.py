@@ -41,7 +41,7 @@ class NewPidScanner:
         self._given: range | None = None
         self._given_before: range | None = None
 
-    def advance(self) -> None:
+    def begin_scan(self) -> None:
         """Begin a pass: what is born from here on is new to the next one as well."""
         last = self._procfs.last_pid() if self._applies else None
         given = None
@@ -49,7 +49,7 @@ class NewPidScanner:
             given = range(self._last + 1, last + 1)
         self._given_before, self._given, self._last = self._given, given, last
 
-    def processes(self, known: KnownPids) -> list[int] | None:
+    def new_processes(self, known: KnownPids) -> list[int] | None:
         """
         Return the processes with an id of this pass, or unknown and of the last.
 

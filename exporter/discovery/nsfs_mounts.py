@@ -16,7 +16,7 @@ INIT_MOUNTINFO_BYTES = 64 << 20
 MOUNTINFO_BYTES = 4 << 20
 """Of one other mount namespace; a crowded node's has some 100 kB."""
 
-RECHECK_MOUNTINFO_BYTES = 64 << 20
+FULL_SCAN_MOUNTINFO_BYTES = 64 << 20
 """Of all of them together, each recheck."""
 
 
@@ -40,13 +40,13 @@ class NsfsMounts:
         self._rootfs = rootfs.rstrip("/")
         self._watch: MountWatch | None = None
         self._init_is_known = False
-        self.init: dict[Ino, list[str]] = {}
+        self.init_paths: dict[Ino, list[str]] = {}
         """Paths as pid 1 sees them."""
-        self.private: dict[Ino, list[PrivateMount]] = {}
+        self.private_mounts: dict[Ino, list[PrivateMount]] = {}
         """Those that pid 1 does not see."""
         self.failures = 0
         """Mount tables that could not be read, for another reason than a refusal."""
-        self.cut = 0
+        self.truncated = 0
         """Mount namespaces with more mounts than the last recheck would read."""
 
     def scan(self) -> None:
@@ -63,14 +63,14 @@ class NsfsMounts:
             self.failures += 1
             return
         self._init_is_known = True
-        self.init.clear()
+        self.init_paths.clear()
         for mount in mounts:
-            self.init.setdefault(mount.ino, []).append(mount.path)
+            self.init_paths.setdefault(mount.ino, []).append(mount.path)
 
-    def recheck(self, one_of_each: Mapping[MountNs, int]) -> None:
+    def full_scan(self, one_of_each: Mapping[MountNs, int]) -> None:
         """Take in those of other mount namespaces; one_of_each: a process in each."""
-        self.private.clear()
-        self.cut, left = 0, RECHECK_MOUNTINFO_BYTES
+        self.private_mounts.clear()
+        self.truncated, left = 0, FULL_SCAN_MOUNTINFO_BYTES
         for name, pid in one_of_each.items():
             limit = min(left, MOUNTINFO_BYTES)
             try:
@@ -81,24 +81,24 @@ class NsfsMounts:
                 self.failures += 1
                 continue
             left -= size
-            self.cut += size >= limit
+            self.truncated += size >= limit
             for mount in mounts:
-                if mount.path not in self.init.get(mount.ino, ()):
-                    found = self.private.setdefault(mount.ino, [])
+                if mount.path not in self.init_paths.get(mount.ino, ()):
+                    found = self.private_mounts.setdefault(mount.ino, [])
                     found.append(PrivateMount(mount.path, pid, name))
 
-    def doors(self, ino: Ino) -> Iterator[str]:
+    def entry_paths(self, ino: Ino) -> Iterator[str]:
         """Yield every path that leads to *ino*."""
         root = self._procfs.root
-        for path in self.init.get(ino, ()):
+        for path in self.init_paths.get(ino, ()):
             door = mount_ns_path(root, 1, NsMount(ino=ino, path=path))
             yield from dict.fromkeys((f"{self._rootfs}{path}", door, path))
-        for mount in self.private.get(ino, ()):
+        for mount in self.private_mounts.get(ino, ()):
             yield mount_ns_path(root, mount.pid, NsMount(ino=ino, path=mount.path))
 
-    def at(self, path: str) -> Ino | None:
+    def netns_at(self, path: str) -> Ino | None:
         """Return the namespace that pid 1 sees mounted at *path*."""
-        for ino, paths in self.init.items():
+        for ino, paths in self.init_paths.items():
             if path in paths:
                 return ino
         return None

@@ -24,7 +24,7 @@ _P = ParamSpec("_P")
 _YOUNG_SECONDS = 2.0
 """A runtime forks in its own namespace and unshares a moment later (runc init)."""
 
-RECHECKED = 2000
+FULL_SCAN_PROCESSES = 2000
 """Processes that a recheck looks at again; each takes 15 us."""
 
 
@@ -58,41 +58,41 @@ class ProcessTable:
         self._known: dict[int, int] = {}
         """Of each pid, dead ones included, what Procfs.proc_inode said."""
         self._netns: dict[int, Ino] = {}
-        self._young: dict[int, float] = {}
+        self._recent: dict[int, float] = {}
         self._threads: dict[Ino, list[tuple[int, int]]] = {}
         self._rechecked: dict[int, _Rechecked] = {}
         self._rechecked_last = 0
-        self.members: dict[Ino, set[int]] = {}
-        self.last_arrivals: dict[Ino, int] = {}
+        self.pids_by_netns: dict[Ino, set[int]] = {}
+        self.membership_generations: dict[Ino, int] = {}
         """A number for whoever was found in a namespace last, never used again."""
-        self._arrivals = 0
-        self.denied: set[int] = set()
+        self._generation = 0
+        self.denied_pids: set[int] = set()
         self.failures = 0
         """Questions that /proc answered with neither data, absence nor refusal."""
 
-    def scan(self, *, thorough: bool = False) -> None:
+    def scan(self, *, list_all: bool = False) -> None:
         """
         Take in who was born, and pid 1's mounts if they changed.
 
         thorough: read the list of all processes, which tells who ended as well.
         """
-        self._births.advance()
+        self._births.begin_scan()
         found = None
-        if not thorough and not self._behind:
-            found = self._ask(self._births.processes, self._known)
+        if not list_all and not self._behind:
+            found = self._ask(self._births.new_processes, self._known)
         born = self._read_list() if found is None else self._unknown(found)
-        self._locate_young()
-        self._welcome(born)
+        self._locate_recent()
+        self._add(born)
         self.mounts.scan()
 
-    def recheck(self) -> None:
+    def full_scan(self) -> None:
         """
         Look at processes, their threads and their mount namespaces again.
 
         At all of them, as long as they are RECHECKED or fewer; else at those that no
         recheck has looked at, and the others take turns.
         """
-        self._welcome(self._read_list())
+        self._add(self._read_list())
         for pid in self._due():
             self._locate(pid)
             threads = list(self._stray_threads(pid))
@@ -101,16 +101,16 @@ class ProcessTable:
         for pid, found in self._rechecked.items():
             for ino, tid in found.threads:
                 self._threads.setdefault(ino, []).append((pid, tid))
-        self.mounts.recheck(self._one_of_each_mount_namespace())
+        self.mounts.full_scan(self._one_of_each_mount_namespace())
 
     def _due(self) -> list[int]:
         old = sorted(self._rechecked)
         begin = bisect(old, self._rechecked_last)
-        turn = (old[begin:] + old[:begin])[:RECHECKED]
+        turn = (old[begin:] + old[:begin])[:FULL_SCAN_PROCESSES]
         self._rechecked_last = turn[-1] if turn else 0
         return [*turn, *(self._known.keys() - self._rechecked.keys())]
 
-    def doubt(self, pid: int) -> None:
+    def revalidate(self, pid: int) -> None:
         """Look again at a process that did not lead where it was last seen."""
         try:
             inode = self._procfs.proc_inode(pid)
@@ -123,30 +123,30 @@ class ProcessTable:
         self._forget(pid)
         self._behind |= inode is not None  # who has the pid now?
 
-    def seen(self) -> set[Ino]:
+    def namespaces(self) -> set[Ino]:
         """Return every namespace that something was last seen in."""
         return {
-            *(ino for ino, pids in self.members.items() if pids),
+            *(ino for ino, pids in self.pids_by_netns.items() if pids),
             *self._threads,
-            *self.mounts.init,
-            *self.mounts.private,
+            *self.mounts.init_paths,
+            *self.mounts.private_mounts,
         }
 
-    def doors(self, ino: Ino) -> Iterator[str]:
+    def entry_paths(self, ino: Ino) -> Iterator[str]:
         """
         Return every known way into *ino*, the likeliest first.
 
         Who asks for one more found the last one shut: its process is doubted.
         """
         root = self._procfs.root
-        for pid in sorted(self.members.get(ino, ())):
+        for pid in sorted(self.pids_by_netns.get(ino, ())):
             yield process_ns_path(root, pid)
-            self.doubt(pid)
-        yield from self.mounts.doors(ino)
+            self.revalidate(pid)
+        yield from self.mounts.entry_paths(ino)
         for pid, tid in self._threads.get(ino, ()):
             yield thread_ns_path(root, pid, tid)
 
-    def threads(self, ino: Ino) -> list[tuple[int, int]]:
+    def stray_threads(self, ino: Ino) -> list[tuple[int, int]]:
         """Return the (pid, tid) of threads in *ino* whose process is elsewhere."""
         return self._threads.get(ino, [])
 
@@ -183,48 +183,48 @@ class ProcessTable:
                 born.append(pid)
         return born
 
-    def _welcome(self, born: Iterable[int]) -> None:
+    def _add(self, born: Iterable[int]) -> None:
         moment = self._clock()
         for pid in born:
             self._locate(pid)
-            self._young[pid] = moment
+            self._recent[pid] = moment
 
-    def _locate_young(self) -> None:
+    def _locate_recent(self) -> None:
         moment = self._clock()
-        for pid, seen in list(self._young.items()):
+        for pid, seen in list(self._recent.items()):
             self._locate(pid)
             if moment - seen >= _YOUNG_SECONDS:
-                del self._young[pid]
+                del self._recent[pid]
 
     def _forget(self, pid: int) -> None:
         self._known.pop(pid, None)
-        self._young.pop(pid, None)
+        self._recent.pop(pid, None)
         self._rechecked.pop(pid, None)
         self._leave(pid)
 
     def _leave(self, pid: int) -> None:
-        self.denied.discard(pid)
+        self.denied_pids.discard(pid)
         if (ino := self._netns.pop(pid, None)) is not None:
-            self.members[ino].discard(pid)
-            if not self.members[ino]:
-                del self.members[ino]
-                del self.last_arrivals[ino]
+            self.pids_by_netns[ino].discard(pid)
+            if not self.pids_by_netns[ino]:
+                del self.pids_by_netns[ino]
+                del self.membership_generations[ino]
 
     def _locate(self, pid: int) -> None:
         try:
             ino = self._ask(self._procfs.netns, pid)
         except PermissionError:
             self._leave(pid)
-            self.denied.add(pid)
+            self.denied_pids.add(pid)
             return
         if ino == self._netns.get(pid):
             return
         self._leave(pid)
         if ino is not None:
             self._netns[pid] = ino
-            self.members.setdefault(ino, set()).add(pid)
-            self._arrivals += 1
-            self.last_arrivals[ino] = self._arrivals
+            self.pids_by_netns.setdefault(ino, set()).add(pid)
+            self._generation += 1
+            self.membership_generations[ino] = self._generation
 
     def _ask(
         self, question: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
@@ -245,7 +245,7 @@ class ProcessTable:
                 if ino is not None and ino != self._netns.get(pid):
                     yield ino, tid
         except PermissionError:
-            self.denied.add(pid)
+            self.denied_pids.add(pid)
 
     def _mount_namespace(self, pid: int) -> MountNs | None:
         try:

@@ -64,10 +64,10 @@ class FactsReader:
         """Return what holds the namespace *ino*, as the process table last saw it."""
         processes = self._processes
         return Holders(
-            pids=frozenset(processes.members.get(ino, ())),
-            threads=frozenset(processes.threads(ino)),
-            mounts=frozenset(processes.mounts.init.get(ino, ())),
-            private_mounts=frozenset(processes.mounts.private.get(ino, ())),
+            pids=frozenset(processes.pids_by_netns.get(ino, ())),
+            threads=frozenset(processes.stray_threads(ino)),
+            mounts=frozenset(processes.mounts.init_paths.get(ino, ())),
+            private_mounts=frozenset(processes.mounts.private_mounts.get(ino, ())),
         )
 
     def read(self, ino: Ino, holders: Holders) -> Facts:
@@ -105,7 +105,7 @@ class FactsReader:
         """Return the namespace that a container was configured to join."""
         process = _PROCESS_NETNS.fullmatch(bundle.netns_path)
         if process is None:
-            return self._processes.mounts.at(as_mounted(bundle.netns_path))
+            return self._processes.mounts.netns_at(as_mounted(bundle.netns_path))
         pid = int(process[1])
         stat = self._read(self._procfs.stat, pid)
         if stat is None or not self._procfs.started_before(stat, bundle.started):

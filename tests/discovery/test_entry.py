@@ -36,9 +36,9 @@ class Visitor:
             if netns_cookie() != cookie:
                 raise NetnsGoneError(ino)
 
-        with self.doors.tour() as do_in:
+        with self.doors.session() as do_in:
             do_in(ino, work)
-        assert own_netns() == self.doors.own
+        assert own_netns() == self.doors.own_netns
 
     def close(self) -> None:
         self.doors.close()

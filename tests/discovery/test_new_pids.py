@@ -69,7 +69,7 @@ class Stage:
         self.procfs.lists = 0
 
     def everyone(self) -> set[int]:
-        return set().union(*self.census.members.values())
+        return set().union(*self.census.pids_by_netns.values())
 
 
 def child(*, apart: bool = False) -> int:
@@ -105,7 +105,7 @@ def test_one_more_process_is_found_without_the_list() -> None:
     stage.census.scan()
 
     ino = os.stat(f"/proc/{born}/ns/net").st_ino
-    assert stage.census.members[Ino(ino)] == {born}
+    assert stage.census.pids_by_netns[Ino(ino)] == {born}
     assert stage.procfs.lists == 0
 
 
@@ -154,7 +154,7 @@ def test_a_reused_pid_is_taken_for_another_process() -> None:
     stage.census.scan()
 
     assert born == old
-    assert os.stat(f"/proc/{born}/ns/net").st_ino in stage.census.members
+    assert os.stat(f"/proc/{born}/ns/net").st_ino in stage.census.pids_by_netns
     assert stage.procfs.lists == 0
 
 
@@ -223,7 +223,7 @@ def test_the_dead_are_known_dead_after_the_list() -> None:
 
     stage.census.scan()
     assert born in stage.everyone()
-    stage.census.scan(thorough=True)
+    stage.census.scan(list_all=True)
 
     assert born not in stage.everyone()
 
@@ -290,12 +290,12 @@ def census_of_others() -> None:
     census = ProcessTable(Procfs(), "/")
     for _ in range(3):
         census.scan()
-    before = set().union(*census.members.values())
+    before = set().union(*census.pids_by_netns.values())
     child()
 
     census.scan()
 
-    assert len(set().union(*census.members.values()) - before) >= 1
+    assert len(set().union(*census.pids_by_netns.values()) - before) >= 1
 
 
 class Given(Procfs):
@@ -314,7 +314,7 @@ def births(*lasts: int | None) -> NewPidScanner:
     proc = Given()
     made = NewPidScanner(proc)
     for proc.last in lasts:
-        made.advance()
+        made.begin_scan()
     return made
 
 
@@ -323,9 +323,9 @@ MANY = range(10_000_000, 10_000_100)
 
 
 def test_the_ids_of_the_last_pass_are_asked_for_unless_known() -> None:
-    assert births(OURS - 1, OURS, OURS).processes(MANY) == [OURS]
-    assert births(OURS - 1, OURS, OURS).processes([*MANY, OURS]) == []
-    assert births(OURS - 1, OURS - 1, OURS).processes([*MANY, OURS]) == [OURS]
+    assert births(OURS - 1, OURS, OURS).new_processes(MANY) == [OURS]
+    assert births(OURS - 1, OURS, OURS).new_processes([*MANY, OURS]) == []
+    assert births(OURS - 1, OURS - 1, OURS).new_processes([*MANY, OURS]) == [OURS]
 
 
 @pytest.mark.parametrize(
@@ -335,14 +335,14 @@ def test_the_ids_of_the_last_pass_are_asked_for_unless_known() -> None:
 def test_without_two_stretches_of_ids_the_list_must_tell(
     lasts: tuple[int | None, ...],
 ) -> None:
-    assert births(*lasts).processes(MANY) is None
+    assert births(*lasts).new_processes(MANY) is None
 
 
 def test_more_ids_than_processes_are_known_are_not_asked_for() -> None:
     given = births(OURS - 3, OURS - 2, OURS)
 
-    assert given.processes(MANY[:2]) is None
-    assert given.processes(MANY[:3]) is not None
+    assert given.new_processes(MANY[:2]) is None
+    assert given.new_processes(MANY[:3]) is not None
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.EPERM])
@@ -351,14 +351,14 @@ def test_a_kernel_or_a_filter_without_pidfds_leaves_the_list(
 ) -> None:
     refuse(monkeypatch, code)
 
-    assert births(OURS - 1, OURS - 1, OURS).processes(MANY) is None
+    assert births(OURS - 1, OURS - 1, OURS).new_processes(MANY) is None
 
 
 def test_a_failure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, errno.EMFILE)
 
     with pytest.raises(OSError, match="many open files"):
-        births(OURS - 1, OURS - 1, OURS).processes(MANY)
+        births(OURS - 1, OURS - 1, OURS).new_processes(MANY)
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, code: int) -> None:

@@ -44,8 +44,8 @@ def test_processes_are_grouped_by_namespace(
 
     census.scan()
 
-    assert census.members == {HOST_INO: {1}, POD: {10, 11}}
-    assert census.seen() == {HOST_INO, POD}
+    assert census.pids_by_netns == {HOST_INO: {1}, POD: {10, 11}}
+    assert census.namespaces() == {HOST_INO, POD}
 
 
 def test_what_ends_is_forgotten(fake_proc: FakeProc, census: ProcessTable) -> None:
@@ -55,7 +55,7 @@ def test_what_ends_is_forgotten(fake_proc: FakeProc, census: ProcessTable) -> No
 
     census.scan()
 
-    assert census.seen() == {HOST_INO}
+    assert census.namespaces() == {HOST_INO}
 
 
 def test_a_zombie_is_in_no_namespace(fake_proc: FakeProc, census: ProcessTable) -> None:
@@ -63,7 +63,7 @@ def test_a_zombie_is_in_no_namespace(fake_proc: FakeProc, census: ProcessTable) 
 
     census.scan()
 
-    assert census.members == {HOST_INO: {1}}
+    assert census.pids_by_netns == {HOST_INO: {1}}
 
 
 def test_a_process_that_became_a_zombie_is_in_no_namespace(
@@ -75,7 +75,7 @@ def test_a_process_that_became_a_zombie_is_in_no_namespace(
 
     census.scan()
 
-    assert POD not in census.seen()
+    assert POD not in census.namespaces()
 
 
 def test_a_runtime_that_unshares_after_its_fork_is_found_on_the_next_pass(
@@ -87,8 +87,8 @@ def test_a_runtime_that_unshares_after_its_fork_is_found_on_the_next_pass(
 
     census.scan()
 
-    assert census.members[POD] == {10}
-    assert census.members[Ino(HOST_INO)] == {1}
+    assert census.pids_by_netns[POD] == {10}
+    assert census.pids_by_netns[Ino(HOST_INO)] == {1}
 
 
 def test_a_process_known_for_long_costs_no_look_until_the_recheck(
@@ -101,10 +101,10 @@ def test_a_process_known_for_long_costs_no_look_until_the_recheck(
     fake_proc.move(10, POD)
 
     census.scan()
-    assert POD not in census.seen()
+    assert POD not in census.namespaces()
 
-    census.recheck()
-    assert census.members[POD] == {10}
+    census.full_scan()
+    assert census.pids_by_netns[POD] == {10}
 
 
 def test_of_more_processes_some_are_looked_at_each_time_and_all_in_turn(
@@ -113,12 +113,12 @@ def test_of_more_processes_some_are_looked_at_each_time_and_all_in_turn(
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("exporter.discovery.processes.RECHECKED", 2)
+    monkeypatch.setattr("exporter.discovery.processes.FULL_SCAN_PROCESSES", 2)
     pids = (10, 11, 12, 13)
     for pid in pids:
         fake_proc.process(pid)
     census.scan()
-    census.recheck()
+    census.full_scan()
     clock.now += 10
     census.scan()
     for pid in pids:
@@ -126,31 +126,31 @@ def test_of_more_processes_some_are_looked_at_each_time_and_all_in_turn(
         fake_proc.thread(pid, pid + 100, OTHER)
     seen = []
     for _ in range(3):
-        census.recheck()
-        seen.append(len(census.members.get(POD, ())))
+        census.full_scan()
+        seen.append(len(census.pids_by_netns.get(POD, ())))
 
     assert seen[0] <= 2
     assert seen[0] < seen[1] <= 4
-    assert census.members[POD] == set(pids)
-    assert {pid for pid, _ in census.threads(OTHER)} == set(pids)
+    assert census.pids_by_netns[POD] == set(pids)
+    assert {pid for pid, _ in census.stray_threads(OTHER)} == set(pids)
 
 
 def test_a_new_process_does_not_wait_for_its_turn(
     fake_proc: FakeProc, census: ProcessTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.discovery.processes.RECHECKED", 1)
+    monkeypatch.setattr("exporter.discovery.processes.FULL_SCAN_PROCESSES", 1)
     census.scan()
-    census.recheck()
+    census.full_scan()
     for pid in (10, 11, 12):
         fake_proc.process(pid, mntns=f"mnt:[{pid}]")
         fake_proc.mount(pid, POD + pid, "/run/inside")
         fake_proc.thread(pid, pid + 100, OTHER)
     census.scan()
 
-    census.recheck()
+    census.full_scan()
 
-    assert {pid for pid, _ in census.threads(OTHER)} == {10, 11, 12}
-    assert set(census.mounts.private) == {POD + pid for pid in (10, 11, 12)}
+    assert {pid for pid, _ in census.stray_threads(OTHER)} == {10, 11, 12}
+    assert set(census.mounts.private_mounts) == {POD + pid for pid in (10, 11, 12)}
 
 
 def test_a_reused_pid_is_looked_at_again(clock: Clock) -> None:
@@ -170,9 +170,9 @@ def test_a_reused_pid_is_looked_at_again(clock: Clock) -> None:
     census.scan()
     proc.inode, proc.where = 2, POD
 
-    census.scan(thorough=True)
+    census.scan(list_all=True)
 
-    assert census.members == {POD: {10}}
+    assert census.pids_by_netns == {POD: {10}}
 
 
 def test_a_process_in_doubt_is_forgotten_if_it_is_gone(
@@ -182,9 +182,9 @@ def test_a_process_in_doubt_is_forgotten_if_it_is_gone(
     census.scan()
     vanish()
 
-    census.doubt(10)
+    census.revalidate(10)
 
-    assert census.seen() == {HOST_INO}
+    assert census.namespaces() == {HOST_INO}
 
 
 def test_the_recheck_reads_the_list_of_all(
@@ -195,9 +195,9 @@ def test_the_recheck_reads_the_list_of_all(
     vanish()
     fake_proc.process(11, netns=OTHER)
 
-    census.recheck()
+    census.full_scan()
 
-    assert census.members == {HOST_INO: {1}, OTHER: {11}}
+    assert census.pids_by_netns == {HOST_INO: {1}, OTHER: {11}}
 
 
 def test_a_process_in_doubt_that_moved_is_found_where_it_is(
@@ -207,9 +207,9 @@ def test_a_process_in_doubt_that_moved_is_found_where_it_is(
     census.scan()
     fake_proc.move(10, OTHER)
 
-    census.doubt(10)
+    census.revalidate(10)
 
-    assert census.members == {HOST_INO: {1}, OTHER: {10}}
+    assert census.pids_by_netns == {HOST_INO: {1}, OTHER: {10}}
 
 
 def test_who_asks_for_another_door_doubts_the_last(
@@ -218,12 +218,12 @@ def test_who_asks_for_another_door_doubts_the_last(
     fake_proc.process(10, netns=POD)
     fake_proc.process(11, netns=POD)
     census.scan()
-    doors = census.doors(POD)
+    doors = census.entry_paths(POD)
     assert next(doors) == f"{fake_proc.root}/10/ns/net"
     vanish()
 
     assert next(doors) == f"{fake_proc.root}/11/ns/net"
-    assert census.members[POD] == {11}
+    assert census.pids_by_netns[POD] == {11}
 
 
 def test_a_thread_apart_from_its_process_is_found_by_the_recheck(
@@ -233,11 +233,11 @@ def test_a_thread_apart_from_its_process_is_found_by_the_recheck(
     fake_proc.thread(10, 12, POD)
     census.scan()
 
-    census.recheck()
+    census.full_scan()
 
-    assert POD in census.seen()
-    assert census.threads(POD) == [(10, 12)]
-    assert list(census.doors(POD)) == [f"{fake_proc.root}/10/task/12/ns/net"]
+    assert POD in census.namespaces()
+    assert census.stray_threads(POD) == [(10, 12)]
+    assert list(census.entry_paths(POD)) == [f"{fake_proc.root}/10/task/12/ns/net"]
 
 
 def test_mounts_of_pid_1_are_found_at_once(fake_proc: FakeProc) -> None:
@@ -247,8 +247,8 @@ def test_mounts_of_pid_1_are_found_at_once(fake_proc: FakeProc) -> None:
 
     census.scan()
 
-    assert census.mounts.init[POD] == ["/run/netns/blue"]
-    assert list(census.doors(POD)) == [
+    assert census.mounts.init_paths[POD] == ["/run/netns/blue"]
+    assert list(census.entry_paths(POD)) == [
         "/host/run/netns/blue",
         f"{fake_proc.root}/1/root/run/netns/blue",
         "/run/netns/blue",
@@ -263,11 +263,13 @@ def test_mounts_that_only_another_mount_namespace_sees_are_found(
     fake_proc.mount(20, POD, "/run/netns/cni-1")
     census.scan()
 
-    census.recheck()
+    census.full_scan()
 
-    (mount,) = census.mounts.private[POD]
+    (mount,) = census.mounts.private_mounts[POD]
     assert mount == ("/run/netns/cni-1", 20, "mnt:[9]")
-    assert list(census.doors(POD)) == [f"{fake_proc.root}/20/root/run/netns/cni-1"]
+    assert list(census.entry_paths(POD)) == [
+        f"{fake_proc.root}/20/root/run/netns/cni-1"
+    ]
 
 
 def test_a_mount_namespace_that_only_repeats_pid_1s_adds_nothing(
@@ -280,9 +282,9 @@ def test_a_mount_namespace_that_only_repeats_pid_1s_adds_nothing(
     census = WatchedCensus(fake_proc.procfs, "/")
     census.scan()
 
-    census.recheck()
+    census.full_scan()
 
-    assert POD not in census.mounts.private
+    assert POD not in census.mounts.private_mounts
 
 
 class Watch:
@@ -310,10 +312,10 @@ def test_mounts_of_pid_1_are_read_again_only_when_they_changed(
     fake_proc.mount(1, POD, "/run/netns/blue")
 
     census.scan()
-    assert census.seen() == {HOST_INO}
+    assert census.namespaces() == {HOST_INO}
     census.watch.dirty = True
     census.scan()
-    assert POD in census.seen()
+    assert POD in census.namespaces()
 
 
 def test_a_failed_look_at_the_mounts_is_repeated_and_loses_nothing(
@@ -335,13 +337,13 @@ def test_a_failed_look_at_the_mounts_is_repeated_and_loses_nothing(
     fake_proc.mount(1, OTHER, "/run/netns/red")
     proc.well, census.watch.dirty = False, True
     census.scan()
-    assert census.seen() == {HOST_INO, POD}
+    assert census.namespaces() == {HOST_INO, POD}
     assert census.mounts.failures == 1
 
     proc.well, census.watch.dirty = True, False
     census.scan()
 
-    assert census.seen() == {HOST_INO, POD, OTHER}
+    assert census.namespaces() == {HOST_INO, POD, OTHER}
 
 
 def test_more_mounts_than_are_read_are_counted(
@@ -356,11 +358,11 @@ def test_more_mounts_than_are_read_are_counted(
     fake_proc.mount(21, OTHER, "/seen")
     census.scan()
 
-    census.recheck()
+    census.full_scan()
 
-    assert census.mounts.cut == 1
-    assert OTHER in census.seen()
-    assert POD not in census.seen()
+    assert census.mounts.truncated == 1
+    assert OTHER in census.namespaces()
+    assert POD not in census.namespaces()
 
 
 class Failing(Procfs):
@@ -396,11 +398,11 @@ def test_an_entry_that_fails_costs_only_itself(
     census = ProcessTable(Failing(str(fake_proc.root), code), "/", clock)
 
     census.scan()
-    census.recheck()
+    census.full_scan()
 
-    assert census.members == {HOST_INO: {1}, POD: {11}}
+    assert census.pids_by_netns == {HOST_INO: {1}, POD: {11}}
     refused = code in {errno.EACCES, errno.EPERM}
-    assert census.denied == ({10} if refused else set())
+    assert census.denied_pids == ({10} if refused else set())
     assert bool(census.failures) != refused
 
 
@@ -411,11 +413,11 @@ def test_what_vanishes_between_two_looks_is_normal(
     census.scan()
     vanish()
 
-    census.recheck()
+    census.full_scan()
     census.scan()
 
     assert census.failures == 0
-    assert census.seen() == {HOST_INO}
+    assert census.namespaces() == {HOST_INO}
 
 
 def test_rootfs_ends_in_no_slash(fake_proc: FakeProc, tmp_path: Path) -> None:
@@ -425,4 +427,4 @@ def test_rootfs_ends_in_no_slash(fake_proc: FakeProc, tmp_path: Path) -> None:
 
     census.scan()
 
-    assert f"{tmp_path}/run/netns/x" in list(census.doors(POD))
+    assert f"{tmp_path}/run/netns/x" in list(census.entry_paths(POD))

@@ -216,7 +216,7 @@ def test_without_files_a_process_that_moved_shows_nothing_of_where_it_is() -> No
             pod.write("net.core.somaxconn", "11")
         collector.parcel()
         ino = pods[-1].ino
-        collector._doors.forget(ino)
+        collector._doors.close_pidfd(ino)
         collector._doors._pidfds[ino] = os.pidfd_open(visitor.pid)
         visitor.moves_out()
 

@@ -272,7 +272,7 @@ def test_a_better_name_that_must_wait_leaves_the_old_one_to_nobody_else(
     node.fake.process(11, netns=OTHER, cgroup=SERVICE, mntns="mnt:[9]")
     node.fake.mount(11, OTHER, "/run/netns/3fa9c1d2e4b5")
     node.census.scan()
-    node.census.recheck()
+    node.census.full_scan()
 
     for _ in range(3):
         node.owner()
