@@ -1,10 +1,12 @@
 """
-The signs that a limit hurts: the signals of a namespace, judged. Pure.
+Judge a namespace's signals: saturation and drops. Pure.
 
-What is not known is named as such, and never a 0.
+What could not be collected is listed as unknown, and never counts as 0.
 """
 
 from collections.abc import Collection, Iterator, Sequence
+
+import msgspec
 
 from exporter.analysis.saturation import (
     LimitOrigin,
@@ -23,17 +25,26 @@ from exporter.model import (
 )
 
 NEARLY_FULL = 0.8
-"""The part of a limit from which its being used is a sign of harm."""
+"""The fraction of a limit from which a resource counts as saturated."""
 
-_LOST = frozenset(counter.name for counter in COUNTERS if counter.lost)
+_LOSSES = frozenset(counter.name for counter in COUNTERS if counter.lost)
 
 
 class Queue(Frozen, frozen=True, kw_only=True):
     """
-    An accept queue.
+    The accept queue of a listening socket.
 
-    fill: 1 is full, which is one more than the limit; backlog: where that is from,
-    None where it cannot be told; near: whether it is full or nearly so.
+    Attributes:
+        address: As ss(8) shows it.
+        port: 0 for a unix socket.
+        protocol: Of the socket.
+        sockets: How many share the address and port (SO_REUSEPORT).
+        queue: Connections that wait for accept(2), in the fullest socket.
+        limit: The backlog that listen(2) got; the queue holds one more.
+        fill_ratio: 1 is full.
+        limit_origin: Where the limit comes from, None where that is unknown.
+        is_nearly_full: Whether fill_ratio is NEARLY_FULL or more.
+
     """
 
     address: str
@@ -42,32 +53,41 @@ class Queue(Frozen, frozen=True, kw_only=True):
     sockets: int
     queue: int
     limit: int
-    fill: float
-    backlog: LimitOrigin | None
-    near: bool
+    fill_ratio: float = msgspec.field(name="fill")
+    limit_origin: LimitOrigin | None = msgspec.field(name="backlog")
+    is_nearly_full: bool = msgspec.field(name="near")
 
 
 class Usage(Frozen, frozen=True, kw_only=True):
     """
-    How far a resource is used.
+    How much of a resource a namespace uses.
 
-    used: of ports at most; limit: None where it is not known, and flows without a
-    limit have 0; near: whether that is (nearly) all, and can be told: of a namespace
-    that listens it cannot of ports, since accepted connections share the listener's.
+    Attributes:
+        resource: Conntrack entries, ports or TIME-WAIT sockets.
+        used: Of ports an upper bound.
+        limit: None where it is unknown; 0 for conntrack entries without a limit.
+        ratio: used / limit, None without a limit.
+        is_nearly_full: Whether the ratio is NEARLY_FULL or more. Never of ports in a
+            namespace that listens: accepted connections share the listener's port.
+
     """
 
     resource: Resource
     used: int
     limit: int | None
     ratio: float | None
-    near: bool
+    is_nearly_full: bool = msgspec.field(name="near")
 
 
 class CounterValue(Frozen, frozen=True, kw_only=True):
     """
-    A counter since the namespace was made, the host's since boot.
+    A counter of the kernel.
 
-    lost: whether what it counts was lost or refused for want of room.
+    Attributes:
+        counter: The kernel's name.
+        count: Since the namespace was created, the host's since boot.
+        lost: Whether it counts what was lost or refused for lack of room.
+
     """
 
     counter: str
@@ -77,38 +97,44 @@ class CounterValue(Frozen, frozen=True, kw_only=True):
 
 class Health(Frozen, frozen=True, kw_only=True):
     """
-    What shows whether limits hurt.
+    The signals of a namespace, judged.
 
-    somaxconn: what a new listen(2) is held against, None: unknown; queues: the worst
-    first, None where they were not asked for or are unknown; left_out: queues that
-    nobody wrote down, none fuller; unknown: the signals that could not be had.
+    Attributes:
+        somaxconn: The limit that a new listen(2) gets, None where it is unknown.
+        queues: The accept queues, the worst first; None where they are unknown or not
+            selected.
+        left_out: Queues that the collector did not list, none of them fuller.
+        usages: Of the other resources.
+        counters: Those whose value is known.
+        unknown: The signals that could not be collected.
+
     """
 
     somaxconn: int | None = None
     queues: tuple[Queue, ...] | None = None
     left_out: int = 0
-    uses: tuple[Usage, ...] = ()
-    counts: tuple[CounterValue, ...] = ()
+    usages: tuple[Usage, ...] = msgspec.field(default=(), name="uses")
+    counters: tuple[CounterValue, ...] = msgspec.field(default=(), name="counts")
     unknown: tuple[str, ...] = ()
 
 
-def is_unhealthy(signs: Health) -> bool:
-    """Return whether something was lost, or soon will be."""
+def is_unhealthy(health: Health) -> bool:
+    """Return whether there is saturation, a stale limit or a loss."""
     return (
-        any(needs_attention(one) for one in signs.queues or ())
-        or any(one.near for one in signs.uses)
-        or any(is_loss(one) for one in signs.counts)
+        any(needs_attention(queue) for queue in health.queues or ())
+        or any(usage.is_nearly_full for usage in health.usages)
+        or any(is_loss(counter) for counter in health.counters)
     )
 
 
 def needs_attention(queue: Queue) -> bool:
-    """Return whether a queue is (nearly) full, or smaller than it need be."""
-    return queue.near or queue.backlog == "stale"
+    """Return whether a queue is nearly full, or its limit is stale."""
+    return queue.is_nearly_full or queue.limit_origin == "stale"
 
 
-def is_loss(one: CounterValue) -> bool:
-    """Return whether something was lost."""
-    return one.lost and one.count > 0
+def is_loss(counter: CounterValue) -> bool:
+    """Return whether a counter shows that something was lost."""
+    return counter.lost and counter.count > 0
 
 
 def has_own_signals(namespace: Namespace) -> bool:
@@ -134,9 +160,9 @@ def namespace_health(
         somaxconn=limits.somaxconn,
         queues=_queues(signals, limits),
         left_out=signals.left_out,
-        uses=tuple(_uses(signals, limits)),
-        counts=tuple(
-            CounterValue(counter=name, count=number, lost=name in _LOST)
+        usages=tuple(_usages(signals, limits)),
+        counters=tuple(
+            CounterValue(counter=name, count=number, lost=name in _LOSSES)
             for name, number in numbers.items()
             if number is not None
         ),
@@ -147,18 +173,18 @@ def namespace_health(
 def select(health: Health, names: Collection[str]) -> Health:
     """Return the part of *health* that the signals called *names* show."""
     queues = health.queues if "accept_queue" in names else None
-    uses = tuple(use for use in health.uses if use.resource in names)
-    by_name = {entry.counter: entry for entry in health.counts}
-    counts = tuple(by_name[name] for name in names if name in by_name)
-    known = {use.resource for use in uses} | {entry.counter for entry in counts}
+    selected = tuple(usage for usage in health.usages if usage.resource in names)
+    by_name = {counter.counter: counter for counter in health.counters}
+    counters = tuple(by_name[name] for name in names if name in by_name)
+    known = {usage.resource for usage in selected} | by_name.keys()
     if queues is not None:
         known.add("accept_queue")
     return Health(
         somaxconn=health.somaxconn,
         queues=queues,
         left_out=0 if queues is None else health.left_out,
-        uses=uses,
-        counts=counts,
+        usages=selected,
+        counters=counters,
         unknown=tuple(name for name in names if name not in known),
     )
 
@@ -172,7 +198,7 @@ def _queues(signals: Signals, limits: NamespaceLimits) -> tuple[Queue, ...] | No
 
 
 def _queue(listener: Listener, limits: NamespaceLimits) -> Queue:
-    fill = fill_ratio(listener.queue, listener.limit)
+    ratio = fill_ratio(listener.queue, listener.limit)
     return Queue(
         address=listener.address,
         port=listener.port,
@@ -180,18 +206,24 @@ def _queue(listener: Listener, limits: NamespaceLimits) -> Queue:
         sockets=listener.sockets,
         queue=listener.queue,
         limit=listener.limit,
-        fill=fill,
-        backlog=limit_origin(listener, limits),
-        near=fill >= NEARLY_FULL,
+        fill_ratio=ratio,
+        limit_origin=limit_origin(listener, limits),
+        is_nearly_full=ratio >= NEARLY_FULL,
     )
 
 
 def _rank(queue: Queue) -> tuple[bool, bool, float, int, str]:
-    is_stale = queue.backlog == "stale"
-    return not queue.near, not is_stale, -queue.fill, queue.port, queue.address
+    is_stale = queue.limit_origin == "stale"
+    return (
+        not queue.is_nearly_full,
+        not is_stale,
+        -queue.fill_ratio,
+        queue.port,
+        queue.address,
+    )
 
 
-def _uses(signals: Signals, limits: NamespaceLimits) -> Iterator[Usage]:
+def _usages(signals: Signals, limits: NamespaceLimits) -> Iterator[Usage]:
     may_listen = signals.listeners is None or signals.listening > 0
     for resource, used, limit in usages(signals, limits):
         ratio = used / limit if limit else None
@@ -201,5 +233,5 @@ def _uses(signals: Signals, limits: NamespaceLimits) -> Iterator[Usage]:
             used=used,
             limit=limit,
             ratio=ratio,
-            near=near and not (resource == "ports" and may_listen),
+            is_nearly_full=near and not (resource == "ports" and may_listen),
         )

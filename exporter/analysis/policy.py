@@ -1,8 +1,8 @@
 """
-An operator's rules, and what they say of a namespace's values. Pure.
+Evaluate the operator's rules on a namespace's values. Pure.
 
-What is not known is not judged: no value or no reference is no verdict, never a
-good one.
+Without a value, or without the reference a rule names, there is no verdict; it never
+counts as compliant.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from exporter.model import (
 from exporter.policy_rules import Operands, incompatibility, operands, shown
 from exporter.values import parse_numbers
 
-_WHOSE: Mapping[Reference, str] = {
+_REFERENCE_TEXT: Mapping[Reference, str] = {
     "host": "the host's",
     "fresh": "a new namespace's",
     "declared": "the declared",
@@ -34,10 +34,17 @@ _WHOSE: Mapping[Reference, str] = {
 
 class Verdict(Frozen, frozen=True, kw_only=True):
     """
-    What one rule says of one sysctl of a namespace.
+    The result of one rule for one sysctl of a namespace.
 
-    value: what was judged, so only the rule's field if it names one; expected: the
-    rule's conditions, for people; message: the operator's.
+    Attributes:
+        rule: The rule's name.
+        severity: The rule's.
+        sysctl: The sysctl's name.
+        violated: Whether the value violates the rule.
+        value: The value that was evaluated: only the rule's field, if it names one.
+        expected: The rule's conditions, for people.
+        message: The operator's.
+
     """
 
     rule: str
@@ -57,35 +64,36 @@ def verdicts(
 
     namespace: a comparable one, see drift.is_comparable.
     """
-    owner = namespace.owner
-    asked = declared_readings(references.sysctls, namespace.declared)
-    known: dict[Reference, Sequence[Reading | None]] = {
+    declared = declared_readings(references.sysctls, namespace.declared)
+    by_name: dict[Reference, Sequence[Reading | None]] = {
         "host": references.host,
         "fresh": references.fresh,
-        "declared": [asked.get(sysctl.name) for sysctl in references.sysctls],
+        "declared": [declared.get(sysctl.name) for sysctl in references.sysctls],
     }
     for rule in rules:
-        if matches(rule.match, owner):
-            theirs = known[rule.same_as] if rule.same_as else ()
-            yield from _judge_all(rule, references.sysctls, namespace.readings, theirs)
+        if matches(rule.match, namespace.owner):
+            expected = by_name[rule.same_as] if rule.same_as else ()
+            yield from _evaluate_all(
+                rule, references.sysctls, namespace.readings, expected
+            )
 
 
-def _judge_all(
+def _evaluate_all(
     rule: Rule,
     sysctls: Sequence[Sysctl],
     readings: Sequence[Reading],
-    reference: Sequence[Reading | None],
+    references: Sequence[Reading | None],
 ) -> Iterator[Verdict]:
-    beside = reference or (None,) * len(sysctls)
-    for sysctl, ours, theirs in zip(sysctls, readings, beside, strict=True):
+    column = references or (None,) * len(sysctls)
+    for sysctl, value, reference in zip(sysctls, readings, column, strict=True):
         if not matches_sysctl(rule.sysctl, sysctl.name) or incompatibility(
             rule, sysctl
         ):
             continue
-        unknown = rule.same_as and not isinstance(theirs, str)
-        if not unknown and not isinstance(ours, Unreadable):
-            text = theirs if isinstance(theirs, str) else None
-            yield judge(rule, sysctl, ours, text)
+        is_missing = rule.same_as and not isinstance(reference, str)
+        if not is_missing and not isinstance(value, Unreadable):
+            text = reference if isinstance(reference, str) else None
+            yield evaluate(rule, sysctl, value, text)
 
 
 def matches(match: Match, owner: Owner) -> bool:
@@ -104,50 +112,51 @@ def _fits(pattern: str | None, label: str) -> bool:
     return bool(pattern) == bool(label) and fnmatchcase(label, pattern)
 
 
-@lru_cache(maxsize=1 << 16)  # rules by sysctls, asked for every namespace
+@lru_cache(maxsize=1 << 16)  # rules times sysctls, repeated for every namespace
 def matches_sysctl(pattern: str, sysctl: str) -> bool:
-    """Return whether a rule's glob matches a sysctl, as catalog.matching does."""
+    """Return whether a rule's glob matches a sysctl, as catalog.match_glob does."""
     return fnmatchcase(sysctl, pattern.replace("/", "."))
 
 
-def judge(rule: Rule, sysctl: Sysctl, value: str, reference: str | None) -> Verdict:
-    """Hold one value against the rule, which has to fit the sysctl."""
-    ours = _parts_of(rule, sysctl, value)
-    theirs = None if reference is None else _parts_of(rule, sysctl, reference)
-    held = list(_conditions(rule, ours, theirs))
-    expected = ", ".join(text for _, text in held)
+def evaluate(rule: Rule, sysctl: Sysctl, value: str, reference: str | None) -> Verdict:
+    """Evaluate a rule, which has to be compatible with the sysctl, on one value."""
+    actual = _operands(rule, sysctl, value)
+    expected = None if reference is None else _operands(rule, sysctl, reference)
+    conditions = list(_conditions(rule, actual, expected))
+    texts = ", ".join(text for _, text in conditions)
     return Verdict(
         rule=rule.name,
         severity=rule.severity,
         sysctl=sysctl.name,
-        violated=not all(holds for holds, _ in held),
-        value=shown(ours),
-        expected=f"{rule.field} {expected}" if rule.field else expected,
+        violated=not all(is_met for is_met, _ in conditions),
+        value=shown(actual),
+        expected=f"{rule.field} {texts}" if rule.field else texts,
         message=rule.message,
     )
 
 
 def _conditions(
-    rule: Rule, ours: Operands, theirs: Operands | None
+    rule: Rule, actual: Operands, reference: Operands | None
 ) -> Iterator[tuple[bool, str]]:
-    counts = [part for part in ours if isinstance(part, int)]
+    """Yield for each condition of the rule whether it is met, and its text."""
+    numbers = [operand for operand in actual if isinstance(operand, int)]
     if rule.min is not None:
-        yield min(counts) >= rule.min, f"at least {rule.min}"
+        yield min(numbers) >= rule.min, f"at least {rule.min}"
     if rule.max is not None:
-        yield max(counts) <= rule.max, f"at most {rule.max}"
+        yield max(numbers) <= rule.max, f"at most {rule.max}"
     if rule.equals is not None:
-        wanted = operands(rule.equals)
-        yield ours == wanted, f"equal to {shown(wanted)}"
+        expected = operands(rule.equals)
+        yield actual == expected, f"equal to {shown(expected)}"
     if rule.one_of is not None:
-        choices = [operands(one) for one in rule.one_of]
-        yield ours in choices, f"one of {', '.join(map(shown, choices))}"
-    if rule.same_as and theirs is not None:
-        same = f"same as {_WHOSE[rule.same_as]} {shown(theirs)}"
-        yield ours == theirs, same
+        choices = [operands(choice) for choice in rule.one_of]
+        yield actual in choices, f"one of {', '.join(map(shown, choices))}"
+    if rule.same_as and reference is not None:
+        text = f"same as {_REFERENCE_TEXT[rule.same_as]} {shown(reference)}"
+        yield actual == reference, text
 
 
-def _parts_of(rule: Rule, sysctl: Sysctl, text: str) -> Operands:
+def _operands(rule: Rule, sysctl: Sysctl, text: str) -> Operands:
     if sysctl.kind == "text":
         return (text,)
-    every = parse_numbers(text)
-    return (every[sysctl.fields.index(rule.field)],) if rule.field else every
+    numbers = parse_numbers(text)
+    return (numbers[sysctl.fields.index(rule.field)],) if rule.field else numbers

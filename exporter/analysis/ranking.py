@@ -1,6 +1,8 @@
-"""Who hurts on a node, the worst first, and at which sysctl to look. Pure."""
+"""Rank the namespaces with saturation or drops, and name the sysctl to check. Pure."""
 
 from collections.abc import Iterator, Sequence
+
+import msgspec
 
 from exporter.analysis.assessment import NodeAssessment
 from exporter.analysis.health import (
@@ -20,26 +22,37 @@ _LIMIT: dict[Resource, str] = {
     "ports": PORT_RANGE,
     "time_wait": TIME_WAIT_BUCKETS,
 }
+"""The sysctl that limits each resource."""
 
 
 class SysctlImpact(Frozen, frozen=True, kw_only=True):
     """
-    What hurts in a namespace, of the signals of one sysctl.
+    The unhealthy signals of a namespace that point to one sysctl.
 
-    sysctl: the one to look at first, "" where none was read; value: None where it is
-    not known; signs: only those that hurt.
+    Attributes:
+        sysctl: The sysctl to check first, "" where none of them was read.
+        value: Its value, None where it is unknown.
+        health: Only the signals that are unhealthy.
+
     """
 
     sysctl: str
     value: Reading | None
-    signs: Health
+    health: Health = msgspec.field(name="signs")
 
 
 class AffectedNamespace(Frozen, frozen=True, kw_only=True):
-    """An owner, and what hurts there."""
+    """
+    A namespace with saturation or drops.
+
+    Attributes:
+        owner: The owner's name, for people.
+        impacts: Its unhealthy signals, by sysctl.
+
+    """
 
     owner: str
-    harms: tuple[SysctlImpact, ...]
+    impacts: tuple[SysctlImpact, ...] = msgspec.field(name="harms")
 
 
 def affected(assessment: NodeAssessment) -> list[tuple[Namespace, AffectedNamespace]]:
@@ -59,7 +72,7 @@ def affected(assessment: NodeAssessment) -> list[tuple[Namespace, AffectedNamesp
             namespace,
             AffectedNamespace(
                 owner=display_name(namespace.owner),
-                harms=tuple(_impacts(assessment.snapshot, namespace, health)),
+                impacts=tuple(_impacts(assessment.snapshot, namespace, health)),
             ),
         )
         for namespace, health in sorted(found, key=lambda pair: _rank(pair[1]))
@@ -70,17 +83,17 @@ def _unhealthy_part(health: Health) -> Health:
     return Health(
         somaxconn=health.somaxconn,
         queues=tuple(queue for queue in health.queues or () if needs_attention(queue)),
-        uses=tuple(use for use in health.uses if use.near),
-        counts=tuple(count for count in health.counts if is_loss(count)),
+        usages=tuple(usage for usage in health.usages if usage.is_nearly_full),
+        counters=tuple(counter for counter in health.counters if is_loss(counter)),
     )
 
 
 def _rank(unhealthy: Health) -> tuple[float, bool, int]:
     queues = unhealthy.queues or ()
-    ratios = [queue.fill for queue in queues if queue.near]
-    ratios += [use.ratio for use in unhealthy.uses if use.ratio is not None]
-    has_stale = any(queue.backlog == "stale" for queue in queues)
-    most_lost = max((count.count for count in unhealthy.counts), default=0)
+    ratios = [queue.fill_ratio for queue in queues if queue.is_nearly_full]
+    ratios += [usage.ratio for usage in unhealthy.usages if usage.ratio is not None]
+    has_stale = any(queue.limit_origin == "stale" for queue in queues)
+    most_lost = max((counter.count for counter in unhealthy.counters), default=0)
     return -min(max(ratios, default=0.0), 1.0), not has_stale, -most_lost
 
 
@@ -94,11 +107,11 @@ def _impacts(
         yield SysctlImpact(
             sysctl=sysctl,
             value=values.get(sysctl),
-            signs=Health(
+            health=Health(
                 somaxconn=unhealthy.somaxconn,
                 queues=unhealthy.queues if "accept_queue" in signals else None,
-                uses=tuple(u for u in unhealthy.uses if u.resource in signals),
-                counts=tuple(c for c in unhealthy.counts if c.counter in signals),
+                usages=tuple(u for u in unhealthy.usages if u.resource in signals),
+                counters=tuple(c for c in unhealthy.counters if c.counter in signals),
             ),
         )
 
@@ -113,12 +126,12 @@ def _sysctl_for_signal(sysctls: Sequence[Sysctl], unhealthy: Health) -> dict[str
     """
     names = {sysctl.name for sysctl in sysctls}
     resources: list[Resource] = ["accept_queue"] if unhealthy.queues else []
-    resources += [use.resource for use in unhealthy.uses]
+    resources += [usage.resource for usage in unhealthy.usages]
     chosen: dict[str, str] = {
         resource: limit if (limit := _LIMIT[resource]) in names else ""
         for resource in resources
     }
-    for counter in (entry.counter for entry in unhealthy.counts):
+    for counter in (entry.counter for entry in unhealthy.counters):
         candidates = [sysctl for sysctl in sysctls if counter in sysctl.harm]
         candidates.sort(key=lambda sysctl: sysctl.harm.index(counter))
         candidates.sort(key=lambda sysctl: sysctl.name not in chosen.values())

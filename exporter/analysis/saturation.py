@@ -1,4 +1,4 @@
-"""Whether a namespace's limits hurt: what its signals say, held against them. Pure."""
+"""Compare a namespace's signals with its limits: how full each resource is. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
@@ -23,24 +23,28 @@ TIME_WAIT_BUCKETS = "net.ipv4.tcp_max_tw_buckets"
 
 LimitOrigin = Literal["clamped", "application", "stale"]
 """
-Where a listener's limit comes from.
+Where the limit of a listener comes from.
 
-clamped: somaxconn cut what the program asked for (or it asked for just that);
-application: the program asked for less; stale: somaxconn cut it and was raised since,
+clamped: somaxconn cut the backlog that the program requested, or is equal to it;
+application: the program requested less; stale: somaxconn cut it and was raised since,
 so a new listen(2) would get more.
 """
 
-_NOT_WRITTEN: frozenset[Origin] = frozenset({"fresh_default", "declared"})
-"""Origins of a somaxconn that was the same since before anything listened."""
+_UNCHANGED: frozenset[Origin] = frozenset({"fresh_default", "declared"})
+"""Origins of a somaxconn that is as it was before anything listened."""
 
 
 class NamespaceLimits(Frozen, frozen=True, kw_only=True):
     """
-    What a namespace's signals are held against; None: unknown.
+    The limits that a namespace's signals are compared with, None where unknown.
 
-    somaxconn_origin: why that is what it is, None too where it was seen to change;
-    ports: how many ephemeral ones there are; time_wait: sockets in TIME-WAIT;
-    conntrack: flows, the machine's limit.
+    Attributes:
+        somaxconn: The sysctl's value.
+        somaxconn_origin: Its origin, None also where it was seen to change.
+        ports: Ephemeral ports.
+        time_wait: Sockets in TIME-WAIT.
+        conntrack: Flows; one limit for the machine, which applies to each namespace.
+
     """
 
     somaxconn: int | None = None
@@ -59,7 +63,7 @@ def namespace_limits(
     """
     Return the limits of a namespace.
 
-    sysctls, origins: of its readings; machine: the limits that all namespaces share.
+    sysctls, origins: of its readings; machine: the limits that namespaces share.
     """
     names = [sysctl.name for sysctl in sysctls]
     readings = dict(zip(names, namespace.readings, strict=False))
@@ -88,44 +92,43 @@ def _ports(readings: Mapping[str, Reading]) -> int | None:
     return max(0, high - low + 1)
 
 
-def limit_origin(listener: Listener, against: NamespaceLimits) -> LimitOrigin | None:
+def limit_origin(listener: Listener, limits: NamespaceLimits) -> LimitOrigin | None:
     """
-    Return where a listener's limit comes from, None where that cannot be told.
+    Return where a listener's limit comes from, None where that is unknown.
 
-    A smaller limit that was there before anybody looked is the program's own only if
-    somaxconn has not been written since the namespace was made.
+    A smaller limit that was set before the first collection is the application's own
+    only if somaxconn has not been written since the namespace was created.
     """
-    if against.somaxconn is None:
+    if limits.somaxconn is None:
         return None
-    if listener.limit >= against.somaxconn:
+    if listener.limit >= limits.somaxconn:
         return "clamped"
     if listener.somaxconn_at_listen is not None:
-        return (
-            "stale" if listener.limit >= listener.somaxconn_at_listen else "application"
-        )
-    return "application" if against.somaxconn_origin in _NOT_WRITTEN else None
+        was_clamped = listener.limit >= listener.somaxconn_at_listen
+        return "stale" if was_clamped else "application"
+    return "application" if limits.somaxconn_origin in _UNCHANGED else None
 
 
 def fill_ratios(
-    signals: Signals, against: NamespaceLimits
+    signals: Signals, limits: NamespaceLimits
 ) -> Iterator[tuple[Resource, float]]:
-    """Yield how full each resource is, 1 is full, where both sides are known."""
-    listeners = signals.listeners or ()
-    if listeners:
-        yield "accept_queue", max(fill_ratio(one.queue, one.limit) for one in listeners)
-    for resource, used, limit in usages(signals, against):
+    """Yield how full each resource is (1 is full), where usage and limit are known."""
+    if signals.listeners:
+        ratios = (fill_ratio(each.queue, each.limit) for each in signals.listeners)
+        yield "accept_queue", max(ratios)
+    for resource, used, limit in usages(signals, limits):
         if limit:
             yield resource, used / limit
 
 
 def usages(
-    signals: Signals, against: NamespaceLimits
+    signals: Signals, limits: NamespaceLimits
 ) -> Iterator[tuple[Resource, int, int | None]]:
-    """Yield what is used of each resource but the queues, and its limit if known."""
+    """Yield (resource, used, limit) of each resource but the accept queues."""
     triples: Sequence[tuple[Resource, int | None, int | None]] = (
-        ("conntrack", signals.conntrack, against.conntrack),
-        ("ports", ports_in_use(signals), against.ports),
-        ("time_wait", signals.time_wait, against.time_wait),
+        ("conntrack", signals.conntrack, limits.conntrack),
+        ("ports", ports_in_use(signals), limits.ports),
+        ("time_wait", signals.time_wait, limits.time_wait),
     )
     for resource, used, limit in triples:
         if used is not None:
@@ -134,10 +137,10 @@ def usages(
 
 def tcp_ports_in_use(signals: Signals) -> int | None:
     """
-    Return how many local ports TCP has in use at most.
+    Return an upper bound of the local ports that TCP uses.
 
-    What sockstat tells is sockets: those that a listener accepted share its port, and
-    connections to several destinations may share one.
+    sockstat counts sockets: those that a listener accepted share its port, and
+    connections to several destinations may share a port too.
     """
     if signals.tcp_sockets is None or signals.time_wait is None:
         return None
@@ -145,6 +148,6 @@ def tcp_ports_in_use(signals: Signals) -> int | None:
 
 
 def ports_in_use(signals: Signals) -> int | None:
-    """Return how many local ports are in use at most, of TCP or of UDP."""
-    both = (tcp_ports_in_use(signals), signals.udp_sockets)
-    return max((number for number in both if number is not None), default=None)
+    """Return an upper bound of the local ports in use, of TCP or of UDP."""
+    bounds = (tcp_ports_in_use(signals), signals.udp_sockets)
+    return max((bound for bound in bounds if bound is not None), default=None)

@@ -55,7 +55,7 @@ def _hurts(made: Sequence[AffectedNamespace], more: int) -> Iterator[RenderableT
     table = terminal.table("", "")
     for hurt in made:
         said = "\n".join(
-            escape_control(health_text.summary_line(harm)) for harm in hurt.harms
+            escape_control(health_text.summary_line(harm)) for harm in hurt.impacts
         )
         table.add_row(Text(escape_control(hurt.owner)), Text(said))
     yield Padding(table, (0, 0, 0, 2))

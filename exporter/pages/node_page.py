@@ -184,9 +184,9 @@ def _hurting(
             SysctlHealth(
                 sysctl=harm.sysctl,
                 value=harm.value,
-                rows=tuple(health_text.health_rows(harm.signs)),
+                rows=tuple(health_text.health_rows(harm.health)),
             )
-            for harm in hurt.harms
+            for harm in hurt.impacts
         ),
     )
 
@@ -292,7 +292,7 @@ def _line(
     counts: Counter[Verdict],
     hurt: AffectedNamespace | None,
 ) -> NamespaceRow:
-    signs = [harm.signs for harm in hurt.harms] if hurt else []
+    signs = [harm.health for harm in hurt.impacts] if hurt else []
     ratios = [told.ratio for seen in signs for told in health_text.health_rows(seen)]
     fills = [charts.bar_width(ratio) for ratio in ratios if ratio is not None]
     reason = f" ({one.reason})" if one.reason else ""
@@ -307,6 +307,8 @@ def _line(
             if counts[verdict]
         ),
         verdict=next((verdict for verdict in WORST_FIRST if counts[verdict]), "same"),
-        affected_sysctls="; ".join(harm.sysctl for harm in hurt.harms) if hurt else "",
+        affected_sysctls="; ".join(harm.sysctl for harm in hurt.impacts)
+        if hurt
+        else "",
         fill_width=max(fills, default=None),
     )

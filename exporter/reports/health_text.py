@@ -37,7 +37,7 @@ class HealthRow(Frozen, frozen=True, kw_only=True):
 
 def health_rows(signs: Health) -> list[HealthRow]:
     """Return the signs that say something, () where all is well."""
-    if not is_unhealthy(signs) and not any(one.count for one in signs.counts):
+    if not is_unhealthy(signs) and not any(one.count for one in signs.counters):
         return []
     queues = signs.queues or ()
     told = [_of_queue(one, signs.somaxconn) for one in queues[:_LISTED]]
@@ -46,11 +46,14 @@ def health_rows(signs: Health) -> list[HealthRow]:
         told.append(HealthRow(subject=f"and {more} more", text="", is_bad=False))
     told += [
         HealthRow(
-            subject=one.resource, text=_of_use(one), is_bad=one.near, ratio=one.ratio
+            subject=one.resource,
+            text=_of_use(one),
+            is_bad=one.is_nearly_full,
+            ratio=one.ratio,
         )
-        for one in signs.uses
+        for one in signs.usages
     ]
-    return told + [_of_count(one) for one in signs.counts if one.count]
+    return told + [_of_count(one) for one in signs.counters if one.count]
 
 
 def remarks(signs: Health) -> Iterator[str]:
@@ -61,7 +64,7 @@ def remarks(signs: Health) -> Iterator[str]:
         yield f"Whether it hurts is not known: nothing tells of {unknown}."
         return
     if health_rows(signs):
-        if zeros := [_short(one.counter) for one in signs.counts if not one.count]:
+        if zeros := [_short(one.counter) for one in signs.counters if not one.count]:
             yield f"Still 0: {', '.join(zeros)}."
     else:
         yield f"Nothing shows that it hurts: {'; '.join(seen)}."
@@ -72,12 +75,15 @@ def remarks(signs: Health) -> Iterator[str]:
 
 def _of_limits(signs: Health) -> Iterator[str]:
     """Yield what follows from where the queues' limits are from, each once."""
-    kinds = Counter(one.backlog for one in signs.queues or ())
+    kinds = Counter(one.limit_origin for one in signs.queues or ())
     if kinds["stale"]:
         yield messages.STALE_LIMIT.format(somaxconn=signs.somaxconn)
     elif kinds["clamped"] and is_unhealthy(signs):
         yield messages.CLAMPED_LIMIT
-    if any(one.near and one.backlog == "application" for one in signs.queues or ()):
+    if any(
+        one.is_nearly_full and one.limit_origin == "application"
+        for one in signs.queues or ()
+    ):
         yield messages.APPLICATION_LIMIT
     if kinds[None] and signs.somaxconn is not None:
         yield messages.UNKNOWN_LIMITS.format(number=kinds[None])
@@ -85,11 +91,16 @@ def _of_limits(signs: Health) -> Iterator[str]:
 
 def _of_queue(one: Queue, somaxconn: int | None) -> HealthRow:
     higher = somaxconn is not None and one.limit > somaxconn
-    whose = messages.ABOVE_SOMAXCONN if higher else messages.LIMIT_FROM[one.backlog]
+    whose = (
+        messages.ABOVE_SOMAXCONN if higher else messages.LIMIT_FROM[one.limit_origin]
+    )
     sockets = f", the fullest of {one.sockets} sockets" if one.sockets > 1 else ""
     text = f"{_filled(one)}{sockets}; {whose}"
     return HealthRow(
-        subject=socket_name(one), text=text, is_bad=needs_attention(one), ratio=one.fill
+        subject=socket_name(one),
+        text=text,
+        is_bad=needs_attention(one),
+        ratio=one.fill_ratio,
     )
 
 
@@ -102,7 +113,13 @@ def socket_name(one: Queue) -> str:
 
 
 def _filled(one: Queue) -> str:
-    state = ", full" if one.fill >= 1 else ", nearly full" if one.near else ""
+    state = (
+        ", full"
+        if one.fill_ratio >= 1
+        else ", nearly full"
+        if one.is_nearly_full
+        else ""
+    )
     return f"queue {one.queue}, limit {one.limit}{state}"
 
 
@@ -113,7 +130,9 @@ def _of_use(one: Usage) -> str:
     if one.ratio is None:
         return using.unlimited.format(used=one.used)
     said = using.limited.format(used=one.used, limit=one.limit, percent=_percent(one))
-    doubt = one.resource == "ports" and one.ratio >= NEARLY_FULL and not one.near
+    doubt = (
+        one.resource == "ports" and one.ratio >= NEARLY_FULL and not one.is_nearly_full
+    )
     return said + (messages.SHARED_PORTS if doubt else "")
 
 
@@ -134,10 +153,10 @@ def _short(counter: str) -> str:
 def _calm(signs: Health) -> Iterator[str]:
     if signs.queues is not None:
         yield _queues(signs.queues, signs.left_out)
-    yield from (f"{one.resource} {_of_use(one)}" for one in signs.uses)
-    if signs.counts:
-        are = "is" if len(signs.counts) == 1 else "are"
-        yield f"{', '.join(_short(one.counter) for one in signs.counts)} {are} 0"
+    yield from (f"{one.resource} {_of_use(one)}" for one in signs.usages)
+    if signs.counters:
+        are = "is" if len(signs.counters) == 1 else "are"
+        yield f"{', '.join(_short(one.counter) for one in signs.counters)} {are} 0"
 
 
 def _queues(queues: Sequence[Queue], left_out: int) -> str:
@@ -153,10 +172,10 @@ def _queues(queues: Sequence[Queue], left_out: int) -> str:
 
 def summary_line(harm: SysctlImpact) -> str:
     """Return what hurts in one line of a report."""
-    signs = harm.signs
+    signs = harm.health
     said = _few(f"{socket_name(one)} {_in_brief(one)}" for one in signs.queues or ())
-    said += [f"{one.resource} {_used_in_brief(one)}" for one in signs.uses]
-    said += _few(f"{_short(one.counter)} {one.count}" for one in signs.counts)
+    said += [f"{one.resource} {_used_in_brief(one)}" for one in signs.usages]
+    said += _few(f"{_short(one.counter)} {one.count}" for one in signs.counters)
     return f"{_setting(harm)}{'; '.join(said)}"
 
 
@@ -169,7 +188,7 @@ def _setting(harm: SysctlImpact) -> str:
 
 def _in_brief(one: Queue) -> str:
     said = {"stale": ", stale", "application": ", as the program asked"}
-    return f"{_filled(one)}{said.get(one.backlog or '', '')}"
+    return f"{_filled(one)}{said.get(one.limit_origin or '', '')}"
 
 
 def _used_in_brief(one: Usage) -> str:

@@ -182,7 +182,7 @@ def test_each_namespace_is_assessed_with_its_own_signals() -> None:
     host, web = assess(decoded(parcel)).namespaces
 
     assert host.health
-    assert [entry.count for entry in host.health.counts] == [1]
+    assert [entry.count for entry in host.health.counters] == [1]
     assert web.health is None
 
 

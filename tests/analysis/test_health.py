@@ -63,7 +63,7 @@ def health(snapshot: Snapshot) -> Health | None:
 def queues(*listeners: Listener) -> list[tuple[int, bool, str | None]]:
     made = judged(some_signals(*listeners), "accept_queue").queues
     assert made is not None
-    return [(one.port, one.near, one.backlog) for one in made]
+    return [(one.port, one.is_nearly_full, one.limit_origin) for one in made]
 
 
 def ports(signals: Signals, *, low: int = 1000, high: int = 1099) -> Usage:
@@ -71,7 +71,7 @@ def ports(signals: Signals, *, low: int = 1000, high: int = 1099) -> Usage:
     snapshot = a_node(signals, namespace, sysctls=[RANGE], fresh=["1 2"])
     made = health(snapshot)
     assert made
-    return select(made, ["ports"]).uses[0]
+    return select(made, ["ports"]).usages[0]
 
 
 def test_a_queue_is_held_against_its_limit_and_somaxconn() -> None:
@@ -90,9 +90,9 @@ def test_a_queue_is_held_against_its_limit_and_somaxconn() -> None:
             sockets=3,
             queue=5,
             limit=4,
-            fill=1.0,
-            backlog="application",
-            near=True,
+            fill_ratio=1.0,
+            limit_origin="application",
+            is_nearly_full=True,
         ),
     )
 
@@ -120,14 +120,14 @@ def test_only_what_was_asked_for_is_judged() -> None:
     made = judged(some_signals(a_listener(), counters=[7, 8]), PRUNED)
 
     assert made == Health(
-        somaxconn=4096, counts=(CounterValue(counter=PRUNED, count=8, lost=False),)
+        somaxconn=4096, counters=(CounterValue(counter=PRUNED, count=8, lost=False),)
     )
 
 
 def test_the_order_of_counters_is_that_of_the_question() -> None:
     made = judged(some_signals(counters=[7, 8]), PRUNED, OVERFLOWS)
 
-    assert [one.counter for one in made.counts] == [PRUNED, OVERFLOWS]
+    assert [one.counter for one in made.counters] == [PRUNED, OVERFLOWS]
 
 
 def test_what_is_not_known_is_named_and_is_no_0() -> None:
@@ -148,34 +148,34 @@ def test_queues_that_nobody_wrote_down_are_counted() -> None:
     ("number", "near"), [(0, False), (79, False), (80, True), (100, True)]
 )
 def test_flows_are_held_against_the_machines_limit(number: int, *, near: bool) -> None:
-    (use,) = judged(some_signals(conntrack=number), "conntrack").uses
+    (use,) = judged(some_signals(conntrack=number), "conntrack").usages
 
-    assert (use.used, use.limit, use.near) == (number, 100, near)
+    assert (use.used, use.limit, use.is_nearly_full) == (number, 100, near)
     assert use.ratio == number / 100
 
 
 def test_without_a_limit_there_is_no_ratio() -> None:
-    (use,) = judged(some_signals(time_wait=9), "time_wait").uses
+    (use,) = judged(some_signals(time_wait=9), "time_wait").usages
 
-    assert (use.limit, use.ratio, use.near) == (None, None, False)
+    assert (use.limit, use.ratio, use.is_nearly_full) == (None, None, False)
 
 
 def test_ports_hurt_where_nothing_listens() -> None:
-    assert ports(some_signals(tcp_sockets=80)).near
-    assert not ports(some_signals(tcp_sockets=79)).near
+    assert ports(some_signals(tcp_sockets=80)).is_nearly_full
+    assert not ports(some_signals(tcp_sockets=79)).is_nearly_full
 
 
 def test_ports_of_who_listens_may_be_far_fewer() -> None:
     use = ports(some_signals(a_listener(), tcp_sockets=99))
 
     assert use.ratio == 0.99
-    assert not use.near
+    assert not use.is_nearly_full
 
 
 def test_ports_do_not_hurt_where_nobody_knows_who_listens() -> None:
     unknown = msgspec.structs.replace(some_signals(tcp_sockets=99), listeners=None)
 
-    assert not ports(unknown).near
+    assert not ports(unknown).is_nearly_full
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_counters_of_what_could_not_be_read_are_shown() -> None:
 
     made = judged(Signals(counters=(3, 0)), OVERFLOWS, namespace=unreadable)
 
-    assert [one.count for one in made.counts] == [3]
+    assert [one.count for one in made.counters] == [3]
 
 
 def test_without_signals_nothing_is_said() -> None:

@@ -94,10 +94,10 @@ def owners(found: Iterable[AffectedNamespace]) -> list[str]:
 
 
 def told(harm: SysctlImpact) -> tuple[str, Reading | None, list[str]]:
-    signs = harm.signs
+    signs = harm.health
     names = [str(one.port) for one in signs.queues or ()]
-    names += [one.resource for one in signs.uses]
-    names += [one.counter for one in signs.counts]
+    names += [one.resource for one in signs.usages]
+    names += [one.counter for one in signs.counters]
     return harm.sysctl, harm.value, names
 
 
@@ -130,7 +130,7 @@ def test_an_upper_bound_beyond_the_limit_is_not_worse_than_a_full_queue() -> Non
 def test_what_hurts_is_told_with_its_sysctl_and_the_rest_is_not() -> None:
     (one,) = hurt(seen(FULL, IDLE, counts=[312, 318, 0, 7]))
 
-    assert [told(harm) for harm in one.harms] == [
+    assert [told(harm) for harm in one.impacts] == [
         ("net.core.somaxconn", "4096", ["8080", OVERFLOWS, DROPS])
     ]
 
@@ -138,7 +138,7 @@ def test_what_hurts_is_told_with_its_sysctl_and_the_rest_is_not() -> None:
 def test_a_limit_is_the_sysctl_of_its_resource() -> None:
     (one,) = hurt(seen(time_wait=90, conntrack=900))
 
-    assert [told(harm) for harm in one.harms] == [
+    assert [told(harm) for harm in one.impacts] == [
         ("net.netfilter.nf_conntrack_max", "1000", ["conntrack"]),
         ("net.ipv4.tcp_max_tw_buckets", "100", ["time_wait"]),
     ]
@@ -147,7 +147,7 @@ def test_a_limit_is_the_sysctl_of_its_resource() -> None:
 def test_drops_without_an_overflow_are_not_told_of_somaxconn() -> None:
     (one,) = hurt(seen(counts=[0, 7]))
 
-    assert [told(harm) for harm in one.harms] == [
+    assert [told(harm) for harm in one.impacts] == [
         ("net.ipv4.tcp_max_syn_backlog", "512", [DROPS])
     ]
 
@@ -155,7 +155,7 @@ def test_drops_without_an_overflow_are_not_told_of_somaxconn() -> None:
 def test_several_sysctls_hurt_apart() -> None:
     (one,) = hurt(seen(FULL, counts=[0, 0, 4]))
 
-    assert [told(harm) for harm in one.harms] == [
+    assert [told(harm) for harm in one.impacts] == [
         ("net.core.somaxconn", "4096", ["8080"]),
         ("net.ipv4.tcp_rmem", "9", [PRUNED]),
     ]
@@ -166,7 +166,7 @@ def test_what_no_sysctl_was_read_for_is_told_without() -> None:
         seen(FULL, counts=[0, 0, 0, 0, 3], conntrack=999), sysctls=(), shared=()
     )
 
-    assert [told(harm) for harm in one.harms] == [
+    assert [told(harm) for harm in one.impacts] == [
         ("", None, ["8080", "conntrack", "TcpExt.TCPAbortOnMemory"])
     ]
 

@@ -266,7 +266,7 @@ def test_a_value_is_explained_with_the_signs_of_its_own_namespace() -> None:
     made = explain(assess(snapshot).namespaces[1], SOMAXCONN)
 
     assert made.health
-    assert [one.count for one in made.health.counts] == [312]
+    assert [one.count for one in made.health.counters] == [312]
 
 
 def test_a_sysctl_without_a_sign_has_none() -> None:

@@ -28,9 +28,9 @@ def a_queue(
         sockets=sockets,
         queue=queue,
         limit=limit,
-        fill=fill,
-        backlog=backlog,
-        near=fill >= 0.8,
+        fill_ratio=fill,
+        limit_origin=backlog,
+        is_nearly_full=fill >= 0.8,
     )
 
 
@@ -46,7 +46,7 @@ def a_use(
         used=used,
         limit=limit,
         ratio=used / limit if limit else None,
-        near=near,
+        is_nearly_full=near,
     )
 
 
@@ -68,8 +68,8 @@ def some_signs(
         somaxconn=somaxconn,
         queues=queues,
         left_out=left_out,
-        uses=uses,
-        counts=counts,
+        usages=uses,
+        counters=counts,
         unknown=unknown,
     )
 
@@ -197,7 +197,7 @@ def test_a_counter_of_another_version_is_told_without() -> None:
     ],
 )
 def test_what_is_used_is_told_with_its_limit(use: Usage, text: str) -> None:
-    assert said(Health(uses=(use,), counts=LOST)) == text
+    assert said(Health(usages=(use,), counters=LOST)) == text
 
 
 def test_where_nothing_hurts_one_line_says_what_was_looked_at() -> None:
@@ -219,18 +219,18 @@ def test_one_listener_and_none_are_called_so() -> None:
 
 
 def test_a_queue_that_was_not_asked_for_is_not_none() -> None:
-    assert "listen" not in below(Health(uses=(a_use(),)))
+    assert "listen" not in below(Health(usages=(a_use(),)))
 
 
 def test_a_count_that_means_no_loss_is_told_without_a_verdict() -> None:
-    signs = Health(counts=(a_count(6, "TcpExt.TCPAbortOnTimeout", lost=False),))
+    signs = Health(counters=(a_count(6, "TcpExt.TCPAbortOnTimeout", lost=False),))
 
     assert len(health_rows(signs)) == 1
     assert below(signs) == ""
 
 
 def test_what_is_not_known_is_named() -> None:
-    some = Health(counts=LOST, unknown=("TcpExt.TCPKeepAlive", "conntrack"))
+    some = Health(counters=LOST, unknown=("TcpExt.TCPKeepAlive", "conntrack"))
     nothing = Health(unknown=("accept_queue",))
 
     assert below(some) == "Not known: TCPKeepAlive, conntrack."
@@ -240,7 +240,7 @@ def test_what_is_not_known_is_named() -> None:
 
 
 def test_what_is_still_0_is_named_below_a_table() -> None:
-    signs = Health(counts=(*LOST, a_count(0, "TcpExt.ListenDrops")))
+    signs = Health(counters=(*LOST, a_count(0, "TcpExt.ListenDrops")))
 
     assert below(signs) == "Still 0: ListenDrops."
 
@@ -282,7 +282,7 @@ def test_a_limit_that_nobody_saw_begin_is_told_so_once() -> None:
 def in_brief(
     signs: Health, sysctl: str = "net.core.somaxconn", value: Reading | None = "128"
 ) -> str:
-    return summary_line(SysctlImpact(sysctl=sysctl, value=value, signs=signs))
+    return summary_line(SysctlImpact(sysctl=sysctl, value=value, health=signs))
 
 
 def test_a_report_has_the_value_the_limit_and_the_loss_side_by_side() -> None:
@@ -323,11 +323,11 @@ def test_a_report_says_whose_a_limit_is_where_it_is_not_somaxconns() -> None:
     ],
 )
 def test_a_report_has_what_is_used(use: Usage, text: str) -> None:
-    assert in_brief(Health(uses=(use,)), sysctl="") == text
+    assert in_brief(Health(usages=(use,)), sysctl="") == text
 
 
 @pytest.mark.parametrize("value", [None, Unreadable(unreadable="denied")])
 def test_a_value_that_is_not_known_is_left_out(value: Reading | None) -> None:
-    assert in_brief(Health(counts=LOST), value=value) == (
+    assert in_brief(Health(counters=LOST), value=value) == (
         "somaxconn: ListenOverflows 312"
     )
