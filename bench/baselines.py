@@ -123,7 +123,7 @@ def _bind(work: Work) -> Iterator[SysctlFiles]:
     for pod in work.pods:
         files = SysctlFiles(plan, budget)
         with entered(pod.door, pod.ino):
-            files.bind_inside()
+            files.open_all()
         yield files
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.catalog import Entry, UnknownSysctlError, expand, load, parse, select
 from exporter.counters import COUNTERS, RESOURCES, signal_names
-from exporter.kernel.sysctl_files import path_of
+from exporter.kernel.sysctl_files import sysctl_path
 
 CATALOG = load()
 NAMES = [entry.name for entry in CATALOG]
@@ -96,7 +96,7 @@ class TestPaths:
 
     @pytest.mark.parametrize("procfs", ["/proc", "/host/proc"])
     def test_every_file_is_below_sys_net(self, procfs: str) -> None:
-        for path in (path_of(name, procfs) for name in NAMES):
+        for path in (sysctl_path(name, procfs) for name in NAMES):
             assert path.startswith(f"{procfs}/sys/net/")
             assert os.path.normpath(path) == path
 
@@ -105,7 +105,9 @@ class TestPaths:
             assert re.fullmatch(r"net(\.[a-z0-9][a-z0-9_-]*)+", name)
 
     def test_a_path_leads_back_to_its_name(self) -> None:
-        paths = [path_of(name, "/proc").removeprefix("/proc/sys/") for name in NAMES]
+        paths = [
+            sysctl_path(name, "/proc").removeprefix("/proc/sys/") for name in NAMES
+        ]
 
         assert [path.replace("/", ".") for path in paths] == NAMES
 

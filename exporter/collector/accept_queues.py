@@ -104,7 +104,7 @@ class ListenerState:
         every = listeners(sockets, self._seen)
         self.listeners = shown(every, number)
         self.listening = len(sockets)
-        self.left_out = len(every) - len(self.listeners) + dump.cut
+        self.left_out = len(every) - len(self.listeners) + dump.truncated
 
 
 def news(sockets: Iterable[ListenSocket], seen: Mapping[int, Seen]) -> bool:

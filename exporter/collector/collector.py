@@ -228,13 +228,13 @@ class Collector:
                 self._enter_again(ino, known)
                 continue
             files += [one for one in (known.live,) if one]
-            if any(one.absent or (one.unbound and room) for one in files):
+            if any(one.has_missing or (one.unbound and room) for one in files):
                 lacking.append(ino)
         self._visit(lacking, self._bind)
 
     def _bind(self, known: TrackedNamespace) -> None:
         live = [known.live] if known.live else []
-        _each([*self._files(known), *live], SysctlFiles.bind_inside)
+        _each([*self._files(known), *live], SysctlFiles.open_all)
         known.invalidate()
 
     def _enter_again(self, ino: Ino, known: TrackedNamespace) -> None:
@@ -277,7 +277,7 @@ class Collector:
 
     def _read_unbound(self, known: TrackedNamespace) -> None:
         for one in self._files(known):
-            if one.visit_inside():
+            if one.read_unbound():
                 known.invalidate()
 
     def _count(self, files: SysctlFiles) -> None:
@@ -316,7 +316,7 @@ class Collector:
         log.debug("cannot enter a network namespace: %s", error)
         known.invalidate()
         for one in self._files(known):
-            one.lose_unbound(reason)
+            one.mark_unbound(reason)
 
     def _admit_new(self) -> None:
         wanted = self._wanted()
@@ -352,7 +352,7 @@ class Collector:
 
     def _first_visit(self, ino: Ino, files: Iterable[SysctlFiles]) -> int | None:
         everyones = self._holdings.everyones if ino == self._host else ()
-        _each((*everyones, *files), SysctlFiles.bind_inside)
+        _each((*everyones, *files), SysctlFiles.open_all)
         return netns_cookie()
 
     def _drop(self, ino: Ino) -> None:

@@ -78,7 +78,7 @@ class SysctlFileManager:
         """
         plans = (self.plan, self._live_plan)
         sysctls = sum(len(plan.sysctls) for plan in plans)
-        directories = len({directory for p in plans for directory, _ in p.places})
+        directories = len({directory for p in plans for directory, _ in p.locations})
         room = self.limit - sum(len(files.readings()) for files in self.everyones)
         short_cuts = namespaces
         if namespaces * (1 + sysctls) > room:
@@ -91,7 +91,7 @@ class SysctlFileManager:
             if self._budget.held <= self._budget.limit:
                 break
             if one.files:
-                one.files.release()
+                one.files.unbind()
 
 
 def _raise_fd_limit() -> int:

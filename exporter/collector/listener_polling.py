@@ -66,7 +66,7 @@ class ListenerPoller:
         """
         moment, in_vain = None, queues.last_dump.in_vain and not self._recheck
         if self._on_the_node > EXACT_QUERY_THRESHOLD and self._requests == (
-            sock_diag.TCP,
+            sock_diag.DUMP_TCP,
         ):
             moment = ChangeMarker(self._last_arrival(ino), _counted(queues, files))
             if self._known_will_do(queues, moment):
@@ -75,7 +75,7 @@ class ListenerPoller:
                     return answer
                 in_vain = True
         dump = sock_diag.dump_listeners(*self._requests)
-        queues.last_dump = LastDump(moment, cut=dump.cut, in_vain=in_vain)
+        queues.last_dump = LastDump(moment, cut=dump.truncated, in_vain=in_vain)
         return dump
 
     def _known_will_do(self, queues: ListenerState, moment: ChangeMarker) -> bool:
@@ -88,7 +88,7 @@ class ListenerPoller:
 def _questions(queues: ListenerState) -> Sequence[bytes]:
     last = queues.last_dump
     if last.questions is None:
-        last.questions = sock_diag.questions(queues.raw or b"")
+        last.questions = sock_diag.exact_requests(queues.raw or b"")
     return last.questions
 
 

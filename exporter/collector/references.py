@@ -89,8 +89,8 @@ class ReferenceProbe:
         own, shared = (SysctlFiles(p, FdBudget(0)) for p in (self._plan, self._shared))
         try:
             with new_netns():
-                own.bind_inside()
-                shared.bind_inside()
+                own.open_all()
+                shared.open_all()
                 modes = [_mode(path) for path in self._plan.paths]
         except EntryDeniedError as error:  # a missing capability, which is told
             log.debug("cannot make a network namespace: %s", error)

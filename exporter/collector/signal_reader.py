@@ -29,7 +29,11 @@ from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
 from exporter.model import SOMAXCONN, Ino, Problem, Reading, Signals, Sysctl
 
 _OWN_NET = "/proc/thread-self/net"
-_ASKED = {"none": (), "tcp": (sock_diag.TCP,), "all": (sock_diag.TCP, sock_diag.UNIX)}
+_ASKED = {
+    "none": (),
+    "tcp": (sock_diag.DUMP_TCP,),
+    "all": (sock_diag.DUMP_TCP, sock_diag.DUMP_UNIX),
+}
 _UNKNOWN = {errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT}
 _TRIED = 3
 
@@ -74,7 +78,7 @@ class SignalReader:
         doors: NamespaceAccess,
     ) -> None:
         self.counters = tuple(counter.name for counter in _chosen(settings))
-        self._any_files = proc_net.NOTHING
+        self._any_files = proc_net.NO_FILES
         self.errors: Counter[str] = Counter()
         """Failed looks since somebody last emptied it, by reason."""
         self._reader = CounterParser(self.counters)
@@ -153,7 +157,7 @@ class SignalReader:
         net = self._net_files(watched, self._own_net)
         dump = self._ask(ino, watched, net)
         cookie = dump.netns_cookie if dump else netns_cookie()
-        if cookie != one.id.cookie or (cookie is None and files.gone()):
+        if cookie != one.id.cookie or (cookie is None and files.is_gone()):
             raise NetnsGoneError
         if dump:
             now = self._somaxconn_of(files)
@@ -202,14 +206,14 @@ class SignalReader:
     def _somaxconn_inside(self) -> int | None:
         """Read somaxconn of the current namespace, for the rare case that it tells."""
         again = SysctlFiles(self._somaxconn_plan, FdBudget(0))
-        again.bind_inside()
+        again.open_all()
         return None if self._somaxconn is None else _number(again.reading(0))
 
     def _net_files(self, watched: SignalState, directory: int) -> NetFiles:
         before = None if self._recheck else watched.files
         if before is None:
-            return proc_net.read(directory)
-        return proc_net.read_again(directory, before, ipv6=self._reader.wants_ipv6)
+            return proc_net.read_files(directory)
+        return proc_net.reread_changed(directory, before, ipv6=self._reader.needs_snmp6)
 
     def _take(
         self,
@@ -253,7 +257,7 @@ def _conntrack(live: SysctlFiles | None) -> int | None:
         live.close()
         return None
     if live.unbound:
-        live.visit_inside()
+        live.read_unbound()
     live.errors.clear()
     return _number(live.reading(0))
 

@@ -42,7 +42,7 @@ class SignalState:
         self.files, self.conntrack_stat = files, conntrack_stat
         texts = (files.netstat, files.snmp, files.snmp6, conntrack_stat)
         if texts != self._counted_from:
-            self._counters = reader.values(files, conntrack_stat)
+            self._counters = reader.parse(files, conntrack_stat)
             self._counted_from = texts
         return self._counters
 
@@ -111,7 +111,7 @@ class TrackedNamespace:
             reason=self.reason,
             readings=self.files.readings() if self.files else (),
             declared=self.attribution.declared,
-            changes=self.files.changed() if self.files else (),
+            changes=self.files.changes() if self.files else (),
             links=self.links,
         )
 

@@ -56,7 +56,7 @@ def serve(settings: Config) -> int:
             loop = CollectorLoop(collector, asker, web, supervisor)
             return _run(loop, server, places)
         finally:
-            supervisor.tell(sd_notify.STOPPING)
+            supervisor.notify(sd_notify.STOPPING)
             server.close()
             _stop_server(pid)
             asker.close()
@@ -152,11 +152,11 @@ class CollectorLoop:
     def _web_config(self) -> bytes:
         """Tell the web configuration: the server asks before it serves, and always."""
         if self._serving:
-            self._notifier.tell(sd_notify.WATCHDOG)  # of both of us
+            self._notifier.notify(sd_notify.WATCHDOG)  # of both of us
         elif self._web_config_requested:
             self._serving = True
             log.info("serving on %s", self._addresses)
-            self._notifier.tell(sd_notify.READY)
+            self._notifier.notify(sd_notify.READY)
         self._web_config_requested = True
         return self._web.poll()
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from exporter.kernel.sock_diag import (
     SOCK_DIAG_BY_FAMILY,
     TCPDIAG_GETSOCK,
-    aligned,
+    align,
     messages,
 )
 from exporter.model import Protocol
@@ -57,7 +57,7 @@ class ListenSocket(NamedTuple):
 
 
 def parse_listeners(
-    raw: bytes, name_of: Callable[[int], str] = socket.if_indextoname
+    raw: bytes, interface_name: Callable[[int], str] = socket.if_indextoname
 ) -> list[ListenSocket]:
     """
     Return the listeners in *raw*, of any bytes: what is no whole message is dropped.
@@ -65,7 +65,7 @@ def parse_listeners(
     name_of: asked for the name of each interface that a socket is bound to, so it
     must answer for the namespace of the dump. One that is gone stays a number.
     """
-    interface = cache(lambda index: _interface(index, name_of))
+    interface = cache(lambda index: _interface(index, interface_name))
     found: list[ListenSocket | None] = []
     for kind, message in messages(raw):
         if kind == TCPDIAG_GETSOCK and len(message) >= _INET.size:
@@ -136,5 +136,5 @@ def _attributes(raw: bytes) -> dict[int, bytes]:
         if length < _NLATTR.size or at + length > len(raw):
             break
         found[kind] = raw[at + _NLATTR.size : at + length]
-        at += aligned(length)
+        at += align(length)
     return found

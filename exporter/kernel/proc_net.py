@@ -28,10 +28,10 @@ class NetFiles(NamedTuple):
     sockstat6: bytes
 
 
-NOTHING = NetFiles(b"", b"", b"", b"", b"")
+NO_FILES = NetFiles(b"", b"", b"", b"", b"")
 
 
-def read(directory: int) -> NetFiles:
+def read_files(directory: int) -> NetFiles:
     """
     Read the files of FILES below *directory*, an fd of some /proc/.../net.
 
@@ -45,7 +45,7 @@ def read(directory: int) -> NetFiles:
     return files
 
 
-def read_again(directory: int, before: NetFiles, *, ipv6: bool) -> NetFiles:
+def reread_changed(directory: int, before: NetFiles, *, ipv6: bool) -> NetFiles:
     """
     Read them again as far as they can differ from *before*; ipv6: snmp6 in any case.
 
@@ -153,7 +153,7 @@ class CounterParser:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.wants_ipv6 = any(name.startswith(("Ip6.", "Icmp6.")) for name in names)
+        self.needs_snmp6 = any(name.startswith(("Ip6.", "Icmp6.")) for name in names)
         """Whether what is wanted of snmp6 counts more than UDP sockets do."""
         self._absent: list[int | None] = [None] * len(names)
         self._groups: dict[bytes, _Columns] = {}
@@ -171,7 +171,7 @@ class CounterParser:
             columns = self._groups.setdefault(group.encode(), _Columns())
             columns.want(slot, counter)
 
-    def values(self, files: NetFiles, conntrack: bytes) -> tuple[int | None, ...]:
+    def parse(self, files: NetFiles, conntrack: bytes) -> tuple[int | None, ...]:
         """Return them in the order of *names*, None where this kernel has none."""
         values = self._absent.copy()
         self._grouped(values, files.netstat)

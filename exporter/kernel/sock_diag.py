@@ -64,7 +64,7 @@ class DiagReply(NamedTuple):
     """
 
     raw: bytes
-    cut: bool
+    truncated: bool
     netns_cookie: int | None
     exact: bool = False
 
@@ -80,10 +80,10 @@ def _about_tcp(family: int, sockid: bytes, *, flags: int) -> bytes:
     return _request(TCPDIAG_GETSOCK, body, flags)
 
 
-TCP = _about_tcp(socket.AF_UNSPEC, b"", flags=NLM_F_DUMP)
+DUMP_TCP = _about_tcp(socket.AF_UNSPEC, b"", flags=NLM_F_DUMP)
 """Asks for the listeners of TCP and MPTCP, over IPv4 and IPv6."""
 
-UNIX = _request(
+DUMP_UNIX = _request(
     SOCK_DIAG_BY_FAMILY,
     _UNIX_DIAG_REQ.pack(
         socket.AF_UNIX, 0, 1 << TCP_LISTEN, 0, UDIAG_SHOW_NAME | UDIAG_SHOW_RQLEN, 0, 0
@@ -106,7 +106,7 @@ def dump_listeners(*requests: bytes, max_bytes: int = MAX_BYTES) -> DiagReply:
         return DiagReply(raw, cut, socket_netns_cookie(diag))
 
 
-def questions(raw: bytes) -> list[bytes]:
+def exact_requests(raw: bytes) -> list[bytes]:
     """Return what asks for each socket of a dump of TCP alone, in its order."""
     names = [
         _SOCKID.unpack_from(message)
@@ -116,7 +116,7 @@ def questions(raw: bytes) -> list[bytes]:
     return [_about_tcp(family, sockid, flags=0) for family, sockid in names]
 
 
-def query_listeners(sockets: Sequence[bytes]) -> DiagReply | None:
+def query_listeners(requests: Sequence[bytes]) -> DiagReply | None:
     """
     Return what a dump says of *sockets*, to the byte; None: it takes a dump to tell.
 
@@ -127,8 +127,8 @@ def query_listeners(sockets: Sequence[bytes]) -> DiagReply | None:
     """
     parts: list[bytes] = []
     with _diag() as diag:
-        for start in range(0, len(sockets), _AT_ONCE):
-            some = sockets[start : start + _AT_ONCE]
+        for start in range(0, len(requests), _AT_ONCE):
+            some = requests[start : start + _AT_ONCE]
             diag.send(b"".join(some))
             for _ in some:
                 try:  # it has answered before send returns: netlink_unicast_kernel
@@ -139,7 +139,7 @@ def query_listeners(sockets: Sequence[bytes]) -> DiagReply | None:
                     return None
                 parts.append(part[:6] + _MULTI + part[8:])  # nlmsg_flags
         cookie = socket_netns_cookie(diag)
-    return DiagReply(b"".join(parts), cut=False, netns_cookie=cookie, exact=True)
+    return DiagReply(b"".join(parts), truncated=False, netns_cookie=cookie, exact=True)
 
 
 def _diag() -> socket.socket:
@@ -183,7 +183,7 @@ def _end(part: bytes) -> int | None:
         if _START.unpack_from(part, len(part) - _DONE.size) != (_DONE.size, NLMSG_DONE):
             return None
         while kind != NLMSG_DONE:
-            at += aligned(length)
+            at += align(length)
             if at >= len(part):
                 return None
             length, kind = _START.unpack_from(part, at)
@@ -201,9 +201,9 @@ def messages(raw: bytes) -> Iterator[tuple[int, bytes]]:
         if length < _NLMSGHDR.size or at + length > end:
             break
         yield kind, raw[at : at + length]
-        at += aligned(length)
+        at += align(length)
 
 
-def aligned(length: int) -> int:
+def align(length: int) -> int:
     """Return how far the next message or attribute is: NLMSG_ALIGN, NLA_ALIGN."""
     return (length + 3) & ~3

@@ -33,17 +33,17 @@ class SysctlPlan:
 
     def __init__(self, sysctls: Iterable[Sysctl], procfs: str) -> None:
         self.sysctls = tuple(sysctls)
-        self.paths = [path_of(s.name, procfs) for s in self.sysctls]
-        self.places = [_place_of(path) for path in self.paths]
-        self.sizes = [
+        self.paths = [sysctl_path(s.name, procfs) for s in self.sysctls]
+        self.locations = [_place_of(path) for path in self.paths]
+        self.buffer_sizes = [
             _TEXT_BYTES if s.kind == "ranges" else NUMBER_BYTES for s in self.sysctls
         ]
-        self.open_ended = {
+        self.variable_length = {
             i for i, s in enumerate(self.sysctls) if s.kind not in {"int", "ints"}
         }
 
 
-def path_of(name: str, procfs: str) -> str:
+def sysctl_path(name: str, procfs: str) -> str:
     """
     Return the file of a catalog name; no path component there holds a dot.
 
@@ -74,11 +74,14 @@ class SysctlFiles:
     """
 
     def __init__(
-        self, plan: SysctlPlan, budget: FdBudget, short_cuts: FdBudget | None = None
+        self,
+        plan: SysctlPlan,
+        budget: FdBudget,
+        directory_budget: FdBudget | None = None,
     ) -> None:
         self._plan = plan
         self._budget = budget
-        self._short_cuts = short_cuts or FdBudget(0)
+        self._short_cuts = directory_budget or FdBudget(0)
         self._directories: dict[str, int] = {}
         self._fds: dict[int, int] = {}
         self._readings: list[Reading] = [MISSING] * len(plan.sysctls)
@@ -98,7 +101,7 @@ class SysctlFiles:
         return len(self._fds)
 
     @property
-    def absent(self) -> bool:
+    def has_missing(self) -> bool:
         """Whether a sysctl was missing when last looked for."""
         return MISSING in self._readings
 
@@ -110,7 +113,7 @@ class SysctlFiles:
         """Return what the last read of one said."""
         return self._readings[index]
 
-    def gone(self) -> bool:
+    def is_gone(self) -> bool:
         """Return whether a held file says that the namespace has ended."""
         fd = next(iter(self._fds.values()), None)
         try:
@@ -118,14 +121,14 @@ class SysctlFiles:
         except OSError:
             return True
 
-    def changed(self) -> tuple[Change, ...]:
+    def changes(self) -> tuple[Change, ...]:
         """Return which values changed since they were first read, as model has it."""
         return tuple(
             Change(sysctl=self._plan.sysctls[index].name, count=times, last=last)
             for index, (times, last) in sorted(self._changes.items())
         )
 
-    def bind_inside(self) -> None:
+    def open_all(self) -> None:
         """
         Open what is not yet open, most important first, within the budget.
 
@@ -145,7 +148,7 @@ class SysctlFiles:
     def _near(self, wanted: Iterable[int]) -> Iterator[None]:
         """Have the directories of *wanted* files open, then of those not bound."""
         lent = {}
-        for directory in {self._plan.places[i][0] for i in wanted}:
+        for directory in {self._plan.locations[i][0] for i in wanted}:
             if directory not in self._directories:
                 with suppress(OSError):  # each file's own open tells why
                     lent[directory] = _open_directory(directory)
@@ -156,7 +159,7 @@ class SysctlFiles:
             self._settle_directories(lent)
 
     def _settle_directories(self, lent: Collection[str]) -> None:
-        needed = {self._plan.places[i][0] for i in self.unbound}
+        needed = {self._plan.locations[i][0] for i in self.unbound}
         for directory in list(self._directories):
             mine = directory not in lent
             if directory not in needed or not (mine or self._short_cuts.reserve(1)):
@@ -175,7 +178,7 @@ class SysctlFiles:
         self.unbound.append(index)
         return False
 
-    def visit_inside(self) -> bool:
+    def read_unbound(self) -> bool:
         """Read what has no file held, by name; return whether anything changed."""
         before = self._readings.copy()
         with self._near(self.unbound):
@@ -185,7 +188,7 @@ class SysctlFiles:
                     os.close(fd)
         return before != self._readings
 
-    def lose_unbound(self, reason: Unreadable) -> None:
+    def mark_unbound(self, reason: Unreadable) -> None:
         """Give what a visit should have read a reason, not its old value."""
         for index in self.unbound:
             self._lose(index, reason)
@@ -215,7 +218,7 @@ class SysctlFiles:
                 raws[at] = _read_whole(fds[at], sizes[at])
         return raws
 
-    def release(self) -> None:
+    def unbind(self) -> None:
         """Give every bound file back: it is read by name from now on."""
         self.unbound = sorted([*self._fds, *self.unbound])
         for fd in self._fds.values():
@@ -226,16 +229,16 @@ class SysctlFiles:
 
     def close(self) -> None:
         """Give everything back."""
-        self.release()
+        self.unbind()
         self.unbound = []
         self._settle_directories(())
 
     def _arrange(self) -> None:
         fds = self._fds
-        sizes = [self._plan.sizes[i] for i in fds]
+        sizes = [self._plan.buffer_sizes[i] for i in fds]
         self._loop = (list(fds.values()), sizes, [0] * len(fds))
         self._open_ended = [
-            at for at, index in enumerate(fds) if index in self._plan.open_ended
+            at for at, index in enumerate(fds) if index in self._plan.variable_length
         ]
         self._last = []
 
@@ -255,7 +258,7 @@ class SysctlFiles:
         self._arrange()
 
     def _open(self, index: int) -> int | None:
-        directory, path = self._plan.places[index]
+        directory, path = self._plan.locations[index]
         at = self._directories.get(directory)
         if at is None:
             path = f"{directory}/{path}"
@@ -268,7 +271,7 @@ class SysctlFiles:
     def _store(self, index: int, fd: int) -> bool:
         """Read one file whole; return whether it still exists."""
         try:
-            raw = _read_whole(fd, self._plan.sizes[index])
+            raw = _read_whole(fd, self._plan.buffer_sizes[index])
         except OSError as error:
             self._fail(index, error)
             return not isinstance(error, FileNotFoundError)

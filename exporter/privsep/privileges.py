@@ -27,7 +27,9 @@ from exporter.kernel.syscalls import (
 
 NOBODY = 65534
 
-COLLECTING = 1 << CAP_SYS_ADMIN | 1 << CAP_SYS_PTRACE | 1 << CAP_DAC_READ_SEARCH
+COLLECTOR_CAPABILITIES = (
+    1 << CAP_SYS_ADMIN | 1 << CAP_SYS_PTRACE | 1 << CAP_DAC_READ_SEARCH
+)
 """All that reading other namespaces takes; docs/configuration.md says what for."""
 
 log = logging.getLogger(__name__)
@@ -40,10 +42,14 @@ def keep_collector_capabilities() -> None:
     Whoever this process starts later gets no more, root or not. Raises
     PermissionError if the kernel did not do it.
     """
-    _empty_bounding_set(COLLECTING)
-    _limit(COLLECTING)
+    _empty_bounding_set(COLLECTOR_CAPABILITIES)
+    _limit(COLLECTOR_CAPABILITIES)
     left = own_credentials()
-    if left.permitted & ~COLLECTING or left.ambient or not left.no_new_privs:
+    if (
+        left.permitted & ~COLLECTOR_CAPABILITIES
+        or left.ambient
+        or not left.no_new_privs
+    ):
         raise PermissionError(f"this process kept more than it should: {left}")
 
 

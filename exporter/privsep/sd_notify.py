@@ -17,7 +17,7 @@ class SystemdNotifier:
         os.environ.pop("WATCHDOG_USEC", None)  # not for who is started by us
         os.environ.pop("WATCHDOG_PID", None)
 
-    def tell(self, state: bytes) -> None:
+    def notify(self, state: bytes) -> None:
         """Say *state*; one that cannot be reached misses it."""
         if not self._address:
             return

@@ -30,7 +30,7 @@ def bound_sockets(
     """
     with contextlib.ExitStack() as opened:
         if systemd:
-            made = from_systemd()
+            made = systemd_sockets()
         else:
             made = [_open(address, opened) for address in addresses]
         for one in made:
@@ -104,7 +104,7 @@ def _cannot(address: str, error: OSError) -> ConfigError:
     )
 
 
-def from_systemd() -> list[socket.socket]:
+def systemd_sockets() -> list[socket.socket]:
     """
     Return the listening sockets that systemd handed over; sd_listen_fds(3).
 

@@ -117,7 +117,7 @@ class TestLooks:
         raw = repr(sockets).encode()
         again = somaxconn if after is None else after
         queues.take(
-            DiagReply(raw, cut=False, netns_cookie=1, exact=exact),
+            DiagReply(raw, truncated=False, netns_cookie=1, exact=exact),
             somaxconn,
             lambda: again,
             number,
@@ -216,7 +216,7 @@ class TestLooks:
     def test_a_dump_that_was_cut_leaves_out_one_more_at_least(
         self, queues: ListenerState
     ) -> None:
-        queues.take(DiagReply(b"", cut=True, netns_cookie=1), 1, lambda: 1, 9)
+        queues.take(DiagReply(b"", truncated=True, netns_cookie=1), 1, lambda: 1, 9)
 
         assert queues.left_out == 1
 
@@ -225,7 +225,7 @@ def test_what_the_kernel_tells_is_what_is_kept() -> None:
     """Queues takes a real dump of the namespace that the tests run in."""
     queues = ListenerState()
 
-    queues.take(sock_diag.dump_listeners(sock_diag.TCP), 4096, lambda: 4096, 1000)
+    queues.take(sock_diag.dump_listeners(sock_diag.DUMP_TCP), 4096, lambda: 4096, 1000)
 
     assert queues.listeners is not None
     assert queues.listening == sum(one.sockets for one in queues.listeners)

@@ -21,7 +21,7 @@ def admitted(to: SysctlFileManager, number: int) -> list[TrackedNamespace]:
     for at in range(number):
         files = to.of_a_new_one()
         for part in files:
-            part.bind_inside()
+            part.open_all()
         netns = NetnsId(cookie=at, ino=Ino(at), first_seen=0.0)
         every.append(TrackedNamespace(netns, 0.0, files))
     return every

@@ -191,7 +191,7 @@ def test_before_cookies_a_held_file_tells_one_namespace_from_the_next(
 
     with watched.listener():
         assert of_the_pod().listening == 1
-        monkeypatch.setattr(SysctlFiles, "gone", lambda _files: True)
+        monkeypatch.setattr(SysctlFiles, "is_gone", lambda _files: True)
         assert of_the_pod() == Signals()
 
 
@@ -480,7 +480,9 @@ def test_after_a_dump_that_was_cut_there_is_another(
 ) -> None:
     real = sock_diag.dump_listeners
     monkeypatch.setattr(
-        sock_diag, "dump_listeners", lambda *asked: real(*asked)._replace(cut=True)
+        sock_diag,
+        "dump_listeners",
+        lambda *asked: real(*asked)._replace(truncated=True),
     )
     with watched.listener():
         watched.look()

@@ -3,11 +3,11 @@
 import pytest
 
 from exporter.collector.tracked import SignalState
-from exporter.kernel.proc_net import NOTHING, CounterParser, NetFiles
+from exporter.kernel.proc_net import NO_FILES, CounterParser, NetFiles
 from exporter.model import Signals
 from tests.support.builders import a_listener
 
-FILES = NOTHING._replace(snmp=b"Tcp: RtoMax\nTcp: 1\n", sockstat=b"TCP: inuse 1")
+FILES = NO_FILES._replace(snmp=b"Tcp: RtoMax\nTcp: 1\n", sockstat=b"TCP: inuse 1")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from exporter.kernel.procfs import Credentials, parse_credentials
-from exporter.privsep.privileges import COLLECTING, NOBODY
+from exporter.privsep.privileges import COLLECTOR_CAPABILITIES, NOBODY
 from testing.lab import wait_until
 from testing.monitoring import free_port
 from testing.running import Page
@@ -224,7 +224,12 @@ def test_nothing_is_in_its_way(running: Running) -> None:
 
 def test_it_keeps_three_capabilities_and_its_server_none(running: Running) -> None:
     for thread in _credentials(running.pid):
-        assert thread.effective == thread.permitted == thread.bounding == COLLECTING
+        assert (
+            thread.effective
+            == thread.permitted
+            == thread.bounding
+            == COLLECTOR_CAPABILITIES
+        )
         assert thread.no_new_privs
     for thread in _credentials(running.server):
         assert thread.uids == (NOBODY,) * 4

@@ -16,7 +16,7 @@ from exporter import __version__
 from exporter.cli.main import parser
 from exporter.config.flags import overrides
 from exporter.config.settings import load
-from exporter.privsep.privileges import COLLECTING
+from exporter.privsep.privileges import COLLECTOR_CAPABILITIES
 from mixin.files import rules_yaml
 from mixin.settings import Settings
 from tests.deploy.crds import CRDS
@@ -135,7 +135,7 @@ def test_it_has_no_more_rights_than_the_processes_ask_for(
         "appArmorProfile": {"type": "Unconfined"},
         "seLinuxOptions": {"type": "spc_t"},
     }
-    assert COLLECTING.bit_count() == 3
+    assert COLLECTOR_CAPABILITIES.bit_count() == 3
     pod = pod_of(documents)
     assert (pod["hostPID"], pod["hostNetwork"]) == (True, True)
     assert "hostIPC" not in pod

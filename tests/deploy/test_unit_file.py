@@ -11,7 +11,7 @@ import pytest
 
 from exporter import catalog
 from exporter.config.settings import Config, load
-from exporter.privsep.privileges import COLLECTING
+from exporter.privsep.privileges import COLLECTOR_CAPABILITIES
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "deploy/systemd"
@@ -65,7 +65,9 @@ def test_the_capabilities_are_the_collectors_and_what_becoming_nobody_takes() ->
     names = {name.removeprefix("CAP_") for name in given.split()}
 
     assert names == {*_CAPABILITIES, "SETUID", "SETGID", "SETPCAP"}
-    assert sum(1 << number for number in _CAPABILITIES.values()) == COLLECTING
+    assert (
+        sum(1 << number for number in _CAPABILITIES.values()) == COLLECTOR_CAPABILITIES
+    )
     assert "AmbientCapabilities" not in dict(settings(SERVICE))
 
 

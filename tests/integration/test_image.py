@@ -15,7 +15,7 @@ import msgspec
 import psutil
 import pytest
 
-from exporter.privsep.privileges import COLLECTING, NOBODY
+from exporter.privsep.privileges import COLLECTOR_CAPABILITIES, NOBODY
 from testing.lab import wait_until
 from testing.monitoring import free_port
 from testing.running import Page
@@ -127,7 +127,7 @@ class TestContainer:
         self, container: Container
     ) -> None:
         for thread in credentials(container.pid):
-            assert thread.effective == thread.permitted == COLLECTING
+            assert thread.effective == thread.permitted == COLLECTOR_CAPABILITIES
             assert thread.no_new_privs
 
     def test_its_root_file_system_cannot_be_written(self, container: Container) -> None:

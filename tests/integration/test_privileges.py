@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from exporter.kernel.procfs import Credentials, parse_credentials
-from exporter.privsep.privileges import COLLECTING, NOBODY
+from exporter.privsep.privileges import COLLECTOR_CAPABILITIES, NOBODY
 from testing.lab import held, wait_until
 from testing.running import COMMAND, Exporter, exporter
 
@@ -48,7 +48,12 @@ def test_the_collector_keeps_three_capabilities_and_gets_no_more(
     running: Exporter,
 ) -> None:
     for thread in credentials(running.process.pid):
-        assert thread.effective == thread.permitted == thread.bounding == COLLECTING
+        assert (
+            thread.effective
+            == thread.permitted
+            == thread.bounding
+            == COLLECTOR_CAPABILITIES
+        )
         assert thread.inheritable == thread.ambient == 0
         assert thread.no_new_privs
 

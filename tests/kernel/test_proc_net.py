@@ -19,9 +19,9 @@ from exporter.kernel.proc_net import (
     NetFiles,
     Sockstat,
     parse_sockstat,
-    read,
-    read_again,
     read_conntrack,
+    read_files,
+    reread_changed,
 )
 from testing.lab import Held, held, veth, wait_until
 
@@ -44,13 +44,15 @@ def net(path: str | Path) -> Iterator[int]:
 
 def counters(pod: Held) -> dict[str, int | None]:
     with net(f"/proc/{pod.pid}/net") as directory:
-        values = CounterParser(NAMES).values(read(directory), read_conntrack(directory))
+        values = CounterParser(NAMES).parse(
+            read_files(directory), read_conntrack(directory)
+        )
     return dict(zip(NAMES, values, strict=True))
 
 
 def sockets(pod: Held) -> Sockstat:
     with net(f"/proc/{pod.pid}/net") as directory:
-        files = read(directory)
+        files = read_files(directory)
     return parse_sockstat(files.sockstat, files.sockstat6)
 
 
@@ -178,7 +180,9 @@ def test_this_kernel_has_every_counter_of_the_table() -> None:
         missing = {name for name, value in counters(pod).items() if value is None}
         if not read_conntrack(directory):  # its module is not loaded
             missing = {n for n in missing if not n.startswith("nf_conntrack.")}
-        if b"\nMPTcpExt:" not in read(directory).netstat:  # CONFIG_MPTCP is not set
+        if (
+            b"\nMPTcpExt:" not in read_files(directory).netstat
+        ):  # CONFIG_MPTCP is not set
             missing = {n for n in missing if not n.startswith("MPTcpExt.")}
 
         assert not missing
@@ -204,8 +208,8 @@ def test_an_open_directory_follows_the_thread_into_each_namespace() -> None:
         seen = []
         for one in (pod, neighbour, pod):
             with entered(one.door, one.ino):
-                files, conntrack = read(directory), read_conntrack(directory)
-            seen.append(reader.values(files, conntrack)[0])
+                files, conntrack = read_files(directory), read_conntrack(directory)
+            seen.append(reader.parse(files, conntrack)[0])
 
         assert seen[0] == seen[2] == number(pod, names[0])
         assert seen[1] == 0
@@ -252,14 +256,14 @@ def test_a_process_that_is_gone_has_no_files() -> None:
         pod.kill()
 
         with pytest.raises(ProcessLookupError):
-            read(directory)
+            read_files(directory)
 
 
 @pytest.mark.root
 def test_reading_does_not_keep_a_namespace_alive() -> None:
     with held() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
         veth(pod.pid, "exptest1")
-        read(directory)
+        read_files(directory)
         read_conntrack(directory)
         pod.kill()
 
@@ -272,10 +276,10 @@ def test_without_ipv6_its_counters_are_absent_and_not_zero(tmp_path: Path) -> No
     reader = CounterParser(["TcpExt.ListenDrops", "Udp6.RcvbufErrors", "Udp.InErrors"])
 
     with net(tmp_path) as directory:
-        files, conntrack = read(directory), read_conntrack(directory)
+        files, conntrack = read_files(directory), read_conntrack(directory)
 
     assert files.snmp6 == files.sockstat6 == conntrack == b""
-    assert reader.values(files, conntrack) == (3, None, None)
+    assert reader.parse(files, conntrack) == (3, None, None)
     assert parse_sockstat(files.sockstat, files.sockstat6) == (None, 2, *[None] * 3)
 
 
@@ -292,7 +296,7 @@ def test_what_else_goes_wrong_is_the_callers_to_tell(tmp_path: Path) -> None:
     (tmp_path / "netstat").symlink_to("netstat")
 
     with net(tmp_path) as directory, pytest.raises(OSError, match="symbolic links"):
-        read(directory)
+        read_files(directory)
 
 
 class TestReadingAgain:
@@ -302,7 +306,7 @@ class TestReadingAgain:
         self, tmp_path: Path, before: NetFiles, *, ipv6: bool = False
     ) -> NetFiles:
         with net(tmp_path) as directory:
-            return read_again(directory, before, ipv6=ipv6)
+            return reread_changed(directory, before, ipv6=ipv6)
 
     @pytest.fixture
     def before(self, tmp_path: Path) -> NetFiles:
@@ -310,7 +314,7 @@ class TestReadingAgain:
         for name, text in texts._asdict().items():
             (tmp_path / name).write_bytes(text)
         with net(tmp_path) as directory:
-            return read(directory)
+            return read_files(directory)
 
     def test_without_packets_netstat_is_as_it_was(
         self, tmp_path: Path, before: NetFiles
@@ -339,8 +343,8 @@ class TestReadingAgain:
         (tmp_path / "snmp6").write_bytes(b"new")
 
         assert self.again(tmp_path, before, ipv6=True).snmp6 == b"new"
-        assert CounterParser(["Ip6.ReasmFails"]).wants_ipv6
-        assert not CounterParser(["Udp6.RcvbufErrors", "Ip.ReasmFails"]).wants_ipv6
+        assert CounterParser(["Ip6.ReasmFails"]).needs_snmp6
+        assert not CounterParser(["Udp6.RcvbufErrors", "Ip.ReasmFails"]).needs_snmp6
 
     @pytest.mark.parametrize("sockets", [(1, 1), (1, 0), (0, 1)])
     def test_snmp6_is_read_while_udp_sockets_are_there_and_once_more(
@@ -366,13 +370,13 @@ class TestReadingAgain:
     @pytest.mark.root
     def test_a_lost_connection_is_told_at_once(self) -> None:
         with pods() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
-            before = read(directory)
+            before = read_files(directory)
             overflow(pod)
-            now = read_again(directory, before, ipv6=False)
+            now = reread_changed(directory, before, ipv6=False)
 
         reader = CounterParser(["TcpExt.ListenOverflows"])
-        assert reader.values(before, b"") == (0,)
-        assert (reader.values(now, b"")[0] or 0) > 0
+        assert reader.parse(before, b"") == (0,)
+        assert (reader.parse(now, b"")[0] or 0) > 0
 
 
 def test_the_cpus_of_connection_tracking_are_summed_in_hexadecimal() -> None:
@@ -383,7 +387,7 @@ def test_the_cpus_of_connection_tracking_are_summed_in_hexadecimal() -> None:
     )
     names = ["nf_conntrack.early_drop", "nf_conntrack.drop", "nf_conntrack.gone"]
 
-    assert CounterParser(names).values(NOTHING, text) == (256, 16, None)
+    assert CounterParser(names).parse(NOTHING, text) == (256, 16, None)
 
 
 def test_columns_are_found_again_when_the_header_changes() -> None:
@@ -398,27 +402,27 @@ def test_columns_are_found_again_when_the_header_changes() -> None:
     )
 
     for _ in range(2):
-        assert reader.values(old, b"") == (-3, 1, 4)
-        assert reader.values(new, b"") == (8, 6, None)
+        assert reader.parse(old, b"") == (-3, 1, 4)
+        assert reader.parse(new, b"") == (8, 6, None)
 
 
 def test_a_counter_asked_for_twice_is_given_twice() -> None:
     files = NOTHING._replace(netstat=b"TcpExt: TW\nTcpExt: 1\n")
 
-    assert CounterParser(["TcpExt.TW"] * 2).values(files, b"") == (1, 1)
+    assert CounterParser(["TcpExt.TW"] * 2).parse(files, b"") == (1, 1)
 
 
 def test_a_name_that_begins_another_is_not_taken_for_it() -> None:
     line = b"%-32s\t%d\n"
     files = NOTHING._replace(snmp6=line % (b"Ip6InNoRoutesX", 1) + line % (b"Ip6In", 2))
 
-    assert CounterParser(["Ip6.InNoRoutes", "Ip6.In"]).values(files, b"") == (None, 2)
+    assert CounterParser(["Ip6.InNoRoutes", "Ip6.In"]).parse(files, b"") == (None, 2)
 
 
 def test_the_first_and_the_last_line_of_snmp6_count_too() -> None:
     files = NOTHING._replace(snmp6=b"%-32s\t1\n%-32s\t20\n" % (b"Ip6In", b"Udp6Out"))
 
-    assert CounterParser(["Ip6.In", "Udp6.Out"]).values(files, b"") == (1, 20)
+    assert CounterParser(["Ip6.In", "Udp6.Out"]).parse(files, b"") == (1, 20)
 
 
 PIECES = st.sampled_from(
@@ -438,7 +442,7 @@ TOO_LONG = NOTHING._replace(sockstat6=b"UDP6: inuse " + b"9" * 5000)
 def test_whatever_the_files_hold_there_is_an_int_or_none(
     files: NetFiles, conntrack: bytes
 ) -> None:
-    values = READER.values(files, conntrack)
+    values = READER.parse(files, conntrack)
     sockstat = parse_sockstat(files.sockstat, files.sockstat6)
 
     assert len(values) == len(NAMES)

@@ -21,12 +21,12 @@ from exporter.kernel import sock_diag
 from exporter.kernel.listen_sockets import ListenSocket, parse_listeners
 from exporter.kernel.netns import entered
 from exporter.kernel.sock_diag import (
+    DUMP_TCP,
+    DUMP_UNIX,
     MAX_BYTES,
-    TCP,
-    UNIX,
     dump_listeners,
+    exact_requests,
     query_listeners,
-    questions,
 )
 from testing.lab import Held, held, veth, wait_until
 
@@ -91,16 +91,16 @@ class Room(NamedTuple):
 
     def dump(self, *requests: bytes, max_bytes: int = MAX_BYTES) -> sock_diag.DiagReply:
         with entered(self.pod.door, self.pod.ino):
-            return dump_listeners(*requests or (TCP,), max_bytes=max_bytes)
+            return dump_listeners(*requests or (DUMP_TCP,), max_bytes=max_bytes)
 
     def ask(self, dump: sock_diag.DiagReply) -> sock_diag.DiagReply | None:
         """Ask for the sockets of *dump*, one by one."""
         with entered(self.pod.door, self.pod.ino):
-            return query_listeners(questions(dump.raw))
+            return query_listeners(exact_requests(dump.raw))
 
     def listening(self, *requests: bytes) -> list[ListenSocket]:
         with entered(self.pod.door, self.pod.ino):
-            return parse_listeners(dump_listeners(*requests or (TCP,)).raw)
+            return parse_listeners(dump_listeners(*requests or (DUMP_TCP,)).raw)
 
     def only(self, *requests: bytes) -> ListenSocket:
         (one,) = self.listening(*requests)
@@ -298,7 +298,7 @@ def test_each_once_and_of_this_namespace_alone() -> None:
         other.listen_at("\0there")
         cookies = [s.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8) for s in [*ours, unix]]
 
-        found = [listening.cookie for listening in one.listening(TCP, UNIX)]
+        found = [listening.cookie for listening in one.listening(DUMP_TCP, DUMP_UNIX)]
 
         assert sorted(found) == sorted(
             int.from_bytes(c, sys.byteorder) for c in cookies
@@ -313,7 +313,7 @@ def test_each_once_and_of_this_namespace_alone() -> None:
 def test_abstract_names(room: Room, name: bytes, shown: str) -> None:
     room.listen_at(name)
 
-    assert room.only(UNIX)[1:] == ("unix", shown, 0, 0, 3)
+    assert room.only(DUMP_UNIX)[1:] == ("unix", shown, 0, 0, 3)
 
 
 @needs_root
@@ -322,7 +322,7 @@ def test_paths(room: Room, name: str | bytes, tmp_path: Path) -> None:
     path = os.path.join(os.fsencode(tmp_path), os.fsencode(name))
     room.listen_at(path)
 
-    assert room.only(UNIX).address == path.decode("utf-8", "backslashreplace")
+    assert room.only(DUMP_UNIX).address == path.decode("utf-8", "backslashreplace")
 
 
 @needs_root
@@ -333,7 +333,7 @@ def test_unix_listeners_are_the_same_as_to_ss(room: Room, tmp_path: Path) -> Non
     room.connect(busy, 1)
     rows = [line.split() for line in room.pod.run("ss", "-lxH").splitlines()]
 
-    found = {(one.address, one.queue, one.limit) for one in room.listening(UNIX)}
+    found = {(one.address, one.queue, one.limit) for one in room.listening(DUMP_UNIX)}
 
     assert found == {(row[4], int(row[2]), int(row[3])) for row in rows}
     assert ("@b@c", 1, 3) in found
@@ -342,22 +342,22 @@ def test_unix_listeners_are_the_same_as_to_ss(room: Room, tmp_path: Path) -> Non
 @needs_root
 def test_an_unchanged_namespace_gives_the_same_bytes(crowd: Room) -> None:
     crowd.listen_at("\0one")
-    first = crowd.dump(TCP, UNIX)
-    assert all(crowd.dump(TCP, UNIX) == first for _ in range(20))
+    first = crowd.dump(DUMP_TCP, DUMP_UNIX)
+    assert all(crowd.dump(DUMP_TCP, DUMP_UNIX) == first for _ in range(20))
 
     one = crowd.listen("127.0.0.1")
 
-    assert crowd.dump(TCP, UNIX) != first
+    assert crowd.dump(DUMP_TCP, DUMP_UNIX) != first
     one.close()
-    assert crowd.dump(TCP, UNIX) == first
+    assert crowd.dump(DUMP_TCP, DUMP_UNIX) == first
 
 
 @needs_root
 def test_more_than_the_limit_is_cut_and_told(crowd: Room) -> None:
     whole = crowd.dump()
-    cut = crowd.dump(TCP, UNIX, max_bytes=4096)
+    cut = crowd.dump(DUMP_TCP, DUMP_UNIX, max_bytes=4096)
 
-    assert (whole.cut, cut.cut) == (False, True)
+    assert (whole.truncated, cut.truncated) == (False, True)
     assert 4096 < len(cut.raw) < 4096 + (32 << 10) < len(whole.raw)
     assert whole.raw.startswith(cut.raw)
 
@@ -457,11 +457,11 @@ def test_where_answers_find_no_room_nobody_waits(
 def test_nothing_stays_open(crowd: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(100):
-        crowd.dump(TCP, UNIX)
+        crowd.dump(DUMP_TCP, DUMP_UNIX)
         crowd.dump(max_bytes=1)
         crowd.ask(crowd.dump())
         with pytest.raises(OSError, match="sock_diag"):
-            crowd.dump(UNIX, BAD_FAMILY)
+            crowd.dump(DUMP_UNIX, BAD_FAMILY)
     monkeypatch.setattr(sock_diag, "_receive", no_name)
     with pytest.raises(pytest.fail.Exception):
         crowd.dump()
@@ -475,14 +475,14 @@ def test_a_dump_does_not_keep_a_namespace_alive() -> None:
         name = f"sd{pod.pid}"
         veth(pod.pid, name)
         with entered(pod.door, pod.ino):
-            dump_listeners(TCP, UNIX)
+            dump_listeners(DUMP_TCP, DUMP_UNIX)
             assert query_listeners([])
         pod.kill()
 
         wait_until(lambda: not os.path.exists(f"/sys/class/net/{name}"))
 
 
-BAD_FAMILY = UNIX[:16] + b"\xfe" + UNIX[17:]
+BAD_FAMILY = DUMP_UNIX[:16] + b"\xfe" + DUMP_UNIX[17:]
 NO_OPERATION = struct.pack("=IHHII", 16, 1, 1, 1, 0)  # NLMSG_NOOP has no answer
 
 
@@ -540,7 +540,7 @@ MESSAGES = st.builds(
 
 @given(raw=st.binary() | st.lists(MESSAGES | st.binary(max_size=9)).map(b"".join))
 def test_any_bytes_are_a_list_of_what_can_be_shown(raw: bytes) -> None:
-    assert all(len(one) == len(TCP) for one in questions(raw))
+    assert all(len(one) == len(DUMP_TCP) for one in exact_requests(raw))
     for one in parse_listeners(raw, lambda _: "not UTF-8: \udcff"):
         assert one.address.encode().isascii() or one.protocol == "unix"
 
@@ -563,6 +563,6 @@ def test_a_dump_says_which_namespace_it_is_of() -> None:
     with held(2) as pods:
         for pod in pods:
             with entered(pod.door, pod.ino):
-                found = dump_listeners(TCP).netns_cookie
+                found = dump_listeners(DUMP_TCP).netns_cookie
 
             assert found == pod.cookie

@@ -38,7 +38,7 @@ def pod() -> Iterator[Held]:
 def bound(pod: Held, *sysctls: Sysctl, limit: int = 1000) -> SysctlFiles:
     files = SysctlFiles(SysctlPlan(sysctls, "/proc"), FdBudget(limit))
     with entered(pod.door, pod.ino):
-        files.bind_inside()
+        files.open_all()
     return files
 
 
@@ -82,12 +82,12 @@ class TestRealNamespace:
 
     def test_a_held_file_tells_when_its_namespace_is_gone(self, pod: Held) -> None:
         files, none_held = bound(pod, SOMAXCONN), bound(pod, SOMAXCONN, limit=0)
-        assert not files.gone()
+        assert not files.is_gone()
 
         pod.kill()
 
-        wait_until(files.gone)
-        assert not none_held.gone()
+        wait_until(files.is_gone)
+        assert not none_held.is_gone()
         files.close()
 
     def test_a_missing_file_is_missing_and_costs_no_fd(self, pod: Held) -> None:
@@ -96,7 +96,7 @@ class TestRealNamespace:
         assert read(files)[-1] == MISSING
         assert files.bound == 4
         assert files.unbound == []
-        assert files.absent
+        assert files.has_missing
         files.close()
 
     def test_a_long_bitmap_is_read_whole(self, pod: Held) -> None:
@@ -147,12 +147,12 @@ class TestRealNamespace:
         plan = SysctlPlan([SOMAXCONN, ABSENT], "/proc")
         files = SysctlFiles(plan, FdBudget(10))
         with entered(pod.door, pod.ino):
-            files.bind_inside()
-            plan.places[1] = plan.places[0]
-            files.bind_inside()
+            files.open_all()
+            plan.locations[1] = plan.locations[0]
+            files.open_all()
 
         assert files.bound == 2
-        assert not files.absent
+        assert not files.has_missing
         files.close()
 
 
@@ -168,8 +168,8 @@ class TestBudget:
         assert read(files)[:2] == ("4096", "32768 60999")
         pod.write("net.ipv4.ip_local_reserved_ports", "5,7-9")
         with entered(pod.door, pod.ino):
-            assert files.visit_inside()
-            assert not files.visit_inside()
+            assert files.read_unbound()
+            assert not files.read_unbound()
         assert files.readings()[2] == "4"
         files.close()
 
@@ -189,14 +189,14 @@ class TestBudget:
         several = [SysctlFiles(SysctlPlan(SEVERAL, "/proc"), budget) for _ in range(3)]
         with entered(pod.door, pod.ino):
             for files in several:
-                files.bind_inside()
+                files.open_all()
         assert budget.held == len(os.listdir("/proc/self/fd")) - before == 7
 
         several[0].close()
         assert budget.held == 3
         with entered(pod.door, pod.ino):
-            several[1].bind_inside()
-            several[2].bind_inside()
+            several[1].open_all()
+            several[2].open_all()
         assert [files.bound for files in several] == [0, 4, 3]
 
         for files in several:
@@ -212,12 +212,12 @@ class TestBudget:
         files = SysctlFiles(SysctlPlan(SEVERAL, "/proc"), FdBudget(1), short_cuts)
         opened = spied(monkeypatch)
         with entered(pod.door, pod.ino):
-            files.bind_inside()
+            files.open_all()
             assert short_cuts.held == 1
             opened.clear()
             pod.write("net.ipv4.ip_local_port_range", "2000 3000")
             opened.clear()
-            assert files.visit_inside()
+            assert files.read_unbound()
 
         assert files.readings()[:2] == ("4096", "2000 3000")
         assert "ip_local_port_range" in opened
@@ -232,10 +232,10 @@ class TestBudget:
         budget, short_cuts = FdBudget(0), FdBudget(2)
         files = SysctlFiles(SysctlPlan(SEVERAL, "/proc"), budget, short_cuts)
         with entered(pod.door, pod.ino):
-            files.bind_inside()
+            files.open_all()
             assert short_cuts.held == 2
             budget.limit = 10
-            files.bind_inside()
+            files.open_all()
 
         assert files.bound == 4
         assert short_cuts.held == 0
@@ -245,11 +245,11 @@ class TestBudget:
         self, pod: Held
     ) -> None:
         files = bound(pod, SOMAXCONN, limit=0)
-        files.lose_unbound(DENIED)
+        files.mark_unbound(DENIED)
         assert files.readings() == (DENIED,)
 
         with entered(pod.door, pod.ino):
-            assert files.visit_inside()
+            assert files.read_unbound()
 
         assert files.readings() == ("4096",)
         files.close()
@@ -265,7 +265,7 @@ class TestFailingFiles:
             (home / name).write_text("1\n")
         plan = SysctlPlan([sysctl(f"net.core.{name}") for name in names], str(tmp_path))
         files = SysctlFiles(plan, FdBudget(10))
-        files.bind_inside()
+        files.open_all()
         return files
 
     @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ class TestFailingFiles:
         budget = FdBudget(10)
         files = SysctlFiles(plan, budget)
 
-        files.bind_inside()
+        files.open_all()
 
         assert files.readings() == (FAILED,)
         assert budget.held == 0

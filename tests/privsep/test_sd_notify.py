@@ -28,8 +28,8 @@ def supervisor(
 def test_it_is_told(supervisor: socket.socket) -> None:
     us = SystemdNotifier()
 
-    us.tell(READY)
-    us.tell(WATCHDOG)
+    us.notify(READY)
+    us.notify(WATCHDOG)
 
     assert [supervisor.recv(64), supervisor.recv(64)] == [b"READY=1", b"WATCHDOG=1"]
 
@@ -48,7 +48,7 @@ def test_who_is_started_by_us_does_not_speak_for_us(
 def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
 
-    SystemdNotifier().tell(READY)
+    SystemdNotifier().notify(READY)
 
 
 def test_one_that_is_gone_is_no_reason_to_end(
@@ -56,4 +56,4 @@ def test_one_that_is_gone_is_no_reason_to_end(
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
 
-    SystemdNotifier().tell(READY)
+    SystemdNotifier().notify(READY)

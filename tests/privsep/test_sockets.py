@@ -11,7 +11,7 @@ import pytest
 
 from exporter.errors import ConfigError
 from exporter.privsep import sockets
-from exporter.privsep.sockets import bound_sockets, from_systemd, split_address
+from exporter.privsep.sockets import bound_sockets, split_address, systemd_sockets
 
 pytestmark = pytest.mark.usefixtures("no_leaked_files")
 
@@ -149,11 +149,11 @@ class TestUnix:
 
 SYSTEMD = """
 import os, socket, sys
-from exporter.privsep.sockets import from_systemd, socket_address
+from exporter.privsep.sockets import systemd_sockets, socket_address
 os.environ["LISTEN_PID"] = sys.argv[1] if len(sys.argv) > 1 else str(os.getpid())
 os.environ["LISTEN_FDS"] = "2"
 try:
-    made = from_systemd()
+    made = systemd_sockets()
 except Exception as error:
     sys.exit(str(error))
 print([socket_address(one) for one in made], "LISTEN_FDS" in os.environ)
@@ -201,9 +201,9 @@ class TestSystemd:
         monkeypatch.delenv("LISTEN_PID", raising=False)
 
         with pytest.raises(ConfigError, match=r"\.socket unit"):
-            from_systemd()
+            systemd_sockets()
 
         monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
         monkeypatch.setenv("LISTEN_FDS", "0")
         with pytest.raises(ConfigError, match=r"\.socket unit"):
-            from_systemd()
+            systemd_sockets()
