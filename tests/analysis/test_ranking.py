@@ -15,13 +15,13 @@ from exporter.model import (
     Signals,
     Sysctl,
 )
-from tests.reports.test_report import a_snapshot
 from tests.support.builders import (
     a_listener,
     a_namespace,
     a_netns,
     a_parcel,
     an_owner,
+    decoded,
     some_signals,
     the_hosts_namespace,
 )
@@ -86,7 +86,7 @@ def hurt(
 
 
 def ranked(parcel: EncodedSnapshot) -> list[AffectedNamespace]:
-    return [found for _, found in affected(assess(a_snapshot(parcel)))]
+    return [found for _, found in affected(assess(decoded(parcel)))]
 
 
 def owners(found: Iterable[AffectedNamespace]) -> list[str]:

@@ -30,7 +30,7 @@ from exporter.model import Detail
 from testing.lab import wait_until
 from testing.monitoring import JOB, Prometheus, prometheus
 from testing.running import OPENMETRICS, Page
-from tests.exposition.test_incremental_gzip import unpacked
+from tests.support.compression import gunzip_member
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs/fleet.md"
@@ -82,7 +82,7 @@ def test_a_compressed_page_is_the_page() -> None:
     kept = [line for line in plain.splitlines() if not line.startswith(b"process_")]
     assert [
         line
-        for line in unpacked(packed).splitlines()
+        for line in gunzip_member(packed).splitlines()
         if not line.startswith(b"process_")
     ] == kept
 

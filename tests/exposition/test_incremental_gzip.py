@@ -2,7 +2,6 @@
 
 import gzip
 import subprocess
-import zlib
 
 import pytest
 from hypothesis import given
@@ -11,17 +10,9 @@ from hypothesis import strategies as st
 from exporter.exposition import incremental_gzip
 from exporter.exposition.chunk_table import Chunk
 from exporter.exposition.incremental_gzip import compress
+from tests.support.compression import gunzip_member
 
 LINES = b'netns_sysctl_value{namespace="shop",pod="web-0"} 1.0\n' * 9
-
-
-def unpacked(page: bytes) -> bytes:
-    """Return what a client reads that stops at the end of the first member."""
-    reader = zlib.decompressobj(31)
-    text = reader.decompress(page) + reader.flush()
-    assert reader.eof
-    assert not reader.unused_data
-    return text
 
 
 def some_chunks(number: int = 9) -> list[Chunk]:
@@ -40,7 +31,7 @@ def test_it_is_what_the_chunks_are(pages: list[list[int]], data: st.DataObject) 
     ]
     for page in pages:
         chunks = [every[at] for at in page]
-        assert unpacked(compress(chunks)) == plain(chunks)
+        assert gunzip_member(compress(chunks)) == plain(chunks)
 
 
 def test_gzip_reads_it() -> None:

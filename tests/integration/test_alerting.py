@@ -22,9 +22,9 @@ from testing.monitoring import (
     receiver,
 )
 from testing.running import exporter
-from tests.integration.test_signals import PORT, a_socket, listening
 from tests.support import daemons
 from tests.support.daemons import Containerd
+from tests.support.sockets import open_listener, start_connections
 
 pytestmark = pytest.mark.root
 
@@ -65,9 +65,7 @@ class Pod(NamedTuple):
     def knock(self) -> None:
         """Begin a connection, and don't wait for it."""
         with contextlib.ExitStack() as opened:
-            client = a_socket(self.netns, opened)
-            client.settimeout(0)
-            client.connect_ex(("127.0.0.1", PORT))
+            start_connections(self.netns, opened)
 
 
 class Scene(NamedTuple):
@@ -155,8 +153,8 @@ def listener(scene: Scene) -> Iterator[socket.socket]:
     """
     with contextlib.ExitStack() as opened:
         scene.slow.netns.write(SOMAXCONN, OLD)
-        server = listening(scene.slow.netns, opened, backlog=MUCH)
-        listening(scene.small.netns, opened, backlog=BACKLOG)
+        server = open_listener(scene.slow.netns, opened, backlog=MUCH)
+        open_listener(scene.small.netns, opened, backlog=BACKLOG)
         fill(scene.slow, opened, int(OLD))
         fill(scene.small, opened, BACKLOG)
         yield server
@@ -164,10 +162,7 @@ def listener(scene: Scene) -> Iterator[socket.socket]:
 
 def fill(pod: Pod, opened: contextlib.ExitStack, limit: int) -> None:
     """Fill an accept queue, and more."""
-    for _ in range(limit + CLIENTS):
-        client = a_socket(pod.netns, opened)
-        client.settimeout(0)
-        client.connect_ex(("127.0.0.1", PORT))
+    start_connections(pod.netns, opened, count=limit + CLIENTS)
 
 
 def evaluated(server: Prometheus, since: datetime) -> bool:

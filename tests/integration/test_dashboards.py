@@ -1,9 +1,7 @@
 """Every expression of the dashboards, on a real Prometheus of a real exporter."""
 
 import contextlib
-import errno
 import os
-import socket
 import time
 import urllib.error
 from collections.abc import Iterator, Mapping
@@ -36,13 +34,14 @@ from tests.mixin.support.grafana import (
 )
 from tests.support import daemons
 from tests.support.httpserver import ok, served
+from tests.support.sockets import PORT, open_listener, start_connections
 
 pytestmark = pytest.mark.root
 
 SOMAXCONN = "net.core.somaxconn"
 UID = "0d3a9f0e-5d3c-4d38-a4e5-6b1f0a2c9b11"
 POD_ID, PLAIN_ID = "a" * 64, "dash-plain"
-PORT, BACKLOG = 8080, 3
+BACKLOG = 3
 
 CONFIG = """
 policy:
@@ -144,28 +143,14 @@ def _happen(
     rule = ("-A", "INPUT", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT")
     pod.run("iptables", "-w", *rule)
 
-    def a_socket() -> socket.socket:
-        with entered(pod.door, pod.ino):
-            made = socket.socket()
-        return stack.enter_context(made)
-
-    def listening(port: int, backlog: int) -> None:
-        made = a_socket()
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        made.bind(("127.0.0.1", port))
-        made.listen(backlog)
-
     for port in range(PORT, PORT + 8):
-        listening(port, BACKLOG)
-    listening(PORT, BACKLOG)
-    listening(PORT + 1, 100)
+        open_listener(pod, stack, backlog=BACKLOG, port=port, reuse_port=True)
+    for port, backlog in ((PORT, BACKLOG), (PORT + 1, 100)):
+        open_listener(pod, stack, backlog=backlog, port=port, reuse_port=True)
     running.scrape()
     pod.write(SOMAXCONN, "50")
     pod.write("net.ipv4.tcp_congestion_control", "reno")
-    for _ in range(20):
-        client = a_socket()
-        client.settimeout(0)
-        assert client.connect_ex(("127.0.0.1", PORT)) == errno.EINPROGRESS
+    start_connections(pod, stack, count=20)
     with entered(str(spot), Ino(spot.stat().st_ino)):
         Path("/proc/sys", SOMAXCONN.replace(".", "/")).write_text("128")
 

@@ -19,8 +19,8 @@ from exporter.privsep.privileges import COLLECTOR_CAPABILITIES, NOBODY
 from testing.lab import wait_until
 from testing.monitoring import free_port
 from testing.running import Page
-from tests.integration.test_privileges import credentials
 from tests.support.images import NAME, PROJECT, Engine, documented
+from tests.support.processes import thread_credentials
 
 MOST_BYTES = 250_000_000
 SOMAXCONN = "net.core.somaxconn"
@@ -117,7 +117,7 @@ class TestContainer:
     def test_the_server_is_nobody_with_no_capability(
         self, container: Container
     ) -> None:
-        for thread in credentials(container.server_pid()):
+        for thread in thread_credentials(container.server_pid()):
             assert thread.uids == (NOBODY,) * 4
             sets = (thread.inheritable, thread.permitted, thread.effective)
             assert (*sets, thread.ambient) == (0, 0, 0, 0)
@@ -126,7 +126,7 @@ class TestContainer:
     def test_the_collector_has_the_three_capabilities_that_it_reads_with(
         self, container: Container
     ) -> None:
-        for thread in credentials(container.pid):
+        for thread in thread_credentials(container.pid):
             assert thread.effective == thread.permitted == COLLECTOR_CAPABILITIES
             assert thread.no_new_privs
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from exporter.kernel.procfs import Credentials, parse_credentials
 from exporter.privsep.privileges import COLLECTOR_CAPABILITIES, NOBODY
 from testing.lab import held, wait_until
 from testing.running import COMMAND, Exporter, exporter
+from tests.support.processes import thread_credentials
 
 pytestmark = pytest.mark.root
 
@@ -33,12 +33,6 @@ def fresh(tmp_path: Path) -> Iterator[Exporter]:
         yield one
 
 
-def credentials(pid: int) -> list[Credentials]:
-    """Return those of every thread."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [parse_credentials((task / "status").read_bytes()) for task in tasks]
-
-
 def status(pid: int, field: str) -> str:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(line.split()[1] for line in lines if line.startswith(f"{field}:"))
@@ -47,7 +41,7 @@ def status(pid: int, field: str) -> str:
 def test_the_collector_keeps_three_capabilities_and_gets_no_more(
     running: Exporter,
 ) -> None:
-    for thread in credentials(running.process.pid):
+    for thread in thread_credentials(running.process.pid):
         assert (
             thread.effective
             == thread.permitted
@@ -59,7 +53,7 @@ def test_the_collector_keeps_three_capabilities_and_gets_no_more(
 
 
 def test_every_thread_of_the_server_is_nobody_with_nothing(running: Exporter) -> None:
-    threads = credentials(running.server_pid)
+    threads = thread_credentials(running.server_pid)
 
     assert threads
     for thread in threads:

@@ -1,7 +1,6 @@
 """Does it hurt: real listeners, overflown in real namespaces, read on /metrics."""
 
 import contextlib
-import errno
 import itertools
 import json
 import os
@@ -18,11 +17,11 @@ from exporter.kernel.netns import entered
 from exporter.model import Ino
 from testing.lab import Held, held, named, wait_until
 from testing.running import Exporter, Labels, Page, exporter
+from tests.support.sockets import PORT, open_listener, open_socket, start_connections
 
 pytestmark = pytest.mark.root
 
 SOMAXCONN = "net.core.somaxconn"
-PORT = 8080
 BACKLOG = 3
 CLIENTS = 10
 
@@ -91,27 +90,6 @@ def opened() -> Iterator[contextlib.ExitStack]:
         yield stack
 
 
-def a_socket(
-    pod: Spot | Held,
-    opened: contextlib.ExitStack,
-    *,
-    family: int = socket.AF_INET,
-    protocol: int = 0,
-) -> socket.socket:
-    with entered(pod.door, pod.ino):
-        made = socket.socket(family, socket.SOCK_STREAM, protocol)
-    return opened.enter_context(made)
-
-
-def listening(
-    pod: Spot | Held, opened: contextlib.ExitStack, *, backlog: int, port: int = PORT
-) -> socket.socket:
-    made = a_socket(pod, opened)
-    made.bind(("127.0.0.1", port))
-    made.listen(backlog)
-    return made
-
-
 def of(pod: Spot) -> dict[str, str]:
     return {"netns": f"named/{pod.name}"}
 
@@ -134,7 +112,7 @@ def test_a_clamped_limit_gets_stale_and_is_cleared_by_listening_again(
 ) -> None:
     pod.write(SOMAXCONN, "10")
     running.scrape()
-    server = listening(pod, opened, backlog=100)
+    server = open_listener(pod, opened, backlog=100)
 
     page = running.scrape()
     assert (limit(page, pod), backlog(page, pod), stale(page, pod)) == (
@@ -168,8 +146,8 @@ def test_a_limit_from_before_the_exporter_came_is_told_as_far_as_it_can_be(
     running: Exporter, pod: Spot, other: Spot, opened: contextlib.ExitStack
 ) -> None:
     """128 under 4096 is the program's own, unless somebody wrote somaxconn since."""
-    listening(pod, opened, backlog=BACKLOG)
-    listening(other, opened, backlog=BACKLOG)
+    open_listener(pod, opened, backlog=BACKLOG)
+    open_listener(other, opened, backlog=BACKLOG)
     other.write(SOMAXCONN, "50000")
 
     page = running.scrape()
@@ -184,16 +162,13 @@ def test_an_overflown_queue_shows_in_that_pod_alone_at_the_next_scrape(
     overflows = "netns_tcpext_listen_overflows_total"
     drops = "netns_tcpext_listen_drops_total"
     queue = "netns_listener_queue"
-    listening(pod, opened, backlog=BACKLOG)
-    listening(other, opened, backlog=BACKLOG)
+    open_listener(pod, opened, backlog=BACKLOG)
+    open_listener(other, opened, backlog=BACKLOG)
     page = running.scrape()
     assert page.value(queue, **of(pod), port=str(PORT)) == 0
     assert page.value(overflows, **of(pod)) == 0
 
-    for _ in range(CLIENTS):
-        client = a_socket(pod, opened)
-        client.settimeout(0)
-        assert client.connect_ex(("127.0.0.1", PORT)) == errno.EINPROGRESS
+    start_connections(pod, opened, count=CLIENTS)
     page = running.scrape()
 
     full = BACKLOG + 1  # the kernel lets one more in than the limit
@@ -210,8 +185,8 @@ def test_an_overflown_queue_shows_in_that_pod_alone_at_the_next_scrape(
 def test_an_accepted_connection_leaves_the_queue(
     running: Exporter, pod: Spot, opened: contextlib.ExitStack
 ) -> None:
-    server = listening(pod, opened, backlog=BACKLOG)
-    client = a_socket(pod, opened)
+    server = open_listener(pod, opened, backlog=BACKLOG)
+    client = open_socket(pod, opened)
     client.connect(("127.0.0.1", PORT))
     page = running.scrape()
     assert page.value("netns_listener_queue", **of(pod), port=str(PORT)) == 1
@@ -226,9 +201,9 @@ def test_an_accepted_connection_leaves_the_queue(
 def test_connections_that_were_closed_are_in_time_wait(
     running: Exporter, pod: Spot, opened: contextlib.ExitStack
 ) -> None:
-    server = listening(pod, opened, backlog=BACKLOG)
+    server = open_listener(pod, opened, backlog=BACKLOG)
     for _ in range(BACKLOG):
-        client = a_socket(pod, opened)
+        client = open_socket(pod, opened)
         client.connect(("127.0.0.1", PORT))
         accepted = server.accept()[0]
         client.close()
@@ -252,8 +227,8 @@ def test_tracked_flows_are_held_against_the_machines_limit(
     """A rule that asks for a flow's state makes its namespace track flows."""
     rule = ("-A", "INPUT", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT")
     pod.run("iptables", "-w", *rule)
-    listening(pod, opened, backlog=BACKLOG)
-    client = a_socket(pod, opened)
+    open_listener(pod, opened, backlog=BACKLOG)
+    client = open_socket(pod, opened)
     client.connect(("127.0.0.1", PORT))
 
     page = running.scrape()
@@ -283,7 +258,7 @@ def listeners_of_every_kind(
     ]
     for number in range(200):
         family, address, protocol, set_up = kinds[number % len(kinds)]
-        made = a_socket(pod, opened, family=family, protocol=protocol)
+        made = open_socket(pod, opened, family=family, protocol=protocol)
         set_up(made)
         made.bind((address, 10_000 + number))
         made.listen(number)
@@ -346,11 +321,8 @@ def _rows_of_ss(text: str) -> Iterator[tuple[tuple[str, int], tuple[int, int]]]:
 def test_every_counter_is_what_nstat_says(
     running: Exporter, pod: Spot, opened: contextlib.ExitStack
 ) -> None:
-    listening(pod, opened, backlog=BACKLOG)
-    for _ in range(CLIENTS):
-        client = a_socket(pod, opened)
-        client.settimeout(0)
-        client.connect_ex(("127.0.0.1", PORT))
+    open_listener(pod, opened, backlog=BACKLOG)
+    start_connections(pod, opened, count=CLIENTS)
 
     def same() -> bool:
         page = running.scrape()
@@ -370,10 +342,7 @@ def test_of_several_sockets_on_one_port_the_fullest_is_shown(
     running: Exporter, pod: Spot, opened: contextlib.ExitStack
 ) -> None:
     for limit_of_one in (100, BACKLOG):
-        made = a_socket(pod, opened)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        made.bind(("127.0.0.1", PORT))
-        made.listen(limit_of_one)
+        open_listener(pod, opened, backlog=limit_of_one, reuse_port=True)
 
     page = running.scrape()
 
@@ -386,8 +355,8 @@ def test_listeners_past_the_cap_are_counted_and_the_fullest_kept(
     tmp_path: Path, pod: Spot, opened: contextlib.ExitStack
 ) -> None:
     for port in range(PORT, PORT + 20):
-        listening(pod, opened, backlog=BACKLOG, port=port)
-    client = a_socket(pod, opened)
+        open_listener(pod, opened, backlog=BACKLOG, port=port)
+    client = open_socket(pod, opened)
     client.connect(("127.0.0.1", PORT + 19))
 
     with exporter(tmp_path, "--signals.max-listeners=5") as running:
@@ -427,8 +396,8 @@ def test_without_the_right_to_enter_counters_and_sockets_are_still_told(
     prefix = ("setpriv", f"--bounding-set={kept}", f"--inh-caps={kept}")
     with held(comm=b"exsig") as (pod,), exporter(tmp_path, prefix=prefix) as running:
         pod.run("ip", "link", "set", "lo", "up")
-        listening(pod, opened, backlog=BACKLOG)
-        client = a_socket(pod, opened)
+        open_listener(pod, opened, backlog=BACKLOG)
+        client = open_socket(pod, opened)
         client.connect(("127.0.0.1", PORT))
         wait_until(lambda: running.scrape().all("netns_info", comm="exsig"))
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from exporter.model import Declared, Namespace, Snapshot
 from exporter.reports.diff import EVERY_NAMESPACE, NEW_NAMESPACE, ValueChange, compare
-from tests.reports.test_report import a_snapshot
 from tests.support.builders import (
     NOW,
     OTHER_UID,
@@ -13,6 +12,7 @@ from tests.support.builders import (
     a_parcel,
     a_sysctl,
     an_owner,
+    decoded,
     the_hosts_namespace,
 )
 
@@ -23,11 +23,11 @@ def at(
     *namespaces: Namespace, host: str = "65535", fresh: Iterable[str] = ("4096",)
 ) -> Snapshot:
     host_namespace = the_hosts_namespace(readings=[host])
-    return a_snapshot(a_parcel(host_namespace, *namespaces, fresh=fresh))
+    return decoded(a_parcel(host_namespace, *namespaces, fresh=fresh))
 
 
 def test_the_same_is_no_difference_whenever_it_was_read() -> None:
-    later = a_snapshot(
+    later = decoded(
         a_parcel(the_hosts_namespace(), a_namespace(), fresh=["4096"], time=NOW + 1)
     )
 
@@ -101,7 +101,7 @@ def test_the_host_and_new_namespaces_are_compared() -> None:
 
 def test_what_all_share_is_told_once() -> None:
     before, after = (
-        a_snapshot(
+        decoded(
             a_parcel(
                 the_hosts_namespace(),
                 a_namespace(),
@@ -118,7 +118,7 @@ def test_what_all_share_is_told_once() -> None:
 
 
 def test_a_sysctl_that_only_one_has_is_not_compared() -> None:
-    other = a_snapshot(
+    other = decoded(
         a_parcel(
             the_hosts_namespace(readings=["65535", "1"]),
             sysctls=[a_sysctl(), a_sysctl("net.ipv4.tcp_ecn")],

@@ -24,13 +24,13 @@ from exporter.model import (
     Unreadable,
 )
 from exporter.reports.explain import Explanation, explain
-from tests.reports.test_report import a_snapshot
 from tests.support.builders import (
     NOW,
     a_namespace,
     a_parcel,
     a_sysctl,
     an_owner,
+    decoded,
     some_signals,
     the_hosts_namespace,
 )
@@ -63,7 +63,7 @@ def explained(
         fresh=[] if fresh is None else [fresh],
         earlier=earlier,
     )
-    return explain(assess(a_snapshot(parcel)).of(namespace), SOMAXCONN)
+    return explain(assess(decoded(parcel)).of(namespace), SOMAXCONN)
 
 
 def stations(made: Explanation) -> list[tuple[str, Reading | None]]:
@@ -199,7 +199,7 @@ def test_what_is_not_read_is_said() -> None:
     namespace = a_namespace(state="unreadable", reason="refused_by_policy")
     parcel = a_parcel(the_hosts_namespace(), namespace, fresh=["4096"])
 
-    made = explain(assess(a_snapshot(parcel)).of(namespace), SOMAXCONN)
+    made = explain(assess(decoded(parcel)).of(namespace), SOMAXCONN)
 
     assert made.value is None
     assert "could not be read" in made.origin_text
@@ -210,7 +210,7 @@ def test_the_host_has_no_origin_and_is_not_made_anew() -> None:
     host = the_hosts_namespace()
     parcel = a_parcel(host, fresh=["4096"])
 
-    made = explain(assess(a_snapshot(parcel)).of(host), SOMAXCONN)
+    made = explain(assess(decoded(parcel)).of(host), SOMAXCONN)
 
     assert made.origin is None
     assert made.restart is None
@@ -224,7 +224,7 @@ def test_what_all_share_is_the_hosts() -> None:
         the_hosts_namespace(), namespace, shared=[shared], shared_readings=["9"]
     )
 
-    made = explain(assess(a_snapshot(parcel)).of(namespace), "net.core.rmem_max")
+    made = explain(assess(decoded(parcel)).of(namespace), "net.core.rmem_max")
 
     assert (made.value, made.origin) == ("9", "shared")
     assert made.restart
@@ -257,7 +257,7 @@ def hurting(*, namespace: Namespace | None = None, harm: tuple[str, ...]) -> Sna
         counters=["TcpExt.ListenOverflows"],
         signals=[some_signals(counters=[9]), some_signals(counters=[312])],
     )
-    return a_snapshot(parcel)
+    return decoded(parcel)
 
 
 def test_a_value_is_explained_with_the_signs_of_its_own_namespace() -> None:

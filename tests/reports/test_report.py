@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable
 
-import msgspec
 import pytest
 
 from exporter.model import (
     Change,
     Declared,
-    EncodedSnapshot,
     HostValue,
     Namespace,
     Reading,
@@ -25,6 +23,7 @@ from tests.support.builders import (
     a_problem,
     a_sysctl,
     an_owner,
+    decoded,
     some_signals,
     some_stats,
     the_hosts_namespace,
@@ -32,10 +31,6 @@ from tests.support.builders import (
 
 SOMAXCONN = "net.core.somaxconn"
 RMEM = a_sysctl("net.ipv4.tcp_rmem", kind="ints", scope="inherited")
-
-
-def a_snapshot(parcel: EncodedSnapshot) -> Snapshot:
-    return msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
 
 
 def pods(*values: Reading, declared: Iterable[Declared] = ()) -> list[Namespace]:
@@ -65,7 +60,7 @@ def reported(
         fresh=[fresh],
         earlier=earlier,
     )
-    return report(a_snapshot(parcel), everything=everything)
+    return report(decoded(parcel), everything=everything)
 
 
 def held(row: Row) -> list[tuple[Reading, str | None, int]]:
@@ -138,7 +133,7 @@ def test_worse_sysctls_come_first_then_the_more_important() -> None:
         fresh=["1", "1", "1", "1"],
     )
 
-    rows = report(a_snapshot(parcel)).rows
+    rows = report(decoded(parcel)).rows
 
     assert [(row.sysctl, row.verdict) for row in rows] == [
         ("c", "modified"),
@@ -172,7 +167,7 @@ def test_what_programs_do_not_see_is_not_judged(sandbox: str) -> None:
 def test_without_a_host_values_are_shown_and_nothing_differs() -> None:
     parcel = a_parcel(a_namespace(), fresh=["4096"])
 
-    made = report(a_snapshot(parcel), everything=True)
+    made = report(decoded(parcel), everything=True)
 
     assert made.rows[0].host is None
     assert made.rows[0].verdict == "same"
@@ -180,14 +175,14 @@ def test_without_a_host_values_are_shown_and_nothing_differs() -> None:
 
 
 def test_a_node_without_namespaces_is_a_report() -> None:
-    assert report(a_snapshot(a_parcel()), everything=True).rows[0].groups == ()
+    assert report(decoded(a_parcel()), everything=True).rows[0].groups == ()
 
 
 def test_what_all_share_has_one_value() -> None:
     shared = a_sysctl("net.core.rmem_max", scope="shared", settable_by="node")
     parcel = a_parcel(the_hosts_namespace(), shared=[shared], shared_readings=["9"])
 
-    row = report(a_snapshot(parcel), everything=True).rows[-1]
+    row = report(decoded(parcel), everything=True).rows[-1]
 
     assert (row.sysctl, row.host, row.groups) == ("net.core.rmem_max", "9", ())
 
@@ -200,7 +195,7 @@ def test_what_was_not_read_is_counted_with_its_reason() -> None:
         problems=[a_problem()],
     )
 
-    made = report(a_snapshot(parcel))
+    made = report(decoded(parcel))
 
     assert [(one.state, one.reason, one.count) for one in made.coverage] == [
         ("read", "", 1),
@@ -222,7 +217,7 @@ def test_a_change_alone_is_nothing_bad() -> None:
 
 def hurting(number: int) -> Snapshot:
     namespaces = pods(*["4096"] * number)
-    return a_snapshot(
+    return decoded(
         a_parcel(
             *namespaces,
             fresh=["4096"],

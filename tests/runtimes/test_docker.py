@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.privsep.privileges import NOBODY
 from exporter.runtimes.docker import (
     Docker,
     DockerGoneError,
@@ -31,6 +32,7 @@ from exporter.runtimes.docker import (
 from exporter.runtimes.http import SourceError
 from exporter.runtimes.records import Container, PollResult
 from testing.lab import alarm, wait_until
+from tests.support.api_bodies import BODIES, KEYS, TEXT
 from tests.support.httpserver import (
     Script,
     Web,
@@ -51,7 +53,6 @@ UID = "0d137909-8596-495c-92b3-048a901457b2"
 OTHER_UID = "7260904b-bd08-e72e-4dff-95d9fccd2ee8"
 STATIC = "b53dfa9e2dc9b890f7fadb2770857b03"
 QUICK = 0.2
-NOBODY = 65534
 
 
 class Engine:
@@ -732,22 +733,6 @@ def test_the_environment_has_no_say(
 
 
 # Any answer at all
-
-KEYS = st.sampled_from(
-    [
-        *("Id", "Names", "Labels", "State", "StartedAt", "HostConfig", "NetworkMode"),
-        *("Runtime", "Sysctls", "NetworkSettings", "SandboxKey", "Networks", "none"),
-        *("EndpointID", "io.kubernetes.pod.name", "com.docker.compose.project"),
-    ]
-)
-TEXT = st.text() | st.sampled_from(
-    [A, "/web", "2026-11-22T15:38:22.28223907Z", "9999-12-31T23:59:59-23:59"]
-)
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
-VALUES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS | st.text(), inner)
-)
-BODIES = st.binary() | VALUES.map(lambda value: json.dumps(value).encode())
 
 
 @given(BODIES)

@@ -15,11 +15,12 @@ import msgspec
 import pytest
 from hypothesis import given
 
+from exporter.privsep.privileges import NOBODY
 from exporter.runtimes.http import SourceError
 from exporter.runtimes.kubelet import Kubelet, parse_pods, parse_token
 from exporter.runtimes.records import Pod, PollResult
 from testing.lab import alarm
-from tests.runtimes.test_docker import BODIES, NOBODY, QUICK
+from tests.support.api_bodies import BODIES
 from tests.support.httpserver import (
     Script,
     Web,
@@ -32,6 +33,7 @@ from tests.support.httpserver import (
     silent,
 )
 
+QUICK = 0.2
 UID = "0d137909-8596-495c-92b3-048a901457b2"
 MIRROR = "7260904b-bd08-e72e-4dff-95d9fccd2ee8"
 STATIC = "b53dfa9e2dc9b890f7fadb2770857b03"

@@ -11,7 +11,7 @@ from tests.mixin.support.grafana import NAMES, dashboard, interpolate, panels
 from tests.screenshots.drawing import draw
 from tests.screenshots.history import remembering
 from tests.screenshots.story import APP, END, FOCUS, START, STEP, Told
-from tests.screenshots.test_drawing import DIRECTORY
+from tests.support.browser import PICTURES
 
 FOLDED = {
     "node.json": "Cost of the exporter",
@@ -56,7 +56,7 @@ def picture(name: str) -> Path:
     >>> picture("pod.json").name
     'dashboard-pod.png'
     """
-    return DIRECTORY / f"dashboard-{name.removesuffix('.json')}.png"
+    return PICTURES / f"dashboard-{name.removesuffix('.json')}.png"
 
 
 def chosen() -> dict[str, str | list[str]]:

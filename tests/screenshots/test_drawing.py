@@ -16,11 +16,10 @@ import pytest
 from exporter.daemon import server_process
 from exporter.exposition.renderer import Renderer
 from tests.mixin.support.grafana import NAMES
-from tests.support.browser import Browser, Scheme, Size, browser
+from tests.support.browser import PICTURES, Browser, Scheme, Size, browser
 from tests.support.clients import served
 
 ROOT = Path(__file__).parents[2]
-DIRECTORY = ROOT / "docs/screenshots"
 RECORDED = ROOT / "tests/nodes/kubernetes/snapshot.json"
 MAX_BYTES = 150_000
 PNG = b"\x89PNG\r\n"
@@ -88,7 +87,7 @@ def test_a_picture_can_be_taken(
 ) -> None:
     shot = SHOTS[name]
     update = request.config.getoption("--update-docs")
-    file = (DIRECTORY if update else tmp_path) / name
+    file = (PICTURES if update else tmp_path) / name
     chromium.show(shot.size, shot.scheme)
     chromium.open(shot.path)
 
@@ -101,7 +100,7 @@ def test_a_picture_can_be_taken(
 
 
 def test_the_documents_have_each_of_them() -> None:
-    assert {file.name for file in DIRECTORY.iterdir()} == SHOTS.keys() | DRAWN
-    for file in DIRECTORY.iterdir():
+    assert {file.name for file in PICTURES.iterdir()} == SHOTS.keys() | DRAWN
+    for file in PICTURES.iterdir():
         most = MAX_DRAWN if file.name in DRAWN else MAX_BYTES
         assert file.stat().st_size < most

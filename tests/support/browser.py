@@ -15,6 +15,9 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from testing.lab import wait_until
 
+PICTURES = Path(__file__).parents[2] / "docs/screenshots"
+"""Where the pictures of the documents are."""
+
 Scheme = Literal["light", "dark"]
 
 

@@ -28,6 +28,7 @@ from exporter.model import (
     SettableBy,
     Severity,
     Signals,
+    Snapshot,
     Stage,
     State,
     Sysctl,
@@ -234,6 +235,11 @@ def a_parcel(
         problems=tuple(problems),
         stats=stats or some_stats(),
     )
+
+
+def decoded(encoded: EncodedSnapshot) -> Snapshot:
+    """Return a snapshot as its reader decodes it from JSON."""
+    return msgspec.json.decode(msgspec.json.encode(encoded), type=Snapshot)
 
 
 def a_listener(
