@@ -21,7 +21,7 @@ from exporter.config.settings import Config
 from exporter.exposition.renderer import Renderer
 from exporter.pages.render import page_renderer
 from exporter.web.negotiation import ScrapeRequest
-from exporter.web.scrape_queue import ResponseBuilder
+from exporter.web.responses import ResponseBuilder
 
 _SECONDS = 60.0
 
@@ -90,7 +90,7 @@ class Scrape:
         builder = ResponseBuilder(
             self._snapshot, renderer, CollectorRegistry(), page_renderer().render
         )
-        self._pages = self._watch.timed("compression", builder)
+        self._pages = self._watch.timed("compression", builder.collect)
         self._take_apart(builder)
         self._encoded = b""
         self._form = ScrapeRequest(

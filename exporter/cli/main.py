@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
@@ -92,7 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0, 1 failed, 2 wrong usage."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--server-role"]:
-        _server_role(words[1:])
+        from exporter.daemon import server_process
+
+        server_process.main(words[1:])
     if words[:1] == ["--asking-role"]:
         return _asking_role(words[1:])
     if not words or (words[0].startswith("-") and words[0] not in _ROOT_FLAGS):
@@ -147,26 +149,6 @@ def _prom(parcel: EncodedSnapshot, wanted: MetricSettings) -> bytes:
     renderer = Renderer(__version__, wanted.detail, wanted.max_series)
     renderer.render(parcel)
     return b"".join(chunk.plain for chunk in renderer.exposition(CONTENT_TYPE_LATEST))
-
-
-def _server_role(words: list[str]) -> NoReturn:
-    """Be the unprivileged process: *words* are its fds, what to export, and logging."""
-    from exporter.daemon import server_process
-    from exporter.exposition.renderer import Renderer
-    from exporter.privsep import privileges
-    from exporter.privsep.channel import Channel
-
-    fds, metrics, level, form = words
-    channel, *listeners = (socket.socket(fileno=int(word)) for word in fds.split(","))
-    configure(level, form)  # type: ignore[arg-type]
-    for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends us
-        signal.signal(ignored, signal.SIG_IGN)
-    wanted = msgspec.json.decode(metrics, type=MetricSettings)
-    renderer = Renderer(__version__, wanted.detail, wanted.max_series)
-    server_process.preload()
-    privileges.drop_privileges()
-    privileges.apply_landlock("/proc/self")
-    server_process.run(Channel(channel, server_process.shut_down), listeners, renderer)
 
 
 def _asking_role(words: list[str]) -> int:

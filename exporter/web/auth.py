@@ -1,102 +1,153 @@
 """
 Basic authentication (RFC 7617) against bcrypt hashes.
 
-A check takes as long as the hash's cost says, some 50 ms of a core at 10, and the
-same for a name that nobody has: time does not tell which names exist.
+A check takes as long as the cost of the hash determines, some 50 ms of a core at 10,
+and as long for an unknown name: the time does not reveal which names exist. It runs in
+a thread of its own, a limited number of requests wait for it, and credentials that were
+accepted before do not wait behind those that are guessed.
 """
 
+import asyncio
 import base64
 import hmac
 import secrets
-import threading
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import NamedTuple
 
 import bcrypt
 
-REMEMBERED = 128
-_MAX_PASSWORD = 72
-"""bcrypt looks at no byte beyond it; such a password would be good cut short, too."""
+MAX_WAITING = 16
+"""Requests whose passwords wait to be checked, the one being checked included."""
+
+MAX_REJECTED = 128
+"""Rejected credentials whose result is cached."""
+
+_MAX_PASSWORD_BYTES = 72
+"""bcrypt ignores further bytes: such a password would also match when cut short."""
 
 
-class Users:
+class TooManyChecksError(Exception):
+    """MAX_WAITING passwords wait to be checked already."""
+
+
+class Credentials(NamedTuple):
     """
-    Who may come in: bcrypt hashes by name.
+    User name and password of a request.
 
-    Threads may ask at the same time. bcrypt leaves the GIL, so whoever asks has to
-    limit how many do, or strangers take every core. Results are remembered under an
-    HMAC with a key of this object's own: no password stays in memory.
+    Attributes:
+        name: The user name.
+        password: The password, UTF-8.
     """
 
-    def __init__(self, users: Mapping[str, str]) -> None:
-        self._hashes = {name: hashed.encode() for name, hashed in users.items()}
-        self._key = secrets.token_bytes(32)
-        self._results: OrderedDict[bytes, bool] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def check(self, authorization: str) -> bool:
-        """
-        Return whether an Authorization header names a user and their password.
-
-        False without any users: who wants no authentication does not ask.
-        """
-        given = _credentials(authorization)
-        if given is None or not self._hashes:
-            return False
-        name, password = given
-        hashed = self._hashes.get(name) or self._stand_in(name)
-        digest = self._digest(name.encode(), hashed, password)
-        known = self._remembered(digest)
-        if known is None:
-            known = _matches(password, hashed) and name in self._hashes
-            self._remember(digest, result=known)
-        return known
-
-    def _stand_in(self, name: str) -> bytes:
-        """Return the hash of a user, always the same, for somebody who is none."""
-        number = int.from_bytes(self._digest(name.encode(), b"", b""))
-        return list(self._hashes.values())[number % len(self._hashes)]
-
-    def _digest(self, name: bytes, hashed: bytes, password: bytes) -> bytes:
-        lengths = b"%d:%d:" % (len(name), len(hashed))
-        message = lengths + name + hashed + password
-        return hmac.digest(self._key, message, "sha256")
-
-    def _remembered(self, digest: bytes) -> bool | None:
-        with self._lock:
-            if digest in self._results:
-                self._results.move_to_end(digest)
-            return self._results.get(digest)
-
-    def _remember(self, digest: bytes, *, result: bool) -> None:
-        with self._lock:
-            self._results[digest] = result
-            self._results.move_to_end(digest)
-            while len(self._results) > REMEMBERED:
-                self._results.popitem(last=False)
+    name: str
+    password: bytes
 
 
-def _credentials(authorization: str) -> tuple[str, bytes] | None:
+Verify = Callable[[Credentials], bool]
+"""Whether credentials are valid; may take long."""
+
+
+def parse_authorization(header: str) -> Credentials | None:
     """
-    Return name and password of a header, None if it is not one of Basic.
+    Return the credentials of an Authorization header, None if it is not valid Basic.
 
-    >>> _credentials("Basic QWxhZGRpbjpvcGVuOnNlc2FtZQ==")
-    ('Aladdin', b'open:sesame')
+    >>> parse_authorization("Basic QWxhZGRpbjpvcGVuOnNlc2FtZQ==")
+    Credentials(name='Aladdin', password=b'open:sesame')
     """
-    scheme, _, token = authorization.partition(" ")
+    scheme, _, token = header.partition(" ")
     if scheme.lower() != "basic":
         return None
     try:
         text = base64.b64decode(token.strip(), validate=True).decode()
-    except ValueError:  # of base64, of a header that is not ASCII, of UTF-8
+    except ValueError:  # not base64, not ASCII, not UTF-8
         return None
     name, colon, password = text.partition(":")
-    return (name, password.encode()) if colon else None
+    return Credentials(name, password.encode()) if colon else None
+
+
+class Users:
+    """The users of the web configuration: bcrypt hashes by name."""
+
+    def __init__(self, hashes: Mapping[str, str]) -> None:
+        self._hashes = {name: hashed.encode() for name, hashed in hashes.items()}
+        self._key = secrets.token_bytes(32)
+
+    def verify(self, credentials: Credentials) -> bool:
+        """
+        Return whether the password is the user's; always False without users.
+
+        bcrypt releases the GIL, so the caller must limit how many threads call this,
+        or unauthenticated clients can use every core.
+        """
+        if not self._hashes:
+            return False
+        name, password = credentials
+        hashed = self._hashes.get(name) or self._substitute(name)
+        return _matches(password, hashed) and name in self._hashes
+
+    def _substitute(self, name: str) -> bytes:
+        """Return a user's hash for an unknown name, always the same for that name."""
+        number = int.from_bytes(hmac.digest(self._key, name.encode(), "sha256"))
+        return list(self._hashes.values())[number % len(self._hashes)]
 
 
 def _matches(password: bytes, hashed: bytes) -> bool:
     try:
-        same = bcrypt.checkpw(password[:_MAX_PASSWORD], hashed)
-    except ValueError:  # not a hash that bcrypt takes
+        matches = bcrypt.checkpw(password[:_MAX_PASSWORD_BYTES], hashed)
+    except ValueError:  # not a hash that bcrypt accepts
         return False
-    return same and len(password) <= _MAX_PASSWORD
+    return matches and len(password) <= _MAX_PASSWORD_BYTES
+
+
+class Authenticator:
+    """
+    Authenticates requests; for one event loop. *worker* has one thread.
+
+    Results are cached under an HMAC with a key of this object, so no password stays in
+    memory. Accepted credentials are never evicted: there are as many as users.
+    """
+
+    def __init__(self, verify: Verify, worker: Executor) -> None:
+        self._verify = verify
+        self._worker = worker
+        self._waiting = 0
+        self._turn = asyncio.Lock()
+        self._key = secrets.token_bytes(32)
+        self._results: dict[bytes, bool] = {}
+
+    async def authenticate(self, header: str) -> bool:
+        """Return whether an Authorization header is valid; TooManyChecksError."""
+        credentials = parse_authorization(header)
+        if credentials is None:
+            return False
+        digest = self._digest(credentials)
+        cached = self._results.get(digest)
+        return await self._check(credentials, digest) if cached is None else cached
+
+    async def _check(self, credentials: Credentials, digest: bytes) -> bool:
+        if self._waiting >= MAX_WAITING:
+            raise TooManyChecksError(f"{MAX_WAITING} passwords wait to be checked")
+        self._waiting += 1
+        try:
+            async with self._turn:
+                if digest not in self._results:
+                    loop = asyncio.get_running_loop()
+                    accepted = await loop.run_in_executor(
+                        self._worker, self._verify, credentials
+                    )
+                    self._cache(digest, accepted=accepted)
+                return self._results[digest]
+        finally:
+            self._waiting -= 1
+
+    def _digest(self, credentials: Credentials) -> bytes:
+        name = credentials.name.encode()
+        message = b"%d:%b%b" % (len(name), name, credentials.password)
+        return hmac.digest(self._key, message, "sha256")
+
+    def _cache(self, digest: bytes, *, accepted: bool) -> None:
+        self._results[digest] = accepted
+        rejected = [key for key, accepted in self._results.items() if not accepted]
+        if len(rejected) > MAX_REJECTED:
+            del self._results[rejected[0]]

@@ -1,20 +1,17 @@
 """How much of each namespace is exported: by choice, and where there is no room."""
 
-import logging
 from typing import get_args
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from exporter.exposition.metrics import COUNTER_METRICS, METRICS
 from exporter.exposition.renderer import SERVER_SERIES, Renderer
 from exporter.exposition.series_limit import ExportLevel, SeriesCount, allocate
 from exporter.model import Declared, Detail, EncodedSnapshot, Namespace, Owner
 from exporter.values import DENIED, MISSING
-from exporter.web.scrape_queue import ResponseBuilder
 from testing.running import Page
 from tests.support.builders import (
     a_listener,
@@ -346,26 +343,6 @@ class TestLimit:
         assert not one.all("netns_exporter_series_limit")
         assert one.value("netns_exporter_namespaces_reduced", to="summary") == 0
         assert one.value("netns_exporter_namespaces_reduced", to="nothing") == 0
-
-    def test_the_log_says_so_once_and_when_it_is_over(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        parcels = [crowd(40), crowd(41), crowd(1), crowd(1)]
-        encoded = iter([msgspec.json.encode(one) for one in parcels])
-        pages = ResponseBuilder(
-            lambda _: next(encoded),
-            Renderer("1", max_series=500),
-            CollectorRegistry(),
-            lambda *_: pytest.fail("no view was asked for"),
-        )
-
-        with caplog.at_level(logging.INFO):
-            for _ in parcels:
-                pages(1.0, ())
-
-        first, last = caplog.messages
-        assert "metrics.max_series leaves no room" in first
-        assert "metrics.max_series leaves room" in last
 
 
 def test_every_counter_that_tells_a_loss_is_told_with_drift() -> None:

@@ -7,17 +7,14 @@ tests only check that they can be taken: browser versions render slightly differ
 
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from exporter.daemon import server_process
-from exporter.exposition.renderer import Renderer
 from tests.mixin.support.grafana import NAMES
 from tests.support.browser import PICTURES, Browser, Scheme, Size, browser
-from tests.support.clients import served
+from tests.support.server import served_stack
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "tests/nodes/kubernetes/snapshot.json"
@@ -58,27 +55,11 @@ class Recorded:
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with (
-        ThreadPoolExecutor(1) as worker,
-        ThreadPoolExecutor(1) as checker,
         socket.create_server(("127.0.0.1", 0)) as listener,
+        served_stack(Recorded(), listeners=[listener]) as (_, http),
+        browser(http.port, tmp_path_factory.mktemp("chromium")) as made,
     ):
-        stack = server_process.ServerStack(
-            Recorded(),
-            Renderer("1"),
-            server_process.activate(b"{}"),
-            worker,
-            checker,
-        )
-        with (
-            served(
-                stack.application,
-                stack.tls_policy,
-                listeners=[listener],
-                stats=stack.stats,
-            ) as http,
-            browser(http.port, tmp_path_factory.mktemp("chromium")) as made,
-        ):
-            yield made
+        yield made
 
 
 @pytest.mark.parametrize("name", SHOTS)

@@ -711,19 +711,19 @@ def stalled(sock: socket.socket) -> socket.socket:
 
 SERVER = """
 import asyncio, socket, sys
-from exporter.daemon import server_process as server
-from exporter.web import connections as serving
+from exporter.daemon.preload import preload
+from exporter.web import connections
 from exporter.web.protocol import ConnectionLimits
 from exporter.web.stats import ServerStats
 from tests.support.clients import Pair
 from tests.web.test_connections import page
-server.preload()
+preload()
 context = Pair(*sys.argv[1:]).context()
-door = serving.TlsPolicy(context=context)
+door = connections.TlsPolicy(context=context)
 long = ConnectionLimits(handshake=900, head=900, response=900)
 with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
     print(listener.getsockname()[1], flush=True)
-    asyncio.run(serving.serve([listener], page, lambda: door, ServerStats(), long))
+    asyncio.run(connections.serve([listener], page, lambda: door, ServerStats(), long))
 """
 
 

@@ -1,0 +1,99 @@
+"""A whole HTTP server, in a thread, with a collector that tests control."""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from socket import socket
+
+import msgspec
+
+from exporter.config.web import WebConfig
+from exporter.daemon.server_stack import (
+    CollectorClient,
+    ServerStack,
+    Workers,
+    activate,
+)
+from exporter.exposition.renderer import Renderer
+from tests.support.builders import a_namespace, a_parcel, the_hosts_namespace
+from tests.support.clients import SECONDS, Served, served
+
+SNAPSHOT = msgspec.json.encode(a_parcel(the_hosts_namespace(), a_namespace()))
+
+
+class FakeCollector:
+    """
+    A collector that replies at once, or once *go* is set.
+
+    Attributes:
+        snapshots: How many were collected.
+        timeouts: Of each request for a snapshot, in seconds.
+        error: Raised instead of a reply.
+        web_configs: The replies to the next requests for the web configuration.
+    """
+
+    def __init__(self) -> None:
+        self.snapshots = 0
+        self.timeouts: list[float] = []
+        self.error: Exception | None = None
+        self.go = threading.Event()
+        self.go.set()
+        self.web_configs: list[bytes] = [b"{}"]
+
+    def snapshot(self, seconds: float, /) -> bytes:
+        self.timeouts.append(seconds)
+        if not self.go.wait(min(seconds, SECONDS)):
+            raise TimeoutError
+        self.snapshots += 1
+        if self.error:
+            raise self.error
+        return SNAPSHOT
+
+    def web_config(self, _seconds: float, /) -> bytes:
+        return self.web_configs.pop(0) if self.web_configs else b""
+
+
+class RunningServer:
+    """A server, its collector and its address."""
+
+    def __init__(
+        self, collector: FakeCollector, http: Served, stack: ServerStack
+    ) -> None:
+        self.collector = collector
+        self.http = http
+        self.stack = stack
+
+    def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        return self.http.get(path, **headers)
+
+
+@contextlib.contextmanager
+def served_stack(
+    collector: CollectorClient,
+    web: WebConfig | None = None,
+    listeners: Sequence[socket] = (),
+) -> Iterator[tuple[ServerStack, Served]]:
+    """Serve the data of *collector* on loopback, or on *listeners*."""
+    active = activate(msgspec.json.encode(web or WebConfig()))
+    with ThreadPoolExecutor(1) as render, ThreadPoolExecutor(1) as auth:
+        workers = Workers(render, auth)
+        stack = ServerStack(collector, Renderer("1"), active, workers, _fail)
+        with served(
+            stack.application, stack.tls_policy, listeners=listeners, stats=stack.stats
+        ) as http:
+            yield stack, http
+
+
+@contextlib.contextmanager
+def running_server(web: WebConfig | None = None) -> Iterator[RunningServer]:
+    collector = FakeCollector()
+    with served_stack(collector, web) as (stack, http):
+        try:
+            yield RunningServer(collector, http, stack)
+        finally:
+            collector.go.set()
+
+
+def _fail(error: Exception) -> None:
+    raise error
