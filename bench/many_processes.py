@@ -71,7 +71,7 @@ class Discovery:
         """Return the milliseconds of the stage, *seconds* after the last pass."""
         self._now += seconds
         self._watch.spent.clear()
-        self._collector.parcel()
+        self._collector.collect()
         return self._watch.spent["discovery"] / 1e6
 
     def close(self) -> None:

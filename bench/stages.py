@@ -68,14 +68,15 @@ class Stopwatch:
 
 def watched(collector: Collector, watch: Stopwatch) -> Collector:
     """Measure the stages of a collector's passes."""
-    wrapped = collector._stage
+    recorder = collector._stats
+    wrapped = recorder.stage
 
     @contextmanager
     def staged(name: str) -> Iterator[None]:
         with wrapped(name), watch.stage(name):
             yield
 
-    setattr(collector, wrapped.__name__, staged)
+    setattr(recorder, wrapped.__name__, staged)
     watch.wrap(collector._resolver.resolve, "naming")
     return collector
 
@@ -109,7 +110,7 @@ class Scrape:
         self._watch.spent.clear()
         cpu.forget()
         with self._watch.stage("snapshot"):
-            self._encoded = msgspec.json.encode(self._collector.parcel())
+            self._encoded = msgspec.json.encode(self._collector.collect())
         cpu.forget()
         self._pages(_SECONDS, [self._form])
         spent = self._watch.spent

@@ -100,7 +100,7 @@ def _live_one(arguments: Arguments, sysctl: str) -> tuple[Snapshot, Namespace]:
         node_reader.ProblemLog().update(parcel)
         found = find_namespace(_snapshot(parcel).namespaces, arguments["who"], ino)
         reader.read_links({found.id.ino})
-        snapshot = _snapshot(reader.parcel())
+        snapshot = _snapshot(reader.collect())
     return snapshot, next((n for n in snapshot.namespaces if n.id == found.id), found)
 
 

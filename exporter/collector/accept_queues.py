@@ -1,9 +1,9 @@
 """
-Accept queues of one namespace: under what each got its limit, and which to show.
+Accept queues of one namespace: which to show, and what limited each of them.
 
-A limit is fixed by listen(2), as the smaller of its argument and somaxconn at that
-moment (net/socket.c), so what somaxconn is now does not tell where a limit is from:
-somebody has to have been looking.
+listen(2) sets the limit of a queue to the smaller of its argument and somaxconn at that
+moment (net/socket.c). A later value of somaxconn does not show which of the two it was,
+so somaxconn is recorded together with each limit when that is first seen.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,15 +16,27 @@ from exporter.kernel.sock_diag import DiagReply
 from exporter.model import Listener, fill_ratio
 
 
-class Seen(NamedTuple):
-    """A limit of a socket, and what somaxconn was when it got it; None: unknown."""
+class RecordedLimit(NamedTuple):
+    """
+    The limit of a listening socket.
+
+    Attributes:
+        limit: connections.
+        somaxconn_at_listen: somaxconn when the limit was set, None if not observed.
+    """
 
     limit: int
-    under: int | None
+    somaxconn_at_listen: int | None
 
 
 class ChangeMarker(NamedTuple):
-    """What moves where a listener is new; see exporter.collector.listener_polling."""
+    """
+    What differs between two passes if a namespace may have a new listener.
+
+    Attributes:
+        last_arrival: number of the process that last appeared in the namespace.
+        not_established: TCP sockets in other states than ESTABLISHED, None if unknown.
+    """
 
     last_arrival: int
     not_established: int | None
@@ -32,131 +44,167 @@ class ChangeMarker(NamedTuple):
 
 class LastDump:
     """
-    What is kept of the last dump, to ask for its sockets alone.
+    What the last dump returned, to query its sockets one by one.
 
-    moment: None where nobody will; cut: it left some out; in_vain: one that had
-    been asked for was not found; questions: None until somebody asks.
+    Attributes:
+        marker: as of the dump, None where its sockets are not to be queried.
+        truncated: whether the dump was truncated.
+        lookup_failed: whether a query for one of its sockets found none.
+        requests: the queries, None until they are needed.
     """
 
     def __init__(
         self,
-        moment: ChangeMarker | None = None,
+        marker: ChangeMarker | None = None,
         *,
-        cut: bool = False,
-        in_vain: bool = False,
+        truncated: bool = False,
+        lookup_failed: bool = False,
     ) -> None:
-        self.moment = moment
-        self.cut = cut
-        self.in_vain = in_vain
-        self.questions: Sequence[bytes] | None = None
+        self.marker = marker
+        self.truncated = truncated
+        self.lookup_failed = lookup_failed
+        self.requests: Sequence[bytes] | None = None
+
+
+class SomaxconnValues(NamedTuple):
+    """
+    The values that somaxconn may have had when a limit was set.
+
+    Attributes:
+        since_sample: those since the last sample; None is among them at the first one,
+            where a limit may be older.
+        since_dump: those since the last dump: queries do not find new sockets, so
+            these may date from any sample in between.
+    """
+
+    since_sample: set[int | None]
+    since_dump: set[int | None]
+
+    def add(self, somaxconn: int | None) -> None:
+        """Add a value to both."""
+        self.since_sample.add(somaxconn)
+        self.since_dump.add(somaxconn)
 
 
 class ListenerState:
-    """The listeners of one namespace, as of the last look."""
+    """
+    The listening sockets of one namespace as of the last pass.
+
+    Attributes:
+        listeners: as in Signals, like the next two.
+        listening: the number of sockets.
+        left_out: how many are not shown.
+        raw: the kernel's messages, None where there are none.
+        last_dump: what the last dump returned.
+        not_established: number of such TCP sockets, and the files that show it.
+    """
 
     def __init__(self) -> None:
+        self.not_established: tuple[NetFiles, int | None] | None = None
+        self._limits: dict[int, RecordedLimit] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the sockets: they could not be listed."""
         self.listeners: tuple[Listener, ...] | None = None
-        """As Signals has them, so are the next two."""
         self.listening = 0
         self.left_out = 0
         self.raw: bytes | None = None
         self.last_dump = LastDump()
-        self.counted: tuple[NetFiles, int | None] | None = None
-        """What exporter.collector.listener_polling counted last, and of what."""
-        self._seen: dict[int, Seen] = {}
-        self._somaxconn: int | None = None
+        self._last_somaxconn: int | None = None
         self._since_dump: set[int | None] = set()
 
-    def lose(self) -> None:
-        """Know no more: nobody could look."""
-        self.listeners, self.listening, self.left_out = None, 0, 0
-        self.raw = None
-        self.last_dump = LastDump()
-        self._since_dump = set()
-
-    def take(
+    def update(
         self,
-        dump: DiagReply,
+        reply: DiagReply,
         somaxconn: int | None,
-        read_again: Callable[[], int | None],
-        number: int,
+        reread_somaxconn: Callable[[], int | None],
+        max_listeners: int,
     ) -> None:
         """
-        Take in a look, inside the namespace; of as many listeners as *number*.
+        Apply the kernel's *reply*; called inside the namespace.
 
-        somaxconn: from before the dump; read_again gives it from after.
+        *somaxconn* was read before it; *reread_somaxconn* reads it again, after it.
         """
-        at_last_look = None if self.raw is None else self._somaxconn
-        self._somaxconn = somaxconn
-        since_look = {at_last_look, somaxconn}
-        since_dump = self._since_dump | since_look
-        # exact answers show no new socket: one may have come at any of these looks
-        self._since_dump = since_dump if dump.exact else {somaxconn}
-        if dump.raw == self.raw:
+        possible = self._possible_somaxconn(somaxconn, is_exact=reply.exact)
+        if reply.raw == self.raw:
             return
-        self.raw = dump.raw
-        sockets = parse_listeners(dump.raw)
-        if news(sockets, self._seen):
-            after = read_again()
-            since_look.add(after)
-            since_dump.add(after)
-        self._seen = note(sockets, self._seen, since_look, since_dump)
-        every = listeners(sockets, self._seen)
-        self.listeners = shown(every, number)
+        self.raw = reply.raw
+        sockets = parse_listeners(reply.raw)
+        if has_new_limits(sockets, self._limits):
+            possible.add(reread_somaxconn())
+        self._limits = record_limits(sockets, self._limits, possible)
+        listeners = group_by_port(sockets, self._limits)
+        self.listeners = select_fullest(listeners, max_listeners)
         self.listening = len(sockets)
-        self.left_out = len(every) - len(self.listeners) + dump.truncated
+        self.left_out = len(listeners) - len(self.listeners) + reply.truncated
+
+    def _possible_somaxconn(
+        self, somaxconn: int | None, *, is_exact: bool
+    ) -> SomaxconnValues:
+        """Return what the limits in a reply may be from, *somaxconn* being latest."""
+        since_sample = {self._last_somaxconn, somaxconn}
+        since_dump = self._since_dump | since_sample
+        self._since_dump = since_dump if is_exact else {somaxconn}
+        self._last_somaxconn = somaxconn
+        return SomaxconnValues(since_sample, since_dump)
 
 
-def news(sockets: Iterable[ListenSocket], seen: Mapping[int, Seen]) -> bool:
-    """Return whether a socket is new, or has another limit."""
+def has_new_limits(
+    sockets: Iterable[ListenSocket], recorded: Mapping[int, RecordedLimit]
+) -> bool:
+    """Return whether a socket is new, or has another limit than recorded."""
     return any(
-        (known := seen.get(one.cookie)) is None or known.limit != one.limit
-        for one in sockets
+        (entry := recorded.get(socket.cookie)) is None or entry.limit != socket.limit
+        for socket in sockets
     )
 
 
-def note(
+def record_limits(
     sockets: Iterable[ListenSocket],
-    seen: Mapping[int, Seen],
-    since_look: AbstractSet[int | None],
-    since_dump: AbstractSet[int | None] = frozenset(),
-) -> dict[int, Seen]:
+    recorded: Mapping[int, RecordedLimit],
+    somaxconn: SomaxconnValues,
+) -> dict[int, RecordedLimit]:
     """
-    Return *seen* as of now, without those that are gone.
+    Return the limits of *sockets* by cookie.
 
-    since_look: every value that somaxconn may have had since the last look, None among
-    them where that is not known: at the first look, for what was there before.
-    since_dump: likewise, where the looks since the last dump were for known sockets.
+    A known socket has changed its limit since the last sample, a new one got it since
+    the last dump.
     """
-    either = since_look | since_dump
-    found = {}
-    for one in sockets:
-        known = seen.get(one.cookie)
-        if known is None:
-            known = Seen(one.limit, _under(one.limit, either))
-        elif known.limit != one.limit:
-            known = Seen(one.limit, _under(one.limit, since_look))
-        found[one.cookie] = known
-    return found
+    either = somaxconn.since_sample | somaxconn.since_dump
+    limits = {}
+    for socket in sockets:
+        entry = recorded.get(socket.cookie)
+        if entry is None:
+            value = _at_listen(socket.limit, either)
+            entry = RecordedLimit(socket.limit, value)
+        elif entry.limit != socket.limit:
+            value = _at_listen(socket.limit, somaxconn.since_sample)
+            entry = RecordedLimit(socket.limit, value)
+        limits[socket.cookie] = entry
+    return limits
 
 
-def _under(limit: int, in_force: AbstractSet[int | None]) -> int | None:
-    if limit in in_force:
+def _at_listen(limit: int, possible: AbstractSet[int | None]) -> int | None:
+    """Return which *possible* value was in force for *limit*, None if unclear."""
+    if limit in possible:
         return limit
-    return next(iter(in_force)) if len(in_force) == 1 else None
+    return next(iter(possible)) if len(possible) == 1 else None
 
 
-def listeners(
-    sockets: Iterable[ListenSocket], seen: Mapping[int, Seen]
+def group_by_port(
+    sockets: Iterable[ListenSocket], limits: Mapping[int, RecordedLimit]
 ) -> list[Listener]:
-    """Return one for each address and port, of several sockets the fullest."""
+    """Return a listener for each address and port: the fullest of its sockets."""
     groups: dict[tuple[str, int], list[ListenSocket]] = {}
-    for one in sockets:
-        groups.setdefault((one.address, one.port), []).append(one)
-    return [_listener(group, seen) for group in groups.values()]
+    for socket in sockets:
+        groups.setdefault((socket.address, socket.port), []).append(socket)
+    return [_listener(group, limits) for group in groups.values()]
 
 
-def _listener(group: Sequence[ListenSocket], seen: Mapping[int, Seen]) -> Listener:
+def _listener(
+    group: Sequence[ListenSocket], limits: Mapping[int, RecordedLimit]
+) -> Listener:
     worst = max(group, key=lambda s: (fill_ratio(s.queue, s.limit), -s.limit, s.cookie))
     return Listener(
         address=worst.address,
@@ -165,17 +213,17 @@ def _listener(group: Sequence[ListenSocket], seen: Mapping[int, Seen]) -> Listen
         queue=worst.queue,
         limit=worst.limit,
         sockets=len(group),
-        somaxconn_at_listen=seen[worst.cookie].under,
+        somaxconn_at_listen=limits[worst.cookie].somaxconn_at_listen,
     )
 
 
-def shown(every: Iterable[Listener], number: int) -> tuple[Listener, ...]:
-    """Return the fullest *number* of them, in an order that does not move."""
+def select_fullest(listeners: Iterable[Listener], number: int) -> tuple[Listener, ...]:
+    """Return the *number* fullest listeners, ordered by port and address."""
 
-    def place(one: Listener) -> tuple[int, str]:
-        return one.port, one.address
+    def place(listener: Listener) -> tuple[int, str]:
+        return listener.port, listener.address
 
     fullest = sorted(
-        every, key=lambda one: (-fill_ratio(one.queue, one.limit), place(one))
+        listeners, key=lambda one: (-fill_ratio(one.queue, one.limit), place(one))
     )
     return tuple(sorted(fullest[:number], key=place))

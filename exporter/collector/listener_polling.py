@@ -1,4 +1,4 @@
-"""When all listeners of a namespace are asked for, and when the known ones alone."""
+"""Poll the listeners of a namespace: by a dump of all, or by queries for known ones."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -11,37 +11,40 @@ from exporter.model import Ino
 
 EXACT_QUERY_THRESHOLD = 300
 """
-On the node; up to as many every namespace is dumped at every pass.
+Listeners on the node up to which every namespace is dumped in every pass.
 
-A dump passes the listeners of the whole node, so a pass that dumps each namespace
-takes time by the square of their number. In one of 5 listeners a dump takes 23 us
-and another 0.03 us for each listener on the node, 91 us with 2,250 of them; to ask
-for the 5 takes 19 us wherever it is (CPU time, Linux 6.18).
+A dump walks the listeners of the whole node, so a pass that dumps each namespace takes
+quadratic time. In a namespace of 5 listeners a dump takes 23 us and another 0.03 us per
+listener on the node, 91 us with 2,250 of them; to query the 5 takes 19 us on any node
+(CPU time, Linux 6.18).
 """
 
-QUESTION = 50
-"""To ask for one more takes 2 us, as long as to pass so many listeners in a dump."""
+LISTENERS_PER_QUERY = 50
+"""A query takes 2 us, as long as a dump takes to walk so many listeners."""
 
 _ESTABLISHED = re.compile(rb"^Tcp: (?:-?\d+ ){8}(\d+)", re.MULTILINE)  # CurrEstab
 
 
 class ListenerPoller:
     """
-    Asks one namespace after another for its listeners.
+    Polls one namespace after another.
 
-    While the node has MANY_LISTENERS or fewer, by a dump. Beyond that only the known
-    ones are asked for, each for itself: what is told of them is of now all the same.
-    A namespace is dumped at the first look, at the recheck, and when it may have a
-    new listener: when a process came to live there since the last dump, or it has
-    another number of TCP sockets that are not established. That number comes from
-    /proc/PID/net, less than listeners make it up only in connecting and closing, so
-    a new one is found at the next look; where as many others went at the same time,
-    at the recheck. It is dumped as well where questions cannot replace that: one of
-    the known ones is not found (then until the recheck, for it may share its port),
-    the dump was cut, questions take longer, or unix sockets are wanted.
+    Up to EXACT_QUERY_THRESHOLD listeners on the node it dumps. Beyond that it queries
+    the known sockets one by one, which shows their queues as of now just as well. It
+    dumps a namespace
 
-    requests: of which a dump is made; last_arrival: a number for the process that
-    came to live in a namespace last.
+    - in the first pass and at a full scan;
+    - when a new listener is possible: a process appeared since the last dump, or the
+      number of TCP sockets that are not established differs. That number comes from
+      /proc/PID/net; besides listeners only connections being set up or closed are in
+      it. A new listener thus shows in the next pass, or at the full scan where as many
+      others went at the same time;
+    - where queries cannot replace a dump: a known socket was not found (until the next
+      full scan, since another socket may share its port), the dump was truncated,
+      queries would take longer, or unix sockets are included.
+
+    requests: what a dump consists of; last_arrival: returns a number that grows when a
+    process appears in a namespace.
     """
 
     def __init__(
@@ -49,58 +52,62 @@ class ListenerPoller:
     ) -> None:
         self._requests = requests
         self._last_arrival = last_arrival
-        self._on_the_node = 0
-        self._recheck = False
+        self._node_listeners = 0
+        self._is_full_scan = False
 
-    def start(self, on_the_node: int, *, recheck: bool) -> None:
-        """Begin a pass; on_the_node: how many listeners the last one saw."""
-        self._on_the_node, self._recheck = on_the_node, recheck
+    def start_pass(self, node_listeners: int, *, is_full_scan: bool) -> None:
+        """Begin a pass on a node with so many listeners as of the last one."""
+        self._node_listeners, self._is_full_scan = node_listeners, is_full_scan
 
-    def answer_inside(
-        self, ino: Ino, queues: ListenerState, files: NetFiles
-    ) -> DiagReply:
+    def poll(self, ino: Ino, state: ListenerState, files: NetFiles) -> DiagReply:
         """
-        Ask the current namespace, which is *ino*; raises OSError as dump_inside.
+        Poll the current namespace, which is *ino*; raise OSError as dump_listeners.
 
-        queues, files: its own, as of its last look, and as they were just read.
+        *state* is as of the last pass, *files* were just read.
         """
-        moment, in_vain = None, queues.last_dump.in_vain and not self._recheck
-        if self._on_the_node > EXACT_QUERY_THRESHOLD and self._requests == (
+        marker = None
+        lookup_failed = state.last_dump.lookup_failed and not self._is_full_scan
+        if self._node_listeners > EXACT_QUERY_THRESHOLD and self._requests == (
             sock_diag.DUMP_TCP,
         ):
-            moment = ChangeMarker(self._last_arrival(ino), _counted(queues, files))
-            if self._known_will_do(queues, moment):
-                answer = sock_diag.query_listeners(_questions(queues))
-                if answer:
-                    return answer
-                in_vain = True
+            not_established = _not_established(state, files)
+            marker = ChangeMarker(self._last_arrival(ino), not_established)
+            if self._can_query(state, marker):
+                reply = sock_diag.query_listeners(_query_requests(state))
+                if reply:
+                    return reply
+                lookup_failed = True
         dump = sock_diag.dump_listeners(*self._requests)
-        queues.last_dump = LastDump(moment, cut=dump.truncated, in_vain=in_vain)
+        state.last_dump = LastDump(
+            marker, truncated=dump.truncated, lookup_failed=lookup_failed
+        )
         return dump
 
-    def _known_will_do(self, queues: ListenerState, moment: ChangeMarker) -> bool:
-        last = queues.last_dump
-        if self._recheck or moment != last.moment or last.cut or last.in_vain:
+    def _can_query(self, state: ListenerState, marker: ChangeMarker) -> bool:
+        last = state.last_dump
+        if self._is_full_scan or marker != last.marker:
             return False
-        return queues.listening * QUESTION <= self._on_the_node
+        if last.truncated or last.lookup_failed:
+            return False
+        return state.listening * LISTENERS_PER_QUERY <= self._node_listeners
 
 
-def _questions(queues: ListenerState) -> Sequence[bytes]:
-    last = queues.last_dump
-    if last.questions is None:
-        last.questions = sock_diag.exact_requests(queues.raw or b"")
-    return last.questions
+def _query_requests(state: ListenerState) -> Sequence[bytes]:
+    last = state.last_dump
+    if last.requests is None:
+        last.requests = sock_diag.exact_requests(state.raw or b"")
+    return last.requests
 
 
-def _counted(queues: ListenerState, files: NetFiles) -> int | None:
-    """Return _not_established, counted anew only where something moved."""
-    if queues.counted is None or queues.counted[0] != files:
-        queues.counted = files, _not_established(files)
-    return queues.counted[1]
+def _not_established(state: ListenerState, files: NetFiles) -> int | None:
+    """Return count_not_established of *files*, computed only if they changed."""
+    if state.not_established is None or state.not_established[0] != files:
+        state.not_established = files, count_not_established(files)
+    return state.not_established[1]
 
 
-def _not_established(files: NetFiles) -> int | None:
-    """Return the number of TCP sockets that listen, and what comes and goes."""
+def count_not_established(files: NetFiles) -> int | None:
+    """Return the number of TCP sockets that listen, or are being set up or closed."""
     in_use = parse_sockstat(files.sockstat, files.sockstat6).tcp
     established = _ESTABLISHED.search(files.snmp)
     if in_use is None or established is None:

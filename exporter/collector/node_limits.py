@@ -1,4 +1,4 @@
-"""The limits that every namespace of the machine shares, and how far they are used."""
+"""Limits that all network namespaces share, and how far they are used."""
 
 from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.proc_net import Sockstat
@@ -27,20 +27,25 @@ LIMITS = (
         settable_by="node",
     ),
 )
-"""Read in the host's namespace, whatever was chosen of the catalog."""
+"""Read in the host's namespace, whether or not the catalog's selection has them."""
 
 
 class NodeLimitFiles:
-    """The files of LIMITS, which the collector reads with the host's others."""
+    """
+    The files of LIMITS.
+
+    Attributes:
+        files: to be read in the host's namespace.
+    """
 
     def __init__(self, procfs: str, budget: FdBudget) -> None:
         self.files = SysctlFiles(SysctlPlan(LIMITS, procfs), budget)
 
-    def beside(self, sockets: Sockstat) -> NodeLimits:
-        """Return them beside what *sockets* of any namespace says of the machine."""
-        flows, orphans, pages = map(_numbers, self.files.readings())
+    def read(self, sockets: Sockstat) -> NodeLimits:
+        """Return the limits as last read, and their use by *sockets* of the machine."""
+        connections, orphans, pages = map(_numbers, self.files.readings())
         return NodeLimits(
-            conntrack_limit=flows[0],
+            conntrack_limit=connections[0],
             tcp_orphans=sockets.orphans,
             tcp_orphan_limit=orphans[0],
             tcp_memory_pages=sockets.tcp_memory_pages,
@@ -49,5 +54,7 @@ class NodeLimitFiles:
         )
 
 
-def _numbers(text: Reading) -> tuple[int | None, ...]:
-    return (None, None, None) if isinstance(text, Unreadable) else parse_numbers(text)
+def _numbers(reading: Reading) -> tuple[int | None, ...]:
+    if isinstance(reading, Unreadable):
+        return (None, None, None)
+    return parse_numbers(reading)

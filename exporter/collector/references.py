@@ -1,8 +1,9 @@
 """
-What a namespace that is made now gets, and what the host had before.
+Collect the values that explain where a namespace's values come from.
 
-Both follow the host: what namespaces copy from it changes for new ones when the
-host does, and stays for those that are there.
+They are the values of a namespace that is created now, and the former values of the
+host. Both change with the host: what a namespace copies from it, new ones get as the
+host has it then, and existing ones keep.
 """
 
 import logging
@@ -10,31 +11,37 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from exporter import problems
 from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.netns import EntryDeniedError, new_netns
 from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
-from exporter.model import HostValue, Reading, Sysctl
+from exporter.model import HostValue, Problem, Reading, Sysctl
 
 PROBE_SECONDS = 300.0
-"""How often to make a namespace though the host seems to be the same."""
+"""Interval between throwaway namespaces while the host does not change."""
 
 RETRY_SECONDS = 15.0
-"""How soon to try again when none could be made."""
+"""Interval between attempts while no throwaway namespace can be created."""
 
-EARLIER = 16
-"""How many values that the host had are remembered of each sysctl."""
+MAX_HOST_VALUES = 16
+"""Former values of the host that are kept per sysctl."""
 
 log = logging.getLogger(__name__)
 
 
 class ReferenceProbe:
     """
-    A throwaway namespace's values, as of the last time that one was made.
+    Reads a throwaway namespace and remembers the host's former values.
 
-    plan: what every namespace has; shared: what all have in common; clock:
-    monotonic seconds.
+    plan: the sysctls of every namespace; shared: those with one value for the machine;
+    clock: monotonic seconds.
+
+    Attributes:
+        readings: of the last throwaway namespace in the plan's order, () for none.
+        failure: why none can be created, "" where it can or where entering is denied.
+        misclassified: sysctls whose class on this kernel differs from the catalog's.
     """
 
     def __init__(
@@ -43,47 +50,52 @@ class ReferenceProbe:
         self._plan = plan
         self._shared = shared
         self._clock = clock
-        self._next = clock()
+        self._next_probe = clock()
         self._host: tuple[Reading, ...] = ()
-        self._earlier: dict[str, deque[HostValue]] = {}
-        self.failure = ""
-        """Why the last namespace could not be made; "" if it could, or never may."""
+        self._host_history: dict[str, deque[HostValue]] = {}
         self.readings: tuple[Reading, ...] = ()
-        """Following the plan's sysctls; () where no namespace could be made."""
-        self.disagreements: tuple[str, ...] = ()
-        """Sysctls that this kernel treats otherwise than the catalog says."""
+        self.failure = ""
+        self.misclassified: tuple[str, ...] = ()
 
     @property
-    def earlier(self) -> tuple[HostValue, ...]:
-        """Return what the host had before, the latest last."""
-        return tuple(one for values in self._earlier.values() for one in values)
+    def host_history(self) -> tuple[HostValue, ...]:
+        """Former values of the host, of each sysctl the oldest first."""
+        return tuple(value for kept in self._host_history.values() for value in kept)
 
-    def follow(self, host: Sequence[Reading], shared: Sequence[Reading]) -> None:
-        """Take in what the *host* has, and make a namespace if that may tell more."""
-        changed = self._remember(tuple(host))
-        if changed:  # what the last one had says nothing any more
+    def update(self, host: Sequence[Reading], shared: Sequence[Reading]) -> None:
+        """Record the *host*'s values; probe if they changed or it is time to."""
+        changed = self._record(tuple(host))
+        if changed:  # the last throwaway namespace no longer shows what a new one gets
             self.readings = ()
-        if changed or self._clock() >= self._next:
+        if changed or self._clock() >= self._next_probe:
             self._probe(shared)
             pause = RETRY_SECONDS if self.failure else PROBE_SECONDS
-            self._next = self._clock() + pause
+            self._next_probe = self._clock() + pause
 
-    def _remember(self, host: tuple[Reading, ...]) -> bool:
-        """Return whether something changed that namespaces copy."""
-        before, self._host = self._host, host
+    def problems(self) -> Iterator[Problem]:
+        """Yield why references are missing or unreliable."""
+        if self.failure:
+            yield problems.no_fresh_namespace(self.failure)
+        if self.misclassified:
+            yield problems.class_disagrees(self.misclassified)
+
+    def _record(self, host: tuple[Reading, ...]) -> bool:
+        """Record the host's values; return whether a new namespace may differ now."""
+        previous, self._host = self._host, host
         changed = False
-        for sysctl, old, new in zip(self._plan.sysctls, before, host, strict=False):
-            changed |= isinstance(old, str) != isinstance(new, str)  # a module came
+        for sysctl, old, new in zip(self._plan.sysctls, previous, host, strict=False):
+            # A module was loaded or unloaded.
+            changed |= isinstance(old, str) != isinstance(new, str)
             if old == new or not sysctl.is_copied_from_host or not isinstance(old, str):
                 continue
             changed = True
-            self._remember_one(sysctl.name, old)
+            self._record_former(sysctl.name, old)
         return changed
 
-    def _remember_one(self, sysctl: str, value: str) -> None:
-        seen = (one for one in self._earlier.get(sysctl, ()) if one.value != value)
-        one = HostValue(sysctl=sysctl, value=value, until=time.time())
-        self._earlier[sysctl] = deque([*seen, one], maxlen=EARLIER)
+    def _record_former(self, sysctl: str, value: str) -> None:
+        kept = [v for v in self._host_history.get(sysctl, ()) if v.value != value]
+        former = HostValue(sysctl=sysctl, value=value, until=time.time())
+        self._host_history[sysctl] = deque([*kept, former], maxlen=MAX_HOST_VALUES)
 
     def _probe(self, host_shared: Sequence[Reading]) -> None:
         own, shared = (SysctlFiles(p, FdBudget(0)) for p in (self._plan, self._shared))
@@ -92,8 +104,8 @@ class ReferenceProbe:
                 own.open_all()
                 shared.open_all()
                 modes = [_mode(path) for path in self._plan.paths]
-        except EntryDeniedError as error:  # a missing capability, which is told
-            log.debug("cannot make a network namespace: %s", error)
+        except EntryDeniedError as error:  # reported as a missing capability
+            log.debug("cannot create a network namespace: %s", error)
             return
         except OSError as error:
             self.failure = str(error)
@@ -102,7 +114,7 @@ class ReferenceProbe:
         self.readings = own.readings()
         rows = zip(self._plan.sysctls, self._host, self.readings, modes, strict=False)
         both = zip(self._shared.sysctls, host_shared, shared.readings(), strict=False)
-        self.disagreements = (
+        self.misclassified = (
             *(s.name for s, host, new, mode in rows if _is_odd(s, host, new, mode)),
             *(s.name for s, host, new in both if _differ(host, new)),
         )

@@ -1,4 +1,6 @@
-"""What the collector keeps of each live namespace."""
+"""What the collector keeps of one namespace from pass to pass."""
+
+from typing import NamedTuple
 
 import msgspec
 
@@ -9,114 +11,140 @@ from exporter.model import Link, Namespace, NetnsId, Owner, Signals
 from exporter.ownership.attribution import Attribution
 
 
+class NamespaceFiles(NamedTuple):
+    """
+    The sysctl files of a namespace that could be entered.
+
+    Attributes:
+        sysctls: the settings.
+        live_counts: counts that the kernel shows as sysctls: signals, not settings.
+    """
+
+    sysctls: SysctlFiles
+    live_counts: SysctlFiles
+
+    def close(self) -> None:
+        """Close all of them."""
+        self.sysctls.close()
+        self.live_counts.close()
+
+
 class SignalState:
-    """What was last seen of a namespace's signals, so that only news costs."""
+    """
+    The signals of a namespace, and the texts they were parsed from.
+
+    Attributes:
+        current: the signals as of the last pass.
+        listeners: the state of its listening sockets.
+        net_files: files of /proc/PID/net as of the last pass, None before the first.
+        conntrack_stat: likewise, /proc/PID/net/stat/nf_conntrack.
+    """
 
     def __init__(self) -> None:
-        self.signals = Signals()
-        self.queues = ListenerState()
-        self.files: NetFiles | None = None
+        self.current = Signals()
+        self.listeners = ListenerState()
+        self.net_files: NetFiles | None = None
         self.conntrack_stat = b""
         self._counters: tuple[int | None, ...] = ()
-        self._counted_from: tuple[bytes, ...] = ()
+        self._counters_source: tuple[bytes, ...] = ()
         self._encoded: msgspec.Raw | None = None
 
-    def is_still(
+    def is_unchanged(
         self, files: NetFiles, conntrack_stat: bytes, conntrack: int | None
     ) -> bool:
-        """Return whether all that signals are made of is as it was last taken in."""
-        signals, queues = self.signals, self.queues
+        """Return whether the sources of all signals are as in the last pass."""
+        current, listeners = self.current, self.listeners
         return (
-            files == self.files
+            files == self.net_files
             and conntrack_stat == self.conntrack_stat
-            and conntrack == signals.conntrack
-            and queues.listeners is signals.listeners
-            and queues.left_out == signals.left_out
-            and queues.listening == signals.listening
+            and conntrack == current.conntrack
+            and listeners.listeners is current.listeners
+            and listeners.left_out == current.left_out
+            and listeners.listening == current.listening
         )
 
-    def counted(
-        self, reader: CounterParser, files: NetFiles, conntrack_stat: bytes
+    def parse_counters(
+        self, parser: CounterParser, files: NetFiles, conntrack_stat: bytes
     ) -> tuple[int | None, ...]:
-        """Return the counters of *files*, which are kept."""
-        self.files, self.conntrack_stat = files, conntrack_stat
-        texts = (files.netstat, files.snmp, files.snmp6, conntrack_stat)
-        if texts != self._counted_from:
-            self._counters = reader.parse(files, conntrack_stat)
-            self._counted_from = texts
+        """Keep *files* and return their counters, parsed only if they changed."""
+        self.net_files, self.conntrack_stat = files, conntrack_stat
+        source = (files.netstat, files.snmp, files.snmp6, conntrack_stat)
+        if source != self._counters_source:
+            self._counters = parser.parse(files, conntrack_stat)
+            self._counters_source = source
         return self._counters
 
-    def take(self, signals: Signals) -> None:
-        """Take in what a look has shown."""
-        if signals != self.signals:
-            self.signals, self._encoded = signals, None
+    def update(self, signals: Signals) -> None:
+        """Replace the signals."""
+        if signals != self.current:
+            self.current, self._encoded = signals, None
 
-    def lose(self) -> None:
-        """Know no more: nobody could look."""
-        self.queues.lose()
-        self.files = None
-        self.take(Signals())
+    def reset(self) -> None:
+        """Forget everything: the namespace could not be sampled."""
+        self.listeners.reset()
+        self.net_files = None
+        self.update(Signals())
 
-    def raw(self) -> msgspec.Raw:
-        """Return the signals' JSON, made anew only when something changed."""
+    def encode(self) -> msgspec.Raw:
+        """Return the signals' JSON, encoded again only after a change."""
         if self._encoded is None:
-            self._encoded = msgspec.Raw(msgspec.json.encode(self.signals))
+            self._encoded = msgspec.Raw(msgspec.json.encode(self.current))
         return self._encoded
 
 
 class TrackedNamespace:
     """
-    What the collector keeps of one live namespace.
+    One live namespace.
 
     Attributes:
-        id: Its identity.
-        files: Its sysctls, None where it cannot be entered.
-        live: Counts that the kernel shows as sysctls: signals, not settings.
-        reason: Why it cannot be entered, "" where it can.
-        attribution: Its owner.
-        watched: Its listeners, counters and sockets.
-        links: Its interfaces, where they were read.
+        id: its identity.
+        files: its sysctl files, None where it cannot be entered.
+        reason: why it cannot be entered, "" where it can.
+        attribution: its owner.
+        signals: its listeners, counters and sockets.
+        links: its interfaces, where they were requested.
     """
 
     def __init__(
         self,
         netns: NetnsId,
         first_seen: float,
-        files: tuple[SysctlFiles, SysctlFiles] | None = None,
+        files: NamespaceFiles | None = None,
         reason: str = "",
     ) -> None:
         self.id = netns
-        self.files = files[0] if files else None
-        self.live = files[1] if files else None
+        self.files = files
         self.reason = reason
-        self.attribution = Attribution(netns, first_seen, is_readable=bool(files))
-        self.watched = SignalState()
+        is_readable = files is not None
+        self.attribution = Attribution(netns, first_seen, is_readable=is_readable)
+        self.signals = SignalState()
         self.links: tuple[Link, ...] = ()
         self._encoded: msgspec.Raw | None = None
         self._encoded_revision = 0
 
     def invalidate(self) -> None:
-        """Encode it again at the next pass: something but its attribution changed."""
+        """Have it encoded again: anything but its attribution changed."""
         self._encoded = None
 
     def namespace(self) -> Namespace:
-        """Return it as the rest of the program sees it."""
+        """Return it as it appears in a snapshot."""
         owner = self.attribution.owner
         if owner is None:
             return Namespace(id=self.id, owner=Owner(kind="process"), state="pending")
+        files = self.files.sysctls if self.files else None
         return Namespace(
             id=self.id,
             owner=owner,
-            state="read" if self.files else "unreadable",
+            state="read" if files else "unreadable",
             reason=self.reason,
-            readings=self.files.readings() if self.files else (),
+            readings=files.readings() if files else (),
             declared=self.attribution.declared,
-            changes=self.files.changes() if self.files else (),
+            changes=files.changes() if files else (),
             links=self.links,
         )
 
-    def raw(self) -> msgspec.Raw:
-        """Return its JSON, made anew only when something changed."""
+    def encode(self) -> msgspec.Raw:
+        """Return its JSON, encoded again only after a change."""
         revision = self.attribution.revision
         if self._encoded is None or revision != self._encoded_revision:
             self._encoded = msgspec.Raw(msgspec.json.encode(self.namespace()))

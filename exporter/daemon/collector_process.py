@@ -138,7 +138,7 @@ class CollectorLoop:
 
     def _snapshot(self) -> bytes:
         try:
-            parcel = self._collector.parcel()
+            parcel = self._collector.collect()
             if also := self._web.problems():
                 every = (*parcel.problems, *also)
                 parcel = msgspec.structs.replace(parcel, problems=every)

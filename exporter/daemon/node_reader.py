@@ -46,7 +46,7 @@ def create_collector(ready: Config, grace: float) -> tuple[Collector, PollerProc
         rootfs=ready.path.rootfs,
         logs=(ready.log.level, ready.log.format),
     )
-    return Collector(ready, asker=asker, grace=grace), asker
+    return Collector(ready, poller=asker, grace=grace), asker
 
 
 def read_snapshot(ready: Config, *, links: bool = False) -> EncodedSnapshot:
@@ -54,7 +54,7 @@ def read_snapshot(ready: Config, *, links: bool = False) -> EncodedSnapshot:
     with open_reader(ready) as (reader, _):
         if links:
             reader.read_links()
-        return reader.parcel()
+        return reader.collect()
 
 
 @contextlib.contextmanager
@@ -62,9 +62,9 @@ def open_reader(ready: Config) -> Iterator[tuple[Collector, EncodedSnapshot]]:
     """Give what reads the node, and what it read once runtimes had their say."""
     reader, asker = create_collector(ready, grace=0)
     try:
-        reader.parcel()
+        reader.collect()
         asker.wait(FIRST_POLL_SECONDS)
-        yield reader, reader.parcel()
+        yield reader, reader.collect()
     finally:
         reader.close()
 

@@ -70,9 +70,9 @@ class ContainerMetadata:
         return self._polled.pod_sysctls
 
     @property
-    def last_success(self) -> dict[str, float]:
-        """When each source last succeeded, in unix seconds."""
-        return self._polled.last_success
+    def last_answers(self) -> dict[str, float]:
+        """When each source last answered, in unix seconds."""
+        return self._polled.last_answers
 
     def poll(self) -> None:
         """Update bundles and poll results, without waiting."""

@@ -63,8 +63,8 @@ class PollResults:
         self.pods_changed = False
 
     @property
-    def last_success(self) -> dict[str, float]:
-        """When each source last succeeded, in unix seconds."""
+    def last_answers(self) -> dict[str, float]:
+        """When each source last answered, in unix seconds."""
         return {source: last.time for source, last in self._received.items()}
 
     def update(self) -> None:

@@ -1,8 +1,15 @@
-"""Accept queues: under what each got its limit, and which of many are shown."""
+"""Accept queues: what somaxconn was for each limit, and which listeners are shown."""
 
 import pytest
 
-from exporter.collector.accept_queues import ListenerState, Seen, listeners, note, shown
+from exporter.collector.accept_queues import (
+    ListenerState,
+    RecordedLimit,
+    SomaxconnValues,
+    group_by_port,
+    record_limits,
+    select_fullest,
+)
 from exporter.kernel import sock_diag
 from exporter.kernel.listen_sockets import ListenSocket
 from exporter.kernel.sock_diag import DiagReply
@@ -21,79 +28,105 @@ def a_socket(
     return ListenSocket(cookie, "tcp", address, port, queue, limit)
 
 
-class TestUnderWhatItGotItsLimit:
-    def test_what_came_while_somaxconn_was_the_same_got_it_under_that(self) -> None:
-        assert note([a_socket(limit=10)], {}, {4096})[1].under == 4096
-
-    def test_a_limit_that_was_in_force_is_what_it_was_cut_to(self) -> None:
-        assert note([a_socket(limit=10)], {}, {10, 50})[1].under == 10
-
-    def test_what_was_there_before_anybody_looked_is_not_told(self) -> None:
-        assert note([a_socket(limit=10)], {}, {None, 4096})[1].under is None
-
-    def test_what_has_the_limit_of_now_is_told_even_at_the_first_look(self) -> None:
-        assert note([a_socket(limit=10)], {}, {None, 10})[1].under == 10
-
-    def test_a_limit_of_neither_value_of_a_change_is_not_told(self) -> None:
-        """It may have come before the change as well as after."""
-        assert note([a_socket(limit=5)], {}, {10, 50})[1].under is None
-
-    def test_what_is_known_stays_until_the_socket_listens_again(self) -> None:
-        seen = {1: Seen(10, 10)}
-
-        assert note([a_socket(limit=10)], seen, {50}) == seen
-        assert note([a_socket(limit=50)], seen, {50}) == {1: Seen(50, 50)}
-
-    def test_a_new_one_may_be_as_old_as_the_last_dump(self) -> None:
-        """Looks at known sockets alone do not show it; those are of the last look."""
-        seen = {1: Seen(7, 7)}
-
-        found = note([a_socket(1, limit=10), a_socket(2, limit=10)], seen, {50}, {10})
-
-        assert found == {1: Seen(10, 50), 2: Seen(10, 10)}
-
-    def test_another_socket_of_the_same_port_is_another(self) -> None:
-        found = note([a_socket(2, limit=10)], {1: Seen(10, 10)}, {50})
-
-        assert found == {2: Seen(10, 50)}
+def values(
+    *since_sample: int | None, since_dump: tuple[int, ...] = ()
+) -> SomaxconnValues:
+    return SomaxconnValues({*since_sample}, {*since_dump})
 
 
-class TestGroups:
-    def test_of_several_sockets_of_one_port_the_fullest_is_told(self) -> None:
+class TestRecordedLimits:
+    """What somaxconn was when a limit was set, from the values that it had."""
+
+    @pytest.mark.parametrize(
+        ("limit", "possible", "expected"),
+        [
+            (10, values(4096), 4096),
+            (10, values(10, 50), 10),
+            (10, values(None, 4096), None),
+            (10, values(None, 10), 10),
+            (5, values(10, 50), None),
+        ],
+        ids=[
+            "somaxconn did not change: it was in force",
+            "a limit equal to a value was truncated to that",
+            "a socket of before the first sample: unknown",
+            "even then, if the limit is equal to somaxconn",
+            "neither value of a change: it may be from before or after",
+        ],
+    )
+    def test_of_a_new_socket(
+        self, limit: int, possible: SomaxconnValues, expected: int | None
+    ) -> None:
+        limits = record_limits([a_socket(limit=limit)], {}, possible)
+
+        assert limits == {1: RecordedLimit(limit, expected)}
+
+    def test_a_record_is_kept_until_the_socket_listens_again(self) -> None:
+        recorded = {1: RecordedLimit(10, 10)}
+
+        assert record_limits([a_socket(limit=10)], recorded, values(50)) == recorded
+        assert record_limits([a_socket(limit=50)], recorded, values(50)) == {
+            1: RecordedLimit(50, 50)
+        }
+
+    def test_a_new_socket_may_be_as_old_as_the_last_dump(self) -> None:
+        """A known one changed its limit since the last sample."""
+        recorded = {1: RecordedLimit(7, 7)}
+        sockets = [a_socket(1, limit=10), a_socket(2, limit=10)]
+
+        limits = record_limits(sockets, recorded, values(50, since_dump=(10,)))
+
+        assert limits == {1: RecordedLimit(10, 50), 2: RecordedLimit(10, 10)}
+
+    def test_another_socket_of_the_same_port_has_a_record_of_its_own(self) -> None:
+        recorded = {1: RecordedLimit(10, 10)}
+
+        limits = record_limits([a_socket(2, limit=10)], recorded, values(50))
+
+        assert limits == {2: RecordedLimit(10, 50)}
+
+
+class TestSelection:
+    def test_the_fullest_socket_stands_for_its_port(self) -> None:
         group = [
             a_socket(1, queue=5, limit=100),
             a_socket(2, queue=4, limit=7),
             a_socket(3, queue=0, limit=1),
         ]
-        (one,) = listeners(group, {n: Seen(0, n) for n in (1, 2, 3)})
+        limits = {cookie: RecordedLimit(0, cookie) for cookie in (1, 2, 3)}
 
-        assert one == a_listener(queue=4, limit=7, sockets=3, somaxconn_at_listen=2)
+        (listener,) = group_by_port(group, limits)
+
+        assert listener == a_listener(
+            queue=4, limit=7, sockets=3, somaxconn_at_listen=2
+        )
 
     def test_the_same_port_of_another_address_is_another_listener(self) -> None:
         pair = [a_socket(1, address="127.0.0.1"), a_socket(2, address="::1")]
+        limits = record_limits(pair, {}, values(4096))
 
-        assert len(listeners(pair, note(pair, {}, {4096}))) == 2
+        assert len(group_by_port(pair, limits)) == 2
 
-    def test_the_fullest_are_shown_in_an_order_that_does_not_move(self) -> None:
-        every = [a_listener(port, queue=port % 7, limit=9) for port in range(20)]
+    def test_the_fullest_are_selected_and_ordered_by_port(self) -> None:
+        listeners = [a_listener(port, queue=port % 7, limit=9) for port in range(20)]
 
-        kept = shown(every, 5)
+        selected = select_fullest(listeners, 5)
 
-        assert sorted(one.queue for one in kept) == [5, 5, 5, 6, 6]
-        assert [one.port for one in kept] == sorted(one.port for one in kept)
-        assert shown(reversed(every), 5) == kept
+        assert sorted(one.queue for one in selected) == [5, 5, 5, 6, 6]
+        assert [one.port for one in selected] == sorted(one.port for one in selected)
+        assert select_fullest(reversed(listeners), 5) == selected
 
-    def test_a_limit_of_0_is_full_with_one(self) -> None:
-        every = [a_listener(1, queue=1, limit=0), a_listener(2, queue=9, limit=10)]
+    def test_a_limit_of_0_is_full_with_one_connection(self) -> None:
+        listeners = [a_listener(1, queue=1, limit=0), a_listener(2, queue=9, limit=10)]
 
-        assert [one.port for one in shown(every, 1)] == [1]
+        assert [one.port for one in select_fullest(listeners, 1)] == [1]
 
 
-class TestLooks:
-    """Several looks at one namespace; the kernel's answers are made up."""
+class TestSamples:
+    """Several samples of one namespace, with made-up replies of the kernel."""
 
     @pytest.fixture
-    def queues(self, monkeypatch: pytest.MonkeyPatch) -> ListenerState:
+    def state(self, monkeypatch: pytest.MonkeyPatch) -> ListenerState:
         self.sockets: list[ListenSocket] = []
         self.parsed = 0
 
@@ -104,128 +137,125 @@ class TestLooks:
         monkeypatch.setattr("exporter.collector.accept_queues.parse_listeners", parse)
         return ListenerState()
 
-    def look(
+    def sample(
         self,
-        queues: ListenerState,
+        state: ListenerState,
         *sockets: ListenSocket,
         somaxconn: int | None,
         after: int | None = None,
-        number: int = 9,
+        max_listeners: int = 9,
         exact: bool = False,
     ) -> tuple[Listener, ...]:
         self.sockets = list(sockets)
         raw = repr(sockets).encode()
-        again = somaxconn if after is None else after
-        queues.take(
+        reread = somaxconn if after is None else after
+        state.update(
             DiagReply(raw, truncated=False, netns_cookie=1, exact=exact),
             somaxconn,
-            lambda: again,
-            number,
+            lambda: reread,
+            max_listeners,
         )
-        assert queues.listeners is not None
-        return queues.listeners
+        assert state.listeners is not None
+        return state.listeners
 
-    def test_a_listener_that_came_between_two_looks(
-        self, queues: ListenerState
-    ) -> None:
-        self.look(queues, somaxconn=10)
+    def test_a_socket_of_between_two_samples(self, state: ListenerState) -> None:
+        self.sample(state, somaxconn=10)
 
-        (one,) = self.look(queues, a_socket(limit=10), somaxconn=50)
+        (found,) = self.sample(state, a_socket(limit=10), somaxconn=50)
 
-        assert one.somaxconn_at_listen == 10
+        assert found.somaxconn_at_listen == 10
 
     def test_a_change_between_reading_somaxconn_and_the_sockets(
-        self, queues: ListenerState
+        self, state: ListenerState
     ) -> None:
-        """It asked for 20 or was cut to 20: nobody can tell which."""
-        self.look(queues, somaxconn=50)
+        """The application requested 15, or 20 and more: that is not decidable."""
+        self.sample(state, somaxconn=50)
 
-        (one,) = self.look(queues, a_socket(limit=15), somaxconn=50, after=20)
+        (found,) = self.sample(state, a_socket(limit=15), somaxconn=50, after=20)
 
-        assert one.somaxconn_at_listen is None
-        (one,) = self.look(queues, a_socket(2, limit=20), somaxconn=20)
-        assert one.somaxconn_at_listen == 20
+        assert found.somaxconn_at_listen is None
+        (found,) = self.sample(state, a_socket(2, limit=20), somaxconn=20)
+        assert found.somaxconn_at_listen == 20
 
-    def test_a_value_from_between_two_changes_without_news_still_counts(
-        self, queues: ListenerState
+    def test_a_sample_without_changes_still_counts_as_the_last_one(
+        self, state: ListenerState
     ) -> None:
-        self.look(queues, a_socket(limit=10), somaxconn=10)
-        self.look(queues, a_socket(limit=10), somaxconn=30)
+        self.sample(state, a_socket(limit=10), somaxconn=10)
+        self.sample(state, a_socket(limit=10), somaxconn=30)
 
-        found = self.look(
-            queues, a_socket(limit=10), a_socket(2, port=1, limit=30), somaxconn=50
+        found = self.sample(
+            state, a_socket(limit=10), a_socket(2, port=1, limit=30), somaxconn=50
         )
 
-        assert {one.port: one.somaxconn_at_listen for one in found} == {8080: 10, 1: 30}
+        at_listen = {one.port: one.somaxconn_at_listen for one in found}
+        assert at_listen == {8080: 10, 1: 30}
 
-    def test_a_new_one_after_looks_at_known_ones_came_at_any_of_them(
-        self, queues: ListenerState
+    def test_a_new_socket_after_queries_dates_from_any_of_those_samples(
+        self, state: ListenerState
     ) -> None:
-        self.look(queues, somaxconn=10)
-        self.look(queues, somaxconn=30, exact=True)
-        self.look(queues, somaxconn=50, exact=True)
+        self.sample(state, somaxconn=10)
+        self.sample(state, somaxconn=30, exact=True)
+        self.sample(state, somaxconn=50, exact=True)
 
-        found = self.look(
-            queues,
+        found = self.sample(
+            state,
             *(a_socket(limit, port=limit, limit=limit) for limit in (10, 30, 40, 50)),
             somaxconn=50,
         )
 
         assert [one.somaxconn_at_listen for one in found] == [10, 30, None, 50]
-        (*_, one) = self.look(queues, a_socket(9, limit=10), somaxconn=50)
-        assert one.somaxconn_at_listen == 50, (
-            "a dump shows all: what was before it is over"
-        )
+        (*_, last) = self.sample(state, a_socket(9, limit=10), somaxconn=50)
+        assert last.somaxconn_at_listen == 50, "a dump returns every socket"
 
-    def test_a_known_one_got_another_limit_since_the_last_look(
-        self, queues: ListenerState
+    def test_a_known_socket_changed_its_limit_since_the_last_sample(
+        self, state: ListenerState
     ) -> None:
-        self.look(queues, a_socket(limit=9), somaxconn=10)
-        self.look(queues, a_socket(limit=9), somaxconn=50, exact=True)
-        self.look(queues, a_socket(limit=9), somaxconn=50, exact=True)
+        self.sample(state, a_socket(limit=9), somaxconn=10)
+        self.sample(state, a_socket(limit=9), somaxconn=50, exact=True)
+        self.sample(state, a_socket(limit=9), somaxconn=50, exact=True)
 
-        (one,) = self.look(queues, a_socket(limit=10), somaxconn=50, exact=True)
+        (found,) = self.sample(state, a_socket(limit=10), somaxconn=50, exact=True)
 
-        assert one.somaxconn_at_listen == 50, "it asked for 10"
+        assert found.somaxconn_at_listen == 50, "the application requested 10"
 
-    def test_what_has_not_changed_is_not_parsed_again(
-        self, queues: ListenerState
-    ) -> None:
-        self.look(queues, a_socket(), somaxconn=128)
-        self.look(queues, a_socket(), somaxconn=128)
+    def test_an_unchanged_reply_is_not_parsed_again(self, state: ListenerState) -> None:
+        self.sample(state, a_socket(), somaxconn=128)
+        self.sample(state, a_socket(), somaxconn=128)
 
         assert self.parsed == 1
 
-    def test_after_a_look_that_failed_it_is_as_with_the_first(
-        self, queues: ListenerState
+    def test_the_sample_after_a_reset_is_like_the_first(
+        self, state: ListenerState
     ) -> None:
-        self.look(queues, somaxconn=10)
-        queues.lose()
-        assert queues.listeners is None
+        self.sample(state, somaxconn=10)
+        state.reset()
+        assert state.listeners is None
 
-        (one,) = self.look(queues, a_socket(limit=10), somaxconn=50)
+        (found,) = self.sample(state, a_socket(limit=10), somaxconn=50)
 
-        assert one.somaxconn_at_listen is None
+        assert found.somaxconn_at_listen is None
 
-    def test_those_left_out_are_counted(self, queues: ListenerState) -> None:
-        every = [a_socket(port, port=port) for port in range(5)]
+    def test_listeners_beyond_the_limit_are_counted(self, state: ListenerState) -> None:
+        sockets = [a_socket(port, port=port) for port in range(5)]
 
-        assert len(self.look(queues, *every, somaxconn=128, number=2)) == 2
-        assert (queues.listening, queues.left_out) == (5, 3)
+        shown = self.sample(state, *sockets, somaxconn=128, max_listeners=2)
 
-    def test_a_dump_that_was_cut_leaves_out_one_more_at_least(
-        self, queues: ListenerState
+        assert len(shown) == 2
+        assert (state.listening, state.left_out) == (5, 3)
+
+    def test_a_truncated_dump_leaves_out_at_least_one_more(
+        self, state: ListenerState
     ) -> None:
-        queues.take(DiagReply(b"", truncated=True, netns_cookie=1), 1, lambda: 1, 9)
+        state.update(DiagReply(b"", truncated=True, netns_cookie=1), 1, lambda: 1, 9)
 
-        assert queues.left_out == 1
+        assert state.left_out == 1
 
 
-def test_what_the_kernel_tells_is_what_is_kept() -> None:
-    """Queues takes a real dump of the namespace that the tests run in."""
-    queues = ListenerState()
+def test_a_dump_of_the_kernel_is_kept() -> None:
+    """Of the namespace that the tests run in."""
+    state = ListenerState()
 
-    queues.take(sock_diag.dump_listeners(sock_diag.DUMP_TCP), 4096, lambda: 4096, 1000)
+    state.update(sock_diag.dump_listeners(sock_diag.DUMP_TCP), 4096, lambda: 4096, 1000)
 
-    assert queues.listeners is not None
-    assert queues.listening == sum(one.sockets for one in queues.listeners)
+    assert state.listeners is not None
+    assert state.listening == sum(one.sockets for one in state.listeners)

@@ -35,7 +35,7 @@ class Node:
         path.write_text(f"{value}\n")
 
     def snapshot(self) -> Snapshot:
-        parcel = msgspec.json.encode(self.collector.parcel())
+        parcel = msgspec.json.encode(self.collector.collect())
         return msgspec.json.decode(parcel, type=Snapshot)
 
     def shared(self) -> Reading:
@@ -116,7 +116,7 @@ def test_closing_gives_everything_back(node: Node) -> None:
 
     node.collector.close()
 
-    assert node.collector._holdings.held == 0
+    assert node.collector._pool.held == 0
 
 
 class TestRefused:
@@ -179,7 +179,7 @@ def test_a_policys_sysctls_are_read_and_its_rules_travel(fake_proc: FakeProc) ->
     rule = a_rule(sysctl="net.mptcp.ena*", equals=1)  # not of the default profile
     settings = Config(path=PathSettings(procfs=str(fake_proc.root)), policy=(rule,))
 
-    parcel = Collector(settings, grace=0, clock=Clock()).parcel()
+    parcel = Collector(settings, grace=0, clock=Clock()).collect()
 
     assert "net.mptcp.enabled" in {sysctl.name for sysctl in parcel.sysctls}
     assert parcel.policy == (rule,)

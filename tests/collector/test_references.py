@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.collector.references import (
-    EARLIER,
+    MAX_HOST_VALUES,
     PROBE_SECONDS,
     RETRY_SECONDS,
     ReferenceProbe,
@@ -40,36 +40,36 @@ class TestHistory:
 
     def test_a_changed_value_is_remembered_until_when_it_was(self) -> None:
         one = a_fresh(RMEM)
-        one.follow(["1 2 3"], [])
-        one.follow(["4 5 6"], [])
+        one.update(["1 2 3"], [])
+        one.update(["4 5 6"], [])
 
-        (earlier,) = one.earlier
+        (earlier,) = one.host_history
 
         assert (earlier.sysctl, earlier.value) == (RMEM.name, "1 2 3")
         assert earlier.until > 0
 
     def test_what_no_namespace_copies_is_not(self) -> None:
         one = a_fresh(a_sysctl())
-        one.follow(["1"], [])
-        one.follow(["2"], [])
+        one.update(["1"], [])
+        one.update(["2"], [])
 
-        assert one.earlier == ()
+        assert one.host_history == ()
 
     def test_only_the_latest_are(self) -> None:
         one = a_fresh(RMEM)
-        for number in range(EARLIER + 5):
-            one.follow([f"1 2 {number}"], [])
+        for number in range(MAX_HOST_VALUES + 5):
+            one.update([f"1 2 {number}"], [])
 
-        values = [earlier.value for earlier in one.earlier]
+        values = [earlier.value for earlier in one.host_history]
 
-        assert values == [f"1 2 {number}" for number in range(4, EARLIER + 4)]
+        assert values == [f"1 2 {number}" for number in range(4, MAX_HOST_VALUES + 4)]
 
     def test_a_value_that_comes_back_is_remembered_once(self) -> None:
         one = a_fresh(RMEM)
-        for value in ["1 1 1", *["2 2 2", "3 3 3"] * EARLIER]:
-            one.follow([value], [])
+        for value in ["1 1 1", *["2 2 2", "3 3 3"] * MAX_HOST_VALUES]:
+            one.update([value], [])
 
-        values = {earlier.value for earlier in one.earlier}
+        values = {earlier.value for earlier in one.host_history}
 
         assert values == {"1 1 1", "2 2 2", "3 3 3"}
 
@@ -95,16 +95,16 @@ class TestFailure:
     ) -> None:
         clock = Clock()
         one = a_fresh(RMEM, clock=clock)
-        one.follow(["1 2 3"], [])
+        one.update(["1 2 3"], [])
         before = one.readings
         refused()
 
         clock.now += PROBE_SECONDS
-        one.follow(["1 2 3"], [])
+        one.update(["1 2 3"], [])
 
         assert one.readings is before
         assert "No space left" in one.failure
-        one.follow(["4 5 6"], [])
+        one.update(["4 5 6"], [])
         assert one.readings == ()
 
     @pytest.mark.root
@@ -114,12 +114,12 @@ class TestFailure:
         clock = Clock()
         one = a_fresh(RMEM, clock=clock)
         refused()
-        one.follow(["1 2 3"], [])
+        one.update(["1 2 3"], [])
         assert not one.readings
         monkeypatch.undo()
 
         clock.now += RETRY_SECONDS
-        one.follow(["1 2 3"], [])
+        one.update(["1 2 3"], [])
 
         assert len(one.readings) == 1
         assert not one.failure
@@ -133,7 +133,7 @@ class TestProbe:
         home = own_netns()
         one = a_fresh(a_sysctl("net.ipv4.ip_unprivileged_port_start"))
 
-        one.follow(["0"], [])
+        one.update(["0"], [])
 
         assert one.readings == ("1024",)
         assert own_netns() == home
@@ -141,25 +141,25 @@ class TestProbe:
     def test_it_is_made_again_only_after_a_while_or_a_change(self) -> None:
         clock = Clock()
         one = a_fresh(a_sysctl("net.core.somaxconn"), RMEM, clock=clock)
-        one.follow(["1", "1 2 3"], [])
+        one.update(["1", "1 2 3"], [])
         first = one.readings
 
-        one.follow(["2", "1 2 3"], [])
+        one.update(["2", "1 2 3"], [])
         assert one.readings is first
-        one.follow(["2", "4 5 6"], [])
+        one.update(["2", "4 5 6"], [])
         second = one.readings
         assert second is not first
         clock.now += PROBE_SECONDS
-        one.follow(["2", "4 5 6"], [])
+        one.update(["2", "4 5 6"], [])
 
         assert one.readings is not second
 
     def test_it_is_made_again_when_a_module_brings_a_sysctl(self) -> None:
         one = a_fresh(a_sysctl("net.core.somaxconn"))
-        one.follow([MISSING], [])
+        one.update([MISSING], [])
         first = one.readings
 
-        one.follow(["1"], [])
+        one.update(["1"], [])
 
         assert one.readings is not first
 
@@ -169,9 +169,9 @@ class TestProbe:
         one = a_fresh(RMEM, shared=(shared,))
         value = Path("/proc/sys/net/core/rmem_max").read_text().strip()
 
-        one.follow([" ".join(host)], [value])
+        one.update([" ".join(host)], [value])
 
-        assert one.disagreements == ()
+        assert one.misclassified == ()
 
     @pytest.mark.parametrize(
         ("name", "scope", "settable_by", "host"),
@@ -186,20 +186,20 @@ class TestProbe:
     ) -> None:
         one = a_fresh(a_sysctl(name, scope=scope, settable_by=settable_by))
 
-        one.follow([host], [])
+        one.update([host], [])
 
-        assert one.disagreements == (name,)
+        assert one.misclassified == (name,)
 
     def test_what_is_said_to_be_shared_and_is_not_is_told(self) -> None:
         one = a_fresh(shared=(a_sysctl("net.core.somaxconn", scope="shared"),))
 
-        one.follow([], ["1"])
+        one.update([], ["1"])
 
-        assert one.disagreements == ("net.core.somaxconn",)
+        assert one.misclassified == ("net.core.somaxconn",)
 
     def test_what_this_kernel_lacks_is_not_disagreed_with(self) -> None:
         one = a_fresh(a_sysctl("net.core.of_the_future", scope="inherited"))
 
-        one.follow(["1"], [])
+        one.update(["1"], [])
 
-        assert one.disagreements == ()
+        assert one.misclassified == ()

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from exporter.collector import collector, listener_polling, signal_reader
+from exporter.collector import listener_polling, namespace_tracker, signal_reader
 from exporter.collector.collector import Collector
 from exporter.config.settings import Config, SignalSettings, SysctlSettings
 from exporter.kernel import proc_net, sock_diag
@@ -37,7 +37,7 @@ class Watched:
         self.collector = Collector(settings, grace=0, clock=self.clock)
 
     def snapshot(self) -> Snapshot:
-        parcel = msgspec.json.encode(self.collector.parcel())
+        parcel = msgspec.json.encode(self.collector.collect())
         return msgspec.json.decode(parcel, type=Snapshot)
 
     def look(self) -> Signals:
@@ -174,7 +174,7 @@ def test_before_cookies_a_held_file_tells_one_namespace_from_the_next(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before Linux 5.14."""
-    monkeypatch.setattr(collector, "netns_cookie", lambda: None)
+    monkeypatch.setattr(namespace_tracker, "netns_cookie", lambda: None)
     monkeypatch.setattr(signal_reader, "netns_cookie", lambda: None)
     real = sock_diag.dump_listeners
     monkeypatch.setattr(
@@ -216,7 +216,7 @@ def test_where_only_sysctls_are_wanted_nobody_looks(
     settings = SignalSettings(listeners="none", counters_exclude=("*",))
     with watching(Config(signals=settings)) as one:
         one.look()
-        monkeypatch.setattr(one.collector._doors, "tour", None)  # nobody goes there
+        monkeypatch.setattr(one.collector._access, "session", None)  # nobody goes there
 
         snapshot = one.snapshot()
 
@@ -276,7 +276,7 @@ def dumped(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Dumped:
     """Make the node one of many listeners."""
     watched.pod.run("ip", "link", "set", "lo", "up")
     monkeypatch.setattr(listener_polling, "EXACT_QUERY_THRESHOLD", -1)
-    monkeypatch.setattr(listener_polling, "QUESTION", 0)
+    monkeypatch.setattr(listener_polling, "LISTENERS_PER_QUERY", 0)
     return noted(watched, monkeypatch)
 
 
@@ -284,7 +284,7 @@ def test_up_to_many_listeners_each_look_is_a_dump(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dumped = noted(watched, monkeypatch)
-    monkeypatch.setattr(listener_polling, "QUESTION", 0)
+    monkeypatch.setattr(listener_polling, "LISTENERS_PER_QUERY", 0)
     with watched.listener():
         for _ in range(3):
             watched.look()
@@ -344,7 +344,9 @@ def test_an_unchanged_namespace_is_not_parsed_again_however_it_was_asked(
             "exporter.collector.accept_queues.parse_listeners",
             lambda _raw: pytest.fail("parsed"),
         )
-        monkeypatch.setattr(listener_polling, "_counted", lambda _queues, _files: None)
+        monkeypatch.setattr(
+            listener_polling, "_not_established", lambda _queues, _files: None
+        )
         watched.look()
         assert dumped.times() == 2
         watched.look()
@@ -470,7 +472,7 @@ def test_of_a_crowd_a_dump_is_cheaper(
         dumped.times()
 
         for question, times in ((total / 2, 0), (total / 2 + 1, 1)):
-            monkeypatch.setattr(listener_polling, "QUESTION", question)
+            monkeypatch.setattr(listener_polling, "LISTENERS_PER_QUERY", question)
             watched.look()
             assert dumped.times() == times
 

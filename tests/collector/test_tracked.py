@@ -13,10 +13,10 @@ FILES = NO_FILES._replace(snmp=b"Tcp: RtoMax\nTcp: 1\n", sockstat=b"TCP: inuse 1
 @pytest.fixture
 def watched() -> SignalState:
     one = SignalState()
-    one.counted(CounterParser(()), FILES, b"stat")
-    one.queues.listeners, one.queues.listening = (a_listener(),), 1
-    one.take(Signals(listeners=one.queues.listeners, listening=1, conntrack=7))
-    assert one.is_still(FILES, b"stat", 7)
+    one.parse_counters(CounterParser(()), FILES, b"stat")
+    one.listeners.listeners, one.listeners.listening = (a_listener(),), 1
+    one.update(Signals(listeners=one.listeners.listeners, listening=1, conntrack=7))
+    assert one.is_unchanged(FILES, b"stat", 7)
     return one
 
 
@@ -33,7 +33,7 @@ def watched() -> SignalState:
 def test_other_files_are_news(
     watched: SignalState, files: NetFiles, stat: bytes, conntrack: int | None
 ) -> None:
-    assert not watched.is_still(files, stat, conntrack)
+    assert not watched.is_unchanged(files, stat, conntrack)
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def test_other_files_are_news(
     ids=str,
 )
 def test_other_queues_are_news(watched: SignalState, field: str, value: object) -> None:
-    setattr(watched.queues, field, value)
+    setattr(watched.listeners, field, value)
 
-    assert not watched.is_still(FILES, b"stat", 7)
+    assert not watched.is_unchanged(FILES, b"stat", 7)
 
 
 def test_what_was_lost_is_news(watched: SignalState) -> None:
-    watched.lose()
+    watched.reset()
 
-    assert not watched.is_still(FILES, b"stat", None)
+    assert not watched.is_unchanged(FILES, b"stat", None)

@@ -37,7 +37,7 @@ def collector() -> Iterator[Collector]:
 
 
 def snapshot(collector: Collector) -> Snapshot:
-    encoded = msgspec.json.encode(collector.parcel())
+    encoded = msgspec.json.encode(collector.collect())
     return msgspec.json.decode(encoded, type=Snapshot)
 
 
@@ -107,7 +107,7 @@ def test_a_namespace_that_only_another_mount_namespace_holds_is_found(
 
 @pytest.mark.usefixtures("mounts_of_init")
 def test_new_ones_show_at_the_next_pass(collector: Collector) -> None:
-    collector.parcel()
+    collector.collect()
     with held() as (pod,), named("exporter-test-late") as path:
         ino = Path(path).stat().st_ino
 
@@ -166,7 +166,7 @@ def test_a_process_that_moves_is_found_where_it_went() -> None:
     collector = Collector(Config(), grace=0)
     command = ("sh", "-c", "read go; exec unshare --net sleep infinity")
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
-        collector.parcel()
+        collector.collect()
         assert process.stdin
         process.stdin.write(b"\n")
         process.stdin.flush()
@@ -186,7 +186,7 @@ def test_a_budget_of_no_files_at_all_finds_and_reads_the_same() -> None:
     with held(2) as (one, two):
         one.write("net.core.somaxconn", "11")
         two.write("net.core.somaxconn", "12")
-        collector.parcel()
+        collector.collect()
         one.write("net.core.somaxconn", "13")
 
         now = found(collector)
@@ -214,10 +214,10 @@ def test_without_files_a_process_that_moved_shows_nothing_of_where_it_is() -> No
     with held(20) as pods, guest(pods[-1]) as visitor:
         for pod in pods:
             pod.write("net.core.somaxconn", "11")
-        collector.parcel()
+        collector.collect()
         ino = pods[-1].ino
-        collector._doors.close_pidfd(ino)
-        collector._doors._pidfds[ino] = os.pidfd_open(visitor.pid)
+        collector._access.close_pidfd(ino)
+        collector._access._pidfds[ino] = os.pidfd_open(visitor.pid)
         visitor.moves_out()
 
         now = found(collector)
@@ -229,7 +229,7 @@ def test_without_files_a_process_that_moved_shows_nothing_of_where_it_is() -> No
 def test_what_ended_leaves_no_file_open() -> None:
     collector = Collector(Config(), grace=0)
     with held(3) as pods:
-        collector.parcel()
+        collector.collect()
         before = snapshot(collector).stats
         ended = pods[0]
         with entered(ended.door, ended.ino):
@@ -286,7 +286,7 @@ def test_a_small_budget_is_shared_out_again_when_room_comes() -> None:
     now = [0.0]
     collector = Collector(settings, grace=0, clock=lambda: now[0])
     with held(6) as pods:
-        collector.parcel()
+        collector.collect()
         crowded = snapshot(collector).stats
         assert crowded.bound < crowded.fds <= crowded.fd_limit == 120
         assert crowded.visited > 0
@@ -295,7 +295,7 @@ def test_a_small_budget_is_shared_out_again_when_room_comes() -> None:
         wait_until(lambda: len(found(collector)) <= 2)
         now[0] += 61
 
-        collector.parcel()
+        collector.collect()
         roomy = snapshot(collector).stats
 
         assert roomy.visited == 0

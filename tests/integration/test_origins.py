@@ -103,9 +103,9 @@ def test_what_the_host_changed_since_is_stale_until_a_new_namespace(
 def test_a_snapshot_of_who_saw_the_host_change_explains_it(tmp_path: Path) -> None:
     collector = Collector(Config(), grace=0)
     with named("old"):
-        collector.parcel()
+        collector.collect()
         with on_the_host(RMEM, "4096 99999 7777777"):
-            parcel = collector.parcel()
+            parcel = collector.collect()
     collector.close()
     file = tmp_path / "snapshot.json"
     file.write_bytes(msgspec.json.encode(parcel))

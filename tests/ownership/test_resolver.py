@@ -487,7 +487,7 @@ class TestWhatRuntimesSay:
         assert owner
         assert owner.container == "web"
         assert node.known[SPOT].declared
-        assert node.sources.last_success
+        assert node.sources.last_answers
 
     def test_what_was_said_too_long_ago_counts_no_more(self, node: Node) -> None:
         """The identity stays: it cannot have changed while the container lives."""
@@ -503,7 +503,7 @@ class TestWhatRuntimesSay:
         assert owner
         assert owner.container == "web"
         assert node.known[SPOT].declared == ()
-        assert not node.sources.last_success
+        assert not node.sources.last_answers
 
     def test_a_failure_is_a_problem_and_an_answer_ends_it(self, node: Node) -> None:
         node.asker.answers = [answered(error="silent")]

@@ -26,5 +26,5 @@ def _problem_names(source: Path) -> Iterator[str]:
 PROBLEMS = frozenset(_problem_names(Path(problems.__file__)))
 
 STAGES = frozenset(
-    re.findall(r'_stage\("(\w+)"\)', Path(collector.__file__).read_text())
+    re.findall(r'stage\("(\w+)"\)', Path(collector.__file__).read_text())
 )
