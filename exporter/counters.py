@@ -1,8 +1,8 @@
 """
-The kernel's counters that tell whether a limit hurts. Pure data, and its names.
+Define the kernel's counters and the resources that show saturation and drops. Pure.
 
-The meanings are those of the kernel's code where each is counted; the names are of
-include/uapi/linux/snmp.h, net/ipv4/proc.c, net/ipv6/proc.c, net/mptcp/mib.c and
+The meanings are those of the kernel code that increments each counter; the names are
+from include/uapi/linux/snmp.h, net/ipv4/proc.c, net/ipv6/proc.c, net/mptcp/mib.c and
 net/netfilter/nf_conntrack_standalone.c.
 """
 
@@ -16,7 +16,7 @@ from exporter.suggestions import no_match_message
 
 Resource = Literal["accept_queue", "conntrack", "ports", "time_wait"]
 RESOURCES: tuple[Resource, ...] = get_args(Resource)
-"""What runs out and is measured as used and limit, where no counter says so."""
+"""What is measured as usage and limit, where the kernel has no counter for it."""
 
 _WORDS = re.compile(
     r"(?<=[a-z0-9])(?=[A-Z])|(?<=TCP)(?=[A-Z])|(?<=[A-Z])(?=[A-Z](?!s\b)[a-z])"
@@ -25,11 +25,15 @@ _WORDS = re.compile(
 
 class Counter(Frozen, frozen=True, kw_only=True):
     """
-    One counter of every network namespace, counting from when it was made.
+    A counter of each network namespace, counting from its creation.
 
-    name: group and counter as the kernel spells them; help: what it counts; lost: a
-    rise means that connections, packets or data were lost or refused because a limit
-    was reached or memory ran short; default: exported unless configured otherwise.
+    Attributes:
+        name: Group and counter, as the kernel spells them.
+        help: What it counts.
+        lost: Whether an increase means that connections, packets or data were lost or
+            refused because a limit was reached or memory ran short.
+        default: Whether it is exported unless configured otherwise.
+
     """
 
     name: str
@@ -95,12 +99,12 @@ COUNTERS = (
     # Connections
     Counter(
         name="Tcp.ActiveOpens",
-        help="TCP connections that were begun from here.",
+        help="Outgoing TCP connections that were initiated.",
         lost=False,
     ),
     Counter(
         name="Tcp.PassiveOpens",
-        help="TCP connections from elsewhere whose handshake a listener completed.",
+        help="Incoming TCP connections whose handshake a listener completed.",
         lost=False,
     ),
     Counter(
@@ -111,26 +115,26 @@ COUNTERS = (
     ),
     Counter(
         name="Tcp.EstabResets",
-        help="Established TCP connections that ended at once, by a reset in either "
+        help="Established TCP connections that ended abruptly: by a reset in either "
         "direction or by a timeout.",
         lost=False,
     ),
     Counter(
         name="TcpExt.TCPTimeWaitOverflow",
-        help="TCP connections closed without their TIME-WAIT because there were "
-        "tcp_max_tw_buckets of them already, or no memory.",
+        help="TCP connections closed without TIME-WAIT because tcp_max_tw_buckets was "
+        "reached, or memory ran short.",
         lost=True,
     ),
     Counter(
         name="TcpExt.TCPAbortOnMemory",
-        help="Closed TCP connections given up before all was delivered because the "
-        "node had tcp_max_orphans of them, or its TCP memory was beyond tcp_mem.",
+        help="Closed TCP connections aborted before all data was delivered because the "
+        "node reached tcp_max_orphans, or its TCP memory exceeded tcp_mem.",
         lost=True,
     ),
     Counter(
         name="TcpExt.TCPAbortOnTimeout",
-        help="TCP connections given up because a timer ran out: too many "
-        "retransmissions or unanswered keepalive probes.",
+        help="TCP connections aborted by a timer: too many retransmissions or "
+        "unanswered keepalive probes.",
         lost=False,
     ),
     # Segments
@@ -141,7 +145,7 @@ COUNTERS = (
     ),
     Counter(
         name="Tcp.OutSegs",
-        help="TCP segments sent, retransmissions left out.",
+        help="TCP segments sent, without retransmissions.",
         lost=False,
     ),
     Counter(
@@ -156,12 +160,12 @@ COUNTERS = (
     ),
     Counter(
         name="TcpExt.TCPTimeouts",
-        help="TCP retransmission timers that ran out, those of handshakes included.",
+        help="TCP retransmission timers that expired, those of handshakes included.",
         lost=False,
     ),
     Counter(
         name="TcpExt.TCPOFOQueue",
-        help="TCP segments that arrived out of order and were kept for later.",
+        help="TCP segments that arrived out of order and were queued.",
         lost=False,
     ),
     # Buffers and memory
@@ -180,25 +184,25 @@ COUNTERS = (
     Counter(
         name="TcpExt.RcvPruned",
         help="Times that compacting a TCP socket's receive buffer was not enough, and "
-        "what had arrived was dropped.",
+        "received data was dropped.",
         lost=True,
     ),
     Counter(
         name="TcpExt.OfoPruned",
-        help="Times that segments waiting out of order were thrown away because the "
-        "TCP socket's receive buffer was over its limit.",
+        help="Times that queued out-of-order segments were dropped because the TCP "
+        "socket's receive buffer was over its limit.",
         lost=True,
     ),
     Counter(
         name="TcpExt.TCPBacklogDrop",
-        help="TCP segments dropped because too many waited for a socket that a system "
-        "call was using; the socket's buffer sizes set how many may.",
+        help="TCP segments dropped because too many waited for a socket that was in "
+        "use by a system call; the socket's buffer sizes are the limit.",
         lost=True,
     ),
     Counter(
         name="TcpExt.TCPMemoryPressures",
-        help="Times that a socket of this namespace brought the node's TCP memory "
-        "over the pressure mark of tcp_mem, which all namespaces share.",
+        help="Times that a socket of this namespace raised the node's TCP memory "
+        "above the pressure threshold of tcp_mem, which all namespaces share.",
         lost=False,
     ),
     Counter(
@@ -228,25 +232,24 @@ COUNTERS = (
     # Packets
     Counter(
         name="TcpExt.IPReversePathFilter",
-        help="Packets dropped by rp_filter: their source is not reached through the "
-        "interface they came by.",
+        help="Packets dropped by rp_filter: their source is not reachable through the "
+        "interface on which they arrived.",
         lost=False,
     ),
     Counter(
         name="nf_conntrack.drop",
-        help="Packets dropped because no connection tracking entry could be made for "
-        "them: the table was full, or packets of one flow collided (insert_failed).",
+        help="Packets dropped because no connection tracking entry could be created: "
+        "the table was full, or packets of one flow collided (insert_failed).",
         lost=True,
     ),
     Counter(
         name="nf_conntrack.early_drop",
-        help="Connection tracking entries thrown out to make room because the table "
-        "was full.",
+        help="Connection tracking entries evicted because the table was full.",
         lost=True,
     ),
     Counter(
         name="nf_conntrack.insert_failed",
-        help="Connection tracking entries that could not be stored, mostly because "
+        help="Connection tracking entries that could not be inserted, mostly because "
         "another packet of the same flow was faster.",
         lost=False,
     ),
@@ -259,21 +262,21 @@ COUNTERS = (
     ),
     Counter(
         name="Tcp.InErrs",
-        help="TCP segments received that were wrong: a bad checksum or header, or a "
-        "SYN within a connection.",
+        help="Invalid TCP segments received: a bad checksum or header, or a SYN within "
+        "a connection.",
         lost=False,
         default=False,
     ),
     Counter(
         name="TcpExt.TW",
-        help="TIME-WAITs that ended by their timer.",
+        help="Sockets in TIME-WAIT that ended by their timer.",
         lost=False,
         default=False,
     ),
     Counter(
         name="TcpExt.TWRecycled",
-        help="TIME-WAITs whose port a new outgoing connection took over; "
-        "tcp_tw_reuse allows it.",
+        help="Sockets in TIME-WAIT whose port was reused by a new outgoing connection "
+        "(tcp_tw_reuse).",
         lost=False,
         default=False,
     ),
@@ -285,14 +288,14 @@ COUNTERS = (
     ),
     Counter(
         name="TcpExt.PAWSEstab",
-        help="TCP segments dropped because their timestamp was older than one seen "
-        "before.",
+        help="TCP segments dropped because their timestamp was older than an earlier "
+        "one.",
         lost=False,
         default=False,
     ),
     Counter(
         name="TcpExt.TCPChallengeACK",
-        help="Challenge ACKs sent in answer to suspicious TCP segments; "
+        help="Challenge ACKs sent in response to suspicious TCP segments; "
         "tcp_challenge_ack_limit bounds them.",
         lost=False,
         default=False,
@@ -311,43 +314,42 @@ COUNTERS = (
     ),
     Counter(
         name="TcpExt.TCPFastOpenListenOverflow",
-        help="TCP Fast Open requests that got an ordinary handshake because the "
-        "listener had too many unfinished ones.",
+        help="TCP Fast Open requests that fell back to an ordinary handshake because "
+        "the listener had too many pending ones.",
         lost=False,
         default=False,
     ),
     Counter(
         name="TcpExt.TCPFastOpenBlackhole",
-        help="Times that TCP Fast Open was turned off for a while because something "
-        "on the way seems to drop it.",
+        help="Times that TCP Fast Open was disabled temporarily because the network "
+        "seems to drop it.",
         lost=False,
         default=False,
     ),
     Counter(
         name="MPTcpExt.MPCapableFallbackACK",
-        help="Incoming MPTCP connections that became plain TCP during the handshake.",
+        help="Incoming MPTCP connections that fell back to TCP during the handshake.",
         lost=False,
         default=False,
     ),
     Counter(
         name="MPTcpExt.MPCapableFallbackSYNACK",
-        help="Outgoing MPTCP connections that became plain TCP because the answer did "
-        "not speak MPTCP.",
+        help="Outgoing MPTCP connections that fell back to TCP because the peer does "
+        "not support MPTCP.",
         lost=False,
         default=False,
     ),
     # On request: segments, buffers and memory
     Counter(
         name="TcpExt.TCPSackRecovery",
-        help="Times that a TCP sender began to repair losses by selective "
+        help="Times that a TCP sender started loss recovery by selective "
         "acknowledgements (tcp_sack).",
         lost=False,
         default=False,
     ),
     Counter(
         name="TcpExt.TCPSpuriousRTOs",
-        help="TCP retransmission timeouts that F-RTO (tcp_frto) found to have been "
-        "needless.",
+        help="TCP retransmission timeouts that F-RTO (tcp_frto) detected as spurious.",
         lost=False,
         default=False,
     ),
@@ -373,7 +375,7 @@ COUNTERS = (
     ),
     Counter(
         name="TcpExt.TCPZeroWindowDrop",
-        help="TCP segments dropped because they came although the receive window was "
+        help="TCP segments dropped because they arrived while the receive window was "
         "closed; some systems probe it that way.",
         lost=False,
         default=False,
@@ -387,14 +389,14 @@ COUNTERS = (
     ),
     Counter(
         name="Udp.MemErrors",
-        help="Received UDP datagrams dropped because the node's UDP memory was beyond "
+        help="Received UDP datagrams dropped because the node's UDP memory exceeded "
         "udp_mem; IPv4.",
         lost=True,
         default=False,
     ),
     Counter(
         name="Udp6.MemErrors",
-        help="Received UDP datagrams dropped because the node's UDP memory was beyond "
+        help="Received UDP datagrams dropped because the node's UDP memory exceeded "
         "udp_mem; IPv6.",
         lost=True,
         default=False,
@@ -402,40 +404,39 @@ COUNTERS = (
     # On request: packets
     Counter(
         name="Ip.InDiscards",
-        help="Received IPv4 packets dropped though nothing was wrong with them, for "
-        "lack of memory.",
+        help="Valid IPv4 packets that were received and dropped for lack of memory.",
         lost=False,
         default=False,
     ),
     Counter(
         name="Ip.OutDiscards",
-        help="IPv4 packets not sent though nothing was wrong with them: no memory, a "
-        "full queue or a firewall.",
+        help="Valid IPv4 packets that were not sent: no memory, a full queue or a "
+        "firewall.",
         lost=False,
         default=False,
     ),
     Counter(
         name="Ip.OutNoRoutes",
-        help="IPv4 packets not sent because no route led to their destination.",
+        help="IPv4 packets not sent because there was no route to their destination.",
         lost=False,
         default=False,
     ),
     Counter(
         name="Ip.ReasmFails",
-        help="IPv4 reassemblies that failed: ipfrag_time ran out, ipfrag_high_thresh "
+        help="IPv4 reassemblies that failed: ipfrag_time expired, ipfrag_high_thresh "
         "was reached, or the fragments did not fit together.",
         lost=False,
         default=False,
     ),
     Counter(
         name="Ip.FragFails",
-        help="IPv4 packets that were too big for the way and must not be fragmented.",
+        help="IPv4 packets that exceeded the MTU and must not be fragmented.",
         lost=False,
         default=False,
     ),
     Counter(
         name="Ip6.ReasmFails",
-        help="IPv6 reassemblies that failed: ip6frag_time ran out, "
+        help="IPv6 reassemblies that failed: ip6frag_time expired, "
         "ip6frag_high_thresh was reached, or the fragments did not fit together.",
         lost=False,
         default=False,
@@ -465,9 +466,9 @@ COUNTERS = (
 
 def select(*, include: Iterable[str], exclude: Iterable[str]) -> list[Counter]:
     """
-    Return the default counters with the globs of *include*, less *exclude*.
+    Return the default counters plus those of *include*, minus those of *exclude*.
 
-    Raises ValueError for a glob that matches no counter here.
+    Both are globs. Raises ValueError for a glob that matches no counter.
     """
     chosen = {counter.name for counter in COUNTERS if counter.default}
     for pattern in include:
@@ -486,5 +487,5 @@ def _matching(pattern: str) -> set[str]:
 
 
 def signal_names() -> frozenset[str]:
-    """Return every word that a sysctl may name as the sign that it hurts."""
+    """Return the names that the catalog may list as the signals of a sysctl."""
     return frozenset(RESOURCES).union(counter.name for counter in COUNTERS)

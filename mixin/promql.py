@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 
-from exporter.exposition.metrics import OWNER, MetricSpec
+from exporter.exposition import metrics
+from exporter.exposition.metrics import MetricSpec
 
 NODE_LABELS = ("cluster", "instance")
 """The labels of a node. A missing `cluster` is the same as an empty one."""
 
-OWNER_LABELS = (*NODE_LABELS, *OWNER)
+OWNER_LABELS = (*NODE_LABELS, *metrics.OWNER_LABELS)
 """The labels of an owner: pods of the same name on two nodes are two owners."""
 
 

@@ -21,16 +21,15 @@ METRICS_HEAD = """# Metrics
 
 Generated from the METRICS table of `exporter/exposition/metrics.py` by `make docs`.
 
-A label that is empty for a series is left out of it, which is the same to
-Prometheus. `namespace`, `pod`, `uid` are those of kube-state-metrics; `container`
-is a container outside Kubernetes; `netns` is empty for the main namespace of its
-owner, else a name: `host`, `named/…` (a bind mount), `unit/…` (a systemd unit),
-`within/…` (a container that only another container, or a user's service manager,
-vouches for, a kind node's pods among them), `cookie/…` (nothing better is known; unique
-since boot), `seen/…` (the same where there is no cookie: before Linux 5.14, or not
-readable).
+Empty labels are left out, which is the same to Prometheus. `namespace`, `pod` and
+`uid` are those of kube-state-metrics; `container` is a container outside Kubernetes;
+`netns` is empty for the main namespace of an owner, else a name: `host`, `named/…` (a
+bind mount), `unit/…` (a systemd unit), `within/…` (a container known only through
+another container or a user's service manager, for example a kind node's pods),
+`cookie/…` (nothing better is known; unique since boot), `seen/…` (the same without a
+cookie: before Linux 5.14, or not readable).
 
-*from*: the least `metrics.detail` that has it, of `summary`, `drift` and `full`
+*from*: the least `metrics.detail` that exports the metric: `summary`, `drift` or `full`
 ([configuration](configuration.md#how-much-to-export)).
 
 """
@@ -38,10 +37,10 @@ readable).
 COUNTERS_HEAD = """
 ## Counters
 
-Of the kernel, from /proc/PID/net/netstat, snmp, snmp6 and stat/nf_conntrack, since
-the namespace was made, with the owner's five labels. *lost*: a rise means that
-something was lost or refused because a limit was reached or memory ran short. Those on
-request take `signals.counters_include` ([configuration](configuration.md)).
+Counters of the kernel, from /proc/PID/net/netstat, snmp, snmp6 and stat/nf_conntrack,
+since the namespace was created, with the owner's five labels. *lost*: an increase means
+that something was lost or refused because a limit was reached or memory ran short.
+Those on request need `signals.counters_include` ([configuration](configuration.md)).
 """
 
 SYSCTLS_HEAD = """# Sysctls

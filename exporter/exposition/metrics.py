@@ -1,23 +1,29 @@
-"""The METRICS table: every metric, its labels and what it means. Pure."""
+"""Define every metric: its name, type, labels and meaning (METRICS). Pure."""
 
 from typing import Literal
 
 from exporter.counters import COUNTERS, Counter
 from exporter.model import Detail, Frozen
 
-OWNER = ("namespace", "pod", "uid", "container", "netns")
-LISTENER = (*OWNER, "address", "port")
+OWNER_LABELS = ("namespace", "pod", "uid", "container", "netns")
+LISTENER_LABELS = (*OWNER_LABELS, "address", "port")
 
 
 _DETAILS: tuple[Detail, ...] = ("summary", "drift", "full")
-"""The least first."""
+"""From the least to the most."""
 
 
 class MetricSpec(Frozen, frozen=True, kw_only=True):
     """
-    A metric: a contract with everybody's queries.
+    A metric. Dashboards and alerts of users depend on its name and labels.
 
-    detail: the least metrics.detail that has it.
+    Attributes:
+        name: Of its series; a counter's ends in `_total`.
+        type: The type of the family.
+        help: The text of HELP.
+        labels: Those it may have; empty ones are left out.
+        detail: The least metrics.detail that exports it.
+
     """
 
     name: str
@@ -27,7 +33,7 @@ class MetricSpec(Frozen, frozen=True, kw_only=True):
     detail: Detail = "summary"
 
     def is_exported(self, detail: Detail) -> bool:
-        """Return whether it is exported at *detail*."""
+        """Return whether it is exported when metrics.detail is *detail*."""
         return _DETAILS.index(self.detail) <= _DETAILS.index(detail)
 
 
@@ -48,24 +54,24 @@ def _counter(
 VALUE = _gauge(
     "netns_sysctl_value",
     "Value of a sysctl in a network namespace, in the sysctl's own unit.",
-    *OWNER,
+    *OWNER_LABELS,
     "sysctl",
     "field",
     detail="drift",
 )
 TEXT_INFO = _gauge(
     "netns_sysctl_text_info",
-    "Value of a sysctl that is text, as a label; always 1.",
-    *OWNER,
+    "Value of a text sysctl, in the label `value`; always 1.",
+    *OWNER_LABELS,
     "sysctl",
     "value",
     detail="drift",
 )
 DRIFT = _gauge(
     "netns_sysctl_drift",
-    "Value in this network namespace minus the host's; text: 0 equal, 1 different. "
-    "origin says why it is what it is.",
-    *OWNER,
+    "Value of a sysctl in a network namespace minus the host's; for text 0 if equal, "
+    "1 if different. The label `origin` is the reason for the value.",
+    *OWNER_LABELS,
     "sysctl",
     "field",
     "origin",
@@ -73,8 +79,8 @@ DRIFT = _gauge(
 )
 NETNS_INFO = _gauge(
     "netns_info",
-    "Identity of a network namespace and what told it; always 1.",
-    *OWNER,
+    "Identity of a network namespace, and the evidence for it; always 1.",
+    *OWNER_LABELS,
     "runtime",
     "kind",
     "sandbox",
@@ -87,10 +93,10 @@ NETNS_INFO = _gauge(
 )
 DECLARED_VALUE = _gauge(
     "netns_sysctl_declared_value",
-    "Value that was asked for when a container of this network namespace was made: by "
-    "its pod, its container, or the runtime itself (source), and in the joining "
-    "container named by `by`; the last to ask.",
-    *OWNER,
+    "Value declared for a sysctl of a network namespace, the last declaration if there "
+    "are several. `source`: the pod, the container or the runtime's default; `by`: the "
+    "container that declared it, if it joined the namespace of another.",
+    *OWNER_LABELS,
     "sysctl",
     "field",
     "source",
@@ -99,129 +105,136 @@ DECLARED_VALUE = _gauge(
 )
 CHANGES = _counter(
     "netns_sysctl_changes_total",
-    "Values that something wrote in this network namespace since it was first seen.",
-    *OWNER,
+    "Changes of sysctl values in a network namespace since it was discovered.",
+    *OWNER_LABELS,
     detail="drift",
 )
 LAST_CHANGE = _gauge(
     "netns_sysctl_last_change_timestamp_seconds",
-    "When a value that was written since was last seen to have changed.",
-    *OWNER,
+    "Unix time of the last observed change of a sysctl since its network namespace was "
+    "discovered.",
+    *OWNER_LABELS,
     "sysctl",
     detail="drift",
 )
 VIOLATION = _gauge(
     "netns_sysctl_policy_violation",
-    "Whether a value violates a rule of the node's policy: 1 it does, 0 it does not.",
-    *OWNER,
+    "Whether a value violates a rule of the node's policy: 1 if it does, 0 if not.",
+    *OWNER_LABELS,
     "sysctl",
     "rule",
     "severity",
 )
 PORTS = _gauge(
     "netns_ports",
-    "Ephemeral ports of this network namespace (ip_local_port_range), those that are "
-    "reserved among them.",
-    *OWNER,
+    "Ephemeral ports of a network namespace (ip_local_port_range), reserved ones "
+    "included.",
+    *OWNER_LABELS,
     detail="drift",
 )
 LISTENER_QUEUE = _gauge(
     "netns_listener_queue",
-    "Connections that wait for accept(2) at a listening socket; of a SO_REUSEPORT "
-    "group, at its fullest socket.",
-    *LISTENER,
+    "Connections that wait for accept(2) on a listening socket; in a SO_REUSEPORT "
+    "group, on its fullest socket.",
+    *LISTENER_LABELS,
     detail="drift",
 )
 LISTENER_LIMIT = _gauge(
     "netns_listener_queue_limit",
-    "Limit of that queue (what listen(2) got of somaxconn); the kernel drops "
-    "connections once more than this wait.",
-    *LISTENER,
+    "Limit of that queue: the backlog that listen(2) got, at most somaxconn. The "
+    "kernel drops connections once more than this many wait.",
+    *LISTENER_LABELS,
     detail="drift",
 )
 LISTENER_STALE = _gauge(
     "netns_listener_stale",
-    "Whether a new listen(2) would get a higher limit, since somaxconn was raised: 1 "
-    "it would, 0 it would not; absent where nobody saw what it was before.",
-    *LISTENER,
+    "Whether somaxconn was raised after listen(2), so that a new listen(2) would get a "
+    "higher limit: 1 if so, 0 if not; absent if the earlier somaxconn is unknown.",
+    *LISTENER_LABELS,
     detail="drift",
 )
 LISTENER_INFO = _gauge(
     "netns_listener_info",
-    "What a listening socket is; always 1. backlog says where its limit is from: "
-    "clamped by somaxconn, asked for by the application, or stale.",
-    *LISTENER,
+    "Protocol of a listening socket and the source of its limit; always 1. `backlog`: "
+    "clamped (by somaxconn), application (requested less) or stale.",
+    *LISTENER_LABELS,
     "protocol",
     "backlog",
     detail="drift",
 )
 LISTENER_SOCKETS = _gauge(
     "netns_listener_sockets",
-    "Sockets that listen on the same address and port (SO_REUSEPORT), where there are "
-    "several.",
-    *LISTENER,
+    "Sockets that listen on the same address and port (SO_REUSEPORT); absent for a "
+    "single one.",
+    *LISTENER_LABELS,
     detail="drift",
 )
 LISTENING = _gauge(
-    "netns_listening_sockets", "Sockets that listen in this network namespace.", *OWNER
+    "netns_listening_sockets",
+    "Listening sockets of a network namespace.",
+    *OWNER_LABELS,
 )
 LEFT_OUT = _gauge(
     "netns_listeners_left_out",
-    "Listeners of this network namespace that are not shown, since it has more than "
-    "signals.max_listeners; the fullest are. At least.",
-    *OWNER,
+    "Listeners of a network namespace beyond signals.max_listeners, a lower bound. The "
+    "fullest ones are exported, these are not.",
+    *OWNER_LABELS,
     detail="drift",
 )
 FILL = _gauge(
     "netns_fill_ratio",
-    "How full something is that this network namespace may use; 1 is full. "
-    "accept_queue: its fullest listener; conntrack: tracked flows of the machine's "
-    "limit for each namespace; ports: at most, see netns_ports_in_use; time_wait: "
-    "sockets of tcp_max_tw_buckets.",
-    *OWNER,
+    "How full a resource of a network namespace is; 1 is full. accept_queue: the "
+    "fullest listener; conntrack: tracked flows relative to the machine's limit for "
+    "each namespace; ports: an upper bound, see netns_ports_in_use; time_wait: sockets "
+    "relative to tcp_max_tw_buckets.",
+    *OWNER_LABELS,
     "resource",
 )
 CONNTRACK_ENTRIES = _gauge(
     "netns_conntrack_entries",
-    "Flows that this network namespace tracks.",
-    *OWNER,
+    "Flows tracked by connection tracking in a network namespace.",
+    *OWNER_LABELS,
     detail="drift",
 )
 PORTS_IN_USE = _gauge(
     "netns_ports_in_use",
-    "Local ports of this network namespace in use, at most: its TCP sockets with those "
-    "in TIME-WAIT, or its UDP sockets. Connections that a listener accepted share its "
-    "port and are counted all the same, so this is close only where few are accepted.",
-    *OWNER,
+    "Local ports in use in a network namespace, an upper bound: its TCP sockets, those "
+    "in TIME-WAIT included, or its UDP sockets. Accepted connections are counted too, "
+    "although they share the listener's port, so the bound is close only where few "
+    "connections are accepted.",
+    *OWNER_LABELS,
     "protocol",
     detail="drift",
 )
 TIME_WAIT = _gauge(
     "netns_tcp_time_wait_sockets",
-    "TCP sockets of this network namespace in TIME-WAIT.",
-    *OWNER,
+    "TCP sockets in TIME-WAIT in a network namespace.",
+    *OWNER_LABELS,
     detail="drift",
 )
 CONNTRACK_LIMIT = _gauge(
     "netns_conntrack_limit",
-    "Flows that a network namespace may track: one setting for the machine, held "
-    "against each namespace's own number.",
+    "Flows that each network namespace may track: one setting for the whole machine, "
+    "which applies to the flows of each namespace separately.",
 )
 ORPHANS = _gauge(
     "netns_machine_tcp_orphans",
-    "TCP sockets that no program has any more, in all network namespaces together.",
+    "Orphaned TCP sockets, which no process has open any more, in all network "
+    "namespaces together.",
 )
 ORPHAN_LIMIT = _gauge(
     "netns_machine_tcp_orphan_limit",
-    "Orphans beyond which they are reset (tcp_max_orphans), for all namespaces.",
+    "Orphaned TCP sockets beyond which new ones are reset (tcp_max_orphans), for all "
+    "network namespaces together.",
 )
 MEMORY = _gauge(
     "netns_machine_tcp_memory_pages",
-    "Pages that the buffers of all TCP sockets take, in all network namespaces.",
+    "Pages used by the buffers of all TCP sockets, in all network namespaces together.",
 )
 MEMORY_LIMIT = _gauge(
     "netns_machine_tcp_memory_limit_pages",
-    "Pages of tcp_mem at which TCP is under pressure, and at which (high) it drops.",
+    "Pages of tcp_mem from which TCP is under memory pressure, and beyond which (high) "
+    "it drops.",
     "field",
 )
 HOST_VALUE = _gauge(
@@ -232,26 +245,25 @@ HOST_VALUE = _gauge(
 )
 FRESH_VALUE = _gauge(
     "netns_sysctl_fresh_value",
-    "Value of a sysctl in a network namespace that is made on this node now.",
+    "Value of a sysctl that a new network namespace gets on this node.",
     "sysctl",
     "field",
 )
 DRIFTING = _gauge(
     "netns_sysctl_drifting_namespaces",
-    "Network namespaces, the host's apart, in which a sysctl differs from the host's, "
-    "by origin.",
+    "Network namespaces in which a sysctl differs from the host's, by origin.",
     "sysctl",
     "origin",
 )
 LOWEST = _gauge(
     "netns_sysctl_lowest_value",
-    "Lowest value of a sysctl in the network namespaces but the host's.",
+    "Lowest value of a sysctl in all network namespaces except the host's.",
     "sysctl",
     "field",
 )
 HIGHEST = _gauge(
     "netns_sysctl_highest_value",
-    "Highest value of a sysctl in the network namespaces but the host's.",
+    "Highest value of a sysctl in all network namespaces except the host's.",
     "sysctl",
     "field",
 )
@@ -260,7 +272,8 @@ KERNEL_INFO = _gauge(
 )
 SYSCTL_INFO = _gauge(
     "netns_sysctl_info",
-    "What a new network namespace starts with (class) and who can set it; always 1.",
+    "Properties of a sysctl: what a new network namespace starts with (`class`), and "
+    "where it can be set (`settable_by`); always 1.",
     "sysctl",
     "class",
     "settable_by",
@@ -273,41 +286,45 @@ UNREADABLE = _gauge(
 )
 NAMESPACES = _gauge(
     "netns_namespaces",
-    "Network namespaces found, by whether they could be read, and why not.",
+    "Network namespaces discovered, by state and, if unreadable, by reason.",
     "state",
     "reason",
 )
 READ_ERRORS = _counter(
     "netns_read_errors_total",
-    "Reads that failed other than by the thing being gone, by reason.",
+    "Failed reads, by reason; reads of what has ended in the meantime are not counted.",
     "reason",
 )
 SUCCESS = _gauge(
-    "netns_collector_success", "Whether a part of the last pass worked.", "collector"
+    "netns_collector_success",
+    "Whether a stage of the last collection succeeded.",
+    "collector",
 )
 DURATION = _gauge(
     "netns_collector_duration_seconds",
-    "Wall time that a part of the last pass took.",
+    "Wall time of a stage of the last collection.",
     "collector",
 )
 FDS = _gauge(
-    "netns_collector_fds", "Files held open: sysctls, their directories, and pidfds."
+    "netns_collector_fds",
+    "File descriptors held open for sysctls, their directories and pidfds.",
 )
-FD_LIMIT = _gauge("netns_collector_fd_limit", "Files that may be held open.")
+FD_LIMIT = _gauge("netns_collector_fd_limit", "File descriptors that may be held open.")
 VALUES = _gauge(
     "netns_collector_values",
-    "Values of the last pass: read from a held file, or by entering the namespace.",
+    "Values read in the last collection, by way: from an open file (bound), or by "
+    "entering the network namespace (visit).",
     "way",
 )
 PROBLEM = _gauge(
     "netns_collector_problem",
-    "What keeps the exporter from the whole truth: how many things it concerns.",
+    "Objects affected by each collection problem.",
     "problem",
 )
 ANSWERED = _gauge(
     "netns_runtime_last_answer_timestamp_seconds",
-    "When a runtime that is asked last answered, in unix seconds: time() minus this is "
-    "the age of what is known from it.",
+    "Unix time of the last response of a polled runtime; time() minus this is the age "
+    "of its data.",
     "runtime",
 )
 CPU = _counter(
@@ -321,56 +338,61 @@ BUILD_INFO = _gauge(
 )
 DETAIL = _gauge(
     "netns_exporter_detail_info",
-    "How much of each network namespace is exported (metrics.detail); always 1.",
+    "The configured metrics.detail; always 1.",
     "detail",
 )
 SERIES_LIMIT = _gauge(
     "netns_exporter_series_limit",
-    "Series of a page beyond which the least important network namespaces are reduced "
-    "(metrics.max_series); absent where there is no limit.",
+    "Series beyond which the least important network namespaces are exported in less "
+    "detail or not at all (metrics.max_series); absent without a limit.",
 )
 REDUCED = _gauge(
     "netns_exporter_namespaces_reduced",
-    "Network namespaces of which less is exported than metrics.detail says, since the "
-    "page would have more series than the limit: those of the detail `summary`, or "
-    "nothing.",
+    "Network namespaces reduced to the detail `summary`, or to nothing, to stay within "
+    "netns_exporter_series_limit.",
     "to",
 )
 
 CONNECTIONS = _gauge(
     "netns_exporter_connections",
-    "Connections to the exporter's web server, those in their handshake too.",
+    "Open connections to the exporter's web server, those in their TLS handshake "
+    "included.",
 )
 EVICTED = _counter(
     "netns_exporter_connections_evicted_total",
-    "Connections that were ended in favour of newer ones, since there were as many as "
-    "there may be.",
+    "Connections closed in favor of newer ones because the limit was reached.",
 )
 REQUESTS = _counter(
     "netns_exporter_requests_total",
-    "Requests that the exporter's web server answered, by status.",
+    "Requests answered by the exporter's web server, by HTTP status code.",
     "code",
 )
 IN_FLIGHT = _gauge(
     "netns_exporter_requests_in_flight",
-    "Requests that the exporter's web server is answering, this one too.",
+    "Requests that the exporter's web server is processing, this scrape included.",
 )
 WEB_CONFIG_FAILURES = _counter(
     "netns_exporter_web_config_failures_total",
-    "Web configurations that could not be used, so that the one before stayed.",
+    "Changes of the web configuration that were rejected; the previous configuration "
+    "stays in use.",
 )
 
-_IN_SUMMARY = {"TcpExt.ListenOverflows", "TcpExt.ListenDrops", "nf_conntrack.drop"}
+_SUMMARY_COUNTERS = {
+    "TcpExt.ListenOverflows",
+    "TcpExt.ListenDrops",
+    "nf_conntrack.drop",
+}
 
 
-def _of_kernel(counter: Counter) -> MetricSpec:
-    told: Detail = "drift" if counter.lost else "full"
-    detail: Detail = "summary" if counter.name in _IN_SUMMARY else told
-    return _counter(counter.metric, counter.help, *OWNER, detail=detail)
+def _counter_metric(counter: Counter) -> MetricSpec:
+    detail: Detail = "drift" if counter.lost else "full"
+    if counter.name in _SUMMARY_COUNTERS:
+        detail = "summary"
+    return _counter(counter.metric, counter.help, *OWNER_LABELS, detail=detail)
 
 
-COUNTER_METRICS = {counter.name: _of_kernel(counter) for counter in COUNTERS}
-"""By the kernel's name."""
+COUNTER_METRICS = {counter.name: _counter_metric(counter) for counter in COUNTERS}
+"""The metric of each counter, by the kernel's name."""
 
 NAMESPACE_METRICS = (
     VALUE,
@@ -383,7 +405,7 @@ NAMESPACE_METRICS = (
     VIOLATION,
     PORTS,
 )
-"""Of each namespace, from what hardly ever changes."""
+"""Of each namespace, derived from what rarely changes."""
 
 LISTENER_METRICS = (
     LISTENER_QUEUE,
@@ -401,10 +423,10 @@ SIGNAL_METRICS = (
     PORTS_IN_USE,
     TIME_WAIT,
 )
-"""Of each namespace, with OF_LISTENERS and the counters: what changes all the time."""
+"""Of each namespace, with LISTENER_METRICS and the counters: what changes often."""
 
 SERVER_METRICS = (CONNECTIONS, EVICTED, REQUESTS, IN_FLIGHT, WEB_CONFIG_FAILURES)
-"""The server process's own, beside what the collector says of the node."""
+"""Of the server process; all others come from the collector."""
 
 METRICS = (
     *NAMESPACE_METRICS,

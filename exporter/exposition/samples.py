@@ -1,8 +1,8 @@
 """
-What a namespace's series say: labels and a number each. Pure.
+Turn values and findings of a namespace into samples: labels and a number. Pure.
 
-A sample's labels may be empty: these are left out of the page, where they mean the
-same as absent.
+Labels with an empty value are left out when samples are formatted: for Prometheus an
+empty label is the same as an absent one.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from exporter.analysis.drift import Finding
 from exporter.analysis.policy import Verdict
 from exporter.analysis.saturation import NamespaceLimits
-from exporter.exposition.metrics import OWNER
+from exporter.exposition.metrics import OWNER_LABELS
 from exporter.model import (
     Namespace,
     NodeInfo,
@@ -36,7 +36,7 @@ def value_samples(
 def text_samples(
     node: NodeInfo, owner: Owner, readings: Sequence[Reading]
 ) -> Iterator[Sample]:
-    """Yield the texts of *readings*, and on the host those that all share."""
+    """Yield the texts of *readings*, and for the host those of the whole machine."""
     labels = owner_labels(owner)
     pairs = [*zip(node.sysctls, readings, strict=False)]
     if owner.kind == "host":
@@ -46,38 +46,40 @@ def text_samples(
             yield {**labels, "sysctl": sysctl.name, "value": text}, 1.0
 
 
-def drift_samples(owner: Owner, found: Iterable[Finding]) -> Iterator[Sample]:
-    """Yield how values differ from the host's."""
+def drift_samples(owner: Owner, findings: Iterable[Finding]) -> Iterator[Sample]:
+    """Yield the difference of each value from the host's."""
     labels = owner_labels(owner)
-    for one in found:
-        more = {"field": one.field, "origin": one.origin or ""}
-        yield {**labels, "sysctl": one.sysctl, **more}, one.delta
+    for finding in findings:
+        more = {"field": finding.field, "origin": finding.origin or ""}
+        yield {**labels, "sysctl": finding.sysctl, **more}, finding.delta
 
 
 def declared_samples(
     sysctls: Sequence[Sysctl], namespace: Namespace
 ) -> Iterator[Sample]:
-    """Yield the last value that was declared of each sysctl, of those that are read."""
-    last = {one.sysctl: one for one in namespace.declared}
-    labels = owner_labels(namespace.owner)
+    """Yield the last declared value of each of *sysctls*."""
+    owner = namespace.owner
+    last = {declared.sysctl: declared for declared in namespace.declared}
+    labels = owner_labels(owner)
     for sysctl in sysctls:
-        if said := last.get(sysctl.name):
-            by = "" if said.container == namespace.owner.container else said.container
-            more = {"source": said.source, "by": by}
-            value = parse_reading(sysctl, said.value.encode())
+        if declared := last.get(sysctl.name):
+            container = declared.container
+            by = "" if container == owner.container else container
+            more = {"source": declared.source, "by": by}
+            value = parse_reading(sysctl, declared.value.encode())
             for name, field, number in numeric_values([sysctl], [value]):
                 yield {**labels, "sysctl": name, "field": field, **more}, number
 
 
 def change_samples(namespace: Namespace) -> Iterator[Sample]:
-    """Yield how many values were written, 0 too, of what could be read."""
+    """Yield the number of changes, also 0, of a namespace that could be read."""
     if namespace.state == "read":
         count = sum(change.count for change in namespace.changes)
         yield owner_labels(namespace.owner), count
 
 
 def last_change_samples(namespace: Namespace) -> Iterator[Sample]:
-    """Yield when each value that was written changed last."""
+    """Yield the time of the last change of each value that changed."""
     labels = owner_labels(namespace.owner)
     for change in namespace.changes:
         yield {**labels, "sysctl": change.sysctl}, change.last
@@ -93,7 +95,7 @@ def violation_samples(owner: Owner, verdicts: Iterable[Verdict]) -> Iterator[Sam
 
 
 def ports_samples(owner: Owner, limits: NamespaceLimits) -> Iterator[Sample]:
-    """Yield how many ephemeral ports there are."""
+    """Yield the number of ephemeral ports."""
     if limits.ports is not None:
         yield owner_labels(owner), limits.ports
 
@@ -120,13 +122,13 @@ def info_samples(namespace: Namespace) -> Iterator[Sample]:
 
 def owner_labels(owner: Owner) -> dict[str, str]:
     """Return the five labels of every series of a namespace."""
-    return {name: getattr(owner, name) for name in OWNER}
+    return {name: getattr(owner, name) for name in OWNER_LABELS}
 
 
 def numeric_values(
     sysctls: Sequence[Sysctl], readings: Sequence[Reading]
 ) -> Iterator[tuple[str, str, int]]:
-    """Yield (sysctl, field, number) of every reading that is numbers."""
+    """Yield (sysctl, field, number) of every numeric reading."""
     for sysctl, text in zip(sysctls, readings, strict=False):
         if sysctl.kind == "text" or isinstance(text, Unreadable):
             continue

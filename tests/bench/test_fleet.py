@@ -25,7 +25,7 @@ from bench.fleet.tables import INGESTION, PAGES, Figures, tables
 from bench.fleet.values import KERNELS
 from bench.tables import UNKNOWN, Table
 from exporter.config.settings import DETAILS
-from exporter.exposition.metrics import METRICS, OWNER
+from exporter.exposition.metrics import METRICS, OWNER_LABELS
 from exporter.model import Detail
 from testing.lab import wait_until
 from testing.monitoring import JOB, Prometheus, prometheus
@@ -362,7 +362,7 @@ def kept(name: str) -> bool:
 
 
 def test_remote_write_keeps_what_is_recorded_and_what_is_of_a_node() -> None:
-    of_owners = {spec.name for spec in METRICS if set(OWNER) <= set(spec.labels)}
+    of_owners = {spec.name for spec in METRICS if set(OWNER_LABELS) <= set(spec.labels)}
     of_nodes = {spec.name for spec in METRICS} - of_owners
 
     assert {name for name in of_nodes if not kept(name)} == set()
