@@ -36,7 +36,7 @@ def default_sysctls() -> list[catalog.Entry]:
 class Work(NamedTuple):
     """What is to be read: *sysctls* of *pods*."""
 
-    pods: Sequence[lab.Held]
+    pods: Sequence[lab.ProcessNetns]
     sysctls: tuple[Sysctl, ...]
 
     @property
@@ -44,10 +44,10 @@ class Work(NamedTuple):
         return SysctlPlan(self.sysctls, "/proc").paths
 
 
-def work_in(pods: Sequence[lab.Held]) -> Work:
+def work_in(pods: Sequence[lab.ProcessNetns]) -> Work:
     """Return the work in *pods*: the sysctls that this kernel has."""
     every = tuple(entry.sysctl() for entry in default_sysctls())
-    with entered(pods[0].door, pods[0].ino):
+    with entered(pods[0].path, pods[0].ino):
         there = map(os.path.exists, SysctlPlan(every, "/proc").paths)
         return Work(pods, tuple(s for s, yes in zip(every, there, strict=True) if yes))
 
@@ -62,7 +62,7 @@ def compiled(directory: Path) -> Path:
 
 def in_c(program: Path, work: Work) -> tuple[float, list[bytes]]:
     """Return what the C program says it took, and what it read."""
-    doors = "\n".join(pod.door for pod in work.pods)
+    doors = "\n".join(pod.path for pod in work.pods)
     command = [str(program), *work.paths]
     out = subprocess.run(command, input=doors.encode(), check=True, capture_output=True)
     taken, _, values = out.stdout.partition(b"\n")
@@ -73,7 +73,7 @@ def in_python(work: Work) -> list[bytes]:
     """Enter each namespace; open, read and close each file."""
     paths, values = work.paths, []
     for pod in work.pods:
-        with entered(pod.door, pod.ino):
+        with entered(pod.path, pod.ino):
             for path in paths:
                 fd = os.open(path, os.O_RDONLY)
                 values.append(os.read(fd, 4096))
@@ -85,7 +85,7 @@ def by_commands(work: Work) -> None:
     """Enter each namespace with one command that prints all sysctls."""
     names = [sysctl.name for sysctl in work.sysctls]
     for pod in work.pods:
-        enter = ["nsenter", f"--net={pod.door}", "sysctl", "-n", *names]
+        enter = ["nsenter", f"--net={pod.path}", "sysctl", "-n", *names]
         subprocess.run(enter, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -122,7 +122,7 @@ def _bind(work: Work) -> Iterator[SysctlFiles]:
     plan, budget = SysctlPlan(work.sysctls, "/proc"), FdBudget(1 << 20)
     for pod in work.pods:
         files = SysctlFiles(plan, budget)
-        with entered(pod.door, pod.ino):
+        with entered(pod.path, pod.ino):
             files.open_all()
         yield files
 

@@ -14,7 +14,7 @@ LISTENERS = 5
 
 def compare(figures: Figures, size: int, program: Path, *, apart: bool) -> None:
     """Measure *size* namespaces: a scrape, and all other ways; apart: its stages."""
-    with lab.held(size, listeners=LISTENERS) as pods:
+    with lab.new_namespaces(size, listeners=LISTENERS) as pods:
         _say(f"{size} namespaces: scrapes")
         keep(figures, size, scrapes.costs(pods, busy=True))
         _warn(figures, size)
@@ -29,7 +29,7 @@ def compare(figures: Figures, size: int, program: Path, *, apart: bool) -> None:
 
 def take_apart(figures: Figures, size: int) -> None:
     """Measure the stages of a scrape of *size* namespaces."""
-    with lab.held(size, listeners=LISTENERS) as pods:
+    with lab.new_namespaces(size, listeners=LISTENERS) as pods:
         _say(f"{size} namespaces: scrapes")
         keep(figures, size, scrapes.costs(pods))
         _warn(figures, size)
@@ -45,7 +45,7 @@ def grow(figures: Figures, sizes: Sequence[int]) -> None:
     """Measure scrapes where the files of all namespaces fit."""
     flags = scrapes.few_sysctls()
     for size in sizes:
-        with lab.held(size, listeners=LISTENERS) as pods:
+        with lab.new_namespaces(size, listeners=LISTENERS) as pods:
             _say(f"{size} namespaces: {scrapes.FEW} sysctls")
             keep(figures, size, scrapes.costs(pods, flags), "few ")
 
@@ -59,7 +59,7 @@ def discover(figures: Figures, sizes: Sequence[int]) -> None:
 
 def check(figures: Figures, size: int, program: Path) -> None:
     """Measure what is promised of *size* namespaces beside the C program."""
-    with lab.held(size, listeners=LISTENERS) as pods:
+    with lab.new_namespaces(size, listeners=LISTENERS) as pods:
         _say(f"{size} namespaces: a scrape, and the C program")
         keep(figures, size, scrapes.costs(pods))
         _warn(figures, size)

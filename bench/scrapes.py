@@ -11,7 +11,7 @@ from bench import cpu, traffic
 from bench.baselines import default_sysctls
 from exporter.exposition import metrics
 from testing import lab
-from testing.running import Exporter, exporter
+from testing.running import Exporter, run_exporter
 
 SCRAPES = 10
 SECONDS = 60.0
@@ -28,7 +28,7 @@ def few_sysctls() -> list[str]:
 
 
 def costs(
-    pods: Sequence[lab.Held], flags: Sequence[str] = (), *, busy: bool = False
+    pods: Sequence[lab.ProcessNetns], flags: Sequence[str] = (), *, busy: bool = False
 ) -> dict[str, float]:
     """
     Return what scraping an exporter with *flags* takes, and what it holds then.
@@ -36,7 +36,10 @@ def costs(
     busy: measure as well what a scrape costs when something happened in every
     namespace since the last.
     """
-    with TemporaryDirectory() as directory, exporter(Path(directory), *flags) as one:
+    with (
+        TemporaryDirectory() as directory,
+        run_exporter(Path(directory), *flags) as one,
+    ):
         pids = (one.process.pid, one.server_pid)
         lab.wait_until(lambda: _shown(_page(one)) > len(pods), SECONDS)
         scrape = partial(cpu.others_ms, pids, partial(_page, one, "gzip"))

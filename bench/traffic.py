@@ -15,10 +15,10 @@ _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: no TIME-WAIT, so that a namespace is as full as it was before."""
 
 
-def happens(pods: Iterable[lab.Held]) -> None:
+def happens(pods: Iterable[lab.ProcessNetns]) -> None:
     """Exchange something by TCP and UDP, IPv4 and IPv6, in each namespace."""
     for pod in pods:
-        with entered(pod.door, pod.ino):
+        with entered(pod.path, pod.ino):
             _raise_loopback()
             for family, address in _LOOPBACKS:
                 _connect(family, address)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
 
 import pytest
 from pyroute2 import IPRoute
@@ -67,45 +66,52 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWNS = 0x00020000
 
 
-class Held(NamedTuple):
-    """A namespace with one process in it."""
+class LabNetns:
+    """A network namespace of the lab, by a path at which it can be entered."""
 
-    pid: int
+    def __init__(self, path: str) -> None:
+        self.path = path
 
     @property
     def ino(self) -> Ino:
-        return Ino(os.stat(f"/proc/{self.pid}/ns/net").st_ino)
-
-    @property
-    def door(self) -> str:
-        return f"/proc/{self.pid}/ns/net"
+        return Ino(os.stat(self.path).st_ino)
 
     @property
     def cookie(self) -> int | None:
-        with entered(self.door, self.ino):
+        with entered(self.path, self.ino):
             return netns_cookie()
 
     def write(self, sysctl: str, value: str) -> None:
-        with entered(self.door, self.ino):
+        with entered(self.path, self.ino):
             Path("/proc/sys", sysctl.replace(".", "/")).write_text(value)
 
     def run(self, *command: str) -> str:
-        enter = ("nsenter", "-t", str(self.pid), "-n", *command)
+        """Run a command inside and return its standard output."""
+        enter = ("nsenter", f"--net={self.path}", *command)
         return subprocess.run(enter, check=True, capture_output=True, text=True).stdout
 
+
+class ProcessNetns(LabNetns):
+    """A namespace with one process in it."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(f"/proc/{pid}/ns/net")
+        self.pid = pid
+
     def kill(self) -> None:
+        """Kill the process; return when it has left the namespace."""
         os.kill(self.pid, signal.SIGKILL)
-        wait_until(lambda: not os.path.exists(f"/proc/{self.pid}/ns/net"))
+        wait_until(lambda: not os.path.exists(self.path))
 
 
 @contextlib.contextmanager
-def held(
+def new_namespaces(
     count: int = 1,
     *,
     flags: int = CLONE_NEWNET,
     listeners: int = 0,
     comm: bytes = b"holder",
-) -> Iterator[list[Held]]:
+) -> Iterator[list[ProcessNetns]]:
     """
     Make *count* namespaces, a process called *comm* in each.
 
@@ -118,19 +124,19 @@ def held(
         try:
             pids = [int(process.stdout.readline()) for _ in range(count)]
             assert all(pids), "cannot make a network namespace: are you root?"
-            yield [Held(pid) for pid in pids]
+            yield [ProcessNetns(pid) for pid in pids]
         finally:
             process.kill()
 
 
-class Guest:
+class JoinedProcess:
     """A process that joins a namespace, and leaves it for one of its own on request."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
         self.pid = process.pid
 
-    def moves_out(self) -> None:
+    def leave(self) -> None:
         assert self._process.stdin
         self._process.stdin.write("\n")
         self._process.stdin.flush()
@@ -139,29 +145,29 @@ class Guest:
 
 
 @contextlib.contextmanager
-def guest(host: Held) -> Iterator[Guest]:
-    command = [sys.executable, "-I", "-S", "-c", _GUEST, host.door]
+def joined_process(host: ProcessNetns) -> Iterator[JoinedProcess]:
+    command = [sys.executable, "-I", "-S", "-c", _GUEST, host.path]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         try:
             assert process.stdout
             assert process.stdout.readline() == "in\n"
-            yield Guest(process)
+            yield JoinedProcess(process)
         finally:
             process.kill()
 
 
 @contextlib.contextmanager
-def named(name: str) -> Iterator[str]:
+def named_netns(name: str) -> Iterator[LabNetns]:
     """Make a namespace as `ip netns add` does: a mount and no process."""
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
-        yield f"/run/netns/{name}"
+        yield LabNetns(f"/run/netns/{name}")
     finally:
         subprocess.run(["ip", "netns", "del", name], check=True)
 
 
-def veth(pid: int, name: str) -> None:
+def add_veth(pid: int, name: str) -> None:
     """Link the namespace of *pid* to ours; our end is *name*, and dies with it."""
     with IPRoute() as route:
         peer = {"ifname": "e0", "net_ns_pid": pid}
@@ -249,12 +255,12 @@ signal.pause()
 """
 
 
-def held_by_thread() -> AbstractContextManager[tuple[int, Ino]]:
+def thread_netns() -> AbstractContextManager[tuple[int, Ino]]:
     """Make a namespace in which only one thread of a process lives."""
     return _holder(sys.executable, "-I", "-S", "-c", _THREAD)
 
 
-def mounted_privately(path: Path) -> AbstractContextManager[tuple[int, Ino]]:
+def privately_mounted_netns(path: Path) -> AbstractContextManager[tuple[int, Ino]]:
     """Mount a process-less namespace where only another mount namespace sees it."""
     path.touch()
     script = f"unshare --net={path} true; stat -c %i {path}; exec sleep infinity"

@@ -87,13 +87,13 @@ class Notification(NamedTuple):
     annotations: dict[str, str]
 
 
-class Receiver(NamedTuple):
+class WebhookReceiver(NamedTuple):
     """A webhook that keeps its notifications."""
 
     port: int
     notifications: "queue.SimpleQueue[Notification]"
 
-    def hear(self, seconds: float = 0.1) -> Iterator[Notification]:
+    def receive(self, seconds: float = 0.1) -> Iterator[Notification]:
         """Yield the notifications since the last call, waiting for the first."""
         with contextlib.suppress(queue.Empty):
             yield self.notifications.get(timeout=seconds)
@@ -101,18 +101,18 @@ class Receiver(NamedTuple):
                 yield self.notifications.get_nowait()
 
 
-def hurried(rules: str) -> str:
+def shorten_durations(rules: str) -> str:
     """
     Return rules in which a second is what a minute was, and all else as it was.
 
-    >>> hurried("[for: 1h, keep_firing_for: 10m, expr: 'rate(x:rate5m[5m]) > 5']")
+    >>> shorten_durations("[for: 1h, keep_firing_for: 10m, expr: 'rate(x:rate5m[5m]) > 5']")
     "[for: 1m, keep_firing_for: 10s, expr: 'rate(x:rate5m[5s]) > 5']"
     """
     return _DURATION.sub(lambda found: found[1] + _SHORTER[found[2]], rules)
 
 
 @contextlib.contextmanager
-def prometheus(
+def run_prometheus(
     tmp_path: Path,
     *targets: int,
     settings: str = "",
@@ -145,12 +145,14 @@ def prometheus(
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=error",
     ]
-    with running(command):
+    with run_process(command):
         yield Prometheus(port)
 
 
 @contextlib.contextmanager
-def alertmanager(tmp_path: Path, receiver: Receiver) -> Iterator[Alertmanager]:
+def run_alertmanager(
+    tmp_path: Path, receiver: WebhookReceiver
+) -> Iterator[Alertmanager]:
     """Run one that tells *receiver* at once."""
     config = tmp_path / "alertmanager.yml"
     config.write_text(_ALERTMANAGER.format(url=f"http://127.0.0.1:{receiver.port}/"))
@@ -163,12 +165,12 @@ def alertmanager(tmp_path: Path, receiver: Receiver) -> Iterator[Alertmanager]:
         "--cluster.listen-address=",
         "--log.level=error",
     ]
-    with running(command):
+    with run_process(command):
         yield Alertmanager(port)
 
 
 @contextlib.contextmanager
-def receiver() -> Iterator[Receiver]:
+def webhook_receiver() -> Iterator[WebhookReceiver]:
     """Listen for notifications until the block ends."""
     notifications: queue.SimpleQueue[Notification] = queue.SimpleQueue()
 
@@ -185,12 +187,12 @@ def receiver() -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with answering(Handler) as port:
-        yield Receiver(port, notifications)
+    with serve_http(Handler) as port:
+        yield WebhookReceiver(port, notifications)
 
 
 @contextlib.contextmanager
-def answering(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[int]:
+def serve_http(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[int]:
     """Answer on a port of loopback until the block ends."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -203,7 +205,7 @@ def answering(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str]) -> Iterator[None]:
+def run_process(command: Sequence[str]) -> Iterator[None]:
     """Run a command until the block ends."""
     process = subprocess.Popen(command)
     try:

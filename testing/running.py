@@ -25,7 +25,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 Labels = frozenset[tuple[str, str]]
 
 
-class Page:
+class Exposition:
     """A parsed exposition; no series is in it twice."""
 
     def __init__(self, text: str, content_type: str = "text/plain") -> None:
@@ -42,11 +42,11 @@ class Page:
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return the one series of *name* that has all *labels*, None if none."""
-        found = self.all(name, **labels)
+        found = self.samples(name, **labels)
         assert len(found) <= 1, f"{name} {labels}: {found}"
         return next(iter(found.values()), None)
 
-    def all(self, name: str, **labels: str) -> dict[Labels, float]:
+    def samples(self, name: str, **labels: str) -> dict[Labels, float]:
         """Return every series of *name* that has all *labels*."""
         return {
             found: value
@@ -64,9 +64,9 @@ class Exporter(NamedTuple):
 
     @property
     def server_pid(self) -> int:
-        return self.child("--server-role")
+        return self.child_pid("--server-role")
 
-    def child(self, role: str) -> int:
+    def child_pid(self, role: str) -> int:
         """Return the pid of the process that the exporter started in a role."""
         children = psutil.Process(self.process.pid).children()
         (found,) = [child.pid for child in children if role in _words(child)]
@@ -84,12 +84,12 @@ class Exporter(NamedTuple):
             with error:
                 return error.code, dict(error.headers), error.read()
 
-    def scrape(self, accept: str = "") -> Page:
+    def scrape(self, accept: str = "") -> Exposition:
         status, headers, body = self.get("/metrics", Accept=accept)
         assert status == 200, body
-        return Page(body.decode(), headers["Content-Type"])
+        return Exposition(body.decode(), headers["Content-Type"])
 
-    def fds(self) -> int:
+    def count_fds(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
 
@@ -102,7 +102,7 @@ def _words(process: psutil.Process) -> list[str]:
 
 
 @contextlib.contextmanager
-def exporter(
+def run_exporter(
     tmp_path: Path, *arguments: str, prefix: tuple[str, ...] = ()
 ) -> Iterator[Exporter]:
     """Run it on a free port of loopback until the block ends."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from bench.fleet.server import Fleet, served
 from exporter.model import Detail
 from testing.lab import wait_until
-from testing.monitoring import JOB, Prometheus, prometheus
+from testing.monitoring import JOB, Prometheus, run_prometheus
 
 INTERVAL = 30.0
 SCRAPES = 6
@@ -56,7 +56,7 @@ def scraping(
     file = directory / "targets.json"
     file.write_text(json.dumps([one for fleet in fleets for one in _targets(fleet)]))
     settings = f'    file_sd_configs: [{{files: ["{file}"]}}]'
-    with prometheus(
+    with run_prometheus(
         directory, settings=settings, rules=rules, interval=interval
     ) as running:
         yield running

@@ -18,7 +18,7 @@ from exporter.exposition.renderer import Families, Renderer
 from exporter.model import Detail
 from exporter.web.negotiation import accepts_gzip, choose_format
 from exporter.web.stats import ServerStats
-from testing.monitoring import answering
+from testing.monitoring import serve_http
 
 _PATH = re.compile(r"/node/(\d+)/metrics\Z")
 
@@ -98,5 +98,5 @@ def served(numbers: Iterable[int], detail: Detail, pods: int = PODS) -> Iterator
         def log_message(self, *_: object) -> None:
             pass
 
-    with answering(Handler) as port:
+    with serve_http(Handler) as port:
         yield Fleet(port, exporters)

@@ -27,8 +27,8 @@ from tests.support.builders import (
     a_listener,
     a_namespace,
     a_netns,
-    a_parcel,
     a_rule,
+    an_encoded_snapshot,
     an_owner,
     some_signals,
     the_hosts_namespace,
@@ -65,7 +65,7 @@ def pod(number: int) -> Namespace:
 
 def encoded(*pods: Namespace) -> EncodedSnapshot:
     namespaces = (the_hosts_namespace(readings=VALUES), *pods)
-    return a_parcel(
+    return an_encoded_snapshot(
         *namespaces,
         sysctls=SYSCTLS,
         fresh=VALUES,
@@ -173,7 +173,7 @@ def test_what_is_not_read_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_each_namespace_is_assessed_with_its_own_signals() -> None:
-    parcel = a_parcel(
+    parcel = an_encoded_snapshot(
         the_hosts_namespace(),
         pod(1),
         counters=COUNTERS,
@@ -199,7 +199,9 @@ def test_each_namespace_is_assessed_with_its_own_signals() -> None:
 def test_what_is_not_comparable_has_neither_findings_nor_verdicts(
     namespace: Namespace,
 ) -> None:
-    parcel = a_parcel(the_hosts_namespace(), namespace, policy=[a_rule(min=1 << 20)])
+    parcel = an_encoded_snapshot(
+        the_hosts_namespace(), namespace, policy=[a_rule(min=1 << 20)]
+    )
     _host, entry = assess(decoded(parcel)).namespaces
 
     assert not entry.is_comparable

@@ -19,8 +19,8 @@ from tests.support.builders import (
     a_listener,
     a_namespace,
     a_netns,
-    a_parcel,
     a_sysctl,
+    an_encoded_snapshot,
     an_owner,
     some_signals,
     the_hosts_namespace,
@@ -38,7 +38,7 @@ def a_node(
     sysctls: Iterable[Sysctl] | None = None,
     fresh: Iterable[str] = ("4096",),
 ) -> Snapshot:
-    parcel = a_parcel(
+    parcel = an_encoded_snapshot(
         the_hosts_namespace(readings=[*fresh]),
         namespace or a_namespace(),
         sysctls=sysctls,
@@ -218,7 +218,7 @@ def test_counters_of_what_could_not_be_read_are_shown() -> None:
 
 
 def test_without_signals_nothing_is_said() -> None:
-    parcel = a_parcel(the_hosts_namespace(), a_namespace())
+    parcel = an_encoded_snapshot(the_hosts_namespace(), a_namespace())
     older = msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
 
     assert health(older) is None

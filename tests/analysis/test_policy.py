@@ -29,9 +29,9 @@ from exporter.values import DENIED, FAILED, MALFORMED, MISSING
 from tests.support.builders import (
     a_namespace,
     a_netns,
-    a_parcel,
     a_rule,
     a_sysctl,
+    an_encoded_snapshot,
     an_owner,
     some_stats,
     the_host,
@@ -72,7 +72,7 @@ def judged(
 
 
 def verdicts(rule: Rule, against: References, namespace: Namespace) -> list[Verdict]:
-    node = a_parcel(sysctls=against.sysctls, policy=[rule])
+    node = an_encoded_snapshot(sysctls=against.sysctls, policy=[rule])
     assessment = NamespaceAssessment(node=node, references=against, namespace=namespace)
     return list(assessment.verdicts)
 
@@ -466,7 +466,7 @@ def test_a_rule_is_violated_exactly_where_a_naive_reader_says_so(
 
 
 def a_snapshot(*namespaces: Namespace, **more: object) -> Snapshot:
-    parcel = a_parcel(*namespaces, **more)  # type: ignore[arg-type]
+    parcel = an_encoded_snapshot(*namespaces, **more)  # type: ignore[arg-type]
     return msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
 
 

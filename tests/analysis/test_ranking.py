@@ -19,9 +19,9 @@ from tests.support.builders import (
     a_listener,
     a_namespace,
     a_netns,
-    a_parcel,
+    an_encoded_snapshot,
     an_owner,
-    decoded,
+    decode_snapshot,
     some_signals,
     the_hosts_namespace,
 )
@@ -72,7 +72,7 @@ def hurt(
         for at, _ in enumerate(signals)
     ]
     every = tuple(shared)
-    parcel = a_parcel(
+    parcel = an_encoded_snapshot(
         *namespaces,
         sysctls=known,
         shared=every,
@@ -86,7 +86,7 @@ def hurt(
 
 
 def ranked(parcel: EncodedSnapshot) -> list[AffectedNamespace]:
-    return [found for _, found in affected(assess(decoded(parcel)))]
+    return [found for _, found in affected(assess(decode_snapshot(parcel)))]
 
 
 def owners(found: Iterable[AffectedNamespace]) -> list[str]:
@@ -179,7 +179,7 @@ def test_where_nothing_hurts_nobody_is_told(signals: Iterable[Signals]) -> None:
 
 
 def test_what_programs_do_not_see_does_not_hurt_them() -> None:
-    parcel = a_parcel(
+    parcel = an_encoded_snapshot(
         the_hosts_namespace(),
         a_namespace(owner=an_owner(sandbox="gvisor")),
         a_namespace(state="pending"),
@@ -190,6 +190,6 @@ def test_what_programs_do_not_see_does_not_hurt_them() -> None:
 
 
 def test_the_host_is_one_of_those_that_may_hurt() -> None:
-    parcel = a_parcel(the_hosts_namespace(), signals=[seen(FULL)])
+    parcel = an_encoded_snapshot(the_hosts_namespace(), signals=[seen(FULL)])
 
     assert owners(ranked(parcel)) == ["host"]

@@ -61,7 +61,7 @@ def test_the_examples_hold(module: ModuleType) -> None:
 @pytest.mark.root
 def test_the_c_program_reads_what_each_namespace_has(tmp_path: Path) -> None:
     program = baselines.compiled(tmp_path)
-    with lab.held(2) as pods:
+    with lab.new_namespaces(2) as pods:
         pods[1].write("net.core.somaxconn", "77")
         work = baselines.work_in(pods)
         taken, values = baselines.in_c(program, work)

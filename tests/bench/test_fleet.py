@@ -28,8 +28,8 @@ from exporter.config.settings import DETAILS
 from exporter.exposition.metrics import METRICS, OWNER_LABELS
 from exporter.model import Detail
 from testing.lab import wait_until
-from testing.monitoring import JOB, Prometheus, prometheus
-from testing.running import OPENMETRICS, Page
+from testing.monitoring import JOB, Prometheus, run_prometheus
+from testing.running import OPENMETRICS, Exposition
 from tests.support.compression import gunzip_member
 
 ROOT = Path(__file__).parents[2]
@@ -40,9 +40,9 @@ FEW = 3
 """Pods of the nodes that a real Prometheus scrapes here."""
 
 
-def page(exporter: Exporter, accept: str = "") -> Page:
+def page(exporter: Exporter, accept: str = "") -> Exposition:
     content_type, body = exporter.page(accept)
-    return Page(body.decode(), content_type)
+    return Exposition(body.decode(), content_type)
 
 
 @pytest.mark.parametrize("detail", DETAILS)
@@ -50,7 +50,7 @@ def page(exporter: Exporter, accept: str = "") -> Page:
 def test_the_page_of_a_synthetic_node_parses(detail: Detail, accept: str) -> None:
     found = page(Exporter(7, detail, PODS), accept)
 
-    assert len(found.all("netns_info", kind="pod")) == PODS
+    assert len(found.samples("netns_info", kind="pod")) == PODS
     assert found.value("netns_exporter_detail_info", detail=detail) == 1
     assert found.value("netns_namespaces", state="read") == PODS + 1
 
@@ -65,9 +65,9 @@ def test_a_node_is_the_same_each_time_and_no_other() -> None:
 def test_counters_go_up_from_scrape_to_scrape() -> None:
     now = 0.0
     exporter = Exporter(0, "full", 5, clock=lambda: now)
-    before = page(exporter).all("netns_tcp_in_segs_total")
+    before = page(exporter).samples("netns_tcp_in_segs_total")
     now = 60.0
-    after = page(exporter).all("netns_tcp_in_segs_total")
+    after = page(exporter).samples("netns_tcp_in_segs_total")
 
     assert before.keys() == after.keys()
     assert all(after[labels] > before[labels] for labels in before)
@@ -91,13 +91,15 @@ def test_the_fleet_has_what_dashboards_and_alerts_are_about() -> None:
     """Mixed kernels, drift of every cause, listeners, overflows, a policy."""
     nodes = [page(Exporter(number, "summary", PODS)) for number in range(4)]
     drifting = "netns_sysctl_drifting_namespaces"
-    origins = {dict(labels)["origin"] for one in nodes for labels in one.all(drifting)}
+    origins = {
+        dict(labels)["origin"] for one in nodes for labels in one.samples(drifting)
+    }
     fresh = {
         one.value("netns_sysctl_fresh_value", sysctl="net.core.somaxconn")
         for one in nodes
     }
-    violated = [one.all("netns_sysctl_policy_violation").values() for one in nodes]
-    overflows = [one.all("netns_tcpext_listen_overflows_total") for one in nodes]
+    violated = [one.samples("netns_sysctl_policy_violation").values() for one in nodes]
+    overflows = [one.samples("netns_tcpext_listen_overflows_total") for one in nodes]
 
     assert origins >= {"fresh_default", "declared", "inherited_stale", "modified"}
     assert fresh == {128, 4096}
@@ -128,7 +130,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
         first = stack.enter_context(scraping(one, fleets, interval="1s"))
         second = stack.enter_context(
-            prometheus(two, first.port, settings=settings, interval="1s")
+            run_prometheus(two, first.port, settings=settings, interval="1s")
         )
         for asked in (first, second):
             wait_until(lambda asked=asked: _instances(asked) == 3 * each, 60)  # type: ignore[misc]
@@ -211,7 +213,7 @@ def test_the_pages_of_nodes_are_measured() -> None:
 def test_the_formula_holds_on_a_full_node(detail: Detail, number: int) -> None:
     found = page(Exporter(number, detail, PODS))
     counts = counted(Node(number, PODS).parcel())
-    counts["drifting"] = len(found.all("netns_sysctl_drifting_namespaces"))
+    counts["drifting"] = len(found.samples("netns_sysctl_drifting_namespaces"))
 
     assert len(found.series) == series(detail, counts)
 

@@ -19,9 +19,9 @@ from tests.support.builders import (
     a_listener,
     a_namespace,
     a_netns,
-    a_parcel,
     a_problem,
     a_sysctl,
+    an_encoded_snapshot,
     an_owner,
     some_signals,
     the_hosts_namespace,
@@ -137,7 +137,7 @@ def hostile_snapshot() -> bytes:
     in_a_pod = an_owner(pod=HOSTILE, comm=HOSTILE)
     somaxconn = msgspec.structs.replace(a_sysctl(), harm=("accept_queue",))
     unix = a_listener(0, address=HOSTILE, protocol="unix", queue=9, limit=1)
-    parcel = a_parcel(
+    parcel = an_encoded_snapshot(
         the_hosts_namespace(readings=["65535", "bbr"]),
         a_namespace(owner=named, readings=["1", HOSTILE]),
         a_namespace(owner=in_a_pod, readings=["1", "cubic"]),
@@ -255,10 +255,10 @@ def test_a_difference_is_1_and_none_is_0(
 ) -> None:
     before, after = tmp_path / "a.json", tmp_path / "b.json"
     namespaces = the_hosts_namespace(), a_namespace(readings=["128"])
-    parcel = a_parcel(*namespaces, fresh=["4096"])
+    parcel = an_encoded_snapshot(*namespaces, fresh=["4096"])
     before.write_bytes(msgspec.json.encode(parcel))
     anew = a_namespace(netns=a_netns(9), owner=an_owner(pod="new-0", uid="u"))
-    parcel = a_parcel(namespaces[0], a_namespace(), anew, fresh=["4096"])
+    parcel = an_encoded_snapshot(namespaces[0], a_namespace(), anew, fresh=["4096"])
     after.write_bytes(msgspec.json.encode(parcel))
 
     assert main(["diff", str(before), str(before)]) == 0
@@ -356,7 +356,7 @@ def test_no_right_is_needed_for_a_file() -> None:
 def test_a_live_process_is_found_by_its_pid(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    with lab.held() as (there,):
+    with lab.new_namespaces() as (there,):
         there.write("net/core/somaxconn", "128")
 
         assert main(["explain", str(there.pid), "--log.level", "error"]) == 0
@@ -368,7 +368,7 @@ def test_a_live_process_is_found_by_its_pid(
 def test_a_live_name_is_found_and_its_sysctl_read_though_the_profile_has_it_not(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    with lab.named("explained"):
+    with lab.named_netns("explained"):
         words = ["explain", "named/explained", "net.ipv4.igmp_max_msf"]
 
         assert main([*words, "--log.level", "error", "--format", "json"]) == 0
@@ -381,7 +381,7 @@ def test_a_live_value_is_explained_with_its_listeners_and_counters(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Counters of the sysctl are read, whatever the configuration leaves out."""
-    with lab.held(listeners=1) as (there,):
+    with lab.new_namespaces(listeners=1) as (there,):
         words = ["explain", str(there.pid), "--signals.counters-exclude", "*"]
 
         assert main([*words, "--log.level", "error"]) == 0
@@ -395,7 +395,7 @@ def test_a_live_value_is_explained_with_its_listeners_and_counters(
 def test_a_live_value_is_explained_with_a_counter_that_is_not_read_by_default(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    with lab.held() as (there,):
+    with lab.new_namespaces() as (there,):
         words = ["explain", str(there.pid), "tcp_mtu_probing"]
 
         assert main([*words, "--log.level", "error"]) == 0
@@ -409,7 +409,7 @@ def test_what_came_since_a_snapshot_is_told(
 ) -> None:
     file = tmp_path / "before.json"
     assert main(["snapshot", "-o", str(file)]) == 0
-    with lab.named("newcomer"):
+    with lab.named_netns("newcomer"):
         assert main(["diff", str(file), "now"]) == 1
 
     assert "came: named/newcomer" in capfd.readouterr().out

@@ -13,7 +13,7 @@ import pytest
 from exporter import __version__
 from exporter.cli.main import main
 from exporter.model import Snapshot
-from testing.running import Page
+from testing.running import Exposition
 
 
 def test_a_snapshot_is_the_node_as_json(
@@ -33,7 +33,7 @@ def test_a_snapshot_is_a_page_for_the_textfile_collector(
 ) -> None:
     assert main(["snapshot", "--format", "prom"]) == 0
 
-    page = Page(capfdbinary.readouterr().out.decode())
+    page = Exposition(capfdbinary.readouterr().out.decode())
     assert page.value("netns_sysctl_value", netns="host", sysctl="net.core.somaxconn")
 
 

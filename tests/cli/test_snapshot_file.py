@@ -8,13 +8,13 @@ from exporter.model import Snapshot
 from tests.support.builders import (
     a_listener,
     a_namespace,
-    a_parcel,
     a_sysctl,
+    an_encoded_snapshot,
     some_signals,
     the_hosts_namespace,
 )
 
-GOOD = a_parcel(
+GOOD = an_encoded_snapshot(
     the_hosts_namespace(),
     a_namespace(),
     fresh=["4096"],
@@ -50,16 +50,20 @@ def test_anything_else_is_an_error_that_names_it(raw: bytes) -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        a_parcel(a_namespace(readings=["1", "2"])),
-        a_parcel(a_namespace(readings=[])),
-        a_parcel(fresh=["1", "2"]),
-        a_parcel(a_namespace(readings=["1 2"])),
-        a_parcel(a_namespace(readings=["many"])),
-        a_parcel(shared=[a_sysctl("net.core.rmem_max", scope="shared")]),
-        a_parcel(a_namespace(), signals=[some_signals(), some_signals()]),
-        a_parcel(a_namespace(), signals=[some_signals(counters=[1])]),
-        a_parcel(a_namespace(), signals=[some_signals(a_listener(limit=-1))]),
-        a_parcel(a_namespace(), signals=[some_signals(a_listener(queue=-1))]),
+        an_encoded_snapshot(a_namespace(readings=["1", "2"])),
+        an_encoded_snapshot(a_namespace(readings=[])),
+        an_encoded_snapshot(fresh=["1", "2"]),
+        an_encoded_snapshot(a_namespace(readings=["1 2"])),
+        an_encoded_snapshot(a_namespace(readings=["many"])),
+        an_encoded_snapshot(shared=[a_sysctl("net.core.rmem_max", scope="shared")]),
+        an_encoded_snapshot(a_namespace(), signals=[some_signals(), some_signals()]),
+        an_encoded_snapshot(a_namespace(), signals=[some_signals(counters=[1])]),
+        an_encoded_snapshot(
+            a_namespace(), signals=[some_signals(a_listener(limit=-1))]
+        ),
+        an_encoded_snapshot(
+            a_namespace(), signals=[some_signals(a_listener(queue=-1))]
+        ),
     ],
 )
 def test_values_without_a_sysctl_are_no_snapshot(odd: object) -> None:

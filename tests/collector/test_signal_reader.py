@@ -20,7 +20,7 @@ from exporter.kernel.sock_diag import DiagReply
 from exporter.kernel.syscalls import netns_cookie
 from exporter.kernel.sysctl_files import SysctlFiles
 from exporter.model import Listener, Signals, Snapshot
-from testing.lab import Held, held, veth, wait_until
+from testing.lab import ProcessNetns, add_veth, new_namespaces, wait_until
 from tests.support.clock import Clock
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("no_leaked_files")]
@@ -31,7 +31,7 @@ OVERFLOWS = "TcpExt.ListenOverflows"
 class Watched:
     """A collector, and the one namespace that a test is about."""
 
-    def __init__(self, pod: Held, settings: Config) -> None:
+    def __init__(self, pod: ProcessNetns, settings: Config) -> None:
         self.clock = Clock()
         self.pod = pod
         self.collector = Collector(settings, grace=0, clock=self.clock)
@@ -47,13 +47,13 @@ class Watched:
         return found
 
     def listener(self, port: int = 0, *, backlog: int = 7) -> socket.socket:
-        with entered(self.pod.door, self.pod.ino):
+        with entered(self.pod.path, self.pod.ino):
             return socket.create_server(
                 ("127.0.0.1", port), backlog=backlog, reuse_port=True
             )
 
     def client(self, of: socket.socket) -> socket.socket:
-        with entered(self.pod.door, self.pod.ino):
+        with entered(self.pod.path, self.pod.ino):
             return socket.create_connection(of.getsockname())
 
     def ports(self) -> list[int]:
@@ -66,7 +66,7 @@ class Watched:
 
 @contextlib.contextmanager
 def watching(settings: Config) -> Iterator[Watched]:
-    with held() as (pod,):
+    with new_namespaces() as (pod,):
         one = Watched(pod, settings)
         try:
             yield one
@@ -397,10 +397,10 @@ def test_a_new_listener_behind_a_connection_that_failed_is_found_by_the_recheck(
     watched: Watched, dumped: Dumped
 ) -> None:
     """As many others as new ones: a socket that had been connecting is gone."""
-    veth(watched.pod.pid, f"wa{watched.pod.pid}")
+    add_veth(watched.pod.pid, f"wa{watched.pod.pid}")
     watched.pod.run("ip", "address", "add", "192.0.2.1/24", "dev", "e0")
     watched.pod.run("ip", "link", "set", "e0", "up")
-    with entered(watched.pod.door, watched.pod.ino):
+    with entered(watched.pod.path, watched.pod.ino):
         connecting = socket.socket()
     with connecting, contextlib.ExitStack() as opened:
         connecting.settimeout(0)
@@ -527,7 +527,7 @@ def test_questions_leave_nothing_open_and_pin_no_namespace(
 ) -> None:
     with watched.listener() as server:
         name = f"wa{watched.pod.pid}"
-        veth(watched.pod.pid, name)
+        add_veth(watched.pod.pid, name)
         watched.look()
         before = sorted(os.listdir("/proc/self/fd"))
         for _ in range(3):

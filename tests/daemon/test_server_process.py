@@ -14,7 +14,7 @@ import msgspec
 
 from exporter.config.web import TlsConfig, WebConfig
 from testing.running import OPENMETRICS
-from tests.support.clients import SECONDS, ask, pair
+from tests.support.clients import SECONDS, make_certificate, request
 from tests.web.test_app import USERS, basic
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +73,7 @@ class TestProcess:
     def test_nothing_is_imported_or_opened_after_preloading(
         self, tmp_path: Path
     ) -> None:
-        own = pair(tmp_path, "own")
+        own = make_certificate(tmp_path, "own")
         own_tls = TlsConfig(cert=own.cert.read_text(), key=own.key.read_text())
         web = msgspec.structs.replace(USERS, tls=own_tls)
         right = basic("prometheus", "secret")
@@ -81,7 +81,7 @@ class TestProcess:
             assert server.stdout
             port = int(server.stdout.readline())
             connection = http.client.HTTPSConnection(
-                "127.0.0.1", port, timeout=SECONDS, context=own.client()
+                "127.0.0.1", port, timeout=SECONDS, context=own.client_context()
             )
             with contextlib.closing(connection):
                 for path, accept in (
@@ -96,11 +96,11 @@ class TestProcess:
                     ("/static/style.css", ""),
                 ):
                     headers = {"Authorization": right, "Accept": accept}
-                    assert ask(connection, path, **headers)[0] == 200
+                    assert request(connection, path, **headers)[0] == 200
                 for path in ("/netns/unknown", "/nowhere"):
                     headers = {"Authorization": right, "Accept-Encoding": "gzip"}
-                    assert ask(connection, path, **headers)[0] == 404
-                assert ask(connection)[0] == 401
+                    assert request(connection, path, **headers)[0] == 404
+                assert request(connection)[0] == 401
             for words in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01"):
                 with socket.create_connection(("127.0.0.1", port)) as sock:
                     sock.sendall(words)

@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from exporter.config.web import TlsConfig, WebConfig
-from tests.support.clients import SECONDS, Pair, ask, pair
+from tests.support.clients import SECONDS, Certificate, make_certificate, request
 from tests.support.server import RunningServer, running_server
 from tests.web.test_app import USERS
 
 
-def tls(own: Pair) -> WebConfig:
+def tls(own: Certificate) -> WebConfig:
     return WebConfig(tls=TlsConfig(cert=own.cert.read_text(), key=own.key.read_text()))
 
 
@@ -23,7 +23,10 @@ class TestWebConfig:
     def test_a_changed_one_is_used_for_new_connections_and_a_broken_one_is_not(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        first, second = pair(tmp_path, "first"), pair(tmp_path, "second")
+        first, second = (
+            make_certificate(tmp_path, "first"),
+            make_certificate(tmp_path, "second"),
+        )
         with running_server(tls(first)) as server:
             assert trusts(server, first)
             broken = WebConfig(tls=TlsConfig(cert="no", key="pem"))
@@ -47,7 +50,10 @@ class TestWebConfig:
     def test_clients_are_restricted_by_the_names_in_their_certificates(
         self, tmp_path: Path
     ) -> None:
-        own, friend = pair(tmp_path, "own"), pair(tmp_path, "friend")
+        own, friend = (
+            make_certificate(tmp_path, "own"),
+            make_certificate(tmp_path, "friend"),
+        )
         strict = TlsConfig(
             cert=own.cert.read_text(),
             key=own.key.read_text(),
@@ -61,13 +67,18 @@ class TestWebConfig:
             assert not trusts(server, own)
 
 
-def trusts(server: RunningServer, trusted: Pair, own: Pair | None = None) -> bool:
+def trusts(
+    server: RunningServer, trusted: Certificate, own: Certificate | None = None
+) -> bool:
     """Return whether a client that trusts *trusted* gets a response."""
     connection = http.client.HTTPSConnection(
-        "127.0.0.1", server.http.port, timeout=SECONDS, context=trusted.client(own)
+        "127.0.0.1",
+        server.http.port,
+        timeout=SECONDS,
+        context=trusted.client_context(own),
     )
     try:
         with contextlib.closing(connection):
-            return ask(connection, "/-/healthy")[0] == 200
+            return request(connection, "/-/healthy")[0] == 200
     except (ssl.SSLError, ConnectionError, http.client.HTTPException):
         return False

@@ -15,7 +15,7 @@ from exporter.kernel.procfs import Credentials, parse_credentials
 from exporter.privsep.privileges import COLLECTOR_CAPABILITIES, NOBODY
 from testing.lab import wait_until
 from testing.monitoring import free_port
-from testing.running import Page
+from testing.running import Exposition
 from tests.deploy.manifests import container_of, kustomized, one, pod_of
 from tests.support import daemons
 from tests.support.daemons import IMAGE, Containerd, _first_string, _message
@@ -53,10 +53,10 @@ class Running(NamedTuple):
         except OSError:
             return 0, ""
 
-    def scrape(self) -> Page:
+    def scrape(self) -> Exposition:
         status, text = self.get("/metrics")
         assert status == 200, text
-        return Page(text)
+        return Exposition(text)
 
     @property
     def server(self) -> int:
@@ -215,11 +215,11 @@ def test_a_pod_of_the_node_is_read_and_named(
 def test_nothing_is_in_its_way(running: Running) -> None:
     page = running.scrape()
 
-    assert not page.all("netns_namespaces", state="unreadable")
+    assert not page.samples("netns_namespaces", state="unreadable")
     refused = ("missing_", "refused", "host_netns", "not_the_hosts", "no_")
-    problems = [dict(key)["problem"] for key in page.all("netns_collector_problem")]
+    problems = [dict(key)["problem"] for key in page.samples("netns_collector_problem")]
     assert not [word for word in problems if word.startswith(refused)]
-    assert page.all("netns_sysctl_fresh_value", sysctl=SOMAXCONN)
+    assert page.samples("netns_sysctl_fresh_value", sysctl=SOMAXCONN)
 
 
 def test_it_keeps_three_capabilities_and_its_server_none(running: Running) -> None:

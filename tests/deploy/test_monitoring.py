@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from testing.lab import held, wait_until
-from testing.monitoring import prometheus
-from testing.running import exporter
+from testing.lab import new_namespaces, wait_until
+from testing.monitoring import run_prometheus
+from testing.running import run_exporter
 from tests.deploy.manifests import kustomized, one
 
 pytestmark = pytest.mark.root
@@ -55,9 +55,9 @@ def _job(port: int) -> str:
 
 def test_no_series_is_called_after_the_exporters_own_pod(tmp_path: Path) -> None:
     with (
-        held(1),
-        exporter(tmp_path) as one_of_them,
-        prometheus(
+        new_namespaces(1),
+        run_exporter(tmp_path) as one_of_them,
+        run_prometheus(
             tmp_path, one_of_them.port, settings=_job(one_of_them.port)
         ) as server,
     ):

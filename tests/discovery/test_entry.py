@@ -17,7 +17,7 @@ from exporter.kernel.netns import (
 from exporter.kernel.procfs import Procfs
 from exporter.kernel.syscalls import netns_cookie
 from exporter.model import Ino
-from testing.lab import Held, guest, held, wait_until
+from testing.lab import ProcessNetns, joined_process, new_namespaces, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("no_leaked_files")]
 
@@ -60,8 +60,8 @@ def visitors() -> Iterator[Callable[..., Visitor]]:
 
 
 @pytest.fixture
-def pod() -> Iterator[Held]:
-    with held() as (one,):
+def pod() -> Iterator[ProcessNetns]:
+    with new_namespaces() as (one,):
         yield one
 
 
@@ -80,21 +80,21 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_second_visit_takes_the_short_way(
-    visitors: Callable[..., Visitor], pod: Held, paths: list[str]
+    visitors: Callable[..., Visitor], pod: ProcessNetns, paths: list[str]
 ) -> None:
     visitor, cookie = visitors(), pod.cookie
     paths.clear()
     visitor.visit(pod.ino, cookie)
-    assert paths == [pod.door]
+    assert paths == [pod.path]
 
     visitor.visit(pod.ino, cookie)
 
-    assert paths == [pod.door]
+    assert paths == [pod.path]
     assert visitor.budget.held == 1
 
 
 def test_without_room_every_visit_goes_by_path(
-    visitors: Callable[..., Visitor], pod: Held, paths: list[str]
+    visitors: Callable[..., Visitor], pod: ProcessNetns, paths: list[str]
 ) -> None:
     visitor, cookie = visitors(short_cuts=0), pod.cookie
     paths.clear()
@@ -102,18 +102,18 @@ def test_without_room_every_visit_goes_by_path(
     visitor.visit(pod.ino, cookie)
     visitor.visit(pod.ino, cookie)
 
-    assert paths == [pod.door] * 2
+    assert paths == [pod.path] * 2
 
 
 def test_a_process_that_moved_out_leads_nobody_astray(
-    visitors: Callable[..., Visitor], pod: Held
+    visitors: Callable[..., Visitor], pod: ProcessNetns
 ) -> None:
-    with held() as (host,), guest(host) as one:
+    with new_namespaces() as (host,), joined_process(host) as one:
         cookie, ino = host.cookie, host.ino
         visitor = visitors()
         shortened_through(visitor, ino, one.pid)
 
-        one.moves_out()
+        one.leave()
 
         visitor.visit(ino, cookie)
         assert visitor.budget.held == 1
@@ -128,7 +128,7 @@ def shortened_through(visitor: Visitor, ino: Ino, pid: int) -> None:
 def test_a_process_that_ended_is_replaced_by_another(
     visitors: Callable[..., Visitor],
 ) -> None:
-    with held() as (host,), guest(host) as one:
+    with new_namespaces() as (host,), joined_process(host) as one:
         cookie, ino = host.cookie, host.ino
         visitor = visitors()
         visitor.visit(ino, cookie)
@@ -141,7 +141,7 @@ def test_a_process_that_ended_is_replaced_by_another(
 
 
 def test_a_namespace_that_ended_is_gone_and_nothing_is_held_for_it(
-    visitors: Callable[..., Visitor], pod: Held
+    visitors: Callable[..., Visitor], pod: ProcessNetns
 ) -> None:
     visitor, ino, cookie = visitors(), pod.ino, pod.cookie
     visitor.visit(ino, cookie)
@@ -155,7 +155,7 @@ def test_a_namespace_that_ended_is_gone_and_nothing_is_held_for_it(
 
 def test_where_a_pidfd_is_refused_paths_are_taken_from_then_on(
     visitors: Callable[..., Visitor],
-    pod: Held,
+    pod: ProcessNetns,
     paths: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -172,5 +172,5 @@ def test_where_a_pidfd_is_refused_paths_are_taken_from_then_on(
     visitor.visit(pod.ino, cookie)
     visitor.visit(pod.ino, cookie)
 
-    assert paths == [pod.door] * 2
+    assert paths == [pod.path] * 2
     assert visitor.budget.held == 0

@@ -12,14 +12,14 @@ from exporter.exposition.renderer import SERVER_SERIES, Renderer
 from exporter.exposition.series_limit import ExportLevel, SeriesCount, allocate
 from exporter.model import Declared, Detail, EncodedSnapshot, Namespace, Owner
 from exporter.values import DENIED, MISSING
-from testing.running import Page
+from testing.running import Exposition
 from tests.support.builders import (
     a_listener,
     a_namespace,
     a_netns,
-    a_parcel,
     a_rule,
     a_sysctl,
+    an_encoded_snapshot,
     an_owner,
     some_signals,
     the_hosts_namespace,
@@ -39,19 +39,21 @@ COUNTERS = ("TcpExt.ListenOverflows", "TcpExt.TCPRcvQDrop", "Tcp.ActiveOpens")
 DETAILS = get_args(Detail)
 
 
-def page(parcel: EncodedSnapshot, detail: Detail = "full", max_series: int = 0) -> Page:
+def page(
+    parcel: EncodedSnapshot, detail: Detail = "full", max_series: int = 0
+) -> Exposition:
     return shown(Renderer("1", detail, max_series), parcel)
 
 
-def shown(renderer: Renderer, parcel: EncodedSnapshot) -> Page:
+def shown(renderer: Renderer, parcel: EncodedSnapshot) -> Exposition:
     renderer.render(parcel)
-    return Page(b"".join(one.plain for one in renderer.exposition(TEXT)).decode())
+    return Exposition(b"".join(one.plain for one in renderer.exposition(TEXT)).decode())
 
 
 def node(*others: Namespace, host: tuple[str, ...] = HOST) -> EncodedSnapshot:
     """Return a node on which a new namespace gets what the host has."""
     every = (the_hosts_namespace(readings=host), *others)
-    return a_parcel(
+    return an_encoded_snapshot(
         *every,
         sysctls=SYSCTLS,
         fresh=HOST,
@@ -106,32 +108,32 @@ class TestChoice:
         assert one.value("netns_sysctl_value", pod="web-0", sysctl=SOMAXCONN) == 128
         assert one.value("netns_sysctl_drift", pod="web-0", sysctl=SOMAXCONN) == -3968
         for other in (RANGE, CONGESTION):
-            assert not one.all("netns_sysctl_value", pod="web-0", sysctl=other)
-            assert not one.all("netns_sysctl_drift", pod="web-0", sysctl=other)
-            assert not one.all("netns_sysctl_text_info", pod="web-0", sysctl=other)
+            assert not one.samples("netns_sysctl_value", pod="web-0", sysctl=other)
+            assert not one.samples("netns_sysctl_drift", pod="web-0", sysctl=other)
+            assert not one.samples("netns_sysctl_text_info", pod="web-0", sysctl=other)
 
     def test_all_fields_of_one_that_differs_are_told(self) -> None:
         one = page(node(web("4096", "2048 65535", "bbr")), "drift")
 
-        assert len(one.all("netns_sysctl_value", pod="web-0", sysctl=RANGE)) == 2
-        assert len(one.all("netns_sysctl_drift", pod="web-0", sysctl=RANGE)) == 2
+        assert len(one.samples("netns_sysctl_value", pod="web-0", sysctl=RANGE)) == 2
+        assert len(one.samples("netns_sysctl_drift", pod="web-0", sysctl=RANGE)) == 2
 
     def test_a_text_that_differs_is_told(self) -> None:
         one = page(node(web("4096", "1024 65535", "cubic")), "drift")
 
-        told = one.all("netns_sysctl_text_info", pod="web-0", sysctl=CONGESTION)
+        told = one.samples("netns_sysctl_text_info", pod="web-0", sysctl=CONGESTION)
         assert [dict(labels)["value"] for labels in told] == ["cubic"]
 
     def test_what_was_declared_is_told_though_it_is_the_hosts(self) -> None:
         one = page(node(web(declared=[asked("4096")])), "drift")
 
-        drift = one.all("netns_sysctl_drift", pod="web-0")
+        drift = one.samples("netns_sysctl_drift", pod="web-0")
         assert [dict(labels)["origin"] for labels in drift] == ["declared"]
 
     def test_the_hosts_numbers_are_told_as_such_and_its_texts_as_its_own(self) -> None:
         one = page(node(web()), "drift")
 
-        assert not one.all("netns_sysctl_value", netns="host")
+        assert not one.samples("netns_sysctl_value", netns="host")
         assert one.value("netns_sysctl_host_value", sysctl=SOMAXCONN) == 4096
         assert one.value("netns_sysctl_text_info", netns="host", value="bbr") == 1
 
@@ -139,13 +141,15 @@ class TestChoice:
         gvisor = web("1", "1 2", "x", owner=an_owner(sandbox="gvisor"))
         one = page(node(gvisor), "drift")
 
-        assert not one.all("netns_sysctl_value", pod="web-0")
-        assert one.all("netns_info", pod="web-0")
+        assert not one.samples("netns_sysctl_value", pod="web-0")
+        assert one.samples("netns_info", pod="web-0")
 
     def test_without_any_reference_every_value_is_told(self) -> None:
-        parcel = a_parcel(web("128", "1 2", "cubic"), sysctls=SYSCTLS)
+        parcel = an_encoded_snapshot(web("128", "1 2", "cubic"), sysctls=SYSCTLS)
 
-        assert len(page(parcel, "drift").all("netns_sysctl_value", pod="web-0")) == 3
+        assert (
+            len(page(parcel, "drift").samples("netns_sysctl_value", pod="web-0")) == 3
+        )
 
 
 class TestSums:
@@ -161,7 +165,7 @@ class TestSums:
             assert one.value(name, sysctl=SOMAXCONN, origin="modified") == 1
             assert one.value(name, sysctl=SOMAXCONN, origin="declared") == 1
             assert one.value(name, sysctl=RANGE, origin="modified") == 1
-            assert len(one.all(name)) == 3
+            assert len(one.samples(name)) == 3
 
     def test_extremes_are_those_of_whoever_is_held_against_the_host(self) -> None:
         lacking = msgspec.structs.replace(web(at=4), readings=(MISSING, "7 8", DENIED))
@@ -180,13 +184,13 @@ class TestSums:
         assert one.value(high, sysctl=SOMAXCONN) == 512
         assert one.value(low, sysctl=RANGE, field="low") == 5
         assert one.value(high, sysctl=RANGE, field="high") == 9
-        assert not one.all(low, sysctl=CONGESTION)
+        assert not one.samples(low, sysctl=CONGESTION)
 
     def test_the_host_alone_has_none(self) -> None:
         one = page(node(host=("128", "1 2", "bbr")))
 
-        assert not one.all("netns_sysctl_drifting_namespaces")
-        assert not one.all("netns_sysctl_lowest_value")
+        assert not one.samples("netns_sysctl_drifting_namespaces")
+        assert not one.samples("netns_sysctl_lowest_value")
 
 
 OWNERS = st.sampled_from(
@@ -289,9 +293,9 @@ class TestLimit:
             summary, nothing = one.value(to, to="summary"), one.value(to, to="nothing")
             assert summary is not None
             assert nothing is not None
-            told = len(one.all("netns_info"))
+            told = len(one.samples("netns_info"))
             assert told == 42 - nothing
-            whole = len(one.all("netns_sysctl_text_info"))
+            whole = len(one.samples("netns_sysctl_text_info"))
             assert whole == 42 - nothing - summary
             assert nothing + summary > 0
 
@@ -306,13 +310,15 @@ class TestLimit:
         parcel = crowd(40)
         by_room, by_choice = page(parcel, max_series=500), page(parcel, "summary")
 
-        whole = {dict(k).get("netns") for k in by_room.all("netns_sysctl_text_info")}
+        whole = {
+            dict(k).get("netns") for k in by_room.samples("netns_sysctl_text_info")
+        }
         reduced = {
             key: value
             for key, value in by_choice.series.items()
             if (netns := dict(key[1]).get("netns")) and netns not in whole
         }
-        shown = {dict(k).get("netns") for k in by_room.all("netns_info")}
+        shown = {dict(k).get("netns") for k in by_room.samples("netns_info")}
         for (name, labels), value in reduced.items():
             if dict(labels)["netns"] in shown:
                 assert by_room.series[name, labels] == value
@@ -340,7 +346,7 @@ class TestLimit:
     def test_without_a_limit_there_is_none(self) -> None:
         one = page(crowd(40))
 
-        assert not one.all("netns_exporter_series_limit")
+        assert not one.samples("netns_exporter_series_limit")
         assert one.value("netns_exporter_namespaces_reduced", to="summary") == 0
         assert one.value("netns_exporter_namespaces_reduced", to="nothing") == 0
 

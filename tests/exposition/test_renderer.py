@@ -56,17 +56,17 @@ from exporter.model import (
     Signals,
 )
 from exporter.values import DENIED, MISSING
-from testing.running import Page
+from testing.running import Exposition
 from tests.support.builders import (
     OTHER_UID,
     UID,
     a_listener,
     a_namespace,
     a_netns,
-    a_parcel,
     a_problem,
     a_rule,
     a_sysctl,
+    an_encoded_snapshot,
     an_owner,
     some_signals,
     some_stats,
@@ -95,12 +95,12 @@ def plain(chunks: list[Chunk]) -> bytes:
     return b"".join(chunk.plain for chunk in chunks)
 
 
-def page(parcel: EncodedSnapshot) -> Page:
-    return Page(render(Renderer("1.2.3"), parcel).decode())
+def page(parcel: EncodedSnapshot) -> Exposition:
+    return Exposition(render(Renderer("1.2.3"), parcel).decode())
 
 
 def node(*readings: Reading, host: tuple[Reading, ...] = HOST) -> EncodedSnapshot:
-    return a_parcel(
+    return an_encoded_snapshot(
         the_hosts_namespace(readings=host),
         a_namespace(readings=readings),
         sysctls=SEVERAL,
@@ -114,7 +114,7 @@ LIMITED = (
 )
 
 
-def hurting(*signals: Signals, fresh: tuple[Reading, ...] = ()) -> Page:
+def hurting(*signals: Signals, fresh: tuple[Reading, ...] = ()) -> Exposition:
     """Return the page of a node with a pod for each of *signals*; the host has none."""
     pods = [
         a_namespace(
@@ -126,7 +126,7 @@ def hurting(*signals: Signals, fresh: tuple[Reading, ...] = ()) -> Page:
     ]
     host = the_hosts_namespace(readings=("65535", "1024 65535", "9"))
     return page(
-        a_parcel(
+        an_encoded_snapshot(
             host,
             *pods,
             sysctls=LIMITED,
@@ -149,19 +149,19 @@ class TestSignals:
         assert one.value("netns_listener_info", **place, backlog="clamped") == 1
         lost = one.value("netns_tcpext_listen_overflows_total", pod="web-0", uid=UID)
         assert lost == 312
-        assert not one.all("netns_udp6_rcvbuf_errors_total", pod="web-0")
+        assert not one.samples("netns_udp6_rcvbuf_errors_total", pod="web-0")
 
     def test_stale_is_0_or_1_and_absent_where_nobody_can_tell(self) -> None:
         stale = a_listener(1, limit=64, somaxconn_at_listen=64)
         asked = a_listener(2, limit=64, somaxconn_at_listen=128)
         one = hurting(some_signals(stale, asked, a_listener(3, limit=64)))
 
-        found = one.all("netns_listener_stale")
+        found = one.samples("netns_listener_stale")
         assert {dict(key)["port"]: value for key, value in found.items()} == {
             "1": 1,
             "2": 0,
         }
-        backlogs = one.all("netns_listener_info")
+        backlogs = one.samples("netns_listener_info")
         assert {(d := dict(k))["port"]: d.get("backlog") for k in backlogs} == {
             "1": "stale",
             "2": "application",
@@ -176,7 +176,7 @@ class TestSignals:
             )
         )
 
-        found = one.all("netns_fill_ratio")
+        found = one.samples("netns_fill_ratio")
         assert {dict(key)["resource"]: value for key, value in found.items()} == {
             "accept_queue": 0.5,
             "conntrack": 0.25,
@@ -192,7 +192,7 @@ class TestSignals:
         one = hurting(Signals())
 
         for spec in (*metrics.LISTENER_METRICS, *metrics.SIGNAL_METRICS):
-            assert not one.all(spec.name, pod="web-0")
+            assert not one.samples(spec.name, pod="web-0")
 
     def test_several_sockets_of_one_port_and_those_left_out_are_counted(self) -> None:
         one = hurting(some_signals(a_listener(sockets=4), listening=7, left_out=3))
@@ -206,7 +206,7 @@ class TestSignals:
         waiting = a_namespace(state="pending", netns=a_netns(8))
         every = some_signals(a_listener(), counters=(1,))
         one = page(
-            a_parcel(
+            an_encoded_snapshot(
                 gvisor,
                 waiting,
                 counters=COUNTERS[:1],
@@ -215,16 +215,18 @@ class TestSignals:
         )
 
         for spec in (*metrics.LISTENER_METRICS, *metrics.SIGNAL_METRICS):
-            assert not one.all(spec.name)
-        assert not one.all("netns_tcpext_listen_overflows_total")
+            assert not one.samples(spec.name)
+        assert not one.samples("netns_tcpext_listen_overflows_total")
 
     def test_new_signals_are_shown_and_old_ones_are_not_kept(self) -> None:
         renderer = Renderer("1")
 
         def queue(*signals: Signals) -> float | None:
-            parcel = a_parcel(a_namespace(), counters=COUNTERS, signals=signals)
+            parcel = an_encoded_snapshot(
+                a_namespace(), counters=COUNTERS, signals=signals
+            )
             body = render(renderer, parcel)
-            return Page(body.decode()).value("netns_listener_queue", port="8080")
+            return Exposition(body.decode()).value("netns_listener_queue", port="8080")
 
         assert queue(some_signals(a_listener(queue=1))) == 1
         assert queue(some_signals(a_listener(queue=1), counters=(5, 5))) == 1
@@ -235,13 +237,15 @@ class TestSignals:
         renderer = Renderer("1")
 
         def ratio(limit: int) -> float | None:
-            parcel = a_parcel(
+            parcel = an_encoded_snapshot(
                 a_namespace(),
                 machine=NodeLimits(conntrack_limit=limit),
                 signals=[some_signals(conntrack=10)],
             )
             body = render(renderer, parcel)
-            return Page(body.decode()).value("netns_fill_ratio", resource="conntrack")
+            return Exposition(body.decode()).value(
+                "netns_fill_ratio", resource="conntrack"
+            )
 
         assert ratio(100) == 0.1
         assert ratio(20) == 0.5
@@ -255,13 +259,15 @@ class TestSignals:
             tcp_memory_pressure_pages=80,
             tcp_memory_limit_pages=90,
         )
-        one = page(a_parcel(the_hosts_namespace(), a_namespace(), machine=machine))
+        one = page(
+            an_encoded_snapshot(the_hosts_namespace(), a_namespace(), machine=machine)
+        )
 
-        assert one.all("netns_machine_tcp_orphans") == {frozenset(): 3}
-        assert one.all("netns_machine_tcp_orphan_limit") == {frozenset(): 100}
-        assert one.all("netns_machine_tcp_memory_pages") == {frozenset(): 7}
+        assert one.samples("netns_machine_tcp_orphans") == {frozenset(): 3}
+        assert one.samples("netns_machine_tcp_orphan_limit") == {frozenset(): 100}
+        assert one.samples("netns_machine_tcp_memory_pages") == {frozenset(): 7}
         assert one.value("netns_machine_tcp_memory_limit_pages", field="high") == 90
-        assert not one.all("netns_conntrack_limit")
+        assert not one.samples("netns_conntrack_limit")
 
 
 class TestNamespaces:
@@ -269,7 +275,7 @@ class TestNamespaces:
         one = page(node("4096", "32768 60999", "cubic"))
 
         assert one.value("netns_sysctl_value", uid=UID, sysctl=SEVERAL[0].name) == 4096
-        drift = one.all("netns_sysctl_drift", uid=UID, sysctl=RANGE.name)
+        drift = one.samples("netns_sysctl_drift", uid=UID, sysctl=RANGE.name)
         by_field = {dict(labels)["field"]: value for labels, value in drift.items()}
         assert by_field == {"low": 32768 - 1024, "high": 60999 - 65535}
 
@@ -284,15 +290,15 @@ class TestNamespaces:
     def test_the_host_has_values_and_no_drift(self) -> None:
         one = page(node("4096", "32768 60999", "cubic"))
 
-        assert len(one.all("netns_sysctl_value", netns="host")) == 3
-        assert not one.all("netns_sysctl_drift", netns="host")
+        assert len(one.samples("netns_sysctl_value", netns="host")) == 3
+        assert not one.samples("netns_sysctl_drift", netns="host")
         assert one.value("netns_sysctl_host_value", sysctl=SEVERAL[0].name) == 65535
 
     def test_what_has_no_value_has_no_series_but_a_reason(self) -> None:
         one = page(node(MISSING, DENIED, "cubic"))
 
-        assert not one.all("netns_sysctl_value", uid=UID)
-        assert one.all("netns_sysctl_drift", uid=UID).keys() == {
+        assert not one.samples("netns_sysctl_value", uid=UID)
+        assert one.samples("netns_sysctl_drift", uid=UID).keys() == {
             frozenset(
                 {
                     ("namespace", "shop"),
@@ -302,32 +308,32 @@ class TestNamespaces:
                 }
             )
         }
-        lacking = one.all("netns_sysctl_unreadable")
+        lacking = one.samples("netns_sysctl_unreadable")
         reasons = {dict(labels)["reason"] for labels in lacking}
         assert reasons == {"missing", "denied"}
 
     def test_without_a_host_there_is_no_drift(self) -> None:
-        alone = page(a_parcel(a_namespace(), sysctls=SEVERAL[:1]))
+        alone = page(an_encoded_snapshot(a_namespace(), sysctls=SEVERAL[:1]))
 
         assert alone.value("netns_sysctl_value", uid=UID) == 4096
-        assert not alone.all("netns_sysctl_drift")
-        assert not alone.all("netns_sysctl_host_value")
+        assert not alone.samples("netns_sysctl_drift")
+        assert not alone.samples("netns_sysctl_host_value")
 
     def test_a_pending_one_is_counted_and_nothing_else(self) -> None:
         waiting = a_namespace(state="pending", owner=Owner(kind="process"))
-        one = page(a_parcel(the_hosts_namespace(), waiting))
+        one = page(an_encoded_snapshot(the_hosts_namespace(), waiting))
 
         assert one.value("netns_namespaces", state="pending") == 1
-        assert len(one.all("netns_info")) == 1
+        assert len(one.samples("netns_info")) == 1
 
     def test_an_unreadable_one_is_counted_by_reason_and_has_an_identity(self) -> None:
         locked = a_namespace(state="unreadable", reason="missing_cap_sys_admin")
         stats = some_stats(hidden={"missing_cap_sys_ptrace": 4})
-        one = page(a_parcel(the_hosts_namespace(), locked, stats=stats))
+        one = page(an_encoded_snapshot(the_hosts_namespace(), locked, stats=stats))
 
         states = {
             tuple(sorted(dict(labels).values())): value
-            for labels, value in one.all("netns_namespaces").items()
+            for labels, value in one.samples("netns_namespaces").items()
         }
         assert states == {
             ("read",): 1,
@@ -336,13 +342,13 @@ class TestNamespaces:
             ("missing_cap_sys_ptrace", "unreadable"): 4,
         }
         assert one.value("netns_info", uid=UID) == 1
-        assert not one.all("netns_sysctl_value", uid=UID)
+        assert not one.samples("netns_sysctl_value", uid=UID)
 
 
 class TestPolicy:
     FLOOR = a_rule(min=1024, severity="critical")
 
-    def judged(self, parcel: EncodedSnapshot, *rules: Rule) -> Page:
+    def judged(self, parcel: EncodedSnapshot, *rules: Rule) -> Exposition:
         return page(msgspec.structs.replace(parcel, policy=rules))
 
     def test_a_violation_is_1_and_none_is_0(self) -> None:
@@ -358,13 +364,13 @@ class TestPolicy:
             "rule": "somaxconn-floor",
             "severity": "critical",
         }
-        assert bad.all(name) == {frozenset(labels.items()): 1}
-        assert good.all(name) == {frozenset(labels.items()): 0}
+        assert bad.samples(name) == {frozenset(labels.items()): 1}
+        assert good.samples(name) == {frozenset(labels.items()): 0}
 
     def test_what_is_not_judged_has_no_series(self) -> None:
         unread = self.judged(node(MISSING, "2 3", "cubic"), self.FLOOR)
 
-        assert not unread.all("netns_sysctl_policy_violation")
+        assert not unread.samples("netns_sysctl_policy_violation")
 
     def test_other_rules_and_other_references_judge_anew(self) -> None:
         renderer, name = Renderer("1"), b"netns_sysctl_policy_violation{"
@@ -390,7 +396,7 @@ class TestShared:
 
     def test_they_are_exported_once_for_the_host(self) -> None:
         one = page(
-            a_parcel(
+            an_encoded_snapshot(
                 the_hosts_namespace(),
                 a_namespace(),
                 shared=(self.CONNTRACK, self.ALLOWED),
@@ -400,7 +406,7 @@ class TestShared:
 
         name = self.CONNTRACK.name
         assert one.value("netns_sysctl_host_value", sysctl=name) == 262144
-        assert not one.all("netns_sysctl_value", sysctl=name)
+        assert not one.samples("netns_sysctl_value", sysctl=name)
         text = {"netns": "host", "sysctl": self.ALLOWED.name}
         assert one.value("netns_sysctl_text_info", value="reno cubic", **text) == 1
 
@@ -408,7 +414,9 @@ class TestShared:
 class TestSelf:
     def test_problems_and_errors_are_series(self) -> None:
         stats = some_stats(read_errors={"denied": 3})
-        one = page(a_parcel(problems=[a_problem("fd_budget", count=9)], stats=stats))
+        one = page(
+            an_encoded_snapshot(problems=[a_problem("fd_budget", count=9)], stats=stats)
+        )
 
         assert one.value("netns_collector_problem", problem="fd_budget") == 9
         assert one.value("netns_read_errors_total", reason="denied") == 3
@@ -416,7 +424,7 @@ class TestSelf:
         assert one.value("netns_exporter_build_info", version="1.2.3") == 1
 
     def test_an_empty_node_is_a_valid_page(self) -> None:
-        assert page(a_parcel()).value("netns_namespaces", state="read") == 0
+        assert page(an_encoded_snapshot()).value("netns_namespaces", state="read") == 0
 
 
 class TestContract:
@@ -481,7 +489,7 @@ class TestReuse:
         def parcel(number: int) -> EncodedSnapshot:
             signals = some_signals(a_listener(), counters=(number, 0))
             machine = NodeLimits(conntrack_limit=9, tcp_memory_pages=number)
-            return a_parcel(
+            return an_encoded_snapshot(
                 a_namespace(), counters=COUNTERS, signals=[signals], machine=machine
             )
 
@@ -492,7 +500,7 @@ class TestReuse:
 
         body = render(renderer, parcel(2))
 
-        found = Page(body.decode()).value("netns_tcpext_listen_overflows_total")
+        found = Exposition(body.decode()).value("netns_tcpext_listen_overflows_total")
         assert found == 2
 
     def test_what_stays_the_same_costs_a_comparison(
@@ -501,7 +509,9 @@ class TestReuse:
         def parcel() -> EncodedSnapshot:
             every = [some_signals(a_listener(), counters=(5, 5))] * 2
             host = the_hosts_namespace()
-            return a_parcel(host, a_namespace(), counters=COUNTERS, signals=every)
+            return an_encoded_snapshot(
+                host, a_namespace(), counters=COUNTERS, signals=every
+            )
 
         renderer = Renderer("1")
         renderer.render(parcel())
@@ -521,11 +531,13 @@ class TestReuse:
             for at in range(100, 400)
         ]
         renderer = Renderer("1")
-        renderer.render(a_parcel(*every, signals=[some_signals()] * 300))
+        renderer.render(an_encoded_snapshot(*every, signals=[some_signals()] * 300))
         before = renderer.exposition(TEXT)
 
         renderer.render(
-            a_parcel(*every[:150], *every[151:], signals=[some_signals()] * 299)
+            an_encoded_snapshot(
+                *every[:150], *every[151:], signals=[some_signals()] * 299
+            )
         )
 
         now = renderer.exposition(TEXT)
@@ -538,7 +550,7 @@ class TestReuse:
         renderer.render(node("1", "2 3", "cubic"))
         changed = node("1", "2 3", "cubic", host=("100", "1024 65535", "bbr"))
 
-        again = Page(render(renderer, changed).decode())
+        again = Exposition(render(renderer, changed).decode())
 
         assert again.value("netns_sysctl_drift", uid=UID, sysctl=SEVERAL[0].name) == -99
 
@@ -546,7 +558,7 @@ class TestReuse:
         renderer = Renderer("1")
         renderer.render(node("1", "2 3", "cubic"))
 
-        only_the_host = a_parcel(the_hosts_namespace(), sysctls=SEVERAL[:1])
+        only_the_host = an_encoded_snapshot(the_hosts_namespace(), sysctls=SEVERAL[:1])
         body = render(renderer, only_the_host)
 
         assert UID.encode() not in body
@@ -559,7 +571,9 @@ def test_no_part_of_a_parcel_keeps_the_whole() -> None:
 
     renderer = Renderer("1")
     message = bytearray(
-        msgspec.json.encode(a_parcel(a_namespace(), signals=[some_signals()]))
+        msgspec.json.encode(
+            an_encoded_snapshot(a_namespace(), signals=[some_signals()])
+        )
     )
     renderer.render(decoded(message))
 
@@ -667,7 +681,7 @@ def parcels(draw: st.DrawFn) -> EncodedSnapshot:
         )
     fresh = draw(st.just(()) | readings())
     policy = draw(st.lists(RULES, max_size=3, unique_by=RULE_NAME))
-    return a_parcel(
+    return an_encoded_snapshot(
         *namespaces,
         sysctls=SEVERAL,
         fresh=fresh,
@@ -831,9 +845,9 @@ def test_chosen_names_are_understood_as_prometheus_client_does(
     registry.register(by_prometheus_client(parcel))
     expected = text_format(registry.restricted_registry(names))
 
-    chosen = Page(render(Renderer("1"), parcel, TEXT, names).decode())
+    chosen = Exposition(render(Renderer("1"), parcel, TEXT, names).decode())
 
-    assert chosen.series == Page(expected.decode()).series
+    assert chosen.series == Exposition(expected.decode()).series
 
 
 Pages = list[EncodedSnapshot]

@@ -10,18 +10,18 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from testing.lab import Held, wait_until
+from testing.lab import ProcessNetns, wait_until
 from testing.monitoring import (
     RULES,
     Notification,
     Prometheus,
-    Receiver,
-    alertmanager,
-    hurried,
-    prometheus,
-    receiver,
+    WebhookReceiver,
+    run_alertmanager,
+    run_prometheus,
+    shorten_durations,
+    webhook_receiver,
 )
-from testing.running import exporter
+from testing.running import run_exporter
 from tests.support import daemons
 from tests.support.daemons import Containerd
 from tests.support.sockets import open_listener, start_connections
@@ -56,7 +56,7 @@ class Pod(NamedTuple):
 
     name: str
     uid: str
-    netns: Held
+    netns: ProcessNetns
 
     @property
     def labels(self) -> dict[str, str]:
@@ -75,7 +75,7 @@ class Scene(NamedTuple):
     small: Pod
     quiet: Pod
     server: Prometheus
-    pager: Receiver
+    pager: WebhookReceiver
     heard: list[Notification]
 
     def until(self, condition: Callable[[], object]) -> None:
@@ -84,7 +84,7 @@ class Scene(NamedTuple):
         def holds() -> object:
             self.slow.knock()
             self.small.knock()
-            self.heard.extend(self.pager.hear())
+            self.heard.extend(self.pager.receive())
             return condition()
 
         wait_until(holds, SECONDS)
@@ -124,23 +124,25 @@ def scene(
 ) -> Iterator[Scene]:
     directory = tmp_path_factory.mktemp("scene")
     rules = directory / "rules.yaml"
-    rules.write_text(hurried(RULES.read_text()))
+    rules.write_text(shorten_durations(RULES.read_text()))
     slow, small, quiet = (
         a_pod(containerd, name, f"{UID}{number}")
         for number, name in enumerate(("slow", "small", "quiet"))
     )
     with (
-        exporter(directory) as one,
-        receiver() as pager,
-        alertmanager(directory, pager) as manager,
-        prometheus(directory, one.port, rules=[rules], alertmanager=manager) as server,
+        run_exporter(directory) as one,
+        webhook_receiver() as pager,
+        run_alertmanager(directory, pager) as manager,
+        run_prometheus(
+            directory, one.port, rules=[rules], alertmanager=manager
+        ) as server,
     ):
         yield Scene(slow, small, quiet, server, pager, [])
 
 
 def a_pod(containerd: Containerd, name: str, uid: str) -> Pod:
     sandbox = containerd.pod(NAMESPACE, name, uid)
-    return Pod(name, uid, Held(containerd.pid_of(sandbox)))
+    return Pod(name, uid, ProcessNetns(containerd.pid_of(sandbox)))
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,17 @@ from urllib.parse import quote
 
 import pytest
 
-from testing.lab import held, named, wait_until
-from testing.running import Exporter, exporter
-from tests.support.browser import DESKTOP, PHONE, TABLET, Browser, Scheme, Size, browser
+from testing.lab import named_netns, new_namespaces, wait_until
+from testing.running import Exporter, run_exporter
+from tests.support.browser import (
+    DESKTOP,
+    PHONE,
+    TABLET,
+    Browser,
+    Scheme,
+    Size,
+    run_browser,
+)
 
 pytestmark = pytest.mark.root
 
@@ -24,12 +32,12 @@ PATHS += ["/catalog", "/catalog?q=somaxconn", f"/?q={quote(NAME)}", "/nowhere"]
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
     with contextlib.ExitStack() as stack:
-        (one,) = stack.enter_context(held(comm=COMM, listeners=20))
+        (one,) = stack.enter_context(new_namespaces(comm=COMM, listeners=20))
         one.write("net.core.somaxconn", "17")
         for name in (NAME, LONG):
-            stack.enter_context(named(name))
+            stack.enter_context(named_netns(name))
         directory = tmp_path_factory.mktemp("running")
-        made = stack.enter_context(exporter(directory))
+        made = stack.enter_context(run_exporter(directory))
         wait_until(lambda: b"script&gt;x" in made.get("/?q=script")[2])
         wait_until(lambda: b"pending" not in made.get("/?q=script")[2])
         yield made
@@ -39,19 +47,19 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
 def chromium(
     running: Exporter, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Browser]:
-    with browser(running.port, tmp_path_factory.mktemp("chromium")) as made:
+    with run_browser(running.port, tmp_path_factory.mktemp("chromium")) as made:
         yield made
 
 
 @pytest.fixture(autouse=True)
 def content(chromium: Browser) -> Iterator[None]:
     """No page has the browser complain, and none runs anything."""
-    chromium.show(DESKTOP)
+    chromium.set_screen(DESKTOP)
     yield
     missing = "the server responded with a status of 404"
-    assert [one for one in chromium.complaints() if missing not in one] == []
-    assert chromium.ask("document.scripts.length") == 0
-    assert chromium.ask("document.images.length") == 0
+    assert [one for one in chromium.console_messages() if missing not in one] == []
+    assert chromium.evaluate("document.scripts.length") == 0
+    assert chromium.evaluate("document.images.length") == 0
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
@@ -59,25 +67,25 @@ def content(chromium: Browser) -> Iterator[None]:
 def test_a_page_is_as_wide_as_the_screen(
     chromium: Browser, path: str, size: Size
 ) -> None:
-    chromium.show(size)
+    chromium.set_screen(size)
     chromium.open(path)
-    assert chromium.ask("window.innerWidth") == size.width
+    assert chromium.evaluate("window.innerWidth") == size.width
 
     for one in chromium.all("details > summary"):
         if size != DESKTOP:
             chromium.driver.execute_script("arguments[0].parentNode.open = true", one)
 
-    assert chromium.ask("document.scrollingElement.scrollWidth") <= size.width
+    assert chromium.evaluate("document.scrollingElement.scrollWidth") <= size.width
 
 
 @pytest.mark.parametrize("path", ["/", "/netns/host", "/catalog"])
 def test_a_page_is_dark_for_who_prefers_that(chromium: Browser, path: str) -> None:
     def brightness(scheme: Scheme) -> tuple[int, int]:
-        chromium.show(PHONE, scheme)
+        chromium.set_screen(PHONE, scheme)
         chromium.open(path)
         style = "getComputedStyle(document.body)"
         colours = (
-            chromium.ask(f"{style}.{one}") for one in ("backgroundColor", "color")
+            chromium.evaluate(f"{style}.{one}") for one in ("backgroundColor", "color")
         )
         back, fore = (int(one.partition("(")[2].partition(",")[0]) for one in colours)
         return back, fore
@@ -95,7 +103,7 @@ def test_names_that_try_are_shown_as_they_are(chromium: Browser) -> None:
 
     assert NAME in chromium.text
     assert f"process {COMM.decode()}" in chromium.text
-    chromium.follow(f"named/{NAME}")
+    chromium.follow_link(f"named/{NAME}")
     assert chromium.find("h1").text == f"named/{NAME}"
     assert chromium.path == f"/netns/named/{quote(NAME)}"
     fixes = [one.get_attribute("textContent") or "" for one in chromium.all("pre")]
@@ -119,7 +127,7 @@ def test_a_search_finds_and_leads_to_a_page(chromium: Browser) -> None:
 
 def test_a_click_sorts(chromium: Browser) -> None:
     chromium.open("/?q=named")
-    chromium.follow("owner")
+    chromium.follow_link("owner")
 
     def names() -> list[str]:
         return [one.text for one in chromium.all("#owners tbody a")]
@@ -127,7 +135,7 @@ def test_a_click_sorts(chromium: Browser) -> None:
     assert names() == sorted(names())
     assert chromium.find("input[name=q]").get_attribute("value") == "named"
     assert chromium.find(".sorts b").text == "owner"
-    chromium.follow("kind")
+    chromium.follow_link("kind")
     assert chromium.find(".sorts b").text == "kind"
 
 
@@ -136,26 +144,26 @@ def test_a_link_of_what_hurts_or_differs_opens_there(chromium: Browser) -> None:
     chromium.click(chromium.all("#all tbody a")[0])
 
     anchor = chromium.path.partition("#")[2]
-    assert chromium.ask(f"document.getElementById('{anchor}') !== null")
+    assert chromium.evaluate(f"document.getElementById('{anchor}') !== null")
 
 
 def test_the_lines_to_copy_are_selected_at_once(chromium: Browser) -> None:
     chromium.open("/netns/host")
 
     assert (
-        chromium.ask("getComputedStyle(document.querySelector('pre')).userSelect")
+        chromium.evaluate("getComputedStyle(document.querySelector('pre')).userSelect")
         == "all"
     )
 
 
 def test_the_head_leads_everywhere(chromium: Browser) -> None:
     chromium.open("/nowhere")
-    chromium.follow("Catalog")
+    chromium.follow_link("Catalog")
     assert "Every sysctl that can be read" in chromium.text
     chromium.find("input[name=q]").send_keys("nf_conntrack")
     chromium.click(chromium.find("form button"))
     assert all("nf_conntrack" in one.text for one in chromium.all("#sysctls tbody tr"))
-    chromium.follow("Node")
+    chromium.follow_link("Node")
     assert chromium.path == "/"
-    chromium.follow("Metrics")
+    chromium.follow_link("Metrics")
     assert chromium.text.startswith("# HELP netns_")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from testing.lab import cgroup, held, veth, wait_until
-from testing.running import Exporter, exporter
+from testing.lab import add_veth, cgroup, new_namespaces, wait_until
+from testing.running import Exporter, run_exporter
 
 pytestmark = pytest.mark.root
 
@@ -21,7 +21,7 @@ GROWTH_BYTES = 8 << 20
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Exporter]:
-    with exporter(tmp_path) as one:
+    with run_exporter(tmp_path) as one:
         yield one
 
 
@@ -29,14 +29,14 @@ def test_a_thousand_namespaces_leave_nothing_behind(running: Exporter) -> None:
     churn(running, rounds=5)  # caches and allocators fill once
     wait_until(lambda: not links())  # their names are used again
     wait_until(lambda: len(cookies(running)) <= quiet())
-    memory, files = resident(running), running.fds()
+    memory, files = resident(running), running.count_fds()
 
     seen = churn(running, rounds=ROUNDS)
 
     assert len(seen) >= ROUNDS * EACH / 2, "the scrapes saw too few to prove a thing"
     wait_until(lambda: not links())
     wait_until(lambda: not seen & cookies(running))
-    wait_until(lambda: running.fds() <= files)
+    wait_until(lambda: running.count_fds() <= files)
     assert resident(running) - memory < GROWTH_BYTES
 
 
@@ -44,18 +44,18 @@ def test_ten_thousand_births_and_deaths_grow_nothing(running: Exporter) -> None:
     """In steps of a hundred, each of them seen by a scrape before it ends."""
     births_and_deaths(running, steps=10)
     wait_until(lambda: len(cookies(running)) <= quiet())
-    memory, files = resident(running), running.fds()
+    memory, files = resident(running), running.count_fds()
 
     births_and_deaths(running, steps=100)
 
     wait_until(lambda: len(cookies(running)) <= quiet())
-    wait_until(lambda: running.fds() <= files)
+    wait_until(lambda: running.count_fds() <= files)
     assert resident(running) - memory < GROWTH_BYTES
 
 
 def births_and_deaths(running: Exporter, *, steps: int) -> None:
     for _ in range(steps):
-        with held(STEP):
+        with new_namespaces(STEP):
             wait_until(lambda: (namespaces(running) or 0) > STEP)
 
 
@@ -90,18 +90,18 @@ def churn(running: Exporter, *, rounds: int) -> set[str]:
 def one_round(number: int, seen: set[str]) -> None:
     """Make EACH containers, one of them linked to us, and end them once seen."""
     with contextlib.ExitStack() as all_of_them:
-        pods = all_of_them.enter_context(held(EACH))
+        pods = all_of_them.enter_context(new_namespaces(EACH))
         for at, pod in enumerate(pods):
             container = f"{number * EACH + at:012x}" + "0" * 52
             all_of_them.enter_context(cgroup(f"docker/{container}", pod.pid))
-        veth(pods[0].pid, f"exch{number}")
+        add_veth(pods[0].pid, f"exch{number}")
         target = {str(pod.cookie) for pod in pods}
         wait_until(lambda: len(target & seen) > EACH / 2)
 
 
 def cookies(running: Exporter) -> set[str]:
     """Return the cookies of all that is found, the pending left out."""
-    infos = running.scrape().all("netns_info")
+    infos = running.scrape().samples("netns_info")
     return {dict(labels).get("cookie", "") for labels in infos}
 
 

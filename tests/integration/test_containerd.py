@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from testing.lab import wait_until
-from testing.running import Exporter, exporter
+from testing.running import Exporter, run_exporter
 from tests.support import daemons
 from tests.support.daemons import Containerd
 
@@ -34,7 +34,7 @@ def running(
     containerd: Containerd, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Exporter]:
     assert containerd.pid
-    with exporter(tmp_path_factory.mktemp("exporter")) as one:
+    with run_exporter(tmp_path_factory.mktemp("exporter")) as one:
         yield one
 
 
@@ -59,7 +59,7 @@ def test_pods_are_named_at_the_first_scrape_without_a_kubelets_logs(
     assert page.value("netns_sysctl_value", **said) == 2048
     assert page.value("netns_sysctl_drift", **said) == 2048 - HOST
     assert page.value("netns_sysctl_declared_value", source="pod", **said) == 2048
-    assert not page.all("netns_sysctl_declared_value", uid=OTHER_UID)
+    assert not page.samples("netns_sysctl_declared_value", uid=OTHER_UID)
 
 
 def test_a_static_pod_has_its_uid(containerd: Containerd, running: Exporter) -> None:
@@ -79,7 +79,7 @@ def test_a_pod_on_the_hosts_network_is_the_host(
 
     page = running.scrape()
 
-    assert not page.all("netns_info", uid=UID)
+    assert not page.samples("netns_info", uid=UID)
     assert page.value("netns_info", uid=OTHER_UID) == 1
     assert page.value("netns_info", kind="host") == 1
 
@@ -109,7 +109,7 @@ def test_a_pod_whose_pause_process_died_keeps_its_name(
     wait_until(lambda: not Path(f"/proc/{pause}/ns/net").exists())
 
     assert before == running.scrape().value("netns_info", **POD) == 1
-    with exporter(tmp_path) as started_later:
+    with run_exporter(tmp_path) as started_later:
         page = started_later.scrape()
     assert page.value("netns_info", **POD) == 1
 
@@ -125,7 +125,7 @@ def test_a_pod_made_again_is_one_entry_under_its_name(
     new = containerd.pod(*POD.values(), attempt=1)
 
     wait_until(lambda: running.scrape().value("netns_info", container_id=new, **POD))
-    assert not running.scrape().all("netns_info", container_id=old)
+    assert not running.scrape().samples("netns_info", container_id=old)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_pods_keep_their_names_when_containerd_is_killed(
     containerd.kill()
     try:
         page = running.scrape()
-        with exporter(tmp_path) as started_later:
+        with run_exporter(tmp_path) as started_later:
             later = started_later.scrape()
     finally:
         containerd.start()
@@ -181,19 +181,19 @@ def test_the_drift_of_a_pod_in_a_virtual_machine_is_not_judged(
 
     assert page.value("netns_info", sandbox="kata", **POD) == 1
     assert page.value("netns_sysctl_value", sysctl=SOMAXCONN, **POD)
-    assert not page.all("netns_sysctl_drift", uid=UID)
-    assert page.all("netns_sysctl_drift", uid=OTHER_UID)
+    assert not page.samples("netns_sysctl_drift", uid=UID)
+    assert page.samples("netns_sysctl_drift", uid=OTHER_UID)
 
 
 def test_a_pod_that_ended_leaves_nothing(
     containerd: Containerd, running: Exporter
 ) -> None:
-    wait_until(lambda: not running.scrape().all("netns_info", kind="pod"))
-    before = running.fds()
+    wait_until(lambda: not running.scrape().samples("netns_info", kind="pod"))
+    before = running.count_fds()
     sandbox = containerd.pod(*POD.values())
     running.scrape()
 
     containerd.remove(sandbox)
 
-    wait_until(lambda: not running.scrape().all("netns_info", uid=UID))
-    assert running.fds() == before
+    wait_until(lambda: not running.scrape().samples("netns_info", uid=UID))
+    assert running.count_fds() == before

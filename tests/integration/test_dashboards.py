@@ -11,16 +11,14 @@ from typing import NamedTuple
 import pytest
 
 from exporter.exposition.metrics import NETNS_INFO
-from exporter.kernel.netns import entered
-from exporter.model import Ino
 from mixin.dashboards.queries import (
     EVERYTHING_ELSE,
     KUBERNETES_PODS,
     with_owner,
 )
-from testing.lab import Held, named, wait_until
-from testing.monitoring import Prometheus, free_port, prometheus
-from testing.running import Exporter, exporter
+from testing.lab import LabNetns, ProcessNetns, named_netns, wait_until
+from testing.monitoring import Prometheus, free_port, run_prometheus
+from testing.running import Exporter, run_exporter
 from tests.mixin.support.grafana import (
     ALL,
     DIRECTORY,
@@ -33,7 +31,7 @@ from tests.mixin.support.grafana import (
     query_variables,
 )
 from tests.support import daemons
-from tests.support.httpserver import ok, served
+from tests.support.httpserver import ok_response, run_scripted_server
 from tests.support.sockets import PORT, open_listener, start_connections
 
 pytestmark = pytest.mark.root
@@ -85,12 +83,14 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     name = f"exdash-{os.getpid()}"
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
-        pod = Held(enter(_pod(tmp_path)))
+        pod = ProcessNetns(enter(_pod(tmp_path)))
         enter(_plain(tmp_path))
-        spot = enter(named(name))
-        kubelet = enter(served(lambda _path, _web: ok(b'{"items": []}')))
+        by_name = enter(named_netns(name))
+        kubelet = enter(
+            run_scripted_server(lambda _path, _web: ok_response(b'{"items": []}'))
+        )
         running = enter(
-            exporter(
+            run_exporter(
                 tmp_path,
                 "--config.file=config.yaml",
                 "--signals.max-listeners=6",
@@ -99,9 +99,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         )
         silent = free_port()
         rules = [DIRECTORY / "rules.yaml"]
-        server = enter(prometheus(tmp_path, running.port, silent, rules=rules))
+        server = enter(run_prometheus(tmp_path, running.port, silent, rules=rules))
         wait_until(lambda: server.number("sum(up)") == 1)
-        _happen(running, pod, Path(spot), stack)
+        _happen(running, pod, by_name, stack)
         yield Scene(server, f"127.0.0.1:{running.port}", name, time.time())
 
 
@@ -136,7 +136,7 @@ def _plain(tmp_path: Path) -> contextlib.AbstractContextManager[int]:
 
 
 def _happen(
-    running: Exporter, pod: Held, spot: Path, stack: contextlib.ExitStack
+    running: Exporter, pod: ProcessNetns, by_name: LabNetns, stack: contextlib.ExitStack
 ) -> None:
     """Overflow the pod's queue, and write what the exporter sees being written."""
     pod.run("ip", "link", "set", "lo", "up")
@@ -151,8 +151,7 @@ def _happen(
     pod.write(SOMAXCONN, "50")
     pod.write("net.ipv4.tcp_congestion_control", "reno")
     start_connections(pod, stack, count=20)
-    with entered(str(spot), Ino(spot.stat().st_ino)):
-        Path("/proc/sys", SOMAXCONN.replace(".", "/")).write_text("128")
+    by_name.write(SOMAXCONN, "128")
 
 
 def of_node(scene: Scene) -> dict[str, str | list[str]]:

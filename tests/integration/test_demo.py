@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from testing.lab import wait_until
-from testing.monitoring import Prometheus, free_port, hurried
-from testing.running import Page
+from testing.monitoring import Prometheus, free_port, shorten_durations
+from testing.running import Exposition
 from tests.mixin.support.grafana import (
     NAMES,
     dashboard,
@@ -84,10 +84,10 @@ class Demo(NamedTuple):
     def port(self, service: str, inside: int) -> int:
         return int(self.compose("port", service, str(inside)).strip().split(":")[1])
 
-    def page(self) -> Page:
+    def page(self) -> Exposition:
         address = f"http://127.0.0.1:{self.port(EXPORTER, 10128)}/metrics"
         with urllib.request.urlopen(address, timeout=30) as answer:
-            return Page(answer.read().decode())
+            return Exposition(answer.read().decode())
 
     def server(self) -> Prometheus:
         return Prometheus(self.port("prometheus", 9090))
@@ -129,7 +129,9 @@ def copied(directory: Path) -> Path:
     shutil.copytree(PROJECT / "dashboards", directory / "dashboards")
     files = directory / DEMO
     change(
-        directory / "dashboards/rules.yaml", r"[\s\S]+", lambda all_: hurried(all_[0])
+        directory / "dashboards/rules.yaml",
+        r"[\s\S]+",
+        lambda all_: shorten_durations(all_[0]),
     )
     for name in ("prometheus.yml", "alertmanager.yml"):
         change(files / name, r"(_interval|_timeout): \d+s", r"\1: 1s")
@@ -163,7 +165,7 @@ class TestDemo:
         page = demo.page()
         drift = "netns_sysctl_drift"
         for name, origin in (("web-default", "modified"), ("web-tuned", "declared")):
-            assert page.all(drift, container=name, sysctl=SOMAXCONN, origin=origin)
+            assert page.samples(drift, container=name, sysctl=SOMAXCONN, origin=origin)
         violation = "netns_sysctl_policy_violation"
         assert page.value(violation, container="web-default") == 1
         assert page.value(violation, container="web-tuned") == 0

@@ -16,12 +16,12 @@ from exporter.model import Ino, Namespace, Snapshot
 from testing.lab import (
     CLONE_NEWNET,
     CLONE_NEWUSER,
-    guest,
-    held,
-    held_by_thread,
-    mounted_privately,
-    named,
-    veth,
+    add_veth,
+    joined_process,
+    named_netns,
+    new_namespaces,
+    privately_mounted_netns,
+    thread_netns,
     wait_until,
 )
 from testing.running import COMMAND
@@ -64,10 +64,10 @@ def mounted() -> set[int]:
 
 def test_what_is_found_is_what_lsns_shows_and_what_is_mounted() -> None:
     with (
-        held(3),
-        held(2, flags=CLONE_NEWNET | CLONE_NEWUSER),
-        named("exporter-test-a"),
-        named("exporter-test-b"),
+        new_namespaces(3),
+        new_namespaces(2, flags=CLONE_NEWNET | CLONE_NEWUSER),
+        named_netns("exporter-test-a"),
+        named_netns("exporter-test-b"),
     ):
 
         def same() -> bool:
@@ -81,7 +81,7 @@ def test_what_is_found_is_what_lsns_shows_and_what_is_mounted() -> None:
 
 
 def test_a_namespace_that_only_a_thread_lives_in_is_found() -> None:
-    with held_by_thread() as (pid, ino):
+    with thread_netns() as (pid, ino):
         collector = Collector(Config(), grace=0)
 
         one = found(collector)[ino]
@@ -95,7 +95,7 @@ def test_a_namespace_that_only_a_thread_lives_in_is_found() -> None:
 def test_a_namespace_that_only_another_mount_namespace_holds_is_found(
     tmp_path: Path,
 ) -> None:
-    with mounted_privately(tmp_path / "blue") as (_, ino):
+    with privately_mounted_netns(tmp_path / "blue") as (_, ino):
         collector = Collector(Config(), grace=0)
 
         one = found(collector)[ino]
@@ -108,17 +108,15 @@ def test_a_namespace_that_only_another_mount_namespace_holds_is_found(
 @pytest.mark.usefixtures("mounts_of_init")
 def test_new_ones_show_at_the_next_pass(collector: Collector) -> None:
     collector.collect()
-    with held() as (pod,), named("exporter-test-late") as path:
-        ino = Path(path).stat().st_ino
-
+    with new_namespaces() as (pod,), named_netns("exporter-test-late") as mount:
         now = found(collector)
 
         assert now[pod.ino].owner.evidence == "comm"
-        assert now[ino].owner.netns == "named/exporter-test-late"
+        assert now[mount.ino].owner.netns == "named/exporter-test-late"
 
 
 def test_a_nested_namespace_is_one_of_its_own(collector: Collector) -> None:
-    with held() as (outer,):
+    with new_namespaces() as (outer,):
         enter = ("nsenter", "-t", str(outer.pid), "--net")
         command = (*enter, "unshare", "--net", "sleep", "infinity")
         with subprocess.Popen(command) as process:
@@ -145,7 +143,7 @@ def test_a_dead_one_is_gone_and_its_inode_means_nothing(collector: Collector) ->
     """Namespaces reuse inodes at once: each has its own values and cookie."""
     seen: dict[int | None, str] = {}
     for number in range(30):
-        with held() as (pod,):
+        with new_namespaces() as (pod,):
             pod.write("net.core.somaxconn", str(1000 + number))
 
             one = found(collector)[pod.ino]
@@ -183,7 +181,7 @@ def test_a_budget_of_no_files_at_all_finds_and_reads_the_same() -> None:
         Config(), sysctls=msgspec.structs.replace(Config().sysctls, max_fds=0)
     )
     collector = Collector(settings, grace=0)
-    with held(2) as (one, two):
+    with new_namespaces(2) as (one, two):
         one.write("net.core.somaxconn", "11")
         two.write("net.core.somaxconn", "12")
         collector.collect()
@@ -211,14 +209,14 @@ def test_without_files_a_process_that_moved_shows_nothing_of_where_it_is() -> No
         Config(), sysctls=msgspec.structs.replace(Config().sysctls, max_fds=100)
     )
     collector = Collector(settings, grace=0)
-    with held(20) as pods, guest(pods[-1]) as visitor:
+    with new_namespaces(20) as pods, joined_process(pods[-1]) as visitor:
         for pod in pods:
             pod.write("net.core.somaxconn", "11")
         collector.collect()
         ino = pods[-1].ino
         collector._access.close_pidfd(ino)
         collector._access._pidfds[ino] = os.pidfd_open(visitor.pid)
-        visitor.moves_out()
+        visitor.leave()
 
         now = found(collector)
 
@@ -228,11 +226,11 @@ def test_without_files_a_process_that_moved_shows_nothing_of_where_it_is() -> No
 
 def test_what_ended_leaves_no_file_open() -> None:
     collector = Collector(Config(), grace=0)
-    with held(3) as pods:
+    with new_namespaces(3) as pods:
         collector.collect()
         before = snapshot(collector).stats
         ended = pods[0]
-        with entered(ended.door, ended.ino):
+        with entered(ended.path, ended.ino):
             proof = os.open("/proc/sys/net/core/somaxconn", os.O_RDONLY)
         ended.kill()
         wait_until(lambda: not is_readable(proof))
@@ -256,7 +254,7 @@ def test_one_that_may_not_be_entered_goes_with_its_last_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing is held of it that would tell."""
-    with held(2) as pods:
+    with new_namespaces(2) as pods:
         inodes = {pod.ino for pod in pods}
         real = NetnsEntry.enter
 
@@ -285,7 +283,7 @@ def test_a_small_budget_is_shared_out_again_when_room_comes() -> None:
     )
     now = [0.0]
     collector = Collector(settings, grace=0, clock=lambda: now[0])
-    with held(6) as pods:
+    with new_namespaces(6) as pods:
         collector.collect()
         crowded = snapshot(collector).stats
         assert crowded.bound < crowded.fds <= crowded.fd_limit == 120
@@ -309,7 +307,7 @@ def test_past_the_budget_every_value_is_right_at_each_pass() -> None:
     )
     collector = Collector(settings, grace=0)
     name = "net.ipv4.tcp_fin_timeout"
-    with held(60) as pods:
+    with new_namespaces(60) as pods:
         for turn in (1, 2):
             for number, pod in enumerate(pods):
                 pod.write(name, str(1000 * turn + number))
@@ -328,8 +326,8 @@ def test_past_the_budget_every_value_is_right_at_each_pass() -> None:
 
 
 def test_a_snapshot_and_explain_have_the_addresses_of_a_namespace() -> None:
-    with held() as (one,):
-        veth(one.pid, "explain0")
+    with new_namespaces() as (one,):
+        add_veth(one.pid, "explain0")
         one.run("ip", "address", "add", "192.0.2.7/24", "dev", "e0")
         one.run("ip", "link", "set", "e0", "up")
         everything = json.loads(output("snapshot"))

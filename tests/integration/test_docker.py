@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from testing.lab import cgroup, held, wait_until
-from testing.running import COMMAND, Exporter, Labels, Page, exporter
+from testing.lab import cgroup, new_namespaces, wait_until
+from testing.running import COMMAND, Exporter, Exposition, Labels, run_exporter
 from tests.support import daemons
 from tests.support.daemons import Docker
 
@@ -33,7 +33,7 @@ def running(
     docker: Docker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Exporter]:
     home = tmp_path_factory.mktemp("exporter")
-    with exporter(home, "--runtimes.docker", f"unix://{docker.socket}") as one:
+    with run_exporter(home, "--runtimes.docker", f"unix://{docker.socket}") as one:
         yield one
 
 
@@ -48,17 +48,17 @@ class Watch:
 
     def __init__(self, running: Exporter) -> None:
         self._running = running
-        self.page = Page("")
+        self.page = Exposition("")
         self.seen: set[Labels] = set()
 
     def scrape(self, container_id: str) -> set[Labels]:
         """Return the identities that a scrape shows of a container."""
         self.page = self._running.scrape()
-        now = set(self.page.all("netns_info", container_id=container_id))
+        now = set(self.page.samples("netns_info", container_id=container_id))
         self.seen |= now
         return now
 
-    def until_shown(self, container_id: str) -> Page:
+    def until_shown(self, container_id: str) -> Exposition:
         wait_until(lambda: self.scrape(container_id))
         return self.page
 
@@ -105,7 +105,9 @@ def test_what_the_user_asks_for_is_the_users_even_if_docker_would_add_it(
 
     page = watch.until_shown(one)
 
-    said = page.all("netns_sysctl_declared_value", container="ports", sysctl=started)
+    said = page.samples(
+        "netns_sysctl_declared_value", container="ports", sysctl=started
+    )
     assert [dict(labels)["source"] for labels in said] == ["container"]
 
 
@@ -119,7 +121,7 @@ def test_a_container_on_the_hosts_network_is_the_host(
 
     assert not watch.scrape(one)
     assert page.value("netns_info", container="alone") == 1
-    assert not page.all("netns_info", container="hosted")
+    assert not page.samples("netns_info", container="hosted")
     assert page.value("netns_info", kind="host") == 1
 
 
@@ -177,7 +179,7 @@ def test_a_renamed_container_has_its_new_name(docker: Docker, watch: Watch) -> N
 
     wait_until(lambda: watch.until_shown(one).value("netns_info", container="new"))
     assert watch.page.value("netns_info", container="old") is None
-    values = watch.page.all("netns_sysctl_value", sysctl=SOMAXCONN, container="new")
+    values = watch.page.samples("netns_sysctl_value", sysctl=SOMAXCONN, container="new")
     assert len(values) == 1
 
 
@@ -211,7 +213,7 @@ def test_cri_dockerds_containers_are_their_pod(docker: Docker, watch: Watch) -> 
 
     owner = {"namespace": "shop", "pod": "web-0", "uid": uid}
     assert page.value("netns_info", kind="pod", **owner) == 1
-    assert not page.all("netns_info", uid=uid, container=name)
+    assert not page.samples("netns_info", uid=uid, container=name)
     said = {**owner, "sysctl": SOMAXCONN}
     assert page.value("netns_sysctl_declared_value", source="pod", **said) == 777
 
@@ -228,15 +230,15 @@ def test_labels_cannot_name_a_pod(docker: Docker, watch: Watch) -> None:
 
     info = {"container": "harmless", "kind": "container"}
     assert page.value("netns_info", container_id=one, **info) == 1
-    assert not page.all("netns_info", pod="coredns")
+    assert not page.samples("netns_info", pod="coredns")
 
 
 def test_a_storm_of_short_containers_leaves_nothing_behind(
     docker: Docker, running: Exporter, watch: Watch
 ) -> None:
     watch.until_shown(docker.run("--name", "short-of-none"))
-    before = running.fds()
-    namespaces = len(watch.page.all("netns_info"))
+    before = running.count_fds()
+    namespaces = len(watch.page.samples("netns_info"))
 
     def short(number: int) -> None:
         docker.command("run", "--rm", "--name", f"short{number}", daemons.IMAGE, "true")
@@ -247,13 +249,13 @@ def test_a_storm_of_short_containers_leaves_nothing_behind(
             page = running.scrape()
             names = {
                 dict(labels)["container"]
-                for labels in page.all("netns_info", runtime="docker")
+                for labels in page.samples("netns_info", runtime="docker")
             }
             assert all(name.startswith("short") for name in names), names
         list(done)
 
-    wait_until(lambda: len(running.scrape().all("netns_info")) == namespaces)
-    assert running.fds() == before
+    wait_until(lambda: len(running.scrape().samples("netns_info")) == namespaces)
+    assert running.count_fds() == before
 
 
 def cpu_seconds(running: Exporter, scrapes: int) -> float:
@@ -297,8 +299,10 @@ def test_a_docker_that_hangs_costs_the_scrapes_nothing(
 
 def docker_is_said_to_be_silent(running: Exporter) -> None:
     """Wait for that; a container that only Docker could name has it asked at once."""
-    with held() as (one,), cgroup(f"docker/{'c0' * 32}", one.pid):
-        wait_until(lambda: running.scrape().all("netns_collector_problem", **SILENT))
+    with new_namespaces() as (one,), cgroup(f"docker/{'c0' * 32}", one.pid):
+        wait_until(
+            lambda: running.scrape().samples("netns_collector_problem", **SILENT)
+        )
 
 
 def test_a_docker_that_starts_again_is_asked_again(
@@ -319,7 +323,7 @@ def test_without_the_socket_a_container_has_its_id(
 ) -> None:
     one = docker.run("--name", "nobody-says", "--sysctl", SETTING)
 
-    with exporter(tmp_path, "--runtimes.docker", "") as running:
+    with run_exporter(tmp_path, "--runtimes.docker", "") as running:
         page = running.scrape()
 
     info = {"container": one[:12], "evidence": "oci_bundle"}
@@ -330,7 +334,7 @@ def test_without_the_socket_a_container_has_its_id(
 
 def test_docker_may_start_after_the_exporter(tmp_path: Path) -> None:
     socket = tmp_path / "s"
-    with exporter(tmp_path, "--runtimes.docker", f"unix://{socket}") as running:
+    with run_exporter(tmp_path, "--runtimes.docker", f"unix://{socket}") as running:
         watch = Watch(running)
         running.scrape()
         with daemons.docker(tmp_path) as late:
@@ -347,9 +351,9 @@ def test_the_process_that_asks_has_no_capability_and_ends_with_the_exporter(
 ) -> None:
     one = docker.run("--name", "asked")
     address = f"unix://{docker.socket}"
-    with exporter(tmp_path, "--runtimes.docker", address) as running:
+    with run_exporter(tmp_path, "--runtimes.docker", address) as running:
         Watch(running).until_shown(one)
-        asking = psutil.Process(running.child("--asking-role"))
+        asking = psutil.Process(running.child_pid("--asking-role"))
         status = Path(f"/proc/{asking.pid}/status").read_text()
         fds = [os.readlink(p) for p in Path(f"/proc/{asking.pid}/fd").iterdir()]
 
@@ -372,4 +376,4 @@ def test_snapshot_names_docker_containers_too(docker: Docker) -> None:
         text=True,
     ).stdout
 
-    assert Page(text).value("netns_info", container="once") == 1
+    assert Exposition(text).value("netns_info", container="once") == 1

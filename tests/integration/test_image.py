@@ -18,7 +18,7 @@ import pytest
 from exporter.privsep.privileges import COLLECTOR_CAPABILITIES, NOBODY
 from testing.lab import wait_until
 from testing.monitoring import free_port
-from testing.running import Page
+from testing.running import Exposition
 from tests.support.images import NAME, PROJECT, Engine, documented
 from tests.support.processes import thread_credentials
 
@@ -50,10 +50,10 @@ class Container(NamedTuple):
         (found,) = [one.pid for one in children if "--server-role" in one.cmdline()]
         return found
 
-    def page(self) -> Page:
+    def page(self) -> Exposition:
         address = f"http://127.0.0.1:{self.port}/metrics"
         with urllib.request.urlopen(address, timeout=30) as answer:
-            return Page(answer.read().decode())
+            return Exposition(answer.read().decode())
 
     def healthy(self) -> bool:
         return bool(self.state()["Health"]["Status"] == "healthy")
@@ -104,7 +104,7 @@ class TestContainer:
         wait_until(told)
 
     def test_nothing_is_in_its_way(self, container: Container) -> None:
-        assert not container.page().all("netns_collector_problem")
+        assert not container.page().samples("netns_collector_problem")
         logs = subprocess.run(
             [*container.engine._client, "logs", NAME],
             check=True,
@@ -156,7 +156,7 @@ class TestContainer:
         arguments = ("--path.rootfs=/host", "--format=prom")
         said = container.execute("netns-sysctl-exporter", "snapshot", *arguments)
 
-        assert Page(said.stdout).value("netns_sysctl_value", **BESIDE) == 128
+        assert Exposition(said.stdout).value("netns_sysctl_value", **BESIDE) == 128
 
     def test_docker_stop_ends_it_before_it_is_killed(
         self, container: Container

@@ -12,8 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from testing.lab import CLONE_NEWNET, Held, cgroup, held, named, wait_until
-from testing.running import COMMAND, Page, exporter
+from testing.lab import (
+    CLONE_NEWNET,
+    ProcessNetns,
+    cgroup,
+    named_netns,
+    new_namespaces,
+    wait_until,
+)
+from testing.running import COMMAND, Exposition, run_exporter
 from tests.support import daemons
 
 pytestmark = pytest.mark.root
@@ -35,9 +42,11 @@ def test_each_namespace_of_a_mixed_node_is_there_once_with_its_own_owner(
         daemons.docker(tmp_path) as docker,
         daemons.containerd(tmp_path) as containerd,
         daemons.podman(tmp_path) as podman,
-        named("by-hand"),
-        held(comm=b"a-process"),
-        exporter(tmp_path, "--runtimes.docker", f"unix://{docker.socket}") as running,
+        named_netns("by-hand"),
+        new_namespaces(comm=b"a-process"),
+        run_exporter(
+            tmp_path, "--runtimes.docker", f"unix://{docker.socket}"
+        ) as running,
     ):
         one = docker.run("--name", "of-docker")
         docker.run("--network", "container:of-docker")
@@ -46,10 +55,10 @@ def test_each_namespace_of_a_mixed_node_is_there_once_with_its_own_owner(
         containerd.container(sandbox, "app")
         podman.command("pod", "create", "--name", "of-podman")
         podman.run("--pod", "of-podman")
-        wait_until(lambda: running.scrape().all("netns_info", container_id=one))
-        wait_until(lambda: running.scrape().all("netns_info", comm="a-process"))
+        wait_until(lambda: running.scrape().samples("netns_info", container_id=one))
+        wait_until(lambda: running.scrape().samples("netns_info", comm="a-process"))
 
-        infos = [dict(labels) for labels in running.scrape().all("netns_info")]
+        infos = [dict(labels) for labels in running.scrape().samples("netns_info")]
 
     infos = [info for info in infos if info["cookie"] not in others]
 
@@ -66,13 +75,13 @@ def cookies_now() -> set[str]:
     """Return the namespaces of this machine before a test makes its own."""
     command = (*COMMAND, "snapshot", "--format", "prom")
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return {dict(labels)["cookie"] for labels in Page(text).all("netns_info")}
+    return {dict(labels)["cookie"] for labels in Exposition(text).samples("netns_info")}
 
 
 @contextlib.contextmanager
 def keeper(
     bundle: Path, *words: str, privileged: bool = True, user: int = 0
-) -> Iterator[tuple[int, Held]]:
+) -> Iterator[tuple[int, ProcessNetns]]:
     """
     Run a process as a shim is, in *bundle*, with a child in a new namespace.
 
@@ -108,7 +117,7 @@ signal.pause()
     ) as process:
         assert process.stdout
         try:
-            yield process.pid, Held(int(process.stdout.readline()))
+            yield process.pid, ProcessNetns(int(process.stdout.readline()))
         finally:
             process.kill()
 
@@ -145,7 +154,7 @@ def test_a_pod_of_a_node_in_a_container_is_believed_if_that_could_be_the_node(
         cgroup(inner, pod.pid),
     ):
         (bundle / "config.json").write_bytes(a_pods_bundle())
-        with exporter(tmp_path) as running:
+        with run_exporter(tmp_path) as running:
             page = running.scrape()
         pod.kill()
 
@@ -159,22 +168,22 @@ def test_a_pod_of_a_node_in_a_container_is_believed_if_that_could_be_the_node(
 
 def shown_by_a_false_keeper(
     tmp_path: Path, keepers: str, inner: str, *, privileged: bool = True
-) -> Page:
+) -> Exposition:
     """Scrape a container whose parent looks like a shim, in a cgroup of its own."""
     bundle = tmp_path / "state/io.containerd.runtime.v2.task/k8s.io" / INNER
-    page = Page("")
+    page = Exposition("")
     with contextlib.ExitStack() as stack:
         pid, one = stack.enter_context(keeper(bundle, privileged=privileged))
         (bundle / "config.json").write_bytes(a_pods_bundle())
         if keepers:
             stack.enter_context(cgroup(keepers, pid))
         stack.enter_context(cgroup(inner, one.pid))
-        running = stack.enter_context(exporter(tmp_path))
+        running = stack.enter_context(run_exporter(tmp_path))
 
         def shown() -> bool:
             nonlocal page
             page = running.scrape()
-            return bool(page.all("netns_info", container_id=INNER))
+            return bool(page.samples("netns_info", container_id=INNER))
 
         wait_until(shown)
         one.kill()
@@ -192,8 +201,8 @@ def test_a_containers_process_is_not_taken_for_the_nodes_runtime(
     )
 
     assert page.value("netns_info", container_id=INNER, evidence="cgroup") == 1
-    assert not page.all("netns_info", pod="inner")
-    assert not page.all("netns_sysctl_declared_value", uid=UID)
+    assert not page.samples("netns_info", pod="inner")
+    assert not page.samples("netns_sysctl_declared_value", uid=UID)
 
 
 def test_a_process_without_rights_is_not_taken_for_the_nodes_runtime(
@@ -204,7 +213,7 @@ def test_a_process_without_rights_is_not_taken_for_the_nodes_runtime(
     page = shown_by_a_false_keeper(tmp_path, "", inner, privileged=False)
 
     assert page.value("netns_info", container_id=INNER, evidence="cgroup") == 1
-    assert not page.all("netns_info", pod="inner")
+    assert not page.samples("netns_info", pod="inner")
 
 
 def test_the_nodes_runtime_does_not_vouch_for_what_is_made_within_a_container(
@@ -217,7 +226,7 @@ def test_the_nodes_runtime_does_not_vouch_for_what_is_made_within_a_container(
 
     within = {"netns": f"within/{OUTER[:12]}", "container_id": INNER}
     assert page.value("netns_info", evidence="cgroup", **within) == 1
-    assert not page.all("netns_info", pod="inner")
+    assert not page.samples("netns_info", pod="inner")
 
 
 def test_a_node_in_a_container_says_nothing_of_others_namespaces(
@@ -226,8 +235,8 @@ def test_a_node_in_a_container_says_nothing_of_others_namespaces(
     tasks = tmp_path / "state/io.containerd.runtime.v2.task/k8s.io"
     inner = f"docker/{OUTER}/kubelet/kubepods/pod{UID}/{INNER}"
     with (
-        named("a-victim"),
-        held() as (victim,),
+        named_netns("a-victim"),
+        new_namespaces() as (victim,),
         keeper(tasks / INNER) as (pid, pod),
         cgroup(f"docker/{OUTER}", pid),
         cgroup(inner, pod.pid),
@@ -235,21 +244,21 @@ def test_a_node_in_a_container_says_nothing_of_others_namespaces(
     ):
         (tasks / INNER / "config.json").write_bytes(a_pods_bundle())
         for number, path in enumerate(
-            [victim.door, "/run/netns/a-victim", "/var/run/netns/a-victim"]
+            [victim.path, "/run/netns/a-victim", "/var/run/netns/a-victim"]
         ):
             network = {"type": "network", "path": path}
             linux = {"sysctl": {SOMAXCONN: "666"}, "namespaces": [network]}
             false = tasks / f"{number:064x}"
             false.mkdir()
             (false / "config.json").write_text(json.dumps({"linux": linux}))
-        with exporter(tmp_path) as running:
+        with run_exporter(tmp_path) as running:
             running.scrape()
             page = running.scrape()
         pod.kill()
 
     assert page.value("netns_info", pod="inner", uid=UID) == 1
-    assert not page.all("netns_sysctl_declared_value", container=VICTIM[:12])
-    assert not page.all("netns_sysctl_declared_value", netns="named/a-victim")
+    assert not page.samples("netns_sysctl_declared_value", container=VICTIM[:12])
+    assert not page.samples("netns_sysctl_declared_value", netns="named/a-victim")
 
 
 def test_a_users_own_podman_names_its_containers_within_the_user(
@@ -271,7 +280,7 @@ def test_a_users_own_podman_names_its_containers_within_the_user(
         (storage / "containers.json").write_text(json.dumps(names))
         os.chown(bundle / "config.json", USER, USER)
         os.chown(storage / "containers.json", USER, USER)
-        with exporter(tmp_path) as running:
+        with run_exporter(tmp_path) as running:
             page = running.scrape()
         one.kill()
 
@@ -302,7 +311,10 @@ def test_a_sandbox_that_nobody_lives_in_is_its_pods(tmp_path: Path) -> None:
         json.dumps({"annotations": said, "linux": linux})
     )
 
-    with named(SANDBOX_MOUNT), exporter(tmp_path, "--path.rootfs", str(root)) as one:
+    with (
+        named_netns(SANDBOX_MOUNT),
+        run_exporter(tmp_path, "--path.rootfs", str(root)) as one,
+    ):
         page = one.scrape()
         shutil.rmtree(storage.parent)
 

@@ -11,8 +11,8 @@ import pytest
 
 from exporter.collector.collector import Collector
 from exporter.config.settings import Config
-from testing.lab import Held, held, named, wait_until
-from testing.running import COMMAND, Exporter, Page, exporter
+from testing.lab import ProcessNetns, named_netns, new_namespaces, wait_until
+from testing.running import COMMAND, Exporter, Exposition, run_exporter
 from tests.support import daemons
 from tests.support.daemons import Docker
 
@@ -25,7 +25,7 @@ FIELDS = ("min", "default", "max")
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    with exporter(tmp_path_factory.mktemp("running")) as one:
+    with run_exporter(tmp_path_factory.mktemp("running")) as one:
         yield one
 
 
@@ -41,13 +41,13 @@ def on_the_host(sysctl: str, value: str) -> Iterator[None]:
         file.write_text(before)
 
 
-def origins(page: Page, sysctl: str, **owner: str) -> set[str]:
-    drift = page.all("netns_sysctl_drift", sysctl=sysctl, **owner)
+def origins(page: Exposition, sysctl: str, **owner: str) -> set[str]:
+    drift = page.samples("netns_sysctl_drift", sysctl=sysctl, **owner)
     return {dict(labels)["origin"] for labels in drift}
 
 
-def fresh(page: Page, sysctl: str) -> list[int]:
-    values = page.all("netns_sysctl_fresh_value", sysctl=sysctl)
+def fresh(page: Exposition, sysctl: str) -> list[int]:
+    values = page.samples("netns_sysctl_fresh_value", sysctl=sysctl)
     by_field = {dict(labels)["field"]: int(value) for labels, value in values.items()}
     return [by_field[field] for field in FIELDS]
 
@@ -63,7 +63,7 @@ def said(*words: str) -> str:
 def test_what_nobody_set_is_the_kernels(running: Exporter) -> None:
     """The host is tuned, the namespace is not: what the project is for."""
     kernels = Path("/proc/sys/net/core/somaxconn").read_text().strip()
-    with on_the_host(SOMAXCONN, "2048"), named("untuned"):
+    with on_the_host(SOMAXCONN, "2048"), named_netns("untuned"):
         page = running.scrape()
         explained = said("explain", "untuned", "somaxconn")
         reported = said("report")
@@ -86,10 +86,10 @@ def test_what_the_host_changed_since_is_stale_until_a_new_namespace(
     running: Exporter,
 ) -> None:
     before = Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()
-    with named("old"):
+    with named_netns("old"):
         assert origins(running.scrape(), RMEM, netns="named/old") == {"inherited"}
 
-        with on_the_host(RMEM, "4096 99999 7777777"), named("new"):
+        with on_the_host(RMEM, "4096 99999 7777777"), named_netns("new"):
             page = running.scrape()
 
         assert origins(page, RMEM, netns="named/old") == {"inherited_stale"}
@@ -102,7 +102,7 @@ def test_what_the_host_changed_since_is_stale_until_a_new_namespace(
 
 def test_a_snapshot_of_who_saw_the_host_change_explains_it(tmp_path: Path) -> None:
     collector = Collector(Config(), grace=0)
-    with named("old"):
+    with named_netns("old"):
         collector.collect()
         with on_the_host(RMEM, "4096 99999 7777777"):
             parcel = collector.collect()
@@ -122,12 +122,12 @@ def test_a_snapshot_of_who_saw_the_host_change_explains_it(tmp_path: Path) -> No
 def test_what_was_written_from_outside_is_modified_and_counted(
     running: Exporter,
 ) -> None:
-    with named("written") as path:
+    with named_netns("written") as netns:
         owner = {"netns": "named/written"}
         before = running.scrape()
-        write(path, SOMAXCONN, "129")
+        netns.write(SOMAXCONN, "129")
         once = running.scrape()
-        write(path, SOMAXCONN, "130")
+        netns.write(SOMAXCONN, "130")
         twice = running.scrape()
         explained = said("explain", "written")
         reported = said("report")
@@ -141,19 +141,15 @@ def test_what_was_written_from_outside_is_modified_and_counted(
     changed = {**owner, "sysctl": SOMAXCONN}
     last = twice.value("netns_sysctl_last_change_timestamp_seconds", **changed)
     assert last
-    assert not before.all("netns_sysctl_last_change_timestamp_seconds", **owner)
-
-
-def write(netns: str, sysctl: str, value: str) -> None:
-    file = sysctl.replace(".", "/")
-    enter = ("ip", "netns", "exec", Path(netns).name, "sh", "-c")
-    subprocess.run([*enter, f"echo {value} > /proc/sys/{file}"], check=True)
+    assert not before.samples("netns_sysctl_last_change_timestamp_seconds", **owner)
 
 
 def test_what_was_declared_and_what_overrode_it(tmp_path: Path) -> None:
     with (
         daemons.docker(tmp_path) as docker,
-        exporter(tmp_path, "--runtimes.docker", f"unix://{docker.socket}") as running,
+        run_exporter(
+            tmp_path, "--runtimes.docker", f"unix://{docker.socket}"
+        ) as running,
     ):
         declared = declared_by(docker, running)
         overridden = overridden_by_joining(docker, running)
@@ -187,13 +183,13 @@ def overridden_by_joining(docker: Docker, running: Exporter) -> set[str]:
 
 def overridden_by_writing(docker: Docker, running: Exporter) -> set[str]:
     one = docker.run("--name", "third", "--sysctl", f"{SOMAXCONN}=777")
-    Held(docker.pid_of(one)).write(SOMAXCONN, "555")
+    ProcessNetns(docker.pid_of(one)).write(SOMAXCONN, "555")
     return shown(running, "third", 555)
 
 
 def shown(running: Exporter, container: str, value: int) -> set[str]:
     owner = {"container": container, "sysctl": SOMAXCONN}
-    page = Page("")
+    page = Exposition("")
 
     def there() -> bool:
         nonlocal page
@@ -211,14 +207,14 @@ def test_the_kernels_release_groups_a_fleet(running: Exporter) -> None:
 
 
 def test_this_kernel_is_as_the_catalog_says(tmp_path: Path) -> None:
-    with exporter(tmp_path, "--sysctls.profile", "all") as running:
+    with run_exporter(tmp_path, "--sysctls.profile", "all") as running:
         page = running.scrape()
 
-    assert not page.all("netns_collector_problem", problem="class_disagrees")
+    assert not page.samples("netns_collector_problem", problem="class_disagrees")
 
 
 def test_what_all_share_can_only_be_changed_on_the_host() -> None:
-    with named("sharing"):
+    with named_netns("sharing"):
         explained = said("explain", "sharing", "core.rmem_max")
 
     assert "shared" in explained
@@ -227,7 +223,7 @@ def test_what_all_share_can_only_be_changed_on_the_host() -> None:
 
 
 def test_explaining_one_of_two_hundred_takes_less_than_a_second_of_cpu() -> None:
-    with held(200), named("one-of-many"):
+    with new_namespaces(200), named_netns("one-of-many"):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         explained = said("explain", "one-of-many")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

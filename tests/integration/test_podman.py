@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from testing.lab import wait_until
-from testing.running import Exporter, exporter
+from testing.running import Exporter, run_exporter
 from tests.support import daemons
 from tests.support.daemons import Podman
 
@@ -25,7 +25,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    with exporter(tmp_path_factory.mktemp("exporter")) as one:
+    with run_exporter(tmp_path_factory.mktemp("exporter")) as one:
         yield one
 
 
@@ -58,7 +58,7 @@ def test_a_container_on_the_hosts_network_is_the_host(
 
     page = running.scrape()
 
-    assert not page.all("netns_info", runtime="podman")
+    assert not page.samples("netns_info", runtime="podman")
     assert page.value("netns_info", kind="host") == 1
 
 
@@ -102,7 +102,7 @@ def test_a_renamed_container_has_its_new_name_and_the_old_one_is_free(
 
     assert page.value("netns_info", container="second", container_id=one) == 1
     assert page.value("netns_info", container="first", container_id=other) == 1
-    assert len(page.all("netns_info", runtime="podman")) == 2
+    assert len(page.samples("netns_info", runtime="podman")) == 2
 
 
 def test_an_image_cannot_name_a_pod(podman: Podman, running: Exporter) -> None:
@@ -121,8 +121,8 @@ def test_an_image_cannot_name_a_pod(podman: Podman, running: Exporter) -> None:
 
     info = {"container": "harmless", "runtime": "podman", "kind": "container"}
     assert page.value("netns_info", container_id=one, **info) == 1
-    assert not page.all("netns_info", pod="coredns")
-    assert page.all("netns_sysctl_drift", container="harmless")
+    assert not page.samples("netns_info", pod="coredns")
+    assert page.samples("netns_sysctl_drift", container="harmless")
 
 
 def test_a_container_started_again_keeps_its_name(
@@ -181,7 +181,7 @@ def test_a_pod_in_systemds_cgroups_is_a_pod(
     logs = ("--path.rootfs", str(tmp_path / "root"))
     with (
         daemons.oci("runc", tmp_path, ID, cgroups_path=cgroups_path),
-        exporter(tmp_path, *logs) as running,
+        run_exporter(tmp_path, *logs) as running,
     ):
         page = running.scrape()
 

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from exporter.privsep.privileges import COLLECTOR_CAPABILITIES, NOBODY
-from testing.lab import held, wait_until
-from testing.running import COMMAND, Exporter, exporter
+from testing.lab import new_namespaces, wait_until
+from testing.running import COMMAND, Exporter, run_exporter
 from tests.support.processes import thread_credentials
 
 pytestmark = pytest.mark.root
@@ -21,14 +21,14 @@ SOMAXCONN = "net.core.somaxconn"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    with exporter(tmp_path_factory.mktemp("running")) as one:
+    with run_exporter(tmp_path_factory.mktemp("running")) as one:
         one.scrape()
         yield one
 
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Exporter]:
-    with exporter(tmp_path) as one:
+    with run_exporter(tmp_path) as one:
         one.scrape()
         yield one
 
@@ -73,15 +73,15 @@ def test_the_collector_has_no_socket_of_the_network(running: Exporter) -> None:
 
 
 def test_with_three_capabilities_everything_is_still_read(running: Exporter) -> None:
-    with held() as (pod,):
+    with new_namespaces() as (pod,):
         pod.write(SOMAXCONN, "55")
 
         def told() -> bool:
-            values = running.scrape().all("netns_sysctl_value", sysctl=SOMAXCONN)
+            values = running.scrape().samples("netns_sysctl_value", sysctl=SOMAXCONN)
             return 55 in values.values()
 
         wait_until(told)
-        problems = running.scrape().all("netns_collector_problem")
+        problems = running.scrape().samples("netns_collector_problem")
         assert not [p for p in problems if dict(p)["problem"].startswith("missing_cap")]
 
 
@@ -151,7 +151,10 @@ class TestSignals:
 
 
 def test_with_few_files_it_serves_and_says_what_it_could_not(tmp_path: Path) -> None:
-    with held(5), exporter(tmp_path, prefix=("prlimit", "--nofile=300")) as one:
+    with (
+        new_namespaces(5),
+        run_exporter(tmp_path, prefix=("prlimit", "--nofile=300")) as one,
+    ):
         page = one.scrape()
 
         assert page.value("netns_sysctl_value", netns="host", sysctl=SOMAXCONN)

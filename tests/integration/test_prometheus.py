@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from testing.lab import held, wait_until
-from testing.monitoring import prometheus
-from testing.running import exporter
+from testing.lab import new_namespaces, wait_until
+from testing.monitoring import run_prometheus
+from testing.running import run_exporter
 
 pytestmark = pytest.mark.root
 
 
 def test_prometheus_sees_every_namespace(tmp_path: Path) -> None:
-    with held(7) as pods, exporter(tmp_path) as one:
+    with new_namespaces(7) as pods, run_exporter(tmp_path) as one:
         pods[0].write("net.core.somaxconn", "128")
-        with prometheus(tmp_path, one.port) as server:
+        with run_prometheus(tmp_path, one.port) as server:
             wait_until(lambda: server.number("up") == 1)
             count = 'count(netns_sysctl_value{sysctl="net.core.somaxconn"})'
             # the namespaces of processes wait a moment for a better name

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from testing.lab import Held, cgroup, held, named, wait_until
-from testing.running import COMMAND, OPENMETRICS, Exporter, Page, exporter
+from testing.lab import ProcessNetns, cgroup, named_netns, new_namespaces, wait_until
+from testing.running import COMMAND, OPENMETRICS, Exporter, Exposition, run_exporter
 
 pytestmark = pytest.mark.root
 
@@ -27,18 +27,23 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
     logs = home / "root/var/log/pods"
     (logs / f"shop_web-0_{UID}").mkdir(parents=True)
     (logs / f"kube-system_etcd-node1_{STATIC_UID}").mkdir()
-    with exporter(home, "--path.rootfs", str(home / "root")) as one:
+    with run_exporter(home, "--path.rootfs", str(home / "root")) as one:
         yield one
 
 
 @pytest.fixture
-def pod() -> Iterator[Held]:
+def pod() -> Iterator[ProcessNetns]:
     """Make a process in a kubelet's cgroup, with a namespace of its own."""
-    with held() as (one,), cgroup(f"kubepods/burstable/pod{UID}/{CONTAINER}", one.pid):
+    with (
+        new_namespaces() as (one,),
+        cgroup(f"kubepods/burstable/pod{UID}/{CONTAINER}", one.pid),
+    ):
         yield one
 
 
-def test_a_pod_at_128_beside_a_host_at_4096(running: Exporter, pod: Held) -> None:
+def test_a_pod_at_128_beside_a_host_at_4096(
+    running: Exporter, pod: ProcessNetns
+) -> None:
     """The outage behind this project, as one page."""
     pod.write(SOMAXCONN, "128")
     owner = {"namespace": "shop", "pod": "web-0", "uid": UID}
@@ -58,7 +63,7 @@ def test_a_pod_at_128_beside_a_host_at_4096(running: Exporter, pod: Held) -> Non
 
 
 def test_a_change_in_the_pod_shows_at_the_next_scrape(
-    running: Exporter, pod: Held
+    running: Exporter, pod: ProcessNetns
 ) -> None:
     running.scrape()
     pod.write(SOMAXCONN, "129")
@@ -77,15 +82,18 @@ def test_a_change_in_the_pod_shows_at_the_next_scrape(
     assert page.value("netns_sysctl_drift", **text) == 1
 
 
-def test_a_dead_pod_leaves_no_series(running: Exporter, pod: Held) -> None:
-    assert running.scrape().all("netns_sysctl_value", uid=UID)
+def test_a_dead_pod_leaves_no_series(running: Exporter, pod: ProcessNetns) -> None:
+    assert running.scrape().samples("netns_sysctl_value", uid=UID)
     pod.kill()
 
     wait_until(lambda: UID not in running.scrape().text)
 
 
 def test_a_static_pods_uid_has_no_dashes(running: Exporter) -> None:
-    with held() as (one,), cgroup(f"kubepods/pod{STATIC_UID}/{CONTAINER}", one.pid):
+    with (
+        new_namespaces() as (one,),
+        cgroup(f"kubepods/pod{STATIC_UID}/{CONTAINER}", one.pid),
+    ):
         page = running.scrape()
 
         owner = {"namespace": "kube-system", "pod": "etcd-node1", "uid": STATIC_UID}
@@ -93,7 +101,7 @@ def test_a_static_pods_uid_has_no_dashes(running: Exporter) -> None:
 
 
 def test_a_foreign_process_in_a_pods_namespace_does_not_take_it(
-    running: Exporter, pod: Held
+    running: Exporter, pod: ProcessNetns
 ) -> None:
     running.scrape()
     enter = ("nsenter", "-t", str(pod.pid), "--net", "sleep", "infinity")
@@ -111,8 +119,8 @@ def test_a_foreign_process_in_a_pods_namespace_does_not_take_it(
 def test_hostile_names_leave_the_page_valid(running: Exporter, name: str) -> None:
     comm = os.fsencode(name)
     shown = comm.decode("utf-8", "backslashreplace")
-    with held(comm=comm):
-        wait_until(lambda: running.scrape().all("netns_info", comm=shown))
+    with new_namespaces(comm=comm):
+        wait_until(lambda: running.scrape().samples("netns_info", comm=shown))
 
         running.scrape(OPENMETRICS)
 
@@ -120,11 +128,11 @@ def test_hostile_names_leave_the_page_valid(running: Exporter, name: str) -> Non
 @pytest.mark.usefixtures("mounts_of_init")
 @pytest.mark.parametrize("name", ['qu"ote', "new\nline", "back\\slash", "\udcff\udcfe"])
 def test_hostile_mount_names_leave_the_page_valid(running: Exporter, name: str) -> None:
-    with named("exporter-test-hostile") as path:
-        odd = Path(path).with_name(name)
+    with named_netns("exporter-test-hostile") as mount:
+        odd = Path(mount.path).with_name(name)
         odd.touch()
-        subprocess.run(["mount", "--bind", path, odd], check=True)
-        subprocess.run(["umount", path], check=True)
+        subprocess.run(["mount", "--bind", mount.path, odd], check=True)
+        subprocess.run(["umount", mount.path], check=True)
         try:
             shown = os.fsencode(name).decode("utf-8", "backslashreplace")
             page = running.scrape()
@@ -138,19 +146,24 @@ def test_500_namespaces_of_one_container_are_500_series(running: Exporter) -> No
     owner = {"container": CONTAINER[:12]}
 
     def values() -> int:
-        found = running.scrape().all("netns_sysctl_value", sysctl=SOMAXCONN, **owner)
+        found = running.scrape().samples(
+            "netns_sysctl_value", sysctl=SOMAXCONN, **owner
+        )
         return len(found)
 
-    with held(500) as many, cgroup(f"docker/{CONTAINER}", *(one.pid for one in many)):
+    with (
+        new_namespaces(500) as many,
+        cgroup(f"docker/{CONTAINER}", *(one.pid for one in many)),
+    ):
         wait_until(lambda: values() == 500, 60)
 
-        infos = running.scrape().all("netns_info", kind="container", **owner)
+        infos = running.scrape().samples("netns_info", kind="container", **owner)
         main = [labels for labels in infos if "netns" not in dict(labels)]
         assert len(main) == 1
 
 
-def test_both_formats_say_the_same(running: Exporter, pod: Held) -> None:
-    def of_namespaces(page: Page) -> dict[object, float]:
+def test_both_formats_say_the_same(running: Exporter, pod: ProcessNetns) -> None:
+    def of_namespaces(page: Exposition) -> dict[object, float]:
         prefixes = ("netns_sysctl_", "netns_info", "netns_namespaces")
         return {
             key: value
@@ -250,7 +263,7 @@ class TestTwoProcesses:
 
     @pytest.mark.parametrize("which", ["collector", "server"])
     def test_the_death_of_one_ends_the_other(self, tmp_path: Path, which: str) -> None:
-        with exporter(tmp_path) as one:
+        with run_exporter(tmp_path) as one:
             server, collector = one.server_pid, one.process.pid
             os.kill(collector if which == "collector" else server, signal.SIGKILL)
 
@@ -265,7 +278,7 @@ class TestTwoProcesses:
     def test_it_ends_when_asked_to(
         self, tmp_path: Path, with_signal: signal.Signals
     ) -> None:
-        with exporter(tmp_path) as one:
+        with run_exporter(tmp_path) as one:
             server = one.server_pid
             one.process.send_signal(with_signal)
 
@@ -276,7 +289,7 @@ class TestTwoProcesses:
     def test_a_stopped_collector_is_a_503_and_goes_on_later(
         self, tmp_path: Path
     ) -> None:
-        with exporter(tmp_path) as one:
+        with run_exporter(tmp_path) as one:
             one.process.send_signal(signal.SIGSTOP)
             status, _, body = one.get("/metrics")
             one.process.send_signal(signal.SIGCONT)
@@ -314,7 +327,7 @@ class TestWithoutPrivileges:
     def test_it_reads_what_it_may_and_says_what_is_missing(
         self, tmp_path: Path, kept: tuple[str, ...], reason: str
     ) -> None:
-        with held(2), exporter(tmp_path, prefix=self.start(*kept)) as one:
+        with new_namespaces(2), run_exporter(tmp_path, prefix=self.start(*kept)) as one:
 
             def told() -> bool:
                 page = one.scrape()
@@ -331,11 +344,14 @@ class TestWithoutPrivileges:
 
     def test_the_three_capabilities_are_enough(self, tmp_path: Path) -> None:
         needed = ("sys_admin", "sys_ptrace", "dac_read_search")
-        with held(2) as (pod, _), exporter(tmp_path, prefix=self.start(*needed)) as one:
+        with (
+            new_namespaces(2) as (pod, _),
+            run_exporter(tmp_path, prefix=self.start(*needed)) as one,
+        ):
             pod.write(SOMAXCONN, "55")
 
             def told() -> bool:
-                values = one.scrape().all("netns_sysctl_value", sysctl=SOMAXCONN)
+                values = one.scrape().samples("netns_sysctl_value", sysctl=SOMAXCONN)
                 return 55 in values.values()
 
             wait_until(told)
@@ -347,7 +363,7 @@ def test_it_ends_well_without_the_right_to_kill_its_server(tmp_path: Path) -> No
     """Two users and no CAP_KILL, as in a container that adds only what it needs."""
     kept = "-all,+sys_admin,+sys_ptrace,+dac_read_search,+setuid,+setgid"
     prefix = ("setpriv", f"--bounding-set={kept}", f"--inh-caps={kept}")
-    with exporter(tmp_path, prefix=prefix) as one:
+    with run_exporter(tmp_path, prefix=prefix) as one:
         server = one.server_pid
         one.scrape()
         status = Path(f"/proc/{server}/status").read_text()
@@ -378,13 +394,13 @@ def test_a_port_that_is_taken_is_told_with_the_remedy(
 def test_few_file_descriptors_cost_time_and_no_value(tmp_path: Path) -> None:
     """RLIMIT_NOFILE decides; the page says how many values came which way."""
     limit = ("prlimit", "--nofile=400:400")
-    with held(9) as pods, exporter(tmp_path, prefix=limit) as one:
+    with new_namespaces(9) as pods, run_exporter(tmp_path, prefix=limit) as one:
         for number, pod in enumerate(pods):
             pod.write(SOMAXCONN, str(1000 + number))
 
         def values() -> set[float]:
             return set(
-                one.scrape().all("netns_sysctl_value", sysctl=SOMAXCONN).values()
+                one.scrape().samples("netns_sysctl_value", sysctl=SOMAXCONN).values()
             )
 
         wait_until(lambda: values() >= {1000 + number for number in range(9)})
@@ -393,7 +409,9 @@ def test_few_file_descriptors_cost_time_and_no_value(tmp_path: Path) -> None:
         assert page.value("netns_collector_fds") == 400 - 256
         assert page.value("netns_collector_values", way="visit")
         assert page.value("netns_collector_problem", problem="fd_budget")
-        assert one.fds() < 200
+        assert one.count_fds() < 200
         pods[-1].write("net.core.optmem_max", "4242")
-        changed = one.scrape().all("netns_sysctl_value", sysctl="net.core.optmem_max")
+        changed = one.scrape().samples(
+            "netns_sysctl_value", sysctl="net.core.optmem_max"
+        )
         assert 4242 in changed.values()

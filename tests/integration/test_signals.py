@@ -5,18 +5,15 @@ import itertools
 import json
 import os
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from exporter.counters import COUNTERS
 from exporter.kernel.netns import entered
-from exporter.model import Ino
-from testing.lab import Held, held, named, wait_until
-from testing.running import Exporter, Labels, Page, exporter
+from testing.lab import LabNetns, named_netns, new_namespaces, wait_until
+from testing.running import Exporter, Exposition, Labels, run_exporter
 from tests.support.sockets import PORT, open_listener, open_socket, start_connections
 
 pytestmark = pytest.mark.root
@@ -28,7 +25,7 @@ CLIENTS = 10
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    with exporter(
+    with run_exporter(
         tmp_path_factory.mktemp("running"),
         "--signals.counters-include=*",
         "--signals.max-listeners=300",
@@ -36,49 +33,35 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
         yield one
 
 
-class Spot(NamedTuple):
-    """A namespace as `ip netns` makes them: its name is known at the first scrape."""
+class NamedNetns(LabNetns):
+    """A namespace as `ip netns` makes them: the first scrape shows its name."""
 
-    name: str
-
-    @property
-    def door(self) -> str:
-        return f"/run/netns/{self.name}"
-
-    @property
-    def ino(self) -> Ino:
-        return Ino(os.stat(self.door).st_ino)
-
-    def write(self, sysctl: str, value: str) -> None:
-        with entered(self.door, self.ino):
-            Path("/proc/sys", sysctl.replace(".", "/")).write_text(value)
-
-    def run(self, *command: str) -> str:
-        enter = ("ip", "netns", "exec", self.name, *command)
-        return subprocess.run(enter, check=True, capture_output=True, text=True).stdout
+    def __init__(self, name: str) -> None:
+        super().__init__(f"/run/netns/{name}")
+        self.name = name
 
 
 _NUMBERS = itertools.count()
 
 
 @contextlib.contextmanager
-def spot() -> Iterator[Spot]:
+def spot() -> Iterator[NamedNetns]:
     """Make a namespace whose loopback is up, with a name that was never used."""
     name = f"exsig-{os.getpid()}-{next(_NUMBERS)}"
-    with named(name):
-        one = Spot(name)
+    with named_netns(name):
+        one = NamedNetns(name)
         one.run("ip", "link", "set", "lo", "up")
         yield one
 
 
 @pytest.fixture
-def pod() -> Iterator[Spot]:
+def pod() -> Iterator[NamedNetns]:
     with spot() as one:
         yield one
 
 
 @pytest.fixture
-def other() -> Iterator[Spot]:
+def other() -> Iterator[NamedNetns]:
     with spot() as one:
         yield one
 
@@ -90,25 +73,25 @@ def opened() -> Iterator[contextlib.ExitStack]:
         yield stack
 
 
-def of(pod: Spot) -> dict[str, str]:
+def of(pod: NamedNetns) -> dict[str, str]:
     return {"netns": f"named/{pod.name}"}
 
 
-def backlog(page: Page, pod: Spot) -> str:
-    (labels,) = page.all("netns_listener_info", **of(pod), port=str(PORT))
+def backlog(page: Exposition, pod: NamedNetns) -> str:
+    (labels,) = page.samples("netns_listener_info", **of(pod), port=str(PORT))
     return dict(labels).get("backlog", "unknown")
 
 
-def limit(page: Page, pod: Spot) -> float | None:
+def limit(page: Exposition, pod: NamedNetns) -> float | None:
     return page.value("netns_listener_queue_limit", **of(pod), port=str(PORT))
 
 
-def stale(page: Page, pod: Spot) -> float | None:
+def stale(page: Exposition, pod: NamedNetns) -> float | None:
     return page.value("netns_listener_stale", **of(pod), port=str(PORT))
 
 
 def test_a_clamped_limit_gets_stale_and_is_cleared_by_listening_again(
-    running: Exporter, pod: Spot, opened: contextlib.ExitStack
+    running: Exporter, pod: NamedNetns, opened: contextlib.ExitStack
 ) -> None:
     pod.write(SOMAXCONN, "10")
     running.scrape()
@@ -143,7 +126,7 @@ def test_a_clamped_limit_gets_stale_and_is_cleared_by_listening_again(
 
 
 def test_a_limit_from_before_the_exporter_came_is_told_as_far_as_it_can_be(
-    running: Exporter, pod: Spot, other: Spot, opened: contextlib.ExitStack
+    running: Exporter, pod: NamedNetns, other: NamedNetns, opened: contextlib.ExitStack
 ) -> None:
     """128 under 4096 is the program's own, unless somebody wrote somaxconn since."""
     open_listener(pod, opened, backlog=BACKLOG)
@@ -157,7 +140,7 @@ def test_a_limit_from_before_the_exporter_came_is_told_as_far_as_it_can_be(
 
 
 def test_an_overflown_queue_shows_in_that_pod_alone_at_the_next_scrape(
-    running: Exporter, pod: Spot, other: Spot, opened: contextlib.ExitStack
+    running: Exporter, pod: NamedNetns, other: NamedNetns, opened: contextlib.ExitStack
 ) -> None:
     overflows = "netns_tcpext_listen_overflows_total"
     drops = "netns_tcpext_listen_drops_total"
@@ -183,7 +166,7 @@ def test_an_overflown_queue_shows_in_that_pod_alone_at_the_next_scrape(
 
 
 def test_an_accepted_connection_leaves_the_queue(
-    running: Exporter, pod: Spot, opened: contextlib.ExitStack
+    running: Exporter, pod: NamedNetns, opened: contextlib.ExitStack
 ) -> None:
     server = open_listener(pod, opened, backlog=BACKLOG)
     client = open_socket(pod, opened)
@@ -199,7 +182,7 @@ def test_an_accepted_connection_leaves_the_queue(
 
 
 def test_connections_that_were_closed_are_in_time_wait(
-    running: Exporter, pod: Spot, opened: contextlib.ExitStack
+    running: Exporter, pod: NamedNetns, opened: contextlib.ExitStack
 ) -> None:
     server = open_listener(pod, opened, backlog=BACKLOG)
     for _ in range(BACKLOG):
@@ -222,7 +205,7 @@ def test_connections_that_were_closed_are_in_time_wait(
 
 
 def test_tracked_flows_are_held_against_the_machines_limit(
-    running: Exporter, pod: Spot, opened: contextlib.ExitStack
+    running: Exporter, pod: NamedNetns, opened: contextlib.ExitStack
 ) -> None:
     """A rule that asks for a flow's state makes its namespace track flows."""
     rule = ("-A", "INPUT", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT")
@@ -235,14 +218,14 @@ def test_tracked_flows_are_held_against_the_machines_limit(
 
     assert page.value("netns_conntrack_entries", **of(pod)) == 1
     limit = float(Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text())
-    assert page.all("netns_conntrack_limit") == {frozenset(): limit}
+    assert page.samples("netns_conntrack_limit") == {frozenset(): limit}
     ratio = page.value("netns_fill_ratio", **of(pod), resource="conntrack")
     assert ratio == pytest.approx(1 / limit)
     assert page.value("netns_nf_conntrack_drop_total", **of(pod)) == 0
 
 
 def listeners_of_every_kind(
-    pod: Spot | Held, opened: contextlib.ExitStack
+    pod: LabNetns, opened: contextlib.ExitStack
 ) -> Iterator[socket.socket]:
     """Yield 200 sockets: IPv4, IPv6, both at once, mapped, wildcard, MPTCP, twins."""
     wildcards = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
@@ -282,11 +265,11 @@ def _of_the_veth(made: socket.socket) -> None:
 
 
 def test_two_hundred_listeners_of_every_kind_are_what_ss_says(
-    running: Exporter, pod: Spot, opened: contextlib.ExitStack
+    running: Exporter, pod: NamedNetns, opened: contextlib.ExitStack
 ) -> None:
     pod.run("ip", "link", "add", "e0", "type", "veth", "peer", "e1")
     made = list(listeners_of_every_kind(pod, opened))
-    with entered(pod.door, pod.ino):
+    with entered(pod.path, pod.ino):
         client = socket.create_connection(("127.0.0.1", 10_000))
     opened.enter_context(client)
 
@@ -297,12 +280,12 @@ def test_two_hundred_listeners_of_every_kind_are_what_ss_says(
             int(queue),
             int(page.value("netns_listener_queue_limit", **dict(labels)) or 0),
         )
-        for labels, queue in page.all("netns_listener_queue", **of(pod)).items()
+        for labels, queue in page.samples("netns_listener_queue", **of(pod)).items()
     }
     assert told == dict(_rows_of_ss(pod.run("ss", "-lntH")))
     assert len(told) == len(made) == 200
     assert page.value("netns_listening_sockets", **of(pod)) == 200
-    mptcp = page.all("netns_listener_info", **of(pod), protocol="mptcp")
+    mptcp = page.samples("netns_listener_info", **of(pod), protocol="mptcp")
     assert len(mptcp) == 25
 
 
@@ -319,7 +302,7 @@ def _rows_of_ss(text: str) -> Iterator[tuple[tuple[str, int], tuple[int, int]]]:
 
 
 def test_every_counter_is_what_nstat_says(
-    running: Exporter, pod: Spot, opened: contextlib.ExitStack
+    running: Exporter, pod: NamedNetns, opened: contextlib.ExitStack
 ) -> None:
     open_listener(pod, opened, backlog=BACKLOG)
     start_connections(pod, opened, count=CLIENTS)
@@ -339,7 +322,7 @@ def test_every_counter_is_what_nstat_says(
 
 
 def test_of_several_sockets_on_one_port_the_fullest_is_shown(
-    running: Exporter, pod: Spot, opened: contextlib.ExitStack
+    running: Exporter, pod: NamedNetns, opened: contextlib.ExitStack
 ) -> None:
     for limit_of_one in (100, BACKLOG):
         open_listener(pod, opened, backlog=limit_of_one, reuse_port=True)
@@ -352,17 +335,17 @@ def test_of_several_sockets_on_one_port_the_fullest_is_shown(
 
 
 def test_listeners_past_the_cap_are_counted_and_the_fullest_kept(
-    tmp_path: Path, pod: Spot, opened: contextlib.ExitStack
+    tmp_path: Path, pod: NamedNetns, opened: contextlib.ExitStack
 ) -> None:
     for port in range(PORT, PORT + 20):
         open_listener(pod, opened, backlog=BACKLOG, port=port)
     client = open_socket(pod, opened)
     client.connect(("127.0.0.1", PORT + 19))
 
-    with exporter(tmp_path, "--signals.max-listeners=5") as running:
+    with run_exporter(tmp_path, "--signals.max-listeners=5") as running:
         page = running.scrape()
 
-    shown = page.all("netns_listener_queue", **of(pod))
+    shown = page.samples("netns_listener_queue", **of(pod))
     assert len(shown) == 5
     assert str(PORT + 19) in {_label(labels, "port") for labels in shown}
     assert page.value("netns_listeners_left_out", **of(pod)) == 15
@@ -373,17 +356,17 @@ def test_listeners_past_the_cap_are_counted_and_the_fullest_kept(
 
 
 def test_unix_listeners_are_an_option(
-    tmp_path: Path, pod: Spot, opened: contextlib.ExitStack
+    tmp_path: Path, pod: NamedNetns, opened: contextlib.ExitStack
 ) -> None:
-    with entered(pod.door, pod.ino):
+    with entered(pod.path, pod.ino):
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     opened.enter_context(server).bind('\0exporter "test"\n')
     server.listen(7)
 
-    with exporter(tmp_path, "--signals.listeners=all") as running:
+    with run_exporter(tmp_path, "--signals.listeners=all") as running:
         page = running.scrape()
 
-    (labels,) = page.all("netns_listener_queue_limit", **of(pod))
+    (labels,) = page.samples("netns_listener_queue_limit", **of(pod))
     assert dict(labels)["address"] == '@exporter "test"\n'
     assert "port" not in dict(labels)
     assert page.value("netns_listener_info", **of(pod), protocol="unix") == 1
@@ -394,18 +377,21 @@ def test_without_the_right_to_enter_counters_and_sockets_are_still_told(
 ) -> None:
     kept = "-all,+sys_ptrace"
     prefix = ("setpriv", f"--bounding-set={kept}", f"--inh-caps={kept}")
-    with held(comm=b"exsig") as (pod,), exporter(tmp_path, prefix=prefix) as running:
+    with (
+        new_namespaces(comm=b"exsig") as (pod,),
+        run_exporter(tmp_path, prefix=prefix) as running,
+    ):
         pod.run("ip", "link", "set", "lo", "up")
         open_listener(pod, opened, backlog=BACKLOG)
         client = open_socket(pod, opened)
         client.connect(("127.0.0.1", PORT))
-        wait_until(lambda: running.scrape().all("netns_info", comm="exsig"))
+        wait_until(lambda: running.scrape().samples("netns_info", comm="exsig"))
 
         page = running.scrape()
 
-    (labels,) = page.all("netns_info", comm="exsig")
+    (labels,) = page.samples("netns_info", comm="exsig")
     netns = _label(labels, "netns")
     assert page.value("netns_tcp_active_opens_total", netns=netns) == 1
     assert page.value("netns_ports_in_use", netns=netns, protocol="tcp") == 3
-    assert not page.all("netns_listener_queue", netns=netns)
-    assert not page.all("netns_listening_sockets", netns=netns)
+    assert not page.samples("netns_listener_queue", netns=netns)
+    assert not page.samples("netns_listening_sockets", netns=netns)

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from testing.lab import wait_until
-from testing.running import Page
-from tests.support.clients import pair
+from testing.running import Exposition
+from tests.support.clients import make_certificate
 
 pytestmark = pytest.mark.root
 
@@ -152,8 +152,8 @@ class Machine:
         (found,) = [one for one in every if word in one.cmdline()]
         return found
 
-    def scrape(self, url: str = "http://127.0.0.1:10128/metrics") -> Page:
-        return Page(self.run(_python(), "-I", "-c", _ASK, url))
+    def scrape(self, url: str = "http://127.0.0.1:10128/metrics") -> Exposition:
+        return Exposition(self.run(_python(), "-I", "-c", _ASK, url))
 
     def complaints(self) -> list[str]:
         """Return what the journal has of this start that is not said of the lab."""
@@ -252,16 +252,20 @@ def test_every_namespace_is_read_whenever_and_wherever_it_was_made(
 
     def values() -> set[float]:
         page = machine.scrape()
-        return set(page.all("netns_sysctl_value", sysctl=SOMAXCONN).values())
+        return set(page.samples("netns_sysctl_value", sysctl=SOMAXCONN).values())
 
     wait_until(lambda: values() >= {1001, 1002, 1003, 1004})
     assert len(values()) == 5  # and the host's
     page = machine.scrape()
-    read = page.all("netns_sysctl_value", netns="named/after")
-    assert len(read) == len(page.all("netns_sysctl_value", netns="named/before")) > 30
+    read = page.samples("netns_sysctl_value", netns="named/after")
+    assert (
+        len(read) == len(page.samples("netns_sysctl_value", netns="named/before")) > 30
+    )
     assert page.value("netns_listening_sockets", netns="host") == 1
-    assert page.all("netns_sysctl_fresh_value")
-    told = {dict(labels)["problem"] for labels in page.all("netns_collector_problem")}
+    assert page.samples("netns_sysctl_fresh_value")
+    told = {
+        dict(labels)["problem"] for labels in page.samples("netns_collector_problem")
+    }
     assert told == {OURS}
     assert machine.show("ActiveState") == "active"
     assert not machine.complaints()
@@ -303,7 +307,7 @@ def test_nothing_it_does_is_denied(
     machine: Machine, tmp_path: Path, denied: str
 ) -> None:
     """TLS, a kubelet to ask, every sysctl: with a filter that kills who is denied."""
-    made = pair(tmp_path, "localhost")
+    made = make_certificate(tmp_path, "localhost")
     place = Path(CONFIG).parent
     machine.write(f"{place}/cert.pem", made.cert.read_text())
     machine.write(f"{place}/key.pem", made.key.read_text())
@@ -325,7 +329,7 @@ signals: {{listeners: all}}
 
     def problems() -> set[str]:
         page = machine.scrape("https://127.0.0.1:10128/metrics")
-        every = page.all("netns_collector_problem")
+        every = page.samples("netns_collector_problem")
         return {dict(labels)["problem"] for labels in every}
 
     # who asks the kubelet lives, and openat2(2) below another root is allowed
@@ -372,7 +376,7 @@ def test_a_process_that_hangs_is_replaced(machine: Machine, who: str) -> None:
     wait_until(lambda: machine.show("NRestarts") == "1")
     wait_until(lambda: machine.show("ActiveState") == "active")
     assert not hung.is_running()
-    assert machine.scrape().all("netns_sysctl_value")
+    assert machine.scrape().samples("netns_sysctl_value")
 
 
 def test_a_process_that_is_killed_is_replaced(machine: Machine) -> None:
@@ -382,7 +386,7 @@ def test_a_process_that_is_killed_is_replaced(machine: Machine) -> None:
 
     wait_until(lambda: machine.show("NRestarts") == "1")
     wait_until(lambda: machine.show("ActiveState") == "active")
-    assert machine.scrape().all("netns_sysctl_value")
+    assert machine.scrape().samples("netns_sysctl_value")
 
 
 def test_an_upgrade_keeps_the_configuration(machine: Machine) -> None:
@@ -392,7 +396,7 @@ def test_an_upgrade_keeps_the_configuration(machine: Machine) -> None:
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "restart", UNIT)
 
-    assert machine.scrape().all("netns_sysctl_value")
+    assert machine.scrape().samples("netns_sysctl_value")
     assert Path(f"/proc/{machine.pid}/root{CONFIG}").read_text() == (
         "log: {level: debug}\n"
     )

@@ -16,8 +16,8 @@ import pytest
 
 from exporter.web.protocol import ConnectionLimits
 from testing.lab import wait_until
-from testing.monitoring import prometheus
-from testing.running import COMMAND, Exporter, exporter
+from testing.monitoring import run_prometheus
+from testing.running import COMMAND, Exporter, run_exporter
 
 pytestmark = pytest.mark.root
 
@@ -63,7 +63,7 @@ def web(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def secured(tmp_path: Path, web: Path) -> Iterator[Exporter]:
-    with exporter(tmp_path, f"--web.config.file={web}") as one:
+    with run_exporter(tmp_path, f"--web.config.file={web}") as one:
         yield one
 
 
@@ -215,7 +215,9 @@ def test_a_real_prometheus_scrapes_over_tls_with_a_password(
     basic_auth: {{username: prometheus, password: {PASSWORD}}}
 """
     (tmp_path / "prometheus").mkdir()
-    with prometheus(tmp_path / "prometheus", secured.port, settings=settings) as server:
+    with run_prometheus(
+        tmp_path / "prometheus", secured.port, settings=settings
+    ) as server:
         wait_until(lambda: server.number("up") == 1, seconds=60)
         wait_until(lambda: server.number("count(netns_sysctl_value)"), seconds=60)
 
@@ -232,7 +234,7 @@ class TestSystemd:
         self, supervisor: socket.socket, tmp_path: Path
     ) -> None:
         prefix = ("env", f"NOTIFY_SOCKET={tmp_path / 'notify'}")
-        with exporter(tmp_path, prefix=prefix) as one:
+        with run_exporter(tmp_path, prefix=prefix) as one:
             assert supervisor.recv(64) == b"READY=1"
             assert one.get("/-/ready")[0] == 200
             assert supervisor.recv(64) == b"WATCHDOG=1"
@@ -267,7 +269,7 @@ class TestSystemd:
 def test_a_unix_socket_serves_what_a_port_does(tmp_path: Path) -> None:
     path = tmp_path / "web.sock"
     client = socket.socket(socket.AF_UNIX)
-    with exporter(tmp_path, f"--web.listen-address=unix:{path}"), client:
+    with run_exporter(tmp_path, f"--web.listen-address=unix:{path}"), client:
         client.settimeout(30)
         client.connect(str(path))
         client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
@@ -277,7 +279,7 @@ def test_a_unix_socket_serves_what_a_port_does(tmp_path: Path) -> None:
 
 
 def test_ten_thousand_scrapes_leave_nothing_behind(tmp_path: Path) -> None:
-    with exporter(tmp_path) as one:
+    with run_exporter(tmp_path) as one:
         pids = [one.process.pid, one.server_pid]
         processes = [psutil.Process(pid) for pid in pids]
         connection = http.client.HTTPConnection("127.0.0.1", one.port, timeout=60)

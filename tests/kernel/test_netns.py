@@ -11,7 +11,7 @@ import exporter
 from exporter.kernel import netns
 from exporter.kernel.netns import EntryDeniedError, NetnsGoneError, entered, own_netns
 from exporter.model import Ino
-from testing.lab import held, named, veth, wait_until
+from testing.lab import add_veth, named_netns, new_namespaces, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("no_leaked_files")]
 
@@ -21,10 +21,10 @@ SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 
 def test_inside_is_another_namespace_and_afterwards_is_home() -> None:
     home = SOMAXCONN.read_text()
-    with held() as (pod,):
+    with new_namespaces() as (pod,):
         pod.write("net.core.somaxconn", "77")
 
-        with entered(pod.door, pod.ino):
+        with entered(pod.path, pod.ino):
             assert SOMAXCONN.read_text() == "77\n"
 
         assert SOMAXCONN.read_text() == home
@@ -32,36 +32,33 @@ def test_inside_is_another_namespace_and_afterwards_is_home() -> None:
 
 def test_home_again_after_an_exception() -> None:
     ours = own_netns()
-    with held() as (pod,):
-        with pytest.raises(ZeroDivisionError), entered(pod.door, pod.ino):
+    with new_namespaces() as (pod,):
+        with pytest.raises(ZeroDivisionError), entered(pod.path, pod.ino):
             _ = 1 / 0
 
         assert own_netns() == ours
 
 
 def test_a_door_to_another_namespace_is_not_entered() -> None:
-    with held(2) as (pod, other):
-        with pytest.raises(NetnsGoneError), entered(pod.door, other.ino):
+    with new_namespaces(2) as (pod, other):
+        with pytest.raises(NetnsGoneError), entered(pod.path, other.ino):
             pytest.fail("entered")
 
         assert own_netns() != pod.ino
 
 
 def test_a_dead_process_is_no_door() -> None:
-    with held() as (pod,):
+    with new_namespaces() as (pod,):
         ino = pod.ino
         pod.kill()
 
-        with pytest.raises(NetnsGoneError), entered(pod.door, ino):
+        with pytest.raises(NetnsGoneError), entered(pod.path, ino):
             pytest.fail("entered")
 
 
 def test_a_mount_is_a_door() -> None:
-    with named("exporter-test-door") as path:
-        ino = Ino(os.stat(path).st_ino)
-
-        with entered(path, ino):
-            assert own_netns() == ino
+    with named_netns("exporter-test-door") as mount, entered(mount.path, mount.ino):
+        assert own_netns() == mount.ino
 
 
 @pytest.mark.parametrize("kind", ["fifo", "symlink", "file", "nothing"])
@@ -81,18 +78,18 @@ def test_a_mount_point_that_was_replaced_is_gone_and_not_waited_for(
 
 
 def test_a_thousand_visits_leave_nothing_open() -> None:
-    with held() as (pod,):
+    with new_namespaces() as (pod,):
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(1000):
-            with entered(pod.door, pod.ino):
+            with entered(pod.path, pod.ino):
                 pass
         assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_visit_does_not_keep_a_namespace_alive() -> None:
-    with held() as (pod,):
-        veth(pod.pid, "exptest0")
-        with entered(pod.door, pod.ino):
+    with new_namespaces() as (pod,):
+        add_veth(pod.pid, "exptest0")
+        with entered(pod.path, pod.ino):
             pass
         pod.kill()
 
@@ -103,10 +100,10 @@ def test_what_keeps_us_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_fd: int, _nstype: int) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    with held() as (pod,):
+    with new_namespaces() as (pod,):
         monkeypatch.setattr(netns, "setns", refuse)
 
-        with pytest.raises(EntryDeniedError) as told, entered(pod.door, pod.ino):
+        with pytest.raises(EntryDeniedError) as told, entered(pod.path, pod.ino):
             pytest.fail("entered")
 
         assert told.value.step == "setns"
@@ -137,7 +134,7 @@ def test_who_cannot_come_home_ends() -> None:
     """In a process of its own, since it is the process that ends."""
     if (child := os.fork()) == 0:
         os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
-        with held() as (pod,), entered(pod.door, pod.ino):
+        with new_namespaces() as (pod,), entered(pod.path, pod.ino):
             vars(netns)["setns"] = no_way
         os._exit(0)
 

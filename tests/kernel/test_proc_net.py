@@ -23,7 +23,7 @@ from exporter.kernel.proc_net import (
     read_files,
     reread_changed,
 )
-from testing.lab import Held, held, veth, wait_until
+from testing.lab import ProcessNetns, add_veth, new_namespaces, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaked_files")
 
@@ -42,7 +42,7 @@ def net(path: str | Path) -> Iterator[int]:
         os.close(directory)
 
 
-def counters(pod: Held) -> dict[str, int | None]:
+def counters(pod: ProcessNetns) -> dict[str, int | None]:
     with net(f"/proc/{pod.pid}/net") as directory:
         values = CounterParser(NAMES).parse(
             read_files(directory), read_conntrack(directory)
@@ -50,19 +50,19 @@ def counters(pod: Held) -> dict[str, int | None]:
     return dict(zip(NAMES, values, strict=True))
 
 
-def sockets(pod: Held) -> Sockstat:
+def sockets(pod: ProcessNetns) -> Sockstat:
     with net(f"/proc/{pod.pid}/net") as directory:
         files = read_files(directory)
     return parse_sockstat(files.sockstat, files.sockstat6)
 
 
-def number(pod: Held, name: str) -> int:
+def number(pod: ProcessNetns, name: str) -> int:
     return counters(pod)[name] or 0
 
 
 @contextlib.contextmanager
-def pods(count: int = 1) -> Iterator[list[Held]]:
-    with held(count) as made:
+def pods(count: int = 1) -> Iterator[list[ProcessNetns]]:
+    with new_namespaces(count) as made:
         for pod in made:
             pod.run("ip", "link", "set", "lo", "up")
         yield made
@@ -71,12 +71,12 @@ def pods(count: int = 1) -> Iterator[list[Held]]:
 class Sockets(contextlib.ExitStack):
     """Sockets of one namespace, all closed in the end."""
 
-    def __init__(self, pod: Held) -> None:
+    def __init__(self, pod: ProcessNetns) -> None:
         super().__init__()
         self.pod = pod
 
     def add(self, family: int, kind: int) -> socket.socket:
-        with entered(self.pod.door, self.pod.ino):
+        with entered(self.pod.path, self.pod.ino):
             return self.enter_context(socket.socket(family, kind))
 
     def listener(self, where: tuple[int, str], backlog: int = 9) -> socket.socket:
@@ -106,7 +106,7 @@ class Sockets(contextlib.ExitStack):
         return receiver
 
 
-def overflow(pod: Held) -> None:
+def overflow(pod: ProcessNetns) -> None:
     """Fill an accept queue that has room for one, and knock on."""
     with Sockets(pod) as made:
         listener = made.listener(V4, backlog=0)
@@ -115,7 +115,7 @@ def overflow(pod: Held) -> None:
         wait_until(lambda: number(pod, "TcpExt.ListenOverflows"))
 
 
-def drown(pod: Held, where: tuple[int, str]) -> None:
+def drown(pod: ProcessNetns, where: tuple[int, str]) -> None:
     """Send a UDP socket that nobody reads more than its buffer holds."""
     with Sockets(pod) as made:
         receiver = made.udp(where)
@@ -125,7 +125,7 @@ def drown(pod: Held, where: tuple[int, str]) -> None:
             sender.sendto(bytes(1000), receiver.getsockname())
 
 
-def be_refused(pod: Held) -> None:
+def be_refused(pod: ProcessNetns) -> None:
     """Connect to a port on which nothing listens."""
     with Sockets(pod) as made:
         listener = made.listener(V4)
@@ -135,7 +135,7 @@ def be_refused(pod: Held) -> None:
             made.add(V4[0], socket.SOCK_STREAM).connect(nobody)
 
 
-def settled(pod: Held) -> tuple[dict[str, int | None], dict[str, int]]:
+def settled(pod: ProcessNetns) -> tuple[dict[str, int | None], dict[str, int]]:
     """Return our counters and nstat's, by its names, of one quiet moment."""
     theirs: dict[str, int] = {}
 
@@ -176,7 +176,7 @@ def test_every_counter_says_what_nstat_says() -> None:
 
 @pytest.mark.root
 def test_this_kernel_has_every_counter_of_the_table() -> None:
-    with held() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
+    with new_namespaces() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
         missing = {name for name, value in counters(pod).items() if value is None}
         if not read_conntrack(directory):  # its module is not loaded
             missing = {n for n in missing if not n.startswith("nf_conntrack.")}
@@ -207,7 +207,7 @@ def test_an_open_directory_follows_the_thread_into_each_namespace() -> None:
         overflow(pod)
         seen = []
         for one in (pod, neighbour, pod):
-            with entered(one.door, one.ino):
+            with entered(one.path, one.ino):
                 files, conntrack = read_files(directory), read_conntrack(directory)
             seen.append(reader.parse(files, conntrack)[0])
 
@@ -252,7 +252,7 @@ def test_tcp_memory_is_the_nodes_and_not_the_namespaces() -> None:
 
 @pytest.mark.root
 def test_a_process_that_is_gone_has_no_files() -> None:
-    with held() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
+    with new_namespaces() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
         pod.kill()
 
         with pytest.raises(ProcessLookupError):
@@ -261,8 +261,8 @@ def test_a_process_that_is_gone_has_no_files() -> None:
 
 @pytest.mark.root
 def test_reading_does_not_keep_a_namespace_alive() -> None:
-    with held() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
-        veth(pod.pid, "exptest1")
+    with new_namespaces() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
+        add_veth(pod.pid, "exptest1")
         read_files(directory)
         read_conntrack(directory)
         pod.kill()

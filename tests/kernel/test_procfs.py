@@ -22,7 +22,7 @@ from exporter.kernel.procfs import (
     parse_stat,
 )
 from exporter.model import Ino
-from testing.lab import held
+from testing.lab import new_namespaces
 from tests.support.fakeproc import HOST_INO, HOST_MNT, FakeProc
 
 
@@ -119,7 +119,7 @@ def test_the_links_name_the_namespaces(fake_proc: FakeProc) -> None:
 
 @pytest.mark.root
 def test_a_single_threaded_process_has_no_other_threads() -> None:
-    with held() as (pod,):
+    with new_namespaces() as (pod,):
         assert Procfs().other_threads(pod.pid) == []
 
 

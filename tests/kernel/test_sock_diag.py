@@ -28,7 +28,7 @@ from exporter.kernel.sock_diag import (
     exact_requests,
     query_listeners,
 )
-from testing.lab import Held, held, veth, wait_until
+from testing.lab import ProcessNetns, add_veth, new_namespaces, wait_until
 
 needs_root = pytest.mark.root
 pytestmark = pytest.mark.usefixtures("no_leaked_files")
@@ -47,7 +47,7 @@ LINK_LOCAL = "fe80::77"
 class Room(NamedTuple):
     """A namespace, and the sockets that this process has in it."""
 
-    pod: Held
+    pod: ProcessNetns
     sockets: ExitStack
 
     def listen(
@@ -61,7 +61,7 @@ class Room(NamedTuple):
         device: str = "",
     ) -> socket.socket:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with entered(self.pod.door, self.pod.ino):
+        with entered(self.pod.path, self.pod.ino):
             one = socket.socket(family, socket.SOCK_STREAM, protocol)
             self.sockets.enter_context(one)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -76,30 +76,30 @@ class Room(NamedTuple):
         return one
 
     def listen_at(self, name: str | bytes, *, kind: int = 1) -> socket.socket:
-        with entered(self.pod.door, self.pod.ino):
+        with entered(self.pod.path, self.pod.ino):
             unix = socket.socket(socket.AF_UNIX, kind)
         self.sockets.enter_context(unix).bind(name)
         unix.listen(3)
         return unix
 
     def connect(self, to: socket.socket, count: int) -> None:
-        with entered(self.pod.door, self.pod.ino):
+        with entered(self.pod.path, self.pod.ino):
             for _ in range(count):
                 client = self.sockets.enter_context(socket.socket(to.family))
                 client.settimeout(0)
                 client.connect_ex(to.getsockname())
 
     def dump(self, *requests: bytes, max_bytes: int = MAX_BYTES) -> sock_diag.DiagReply:
-        with entered(self.pod.door, self.pod.ino):
+        with entered(self.pod.path, self.pod.ino):
             return dump_listeners(*requests or (DUMP_TCP,), max_bytes=max_bytes)
 
     def ask(self, dump: sock_diag.DiagReply) -> sock_diag.DiagReply | None:
         """Ask for the sockets of *dump*, one by one."""
-        with entered(self.pod.door, self.pod.ino):
+        with entered(self.pod.path, self.pod.ino):
             return query_listeners(exact_requests(dump.raw))
 
     def listening(self, *requests: bytes) -> list[ListenSocket]:
-        with entered(self.pod.door, self.pod.ino):
+        with entered(self.pod.path, self.pod.ino):
             return parse_listeners(dump_listeners(*requests or (DUMP_TCP,)).raw)
 
     def only(self, *requests: bytes) -> ListenSocket:
@@ -115,7 +115,7 @@ def room() -> Iterator[Room]:
 
 @contextlib.contextmanager
 def rooms(count: int) -> Iterator[list[Room]]:
-    with held(count) as pods, ExitStack() as sockets:
+    with new_namespaces(count) as pods, ExitStack() as sockets:
         for pod in pods:
             pod.run("ip", "link", "set", "lo", "up")
         yield [Room(pod, sockets) for pod in pods]
@@ -157,7 +157,7 @@ def crowd(singles: Room) -> Room:
 
 
 def with_device(room: Room) -> None:
-    veth(room.pod.pid, f"sd{room.pod.pid}")
+    add_veth(room.pod.pid, f"sd{room.pod.pid}")
     room.pod.run("ip", "link", "set", "e0", "up")
     room.pod.run("ip", "address", "add", f"{LINK_LOCAL}/64", "dev", "e0", "nodad")
 
@@ -252,7 +252,7 @@ def test_mptcp_is_told_once_and_is_what_ss_calls_so(crowd: Room) -> None:
 @needs_root
 def test_the_same_as_pyroute2(crowd: Room) -> None:
     raw = crowd.dump().raw
-    with entered(crowd.pod.door, crowd.pod.ino):
+    with entered(crowd.pod.path, crowd.pod.ino):
         found = parse_listeners(raw)
 
     assert found == list(by_pyroute2(raw, "e0"))
@@ -271,7 +271,7 @@ def test_addresses(room: Room, address: str, how: dict[str, Any], shown: str) ->
 def test_an_interface_that_is_gone_is_its_number(room: Room) -> None:
     with_device(room)
     room.listen("0.0.0.0", device="e0")
-    with entered(room.pod.door, room.pod.ino):
+    with entered(room.pod.path, room.pod.ino):
         index = socket.if_nametoindex("e0")
     room.pod.run("ip", "link", "delete", "e0")
 
@@ -471,10 +471,10 @@ def test_nothing_stays_open(crowd: Room, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @needs_root
 def test_a_dump_does_not_keep_a_namespace_alive() -> None:
-    with held() as (pod,):
+    with new_namespaces() as (pod,):
         name = f"sd{pod.pid}"
-        veth(pod.pid, name)
-        with entered(pod.door, pod.ino):
+        add_veth(pod.pid, name)
+        with entered(pod.path, pod.ino):
             dump_listeners(DUMP_TCP, DUMP_UNIX)
             assert query_listeners([])
         pod.kill()
@@ -560,9 +560,9 @@ def test_what_is_cut_off_is_dropped_and_the_rest_is_the_same() -> None:
 
 
 def test_a_dump_says_which_namespace_it_is_of() -> None:
-    with held(2) as pods:
+    with new_namespaces(2) as pods:
         for pod in pods:
-            with entered(pod.door, pod.ino):
+            with entered(pod.path, pod.ino):
                 found = dump_listeners(DUMP_TCP).netns_cookie
 
             assert found == pod.cookie

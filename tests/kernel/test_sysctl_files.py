@@ -12,7 +12,13 @@ from exporter.kernel.netns import NetnsGoneError, entered
 from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
 from exporter.model import Kind, Reading, Sysctl
 from exporter.values import DENIED, FAILED, MALFORMED, MISSING
-from testing.lab import CLONE_NEWNET, CLONE_NEWUSER, Held, held, wait_until
+from testing.lab import (
+    CLONE_NEWNET,
+    CLONE_NEWUSER,
+    ProcessNetns,
+    new_namespaces,
+    wait_until,
+)
 
 
 def sysctl(name: str, kind: Kind = "int", *fields: str) -> Sysctl:
@@ -30,14 +36,14 @@ SEVERAL = (SOMAXCONN, RANGE, RESERVED, CONGESTION, ABSENT)
 
 
 @pytest.fixture
-def pod() -> Iterator[Held]:
-    with held() as (one,):
+def pod() -> Iterator[ProcessNetns]:
+    with new_namespaces() as (one,):
         yield one
 
 
-def bound(pod: Held, *sysctls: Sysctl, limit: int = 1000) -> SysctlFiles:
+def bound(pod: ProcessNetns, *sysctls: Sysctl, limit: int = 1000) -> SysctlFiles:
     files = SysctlFiles(SysctlPlan(sysctls, "/proc"), FdBudget(limit))
-    with entered(pod.door, pod.ino):
+    with entered(pod.path, pod.ino):
         files.open_all()
     return files
 
@@ -62,14 +68,16 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.root
 class TestRealNamespace:
-    def test_a_held_file_shows_its_own_namespace_from_anywhere(self, pod: Held) -> None:
+    def test_a_held_file_shows_its_own_namespace_from_anywhere(
+        self, pod: ProcessNetns
+    ) -> None:
         pod.write("net.core.somaxconn", "77")
         files = bound(pod, SOMAXCONN)
 
         assert read(files) == ("77",)
         files.close()
 
-    def test_it_shows_a_change_at_the_next_read(self, pod: Held) -> None:
+    def test_it_shows_a_change_at_the_next_read(self, pod: ProcessNetns) -> None:
         files = bound(pod, SOMAXCONN, RANGE)
         read(files)
         pod.write("net.core.somaxconn", "78")
@@ -80,7 +88,9 @@ class TestRealNamespace:
         assert not files.read_bound()
         files.close()
 
-    def test_a_held_file_tells_when_its_namespace_is_gone(self, pod: Held) -> None:
+    def test_a_held_file_tells_when_its_namespace_is_gone(
+        self, pod: ProcessNetns
+    ) -> None:
         files, none_held = bound(pod, SOMAXCONN), bound(pod, SOMAXCONN, limit=0)
         assert not files.is_gone()
 
@@ -90,7 +100,7 @@ class TestRealNamespace:
         assert not none_held.is_gone()
         files.close()
 
-    def test_a_missing_file_is_missing_and_costs_no_fd(self, pod: Held) -> None:
+    def test_a_missing_file_is_missing_and_costs_no_fd(self, pod: ProcessNetns) -> None:
         files = bound(pod, *SEVERAL)
 
         assert read(files)[-1] == MISSING
@@ -99,7 +109,7 @@ class TestRealNamespace:
         assert files.has_missing
         files.close()
 
-    def test_a_long_bitmap_is_read_whole(self, pod: Held) -> None:
+    def test_a_long_bitmap_is_read_whole(self, pod: ProcessNetns) -> None:
         """Alternate ports make 192 kB of text; a short buffer cuts it silently."""
         files = bound(pod, RESERVED)
         ports = range(1, 65535, 2)
@@ -108,7 +118,9 @@ class TestRealNamespace:
         assert read(files) == (str(len(ports)),)
         files.close()
 
-    def test_a_change_at_the_end_of_a_long_bitmap_is_seen(self, pod: Held) -> None:
+    def test_a_change_at_the_end_of_a_long_bitmap_is_seen(
+        self, pod: ProcessNetns
+    ) -> None:
         files = bound(pod, RESERVED)
         ports = list(range(1, 65533, 2))
         pod.write("net.ipv4.ip_local_reserved_ports", ",".join(map(str, ports)))
@@ -119,7 +131,7 @@ class TestRealNamespace:
         assert read(files) == (str(len(ports)),)
         files.close()
 
-    def test_a_dead_namespace_is_gone(self, pod: Held) -> None:
+    def test_a_dead_namespace_is_gone(self, pod: ProcessNetns) -> None:
         files = bound(pod, *SEVERAL)
         pod.kill()
 
@@ -136,17 +148,19 @@ class TestRealNamespace:
     def test_the_same_files_in_a_user_namespace_may_be_fewer(self) -> None:
         """ipv6/route is not shown to a user namespace: missing, not an error."""
         route = sysctl("net.ipv6.route.gc_thresh")
-        with held(flags=CLONE_NEWNET | CLONE_NEWUSER) as (pod,):
+        with new_namespaces(flags=CLONE_NEWNET | CLONE_NEWUSER) as (pod,):
             files = bound(pod, SOMAXCONN, route)
 
             assert read(files)[1] == MISSING
             assert files.errors == []
             files.close()
 
-    def test_what_appears_later_is_bound_when_asked_again(self, pod: Held) -> None:
+    def test_what_appears_later_is_bound_when_asked_again(
+        self, pod: ProcessNetns
+    ) -> None:
         plan = SysctlPlan([SOMAXCONN, ABSENT], "/proc")
         files = SysctlFiles(plan, FdBudget(10))
-        with entered(pod.door, pod.ino):
+        with entered(pod.path, pod.ino):
             files.open_all()
             plan.locations[1] = plan.locations[0]
             files.open_all()
@@ -159,7 +173,7 @@ class TestRealNamespace:
 @pytest.mark.root
 class TestBudget:
     def test_past_the_budget_the_least_important_are_read_by_a_visit(
-        self, pod: Held
+        self, pod: ProcessNetns
     ) -> None:
         files = bound(pod, *SEVERAL, limit=2)
 
@@ -167,14 +181,14 @@ class TestBudget:
         assert files.unbound == [2, 3]
         assert read(files)[:2] == ("4096", "32768 60999")
         pod.write("net.ipv4.ip_local_reserved_ports", "5,7-9")
-        with entered(pod.door, pod.ino):
+        with entered(pod.path, pod.ino):
             assert files.read_unbound()
             assert not files.read_unbound()
         assert files.readings()[2] == "4"
         files.close()
 
     def test_without_a_budget_every_value_is_right_by_visits_alone(
-        self, pod: Held
+        self, pod: ProcessNetns
     ) -> None:
         files = bound(pod, *SEVERAL, limit=0)
 
@@ -183,18 +197,18 @@ class TestBudget:
         files.close()
 
     @pytest.mark.usefixtures("no_leaked_files")
-    def test_what_is_held_is_what_is_counted(self, pod: Held) -> None:
+    def test_what_is_held_is_what_is_counted(self, pod: ProcessNetns) -> None:
         budget = FdBudget(7)
         before = len(os.listdir("/proc/self/fd"))
         several = [SysctlFiles(SysctlPlan(SEVERAL, "/proc"), budget) for _ in range(3)]
-        with entered(pod.door, pod.ino):
+        with entered(pod.path, pod.ino):
             for files in several:
                 files.open_all()
         assert budget.held == len(os.listdir("/proc/self/fd")) - before == 7
 
         several[0].close()
         assert budget.held == 3
-        with entered(pod.door, pod.ino):
+        with entered(pod.path, pod.ino):
             several[1].open_all()
             several[2].open_all()
         assert [files.bound for files in several] == [0, 4, 3]
@@ -205,13 +219,13 @@ class TestBudget:
 
     @pytest.mark.usefixtures("no_leaked_files")
     def test_directories_are_held_for_what_is_read_by_name(
-        self, pod: Held, monkeypatch: pytest.MonkeyPatch
+        self, pod: ProcessNetns, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A path is slower to open with each namespace on the node."""
         short_cuts = FdBudget(1)
         files = SysctlFiles(SysctlPlan(SEVERAL, "/proc"), FdBudget(1), short_cuts)
         opened = spied(monkeypatch)
-        with entered(pod.door, pod.ino):
+        with entered(pod.path, pod.ino):
             files.open_all()
             assert short_cuts.held == 1
             opened.clear()
@@ -227,11 +241,11 @@ class TestBudget:
 
     @pytest.mark.usefixtures("no_leaked_files")
     def test_a_directory_is_given_back_when_all_below_it_is_bound(
-        self, pod: Held
+        self, pod: ProcessNetns
     ) -> None:
         budget, short_cuts = FdBudget(0), FdBudget(2)
         files = SysctlFiles(SysctlPlan(SEVERAL, "/proc"), budget, short_cuts)
-        with entered(pod.door, pod.ino):
+        with entered(pod.path, pod.ino):
             files.open_all()
             assert short_cuts.held == 2
             budget.limit = 10
@@ -242,13 +256,13 @@ class TestBudget:
         files.close()
 
     def test_a_value_that_a_lost_visit_hid_is_back_after_the_next(
-        self, pod: Held
+        self, pod: ProcessNetns
     ) -> None:
         files = bound(pod, SOMAXCONN, limit=0)
         files.mark_unbound(DENIED)
         assert files.readings() == (DENIED,)
 
-        with entered(pod.door, pod.ino):
+        with entered(pod.path, pod.ino):
             assert files.read_unbound()
 
         assert files.readings() == ("4096",)

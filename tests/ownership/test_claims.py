@@ -27,8 +27,8 @@ from tests.support.builders import (
     OTHER_CONTAINER,
     OTHER_UID,
     UID,
+    a_cgroup_path,
     a_claim,
-    a_group,
     a_netns,
     a_process,
     an_owner,
@@ -37,10 +37,10 @@ from tests.support.builders import (
 )
 
 PODS = {UID: PodName("shop", "web-0"), OTHER_UID: PodName("shop", "db-0")}
-POD = a_group(pod_uid=UID)
-OTHER_POD = a_group(OTHER_CONTAINER, pod_uid=OTHER_UID)
-DOCKER = a_group(runtime="docker")
-OTHER_DOCKER = a_group(OTHER_CONTAINER, runtime="docker")
+POD = a_cgroup_path(pod_uid=UID)
+OTHER_POD = a_cgroup_path(OTHER_CONTAINER, pod_uid=OTHER_UID)
+DOCKER = a_cgroup_path(runtime="docker")
+OTHER_DOCKER = a_cgroup_path(OTHER_CONTAINER, runtime="docker")
 NGINX = CgroupPath(unit="nginx.service")
 UUID = "5d1f4a3e-7c1b-4f6e-9a55-0c8c1a2b3d4e"
 
@@ -78,7 +78,7 @@ class TestContainers:
     def test_two_containers_whose_names_begin_alike_are_two(self) -> None:
         """LXC and Garden have names, not digests."""
         names = ["production-web", "production-worker"]
-        groups = [a_group(name, runtime="lxc") for name in names]
+        groups = [a_cgroup_path(name, runtime="lxc") for name in names]
 
         said = [claim_owner(some_facts(a_process(group)), {}).owner for group in groups]
 
@@ -149,7 +149,7 @@ class TestMonitors:
     """conmon and lxc-start are beside the container they look after."""
 
     MONITOR = a_process(
-        a_group(OTHER_CONTAINER, runtime="podman", is_shim=True), start_time=1
+        a_cgroup_path(OTHER_CONTAINER, runtime="podman", is_shim=True), start_time=1
     )
 
     def test_an_older_monitor_is_passed_over(self) -> None:
@@ -193,7 +193,10 @@ class TestPods:
         )
 
     def test_the_containers_of_a_pod_are_one_owner(self) -> None:
-        pause, app = a_group(pod_uid=UID), a_group(OTHER_CONTAINER, pod_uid=UID)
+        pause, app = (
+            a_cgroup_path(pod_uid=UID),
+            a_cgroup_path(OTHER_CONTAINER, pod_uid=UID),
+        )
 
         both = [claim_owner(some_facts(a_process(g)), PODS).owner for g in (pause, app)]
 
@@ -220,7 +223,7 @@ class TestPods:
         self, within: str, netns: str
     ) -> None:
         """Whoever runs there chose that uid, and could choose another pod's."""
-        inner = a_group(OTHER_CONTAINER, pod_uid=UID, nested_in=within)
+        inner = a_cgroup_path(OTHER_CONTAINER, pod_uid=UID, nested_in=within)
 
         said = claim_owner(some_facts(a_process(inner)), PODS)
 
@@ -229,7 +232,7 @@ class TestPods:
 
     def test_who_pretends_to_be_a_container_cannot_have_its_names(self) -> None:
         real = claim_owner(some_facts(a_process(DOCKER, start_time=9)), {})
-        fake_group = a_group(CONTAINER, nested_in="user@1000.service")
+        fake_group = a_cgroup_path(CONTAINER, nested_in="user@1000.service")
         fakes = [
             claim_owner(some_facts(a_process(fake_group, start_time=1)), {}),
             claim_owner(some_facts(private_mounts=[("/x", a_process(fake_group))]), {}),

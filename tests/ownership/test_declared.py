@@ -8,7 +8,13 @@ from exporter.model import Declared, DeclaredBy
 from exporter.ownership.declared import RUNTIME_DEFAULTS, declared_values
 from exporter.runtimes.cgroup import CgroupPath
 from exporter.runtimes.records import Container
-from tests.support.builders import CONTAINER, OTHER_CONTAINER, OTHER_UID, UID, a_group
+from tests.support.builders import (
+    CONTAINER,
+    OTHER_CONTAINER,
+    OTHER_UID,
+    UID,
+    a_cgroup_path,
+)
 
 SOMAXCONN = "net.core.somaxconn"
 PORTS = "net.ipv4.ip_unprivileged_port_start"
@@ -218,27 +224,29 @@ class TestTheHome:
 
     def test_a_node_that_is_no_container_is_nobodys_home(self) -> None:
         for group in (
-            a_group(),
-            a_group(nested_in=OTHER_CONTAINER),
+            a_cgroup_path(),
+            a_cgroup_path(nested_in=OTHER_CONTAINER),
             CgroupPath(unit="nginx.service"),
             CgroupPath(pod_uid=UID),
         ):
             assert group.relative_to("") == group
 
     def test_a_container_of_the_home_is_the_nodes(self) -> None:
-        group = a_group(pod_uid=UID, nested_in=OTHER_CONTAINER)
+        group = a_cgroup_path(pod_uid=UID, nested_in=OTHER_CONTAINER)
 
-        assert group.relative_to(OTHER_CONTAINER) == a_group(pod_uid=UID)
+        assert group.relative_to(OTHER_CONTAINER) == a_cgroup_path(pod_uid=UID)
 
     def test_the_home_itself_is_no_container(self) -> None:
-        assert a_group(OTHER_CONTAINER).relative_to(OTHER_CONTAINER) == CgroupPath()
+        assert (
+            a_cgroup_path(OTHER_CONTAINER).relative_to(OTHER_CONTAINER) == CgroupPath()
+        )
 
     @pytest.mark.parametrize(
         "group",
         [
-            a_group(),
-            a_group(nested_in="user@1000.service"),
-            a_group(OTHER_CONTAINER, nested_in=CONTAINER),
+            a_cgroup_path(),
+            a_cgroup_path(nested_in="user@1000.service"),
+            a_cgroup_path(OTHER_CONTAINER, nested_in=CONTAINER),
             CgroupPath(unit="nginx.service"),
             CgroupPath(),
         ],

@@ -21,9 +21,9 @@ from tests.support.builders import (
     a_listener,
     a_namespace,
     a_netns,
-    a_parcel,
     a_problem,
     a_sysctl,
+    an_encoded_snapshot,
     an_owner,
     some_signals,
     some_stats,
@@ -110,7 +110,7 @@ def crowd(number: int) -> bytes:
         )
         for at in range(number)
     ]
-    return encoded(a_parcel(the_hosts_namespace(), *pods, fresh=["4096"]))
+    return encoded(an_encoded_snapshot(the_hosts_namespace(), *pods, fresh=["4096"]))
 
 
 @pytest.mark.parametrize("node", ["kubernetes", "docker"])
@@ -143,20 +143,22 @@ def check_attributes(page: Read) -> None:
 @pytest.mark.parametrize(
     "parcel",
     [
-        a_parcel(),
-        a_parcel(the_hosts_namespace()),
-        a_parcel(a_namespace()),
-        a_parcel(the_hosts_namespace(), a_namespace(state="pending")),
-        a_parcel(a_namespace(state="unreadable", reason="denied")),
-        a_parcel(a_namespace(owner=an_owner(sandbox="gvisor"))),
-        a_parcel(a_namespace(readings=[Unreadable(unreadable="missing")])),
-        a_parcel(problems=[a_problem()], stats=some_stats(hidden={"denied": 3})),
-        a_parcel(
+        an_encoded_snapshot(),
+        an_encoded_snapshot(the_hosts_namespace()),
+        an_encoded_snapshot(a_namespace()),
+        an_encoded_snapshot(the_hosts_namespace(), a_namespace(state="pending")),
+        an_encoded_snapshot(a_namespace(state="unreadable", reason="denied")),
+        an_encoded_snapshot(a_namespace(owner=an_owner(sandbox="gvisor"))),
+        an_encoded_snapshot(a_namespace(readings=[Unreadable(unreadable="missing")])),
+        an_encoded_snapshot(
+            problems=[a_problem()], stats=some_stats(hidden={"denied": 3})
+        ),
+        an_encoded_snapshot(
             a_namespace(readings=["1 2"]),
             sysctls=[a_sysctl(kind="ints", fields=("low", "high"))],
             time=1e20,
         ),
-        a_parcel(
+        an_encoded_snapshot(
             the_hosts_namespace(),
             a_namespace(),
             signals=[some_signals(), some_signals(a_listener(queue=129))],
@@ -235,7 +237,9 @@ class TestGlance:
             )
             for at in range(12)
         ]
-        page = read(encoded(a_parcel(*pods, fresh=["4096"], signals=[signals] * 12)))
+        page = read(
+            encoded(an_encoded_snapshot(*pods, fresh=["4096"], signals=[signals] * 12))
+        )
 
         assert "And 2 more: the table has them first" in page.text
         assert "and 6 more values, of 6 namespaces" in page.text
@@ -250,7 +254,7 @@ class TestGlance:
             )
             for at in (20, 21)
         ]
-        page = read(encoded(a_parcel(*both, fresh=["4096"])))
+        page = read(encoded(an_encoded_snapshot(*both, fresh=["4096"])))
 
         assert page.links() == ["/netns/cookie/20", "/netns/cookie/21"]
         assert "shop/web-0, shop/web-0" in page.text
@@ -439,7 +443,7 @@ def hostile(text: str) -> bytes:
         sysctl=kind.name, value="bbr", source="container", container=text
     )
     socket = a_listener(0, address=text, queue=129, protocol="unix")
-    parcel = a_parcel(
+    parcel = an_encoded_snapshot(
         the_hosts_namespace(readings=["cubic", "4096"]),
         a_namespace(
             netns=a_netns(20, ino=20),

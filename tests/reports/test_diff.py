@@ -9,10 +9,10 @@ from tests.support.builders import (
     OTHER_UID,
     a_namespace,
     a_netns,
-    a_parcel,
     a_sysctl,
+    an_encoded_snapshot,
     an_owner,
-    decoded,
+    decode_snapshot,
     the_hosts_namespace,
 )
 
@@ -23,12 +23,16 @@ def at(
     *namespaces: Namespace, host: str = "65535", fresh: Iterable[str] = ("4096",)
 ) -> Snapshot:
     host_namespace = the_hosts_namespace(readings=[host])
-    return decoded(a_parcel(host_namespace, *namespaces, fresh=fresh))
+    return decode_snapshot(
+        an_encoded_snapshot(host_namespace, *namespaces, fresh=fresh)
+    )
 
 
 def test_the_same_is_no_difference_whenever_it_was_read() -> None:
-    later = decoded(
-        a_parcel(the_hosts_namespace(), a_namespace(), fresh=["4096"], time=NOW + 1)
+    later = decode_snapshot(
+        an_encoded_snapshot(
+            the_hosts_namespace(), a_namespace(), fresh=["4096"], time=NOW + 1
+        )
     )
 
     assert not compare(at(a_namespace()), later)
@@ -101,8 +105,8 @@ def test_the_host_and_new_namespaces_are_compared() -> None:
 
 def test_what_all_share_is_told_once() -> None:
     before, after = (
-        decoded(
-            a_parcel(
+        decode_snapshot(
+            an_encoded_snapshot(
                 the_hosts_namespace(),
                 a_namespace(),
                 shared=[a_sysctl("net.core.rmem_max", scope="shared")],
@@ -118,8 +122,8 @@ def test_what_all_share_is_told_once() -> None:
 
 
 def test_a_sysctl_that_only_one_has_is_not_compared() -> None:
-    other = decoded(
-        a_parcel(
+    other = decode_snapshot(
+        an_encoded_snapshot(
             the_hosts_namespace(readings=["65535", "1"]),
             sysctls=[a_sysctl(), a_sysctl("net.ipv4.tcp_ecn")],
             fresh=["4096", "1"],

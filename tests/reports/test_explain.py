@@ -27,10 +27,10 @@ from exporter.reports.explain import Explanation, explain
 from tests.support.builders import (
     NOW,
     a_namespace,
-    a_parcel,
     a_sysctl,
+    an_encoded_snapshot,
     an_owner,
-    decoded,
+    decode_snapshot,
     some_signals,
     the_hosts_namespace,
 )
@@ -56,14 +56,14 @@ def explained(
     namespace = a_namespace(
         owner=owner, readings=[value], declared=declared, changes=changes
     )
-    parcel = a_parcel(
+    parcel = an_encoded_snapshot(
         the_hosts_namespace(readings=[host]),
         namespace,
         sysctls=[a_sysctl(scope=scope)],
         fresh=[] if fresh is None else [fresh],
         earlier=earlier,
     )
-    return explain(assess(decoded(parcel)).of(namespace), SOMAXCONN)
+    return explain(assess(decode_snapshot(parcel)).of(namespace), SOMAXCONN)
 
 
 def stations(made: Explanation) -> list[tuple[str, Reading | None]]:
@@ -197,9 +197,9 @@ def test_no_value_is_explained(reason: Reason) -> None:
 
 def test_what_is_not_read_is_said() -> None:
     namespace = a_namespace(state="unreadable", reason="refused_by_policy")
-    parcel = a_parcel(the_hosts_namespace(), namespace, fresh=["4096"])
+    parcel = an_encoded_snapshot(the_hosts_namespace(), namespace, fresh=["4096"])
 
-    made = explain(assess(decoded(parcel)).of(namespace), SOMAXCONN)
+    made = explain(assess(decode_snapshot(parcel)).of(namespace), SOMAXCONN)
 
     assert made.value is None
     assert "could not be read" in made.origin_text
@@ -208,9 +208,9 @@ def test_what_is_not_read_is_said() -> None:
 
 def test_the_host_has_no_origin_and_is_not_made_anew() -> None:
     host = the_hosts_namespace()
-    parcel = a_parcel(host, fresh=["4096"])
+    parcel = an_encoded_snapshot(host, fresh=["4096"])
 
-    made = explain(assess(decoded(parcel)).of(host), SOMAXCONN)
+    made = explain(assess(decode_snapshot(parcel)).of(host), SOMAXCONN)
 
     assert made.origin is None
     assert made.restart is None
@@ -220,11 +220,11 @@ def test_the_host_has_no_origin_and_is_not_made_anew() -> None:
 def test_what_all_share_is_the_hosts() -> None:
     shared = a_sysctl("net.core.rmem_max", scope="shared", settable_by="node")
     namespace = a_namespace()
-    parcel = a_parcel(
+    parcel = an_encoded_snapshot(
         the_hosts_namespace(), namespace, shared=[shared], shared_readings=["9"]
     )
 
-    made = explain(assess(decoded(parcel)).of(namespace), "net.core.rmem_max")
+    made = explain(assess(decode_snapshot(parcel)).of(namespace), "net.core.rmem_max")
 
     assert (made.value, made.origin) == ("9", "shared")
     assert made.restart
@@ -249,7 +249,7 @@ def test_everybody_can_be_explained(kind: OwnerKind, scope: Class) -> None:
 
 
 def hurting(*, namespace: Namespace | None = None, harm: tuple[str, ...]) -> Snapshot:
-    parcel = a_parcel(
+    parcel = an_encoded_snapshot(
         the_hosts_namespace(),
         namespace or a_namespace(),
         sysctls=[msgspec.structs.replace(a_sysctl(), harm=harm)],
@@ -257,7 +257,7 @@ def hurting(*, namespace: Namespace | None = None, harm: tuple[str, ...]) -> Sna
         counters=["TcpExt.ListenOverflows"],
         signals=[some_signals(counters=[9]), some_signals(counters=[312])],
     )
-    return decoded(parcel)
+    return decode_snapshot(parcel)
 
 
 def test_a_value_is_explained_with_the_signs_of_its_own_namespace() -> None:

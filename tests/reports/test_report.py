@@ -19,11 +19,11 @@ from tests.support.builders import (
     NOW,
     a_namespace,
     a_netns,
-    a_parcel,
     a_problem,
     a_sysctl,
+    an_encoded_snapshot,
     an_owner,
-    decoded,
+    decode_snapshot,
     some_signals,
     some_stats,
     the_hosts_namespace,
@@ -53,14 +53,14 @@ def reported(
     earlier: Iterable[HostValue] = (),
     everything: bool = False,
 ) -> Report:
-    parcel = a_parcel(
+    parcel = an_encoded_snapshot(
         the_hosts_namespace(readings=[host]),
         *namespaces,
         sysctls=[sysctl or a_sysctl()],
         fresh=[fresh],
         earlier=earlier,
     )
-    return report(decoded(parcel), everything=everything)
+    return report(decode_snapshot(parcel), everything=everything)
 
 
 def held(row: Row) -> list[tuple[Reading, str | None, int]]:
@@ -126,14 +126,14 @@ def test_everything_is_shown_when_asked_for() -> None:
 
 def test_worse_sysctls_come_first_then_the_more_important() -> None:
     names = ("a", "b", "c", "d")
-    parcel = a_parcel(
+    parcel = an_encoded_snapshot(
         the_hosts_namespace(readings=["1", "2", "1", "2"]),
         a_namespace(readings=["1", "1", "7", "1"]),
         sysctls=[a_sysctl(one) for one in names],
         fresh=["1", "1", "1", "1"],
     )
 
-    rows = report(decoded(parcel)).rows
+    rows = report(decode_snapshot(parcel)).rows
 
     assert [(row.sysctl, row.verdict) for row in rows] == [
         ("c", "modified"),
@@ -165,9 +165,9 @@ def test_what_programs_do_not_see_is_not_judged(sandbox: str) -> None:
 
 
 def test_without_a_host_values_are_shown_and_nothing_differs() -> None:
-    parcel = a_parcel(a_namespace(), fresh=["4096"])
+    parcel = an_encoded_snapshot(a_namespace(), fresh=["4096"])
 
-    made = report(decoded(parcel), everything=True)
+    made = report(decode_snapshot(parcel), everything=True)
 
     assert made.rows[0].host is None
     assert made.rows[0].verdict == "same"
@@ -175,27 +175,32 @@ def test_without_a_host_values_are_shown_and_nothing_differs() -> None:
 
 
 def test_a_node_without_namespaces_is_a_report() -> None:
-    assert report(decoded(a_parcel()), everything=True).rows[0].groups == ()
+    assert (
+        report(decode_snapshot(an_encoded_snapshot()), everything=True).rows[0].groups
+        == ()
+    )
 
 
 def test_what_all_share_has_one_value() -> None:
     shared = a_sysctl("net.core.rmem_max", scope="shared", settable_by="node")
-    parcel = a_parcel(the_hosts_namespace(), shared=[shared], shared_readings=["9"])
+    parcel = an_encoded_snapshot(
+        the_hosts_namespace(), shared=[shared], shared_readings=["9"]
+    )
 
-    row = report(decoded(parcel), everything=True).rows[-1]
+    row = report(decode_snapshot(parcel), everything=True).rows[-1]
 
     assert (row.sysctl, row.host, row.groups) == ("net.core.rmem_max", "9", ())
 
 
 def test_what_was_not_read_is_counted_with_its_reason() -> None:
-    parcel = a_parcel(
+    parcel = an_encoded_snapshot(
         the_hosts_namespace(),
         a_namespace(state="unreadable", reason="refused_by_policy"),
         stats=some_stats(hidden={"missing_cap_sys_ptrace": 3}),
         problems=[a_problem()],
     )
 
-    made = report(decoded(parcel))
+    made = report(decode_snapshot(parcel))
 
     assert [(one.state, one.reason, one.count) for one in made.coverage] == [
         ("read", "", 1),
@@ -217,8 +222,8 @@ def test_a_change_alone_is_nothing_bad() -> None:
 
 def hurting(number: int) -> Snapshot:
     namespaces = pods(*["4096"] * number)
-    return decoded(
-        a_parcel(
+    return decode_snapshot(
+        an_encoded_snapshot(
             *namespaces,
             fresh=["4096"],
             counters=["TcpExt.ListenOverflows"],

@@ -35,7 +35,7 @@ from testing.lab import alarm, wait_until
 from tests.support.api_bodies import BODIES, KEYS, TEXT
 from tests.support.httpserver import (
     Script,
-    Web,
+    ScriptedServer,
     dribbling_body,
     dribbling_chunks,
     dribbling_head,
@@ -43,8 +43,8 @@ from tests.support.httpserver import (
     endless_chunk,
     endless_chunk_header,
     endless_redirect,
-    ok,
-    served,
+    ok_response,
+    run_scripted_server,
     silent,
 )
 
@@ -103,15 +103,15 @@ class Engine:
             },
         }
 
-    def __call__(self, path: str, _web: Web) -> Iterable[bytes]:
+    def __call__(self, path: str, _web: ScriptedServer) -> Iterable[bytes]:
         if path == "/containers/json":
-            return ok(json.dumps(list(self.listed.values())).encode())
+            return ok_response(json.dumps(list(self.listed.values())).encode())
         container_id = path.split("/")[2]
         if container_id in self.instead:
             return self.instead[container_id]
         if container_id not in self.inspected:
-            return ok(b'{"message": "No such container"}', "404 Not Found")
-        return ok(json.dumps(self.inspected[container_id]).encode())
+            return ok_response(b'{"message": "No such container"}', "404 Not Found")
+        return ok_response(json.dumps(self.inspected[container_id]).encode())
 
 
 @pytest.fixture
@@ -120,8 +120,8 @@ def engine() -> Engine:
 
 
 @pytest.fixture
-def web(engine: Engine, tmp_path: Path) -> Iterator[Web]:
-    with served(engine, tmp_path / "docker.sock") as web:
+def web(engine: Engine, tmp_path: Path) -> Iterator[ScriptedServer]:
+    with run_scripted_server(engine, tmp_path / "docker.sock") as web:
         yield web
 
 
@@ -137,7 +137,9 @@ def only(answer: PollResult) -> Container:
 # What it says of containers
 
 
-def test_a_container_as_docker_run_makes_it(engine: Engine, web: Web) -> None:
+def test_a_container_as_docker_run_makes_it(
+    engine: Engine, web: ScriptedServer
+) -> None:
     engine.run(A, "web")
 
     assert only(Docker(web.url).poll()) == Container(
@@ -149,21 +151,21 @@ def test_a_container_as_docker_run_makes_it(engine: Engine, web: Web) -> None:
         requested_sysctls={},
         started=1795361902.282239,
     )
-    assert web.paths == ["/containers/json", f"/containers/{A}/json"]
+    assert web.request_paths == ["/containers/json", f"/containers/{A}/json"]
 
 
 def test_an_engine_on_tcp_answers_too(engine: Engine) -> None:
     engine.run(A, "web")
-    with served(engine) as web:
+    with run_scripted_server(engine) as web:
         assert only(Docker(web.url).poll()).name == "web"
 
 
-def test_no_containers_is_an_answer(web: Web) -> None:
+def test_no_containers_is_an_answer(web: ScriptedServer) -> None:
     assert Docker(web.url).poll() == PollResult(source="docker")
 
 
 def test_sysctls_are_those_asked_for_in_either_spelling(
-    engine: Engine, web: Web
+    engine: Engine, web: ScriptedServer
 ) -> None:
     sysctls = {"net.core.somaxconn": "77", "net/ipv4/conf/eth0.1/rp_filter": "2"}
     engine.run(A, "web", sysctls=sysctls)
@@ -177,7 +179,7 @@ def test_sysctls_are_those_asked_for_in_either_spelling(
     assert container.requested_sysctls == container.sysctls
 
 
-def test_a_compose_service(engine: Engine, web: Web) -> None:
+def test_a_compose_service(engine: Engine, web: ScriptedServer) -> None:
     labels = {
         "com.docker.compose.project": "shop",
         "com.docker.compose.service": "cart",
@@ -190,7 +192,7 @@ def test_a_compose_service(engine: Engine, web: Web) -> None:
     assert container.name == "shop-cart-1"
 
 
-def test_a_container_on_anothers_network(engine: Engine, web: Web) -> None:
+def test_a_container_on_anothers_network(engine: Engine, web: ScriptedServer) -> None:
     engine.run(A, "side", mode=f"container:{B}")
 
     container = only(Docker(web.url).poll())
@@ -199,7 +201,9 @@ def test_a_container_on_anothers_network(engine: Engine, web: Web) -> None:
     assert container.netns_path == ""
 
 
-def test_a_network_joined_by_name_is_not_an_id(engine: Engine, web: Web) -> None:
+def test_a_network_joined_by_name_is_not_an_id(
+    engine: Engine, web: ScriptedServer
+) -> None:
     engine.run(A, "side", mode="container:web")  # so until it is first started
 
     assert only(Docker(web.url).poll()).network_of == ""
@@ -218,7 +222,7 @@ def test_a_network_joined_by_name_is_not_an_id(engine: Engine, web: Web) -> None
     ],
 )
 def test_the_runtime_tells_of_a_sandbox(
-    engine: Engine, web: Web, runtime: str, sandbox: str
+    engine: Engine, web: ScriptedServer, runtime: str, sandbox: str
 ) -> None:
     engine.run(A, "web", runtime=runtime)
 
@@ -249,7 +253,7 @@ def kubernetes(container: str, kind: str, **more: str) -> dict[str, str]:
     } | {f"io.kubernetes.{key}": value for key, value in more.items()}
 
 
-def test_a_pods_sandbox_of_cri_dockerd(engine: Engine, web: Web) -> None:
+def test_a_pods_sandbox_of_cri_dockerd(engine: Engine, web: ScriptedServer) -> None:
     engine.run(
         A,
         f"k8s_POD_web-0_shop_{UID}_0",
@@ -267,7 +271,9 @@ def test_a_pods_sandbox_of_cri_dockerd(engine: Engine, web: Web) -> None:
 
 
 @pytest.mark.parametrize("mode", [f"container:{B}", ""])
-def test_a_pods_container_of_cri_dockerd(engine: Engine, web: Web, mode: str) -> None:
+def test_a_pods_container_of_cri_dockerd(
+    engine: Engine, web: ScriptedServer, mode: str
+) -> None:
     labels = kubernetes("app", "container") | {"io.kubernetes.sandbox.id": B}
     engine.run(A, f"k8s_app_web-0_shop_{UID}_3", labels=labels, mode=mode)
 
@@ -278,14 +284,18 @@ def test_a_pods_container_of_cri_dockerd(engine: Engine, web: Web, mode: str) ->
     assert (container.namespace, container.pod, container.uid) == ("shop", "web-0", UID)
 
 
-def test_the_engine_knows_better_than_a_label(engine: Engine, web: Web) -> None:
+def test_the_engine_knows_better_than_a_label(
+    engine: Engine, web: ScriptedServer
+) -> None:
     labels = kubernetes("app", "container") | {"io.kubernetes.sandbox.id": B}
     engine.run(A, "x", labels=labels, mode=f"container:{C}")
 
     assert only(Docker(web.url).poll()).network_of == C
 
 
-def test_a_sandbox_label_means_nothing_outside_a_pod(engine: Engine, web: Web) -> None:
+def test_a_sandbox_label_means_nothing_outside_a_pod(
+    engine: Engine, web: ScriptedServer
+) -> None:
     engine.run(A, "x", labels={"io.kubernetes.sandbox.id": B})
 
     assert only(Docker(web.url).poll()).network_of == ""
@@ -293,7 +303,7 @@ def test_a_sandbox_label_means_nothing_outside_a_pod(engine: Engine, web: Web) -
 
 @pytest.mark.parametrize("parent", ["", OTHER_UID])
 def test_a_pod_is_not_believed_in_another_cgroup(
-    engine: Engine, web: Web, parent: str
+    engine: Engine, web: ScriptedServer, parent: str
 ) -> None:
     """Whoever builds an image chooses its labels."""
     engine.run(A, "harmless", labels=kubernetes("POD", "podsandbox"))
@@ -311,7 +321,13 @@ def test_a_pod_is_not_believed_in_another_cgroup(
     ("container", "name", "is_sandbox"), [("POD", "", True), ("app", "app", False)]
 )
 def test_a_name_of_dockershim_tells_what_labels_do_not(
-    engine: Engine, web: Web, uid: str, container: str, name: str, *, is_sandbox: bool
+    engine: Engine,
+    web: ScriptedServer,
+    uid: str,
+    container: str,
+    name: str,
+    *,
+    is_sandbox: bool,
 ) -> None:
     engine.run(A, f"k8s_{container}_web-0_shop_{uid}_0", parent=uid)
 
@@ -332,7 +348,7 @@ def test_a_name_of_dockershim_tells_what_labels_do_not(
     ],
 )
 def test_a_name_of_nearly_that_shape_is_a_name(
-    engine: Engine, web: Web, name: str, labels: dict[str, str]
+    engine: Engine, web: ScriptedServer, name: str, labels: dict[str, str]
 ) -> None:
     engine.run(A, name, labels=labels)
 
@@ -344,17 +360,19 @@ def test_a_name_of_nearly_that_shape_is_a_name(
 # What it keeps from one ask to the next
 
 
-def test_a_container_is_inspected_once(engine: Engine, web: Web) -> None:
+def test_a_container_is_inspected_once(engine: Engine, web: ScriptedServer) -> None:
     engine.run(A, "web")
     docker = Docker(web.url)
 
     first, second = docker.poll(), docker.poll()
 
     assert first == second
-    assert web.paths.count(f"/containers/{A}/json") == 1
+    assert web.request_paths.count(f"/containers/{A}/json") == 1
 
 
-def test_a_new_name_shows_without_an_inspect(engine: Engine, web: Web) -> None:
+def test_a_new_name_shows_without_an_inspect(
+    engine: Engine, web: ScriptedServer
+) -> None:
     engine.run(A, "web", sysctls={"net.core.somaxconn": "77"})
     docker = Docker(web.url)
     docker.poll()
@@ -364,10 +382,10 @@ def test_a_new_name_shows_without_an_inspect(engine: Engine, web: Web) -> None:
 
     assert container.name == "shop"
     assert container.sysctls == {"net.core.somaxconn": "77"}
-    assert web.paths.count(f"/containers/{A}/json") == 1
+    assert web.request_paths.count(f"/containers/{A}/json") == 1
 
 
-def test_a_restart_shows_in_the_endpoints(engine: Engine, web: Web) -> None:
+def test_a_restart_shows_in_the_endpoints(engine: Engine, web: ScriptedServer) -> None:
     engine.run(A, "web", life="1")
     docker = Docker(web.url)
     docker.poll()
@@ -376,7 +394,7 @@ def test_a_restart_shows_in_the_endpoints(engine: Engine, web: Web) -> None:
     assert only(docker.poll()).netns_path == "/var/run/docker/netns/2"
 
 
-def test_who_is_gone_is_forgotten(engine: Engine, web: Web) -> None:
+def test_who_is_gone_is_forgotten(engine: Engine, web: ScriptedServer) -> None:
     engine.run(A, "web")
     docker = Docker(web.url)
     docker.poll()
@@ -386,24 +404,24 @@ def test_who_is_gone_is_forgotten(engine: Engine, web: Web) -> None:
 
     docker.poll()
 
-    assert web.paths.count(f"/containers/{A}/json") == 2
+    assert web.request_paths.count(f"/containers/{A}/json") == 2
 
 
 @pytest.mark.parametrize(
     "instead",
     [
-        list(ok(b"{}", "404 Not Found")),
-        list(ok(b"{}", "409 Conflict")),
-        list(ok(b"{}", "500 Internal Server Error")),
-        list(ok(b"")),
-        list(ok(b"{}")),
-        list(ok(b'{"State": 1}')),
-        list(ok(b" " * (2 << 20))),
+        list(ok_response(b"{}", "404 Not Found")),
+        list(ok_response(b"{}", "409 Conflict")),
+        list(ok_response(b"{}", "500 Internal Server Error")),
+        list(ok_response(b"")),
+        list(ok_response(b"{}")),
+        list(ok_response(b'{"State": 1}')),
+        list(ok_response(b" " * (2 << 20))),
     ],
     ids=["404", "409", "500", "empty", "no fields", "wrong shape", "too large"],
 )
 def test_one_bad_inspect_does_not_lose_the_others(
-    engine: Engine, web: Web, instead: list[bytes]
+    engine: Engine, web: ScriptedServer, instead: list[bytes]
 ) -> None:
     for container_id, name in ((A, "one"), (B, "two"), (C, "three")):
         engine.run(container_id, name)
@@ -420,7 +438,7 @@ def test_one_bad_inspect_does_not_lose_the_others(
 
 
 def test_a_container_gone_before_its_inspect_is_left_out(
-    engine: Engine, web: Web
+    engine: Engine, web: ScriptedServer
 ) -> None:
     engine.run(A, "web")
     engine.run(B, "short")
@@ -435,23 +453,23 @@ def test_an_engine_that_falls_silent_keeps_what_it_said_before(
     engine.run(A, "one")
     engine.run(B, "two")
 
-    def falls_silent(path: str, web: Web) -> Iterable[bytes]:
+    def falls_silent(path: str, web: ScriptedServer) -> Iterable[bytes]:
         return silent(path, web) if B in path else engine(path, web)
 
-    with served(falls_silent, tmp_path / "docker.sock") as web:
+    with run_scripted_server(falls_silent, tmp_path / "docker.sock") as web:
         docker = Docker(web.url, timeout=QUICK)
         assert docker.poll().error == "silent"
         web.script = engine
 
         assert len(docker.poll().containers) == 2
-        assert web.paths.count(f"/containers/{A}/json") == 1
+        assert web.request_paths.count(f"/containers/{A}/json") == 1
 
 
 def test_an_inspect_that_is_forbidden_is_the_engines_word(
-    engine: Engine, web: Web
+    engine: Engine, web: ScriptedServer
 ) -> None:
     engine.run(A, "web")
-    engine.instead[A] = list(ok(b"", "403 Forbidden"))
+    engine.instead[A] = list(ok_response(b"", "403 Forbidden"))
 
     assert Docker(web.url).poll().error == "refused"
 
@@ -459,8 +477,8 @@ def test_an_inspect_that_is_forbidden_is_the_engines_word(
 # When there is no answer
 
 
-def asked(script: Script, path: Path) -> tuple[PollResult, Web]:
-    with served(script, path) as web:
+def asked(script: Script, path: Path) -> tuple[PollResult, ScriptedServer]:
+    with run_scripted_server(script, path) as web:
         answer = Docker(web.url, timeout=QUICK).poll()
     assert answer.containers == ()
     assert web.url in answer.detail
@@ -477,7 +495,7 @@ def test_no_socket_is_no_docker_and_loads_no_library(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_socket_that_nobody_listens_on_is_silent(tmp_path: Path) -> None:
-    with served(silent, tmp_path / "docker.sock") as web:
+    with run_scripted_server(silent, tmp_path / "docker.sock") as web:
         pass
 
     answer = Docker(web.url).poll()
@@ -488,7 +506,7 @@ def test_a_socket_that_nobody_listens_on_is_silent(tmp_path: Path) -> None:
 
 
 def test_a_port_that_nobody_listens_on_is_silent() -> None:
-    with served(silent) as web:
+    with run_scripted_server(silent) as web:
         pass
 
     answer = Docker(web.url).poll()
@@ -512,7 +530,7 @@ def as_nobody() -> Iterator[None]:
 def test_a_socket_without_the_right_to_it_is_refused(closed: str) -> None:
     with (
         open_directory() as directory,
-        served(silent, directory / "docker.sock") as web,
+        run_scripted_server(silent, directory / "docker.sock") as web,
     ):
         directory.chmod(0o700 if closed == "directory" else 0o755)
         (directory / "docker.sock").chmod(0o600 if closed == "socket" else 0o666)
@@ -565,12 +583,12 @@ def test_a_gigabyte_is_not_taken_in(tmp_path: Path, script: Script, error: str) 
     answer, web = asked(script, tmp_path / "docker.sock")
 
     assert answer.error == error
-    assert web.sent < (32 + 4) << 20
+    assert web.bytes_sent < (32 + 4) << 20
 
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
 def test_a_proxy_that_forbids_it_refuses(tmp_path: Path, status: str) -> None:
-    answer, _ = asked(lambda *_: ok(b"", status), tmp_path / "docker.sock")
+    answer, _ = asked(lambda *_: ok_response(b"", status), tmp_path / "docker.sock")
 
     assert answer.error == "refused"
     assert status[:3] in answer.detail
@@ -580,7 +598,7 @@ def test_a_proxy_that_forbids_it_refuses(tmp_path: Path, status: str) -> None:
     "status", ["500 Internal Server Error", "400 Bad Request", "404 Not Found"]
 )
 def test_a_status_that_is_no_answer_is_told(tmp_path: Path, status: str) -> None:
-    answer, _ = asked(lambda *_: ok(b"[]", status), tmp_path / "docker.sock")
+    answer, _ = asked(lambda *_: ok_response(b"[]", status), tmp_path / "docker.sock")
 
     assert answer.error == "malformed"
     assert f"HTTP {status[:3]}" in answer.detail
@@ -606,7 +624,7 @@ def test_a_status_that_is_no_answer_is_told(tmp_path: Path, status: str) -> None
 def test_a_body_that_is_no_list_of_containers_is_malformed(
     tmp_path: Path, body: bytes
 ) -> None:
-    answer, _ = asked(lambda *_: ok(body), tmp_path / "docker.sock")
+    answer, _ = asked(lambda *_: ok_response(body), tmp_path / "docker.sock")
 
     assert answer.error == "malformed"
     msgspec.json.encode(answer)
@@ -634,14 +652,14 @@ def test_what_is_no_http_at_all_breaks_nothing(tmp_path: Path, raw: bytes) -> No
 
 
 def test_a_compressed_body_is_not_unpacked(tmp_path: Path) -> None:
-    def script(_path: str, _web: Web) -> Iterator[bytes]:
+    def script(_path: str, _web: ScriptedServer) -> Iterator[bytes]:
         yield b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"
         yield gzip.compress(b"[]")
 
     answer, web = asked(script, tmp_path / "docker.sock")
 
     assert answer.error == "malformed"
-    assert "Accept-Encoding: identity" in web.heads[0]
+    assert "Accept-Encoding: identity" in web.request_heads[0]
 
 
 # The caller's deadline
@@ -655,7 +673,7 @@ def test_a_compressed_body_is_not_unpacked(tmp_path: Path) -> None:
 def test_the_callers_deadline_passes_through(
     tmp_path: Path, script: Script, error: Exception, *, tcp: bool
 ) -> None:
-    with served(script, None if tcp else tmp_path / "docker.sock") as web:
+    with run_scripted_server(script, None if tcp else tmp_path / "docker.sock") as web:
         docker = Docker(web.url, timeout=30)
         begin = time.monotonic()
         with pytest.raises(type(error)) as raised, alarm(QUICK, error):
@@ -666,7 +684,7 @@ def test_the_callers_deadline_passes_through(
 
 
 def test_a_deadline_of_another_time_explains_nothing() -> None:
-    with served(silent) as web:
+    with run_scripted_server(silent) as web:
         pass
     try:
         raise TimeoutError("an earlier deadline")  # noqa: TRY301
@@ -681,7 +699,7 @@ def test_a_deadline_of_another_time_explains_nothing() -> None:
 def test_nothing_stays_open(tmp_path: Path) -> None:
     engine = Engine()
     engine.run(A, "web")
-    with served(engine, tmp_path / "docker.sock") as web:
+    with run_scripted_server(engine, tmp_path / "docker.sock") as web:
         docker = Docker(web.url, timeout=QUICK)
         docker.poll()
         for script in (endless, silent, endless_redirect):
@@ -728,7 +746,7 @@ def test_the_environment_has_no_say(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     engine.run(A, "web")
-    with served(engine) as web:
+    with run_scripted_server(engine) as web:
         assert only(Docker(web.url).poll()).name == "web"
 
 
@@ -780,7 +798,7 @@ def test_any_text_of_an_owner_goes_over_the_wire(
 
 def test_any_bytes_on_the_wire_are_an_answer(tmp_path: Path) -> None:
     raw = [b""]
-    with served(lambda *_: raw, tmp_path / "docker.sock") as web:
+    with run_scripted_server(lambda *_: raw, tmp_path / "docker.sock") as web:
         docker = Docker(web.url)
 
         @given(
@@ -804,7 +822,7 @@ def test_any_time_is_some_seconds(stamp: str) -> None:
 
 
 def streaming(*pieces: bytes, chunked: bool = True) -> Script:
-    def script(_path: str, _web: Web) -> Iterator[bytes]:
+    def script(_path: str, _web: ScriptedServer) -> Iterator[bytes]:
         yield b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
         yield b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"\r\n"
         for piece in pieces:
@@ -821,23 +839,23 @@ def test_each_event_is_a_hint_and_the_end_an_end(
 ) -> None:
     hints: list[float] = []
     events_of_three = streaming(b'{"status":', b'"start"}', b"\xff", chunked=chunked)
-    with served(events_of_three, tmp_path / "docker.sock") as web:
+    with run_scripted_server(events_of_three, tmp_path / "docker.sock") as web:
         events(web.url, lambda: hints.append(time.monotonic()))
 
     assert len(hints) == 3
     assert hints[-1] - hints[0] > 0.05, "each as it came"
-    assert web.paths[0].startswith("/events?filters=%7B%22type%22")
+    assert web.request_paths[0].startswith("/events?filters=%7B%22type%22")
 
 
 def test_a_stream_that_is_idle_for_long_goes_on(tmp_path: Path) -> None:
     hints = threading.Semaphore(0)
 
-    def late(_path: str, _web: Web) -> Iterator[bytes]:
+    def late(_path: str, _web: ScriptedServer) -> Iterator[bytes]:
         yield b"HTTP/1.1 200 OK\r\n\r\n"
         time.sleep(QUICK * 3)
         yield b"event"
 
-    with served(late, tmp_path / "docker.sock") as web:
+    with run_scripted_server(late, tmp_path / "docker.sock") as web:
         events(web.url, hints.release, timeout=QUICK)
 
     assert hints.acquire(blocking=False)
@@ -846,21 +864,21 @@ def test_a_stream_that_is_idle_for_long_goes_on(tmp_path: Path) -> None:
 def test_an_engine_that_dies_ends_the_stream(tmp_path: Path) -> None:
     cut = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{"]
     hints = threading.Semaphore(0)
-    with served(lambda *_: cut, tmp_path / "docker.sock") as web:
+    with run_scripted_server(lambda *_: cut, tmp_path / "docker.sock") as web:
         events(web.url, hints.release)
 
     assert hints.acquire(blocking=False)
 
 
 def test_events_wait_in_another_thread(tmp_path: Path) -> None:
-    def idle(_path: str, web: Web) -> Iterator[bytes]:
+    def idle(_path: str, web: ScriptedServer) -> Iterator[bytes]:
         yield b"HTTP/1.1 200 OK\r\n\r\n"
-        web.over.wait(60)
+        web.stopping.wait(60)
 
-    with served(idle, tmp_path / "docker.sock") as web:
+    with run_scripted_server(idle, tmp_path / "docker.sock") as web:
         thread = threading.Thread(target=events, args=(web.url, lambda: None))
         thread.start()
-        wait_until(lambda: web.sent)
+        wait_until(lambda: web.bytes_sent)
         assert thread.is_alive()
     wait_until(lambda: not thread.is_alive())
 
@@ -868,7 +886,9 @@ def test_events_wait_in_another_thread(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", ["403 Forbidden", "500 Internal Server Error"])
 def test_an_engine_without_events_is_told(tmp_path: Path, status: str) -> None:
     with (
-        served(lambda *_: ok(b"", status), tmp_path / "docker.sock") as web,
+        run_scripted_server(
+            lambda *_: ok_response(b"", status), tmp_path / "docker.sock"
+        ) as web,
         pytest.raises(DockerGoneError, match=f"unix://{tmp_path}.*{status[:3]}"),
     ):
         events(web.url, pytest.fail)
@@ -884,7 +904,7 @@ def test_what_changed_does_is_its_own_affair(tmp_path: Path) -> None:
         raise OSError("mine")
 
     with (
-        served(streaming(b"x"), tmp_path / "docker.sock") as web,
+        run_scripted_server(streaming(b"x"), tmp_path / "docker.sock") as web,
         pytest.raises(OSError, match="mine"),
     ):
         events(web.url, changed)

@@ -23,13 +23,13 @@ from testing.lab import alarm
 from tests.support.api_bodies import BODIES
 from tests.support.httpserver import (
     Script,
-    Web,
+    ScriptedServer,
     dribbling_body,
     dribbling_head,
     endless,
     endless_redirect,
-    ok,
-    served,
+    ok_response,
+    run_scripted_server,
     silent,
 )
 
@@ -59,14 +59,14 @@ def pod_list(*items: dict[str, Any]) -> bytes:
 
 
 def saying(*items: dict[str, Any]) -> Script:
-    return lambda *_: ok(pod_list(*items))
+    return lambda *_: ok_response(pod_list(*items))
 
 
-def http(web: Web) -> str:
+def http(web: ScriptedServer) -> str:
     return web.url.replace("tcp:", "http:")
 
 
-def https(web: Web) -> str:
+def https(web: ScriptedServer) -> str:
     return web.url.replace("tcp:", "https:")
 
 
@@ -164,7 +164,7 @@ def test_a_node_without_pods(body: bytes) -> None:
     ],
 )
 def test_a_body_that_is_no_list_of_pods_is_malformed(body: bytes) -> None:
-    with served(lambda *_: ok(body)) as web:
+    with run_scripted_server(lambda *_: ok_response(body)) as web:
         answer = Kubelet(http(web)).poll()
 
     assert answer.error == "malformed"
@@ -184,14 +184,14 @@ def test_any_body_is_parsed_or_refused(body: bytes) -> None:
 
 
 def test_the_read_only_port_wants_no_token(token: Path) -> None:
-    with served(saying(item())) as web:
+    with run_scripted_server(saying(item())) as web:
         answer = Kubelet(f"{http(web)}/", str(token)).poll()
 
     assert answer == PollResult(
         source="kubelet", pods=(Pod(uid=UID, namespace="shop", name="web-0"),)
     )
-    assert web.paths == ["/pods"]
-    assert "Authorization" not in web.heads[0], "not for everybody to read"
+    assert web.request_paths == ["/pods"]
+    assert "Authorization" not in web.request_heads[0], "not for everybody to read"
 
 
 @pytest.fixture
@@ -221,10 +221,10 @@ def certified(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def tls_served(script: Script, certificate: Path) -> Iterator[Web]:
+def tls_served(script: Script, certificate: Path) -> Iterator[ScriptedServer]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    with served(script, tls=context) as web:
+    with run_scripted_server(script, tls=context) as web:
         yield web
 
 
@@ -235,15 +235,15 @@ def test_the_token_is_sent_and_read_anew(certificate: Path, token: Path) -> None
         token.write_text("second")
         assert kubelet.poll().pods[0].name == "web-0"
 
-    assert "Authorization: Bearer first\r\n" in web.heads[0]
-    assert "Authorization: Bearer second\r\n" in web.heads[1]
+    assert "Authorization: Bearer first\r\n" in web.request_heads[0]
+    assert "Authorization: Bearer second\r\n" in web.request_heads[1]
 
 
 def test_without_a_token_file_there_is_no_token(certificate: Path) -> None:
     with tls_served(saying(item()), certificate) as web:
         assert Kubelet(https(web), ca_file=str(certificate)).poll().error is None
 
-    assert "Authorization" not in web.heads[0]
+    assert "Authorization" not in web.request_heads[0]
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["another's", "the system's"])
@@ -257,7 +257,7 @@ def test_a_kubelet_that_nobody_vouches_for_gets_no_token(
     assert answer.error == "refused"
     assert "ca_file" in answer.detail
     assert str(other) in answer.detail or not own
-    assert web.heads == []
+    assert web.request_heads == []
 
 
 def test_insecure_asks_whoever_is_there_and_does_not_warn(
@@ -268,7 +268,7 @@ def test_insecure_asks_whoever_is_there_and_does_not_warn(
         answer = Kubelet(https(web), str(token), insecure=True).poll()
 
     assert answer.error is None
-    assert "Bearer first" in web.heads[0]
+    assert "Bearer first" in web.request_heads[0]
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])
@@ -278,7 +278,7 @@ def test_an_authority_that_is_none_is_refused(
     ca_file = tmp_path / "ca.crt"
     if content is not None:
         ca_file.write_text(content)
-    with served(silent) as web:
+    with run_scripted_server(silent) as web:
         answer = Kubelet(https(web), ca_file=str(ca_file), timeout=QUICK).poll()
 
     assert answer.error == "refused"
@@ -324,10 +324,10 @@ def test_the_environment_has_no_say(
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    with served(saying(item())) as web:
+    with run_scripted_server(saying(item())) as web:
         assert Kubelet(http(web)).poll().error is None
 
-    assert "Authorization" not in web.heads[0]
+    assert "Authorization" not in web.request_heads[0]
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:10250", "ftp://node", "http://"])
@@ -351,7 +351,7 @@ def test_an_address_of_nobody_is_told_when_asked(url: str) -> None:
 def test_a_token_without_the_right_is_refused(
     certificate: Path, token: Path, status: str
 ) -> None:
-    with tls_served(lambda *_: ok(b"", status), certificate) as web:
+    with tls_served(lambda *_: ok_response(b"", status), certificate) as web:
         answer = Kubelet(https(web), str(token), str(certificate)).poll()
 
     assert answer.error == "refused"
@@ -360,7 +360,7 @@ def test_a_token_without_the_right_is_refused(
 
 
 def test_a_kubelet_that_is_not_there_is_silent() -> None:
-    with served(silent) as web:
+    with run_scripted_server(silent) as web:
         pass
 
     answer = Kubelet(http(web)).poll()
@@ -375,7 +375,7 @@ def test_silence_ends_with_the_sockets_timeout(
     certificate: Path,
 ) -> None:
     begin = time.monotonic()
-    with served(silent) as web:  # which does not even greet over TLS
+    with run_scripted_server(silent) as web:  # which does not even greet over TLS
         answer = Kubelet(scheme(web), "", str(certificate), timeout=QUICK).poll()
 
     assert answer.error == "silent"
@@ -384,7 +384,7 @@ def test_silence_ends_with_the_sockets_timeout(
 
 @pytest.mark.parametrize("status", ["302 Found", "404 Not Found", "500 No"])
 def test_a_status_that_is_no_answer_is_told(status: str) -> None:
-    with served(lambda *_: ok(pod_list(), status)) as web:
+    with run_scripted_server(lambda *_: ok_response(pod_list(), status)) as web:
         answer = Kubelet(http(web)).poll()
 
     assert answer.error == "malformed"
@@ -395,12 +395,12 @@ def test_a_status_that_is_no_answer_is_told(status: str) -> None:
     ("script", "error"), [(endless, "too_large"), (endless_redirect, "malformed")]
 )
 def test_a_gigabyte_is_not_taken_in(script: Script, error: str) -> None:
-    with served(script) as web:
+    with run_scripted_server(script) as web:
         answer = Kubelet(http(web)).poll()
 
     assert answer.error == error
-    assert web.sent < (64 + 16) << 20
-    assert web.paths == ["/pods"], "a redirect is not followed"
+    assert web.bytes_sent < (64 + 16) << 20
+    assert web.request_paths == ["/pods"], "a redirect is not followed"
 
 
 @pytest.mark.parametrize("error", [TimeoutError("deadline"), MemoryError()])
@@ -409,7 +409,7 @@ def test_a_gigabyte_is_not_taken_in(script: Script, error: str) -> None:
 def test_the_callers_deadline_passes_through(
     certificate: Path, script: Script, error: Exception, *, tls: bool
 ) -> None:
-    with tls_served(script, certificate) if tls else served(script) as web:
+    with tls_served(script, certificate) if tls else run_scripted_server(script) as web:
         url = https(web) if tls else http(web)
         kubelet = Kubelet(url, "", str(certificate), timeout=30)
         begin = time.monotonic()
@@ -421,7 +421,7 @@ def test_the_callers_deadline_passes_through(
 
 
 def test_the_callers_deadline_passes_through_a_greeting(certificate: Path) -> None:
-    with served(silent) as web:
+    with run_scripted_server(silent) as web:
         kubelet = Kubelet(https(web), "", str(certificate), timeout=30)
         with pytest.raises(TimeoutError), alarm(QUICK, TimeoutError("deadline")):
             kubelet.poll()
@@ -436,8 +436,12 @@ def test_the_callers_deadline_passes_through_a_token_file(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("no_leaked_files")
 def test_nothing_stays_open(certificate: Path) -> None:
-    def say(path: str, web: Web) -> Iterable[bytes]:
-        return ok(pod_list()) if len(web.heads) == 1 else silent(path, web)
+    def say(path: str, web: ScriptedServer) -> Iterable[bytes]:
+        return (
+            ok_response(pod_list())
+            if len(web.request_heads) == 1
+            else silent(path, web)
+        )
 
     with tls_served(say, certificate) as web:
         kubelet = Kubelet(https(web), "", str(certificate), timeout=QUICK)

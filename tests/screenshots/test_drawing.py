@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.mixin.support.grafana import NAMES
-from tests.support.browser import PICTURES, Browser, Scheme, Size, browser
+from tests.support.browser import PICTURES, Browser, Scheme, Size, run_browser
 from tests.support.server import served_stack
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         served_stack(Recorded(), listeners=[listener]) as (_, http),
-        browser(http.port, tmp_path_factory.mktemp("chromium")) as made,
+        run_browser(http.port, tmp_path_factory.mktemp("chromium")) as made,
     ):
         yield made
 
@@ -69,13 +69,13 @@ def test_a_picture_can_be_taken(
     shot = SHOTS[name]
     update = request.config.getoption("--update-docs")
     file = (PICTURES if update else tmp_path) / name
-    chromium.show(shot.size, shot.scheme)
+    chromium.set_screen(shot.size, shot.scheme)
     chromium.open(shot.path)
 
-    chromium.photograph(file)
+    chromium.save_screenshot(file)
 
     assert "worker-1" in chromium.text
-    assert chromium.complaints() == []
+    assert chromium.console_messages() == []
     assert file.read_bytes().startswith(PNG)
     assert file.stat().st_size < MAX_BYTES
 

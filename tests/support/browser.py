@@ -40,7 +40,7 @@ class Browser:
         self.driver = driver
         self.base = f"http://127.0.0.1:{port}"
 
-    def show(self, size: Size, scheme: Scheme = "light") -> None:
+    def set_screen(self, size: Size, scheme: Scheme = "light") -> None:
         """Be a screen of *size*, with the *scheme* that its user prefers."""
         self._do(
             "Emulation.setDeviceMetricsOverride",
@@ -69,7 +69,7 @@ class Browser:
     def all(self, css: str) -> list[WebElement]:
         return self.driver.find_elements(By.CSS_SELECTOR, css)
 
-    def follow(self, text: str) -> None:
+    def follow_link(self, text: str) -> None:
         """Click on the first link that says *text*, and wait for its page."""
         self.click(self.driver.find_element(By.LINK_TEXT, text))
 
@@ -78,15 +78,15 @@ class Browser:
         element.click()
         wait_until(lambda: self.driver.current_url != before)
 
-    def ask(self, expression: str) -> Any:  # noqa: ANN401 - whatever a page holds
+    def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - whatever a page holds
         return self.driver.execute_script(f"return {expression}")
 
-    def complaints(self) -> list[str]:
+    def console_messages(self) -> list[str]:
         """Return what the console says since the last time."""
         log: list[dict[str, str]] = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
         return [one["message"] for one in log]
 
-    def photograph(self, file: Path) -> None:
+    def save_screenshot(self, file: Path) -> None:
         made = self._do("Page.captureScreenshot", format="png")
         file.write_bytes(base64.b64decode(made["data"]))
 
@@ -96,7 +96,7 @@ class Browser:
 
 
 @contextlib.contextmanager
-def browser(port: int, profile: Path) -> Iterator[Browser]:
+def run_browser(port: int, profile: Path) -> Iterator[Browser]:
     """Start Debian's Chromium; nothing is downloaded."""
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not program or not driver:

@@ -200,7 +200,7 @@ def some_stats(
     )
 
 
-def a_parcel(
+def an_encoded_snapshot(
     *namespaces: Namespace,
     node: str = "node-1",
     kernel: str = "6.18.0",
@@ -237,7 +237,7 @@ def a_parcel(
     )
 
 
-def decoded(encoded: EncodedSnapshot) -> Snapshot:
+def decode_snapshot(encoded: EncodedSnapshot) -> Snapshot:
     """Return a snapshot as its reader decodes it from JSON."""
     return msgspec.json.decode(msgspec.json.encode(encoded), type=Snapshot)
 
@@ -285,7 +285,7 @@ def some_signals(
     )
 
 
-def a_group(
+def a_cgroup_path(
     container_id: str = CONTAINER,
     *,
     runtime: str = "containerd",

@@ -19,7 +19,7 @@ SECONDS = 30.0
 """What no test waits for: a client's patience."""
 
 
-class Served(NamedTuple):
+class HttpServer(NamedTuple):
     """A server that runs in a thread; port 0 where it listens elsewhere."""
 
     port: int
@@ -29,21 +29,21 @@ class Served(NamedTuple):
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS)
 
-    def say(self, words: bytes) -> bytes:
+    def send(self, words: bytes) -> bytes:
         """Return all that is answered to *words* until the server hangs up."""
         with self.connect() as sock:
             sock.sendall(words)
-            return rest(sock)
+            return read_to_end(sock)
 
     def get(
         self, path: str = "/", method: str = "GET", **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, SECONDS)
         with contextlib.closing(connection):
-            return ask(connection, path, method, **headers)
+            return request(connection, path, method, **headers)
 
 
-def ask(
+def request(
     connection: http.client.HTTPConnection,
     path: str = "/",
     method: str = "GET",
@@ -56,7 +56,7 @@ def ask(
     return answer.status, given, answer.read()
 
 
-def rest(sock: socket.socket) -> bytes:
+def read_to_end(sock: socket.socket) -> bytes:
     """Return what comes until the peer is gone, however it went."""
     parts = []
     with contextlib.suppress(ConnectionError):
@@ -65,9 +65,9 @@ def rest(sock: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def gone(sock: socket.socket) -> bool:
+def closed_by_server(sock: socket.socket) -> bool:
     """Return whether the server ended the connection within the client's patience."""
-    rest(sock)
+    read_to_end(sock)
     return True
 
 
@@ -103,13 +103,13 @@ class _Thread(threading.Thread):
 
 
 @contextlib.contextmanager
-def served(
+def run_server(
     application: Application,
     tls_policy: Callable[[], TlsPolicy] = TlsPolicy,
     limits: ConnectionLimits | None = None,
     listeners: Sequence[socket.socket] = (),
     stats: ServerStats | None = None,
-) -> Iterator[Served]:
+) -> Iterator[HttpServer]:
     """Serve on loopback until the block ends; it has to end well."""
     stats = stats or ServerStats()
     with contextlib.ExitStack() as stack:
@@ -124,24 +124,24 @@ def served(
             )
         )
         try:
-            yield Served(port, stats, thread.stop)
+            yield HttpServer(port, stats, thread.stop)
         finally:
             thread.stop()
     assert not thread.failed, thread.failed
 
 
-class Pair(NamedTuple):
+class Certificate(NamedTuple):
     """A certificate with its key."""
 
     cert: Path
     key: Path
 
-    def context(self) -> ssl.SSLContext:
+    def server_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.cert, self.key)
         return context
 
-    def client(self, own: "Pair | None" = None) -> ssl.SSLContext:
+    def client_context(self, own: "Certificate | None" = None) -> ssl.SSLContext:
         """Return the context of a client that trusts it, and shows *own*."""
         context = ssl.create_default_context(cafile=str(self.cert))
         if own:
@@ -149,9 +149,9 @@ class Pair(NamedTuple):
         return context
 
 
-def pair(directory: Path, name: str) -> Pair:
+def make_certificate(directory: Path, name: str) -> Certificate:
     """Make a self-signed certificate for 127.0.0.1."""
-    made = Pair(directory / f"{name}.crt", directory / f"{name}.key")
+    made = Certificate(directory / f"{name}.crt", directory / f"{name}.key")
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"),

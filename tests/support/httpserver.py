@@ -7,29 +7,29 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-Script = Callable[[str, "Web"], Iterable[bytes]]
+Script = Callable[[str, "ScriptedServer"], Iterable[bytes]]
 """What a server sends for a path, piece by piece; then it hangs up."""
 
 
-class Web:
+class ScriptedServer:
     """A real HTTP server of a few lines, that counts what it hears and says."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.url = ""
-        self.paths: list[str] = []
-        self.heads: list[str] = []
-        self.sent = 0
-        self.over = threading.Event()
+        self.request_paths: list[str] = []
+        self.request_heads: list[str] = []
+        self.bytes_sent = 0
+        self.stopping = threading.Event()
 
-    def hear(self, stream: socketserver.StreamRequestHandler) -> None:
+    def handle(self, stream: socketserver.StreamRequestHandler) -> None:
         head = list(iter(stream.rfile.readline, b"\r\n"))
-        self.heads.append(b"".join(head).decode())
-        self.paths.append(self.heads[-1].split(" ")[1])
+        self.request_heads.append(b"".join(head).decode())
+        self.request_paths.append(self.request_heads[-1].split(" ")[1])
         with contextlib.suppress(ConnectionError):
-            for piece in self.script(self.paths[-1], self):
+            for piece in self.script(self.request_paths[-1], self):
                 stream.wfile.write(piece)
-                self.sent += len(piece)
+                self.bytes_sent += len(piece)
 
 
 class _Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -37,11 +37,11 @@ class _Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 @contextlib.contextmanager
-def served(
+def run_scripted_server(
     script: Script, path: Path | None = None, tls: ssl.SSLContext | None = None
-) -> Iterator[Web]:
+) -> Iterator[ScriptedServer]:
     """Run a server at *path*, or at a TCP port, with or without *tls*."""
-    web = Web(script)
+    web = ScriptedServer(script)
 
     class Handler(socketserver.StreamRequestHandler):
         def setup(self) -> None:
@@ -50,7 +50,7 @@ def served(
             super().setup()
 
         def handle(self) -> None:
-            web.hear(self)
+            web.handle(self)
 
         def finish(self) -> None:
             super().finish()
@@ -71,59 +71,59 @@ def served(
         try:
             yield web
         finally:
-            web.over.set()
+            web.stopping.set()
             server.shutdown()
             thread.join()
 
 
-def ok(body: bytes, status: str = "200 OK") -> Iterator[bytes]:
+def ok_response(body: bytes, status: str = "200 OK") -> Iterator[bytes]:
     yield f"HTTP/1.1 {status}\r\nConnection: close\r\n".encode()
     yield f"Content-Length: {len(body)}\r\n\r\n".encode()
     yield body
 
 
-def silent(_path: str, web: Web) -> Iterator[bytes]:
-    web.over.wait(60)
+def silent(_path: str, web: ScriptedServer) -> Iterator[bytes]:
+    web.stopping.wait(60)
     yield b""
 
 
-def dribbling_head(_path: str, web: Web) -> Iterator[bytes]:
+def dribbling_head(_path: str, web: ScriptedServer) -> Iterator[bytes]:
     yield b"HTTP/1.1 200 OK\r\n"
-    while not web.over.wait(0.02):
+    while not web.stopping.wait(0.02):
         yield b"X-More: \r\n"[:5]
 
 
-def dribbling_body(_path: str, web: Web) -> Iterator[bytes]:
+def dribbling_body(_path: str, web: ScriptedServer) -> Iterator[bytes]:
     yield b"HTTP/1.1 200 OK\r\n\r\n["
-    while not web.over.wait(0.02):
+    while not web.stopping.wait(0.02):
         yield b" "
 
 
-def dribbling_chunks(_path: str, web: Web) -> Iterator[bytes]:
+def dribbling_chunks(_path: str, web: ScriptedServer) -> Iterator[bytes]:
     yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    while not web.over.wait(0.02):
+    while not web.stopping.wait(0.02):
         yield b"1\r\n \r\n"
 
 
-def endless(_path: str, web: Web) -> Iterator[bytes]:
+def endless(_path: str, web: ScriptedServer) -> Iterator[bytes]:
     yield b"HTTP/1.1 200 OK\r\n\r\n["
-    while not web.over.is_set():
+    while not web.stopping.is_set():
         yield b" " * 65536
 
 
-def endless_chunk(_path: str, web: Web) -> Iterator[bytes]:
+def endless_chunk(_path: str, web: ScriptedServer) -> Iterator[bytes]:
     yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffff\r\n"
-    while not web.over.is_set():
+    while not web.stopping.is_set():
         yield b" " * 65536
 
 
-def endless_chunk_header(_path: str, web: Web) -> Iterator[bytes]:
+def endless_chunk_header(_path: str, web: ScriptedServer) -> Iterator[bytes]:
     yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    while not web.over.is_set():
+    while not web.stopping.is_set():
         yield b"0" * 65536
 
 
-def endless_redirect(_path: str, web: Web) -> Iterator[bytes]:
+def endless_redirect(_path: str, web: ScriptedServer) -> Iterator[bytes]:
     yield b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\r\n"
-    while not web.over.is_set():
+    while not web.stopping.is_set():
         yield b" " * 65536

@@ -16,10 +16,12 @@ from exporter.daemon.server_stack import (
     activate,
 )
 from exporter.exposition.renderer import Renderer
-from tests.support.builders import a_namespace, a_parcel, the_hosts_namespace
-from tests.support.clients import SECONDS, Served, served
+from tests.support.builders import a_namespace, an_encoded_snapshot, the_hosts_namespace
+from tests.support.clients import SECONDS, HttpServer, run_server
 
-SNAPSHOT = msgspec.json.encode(a_parcel(the_hosts_namespace(), a_namespace()))
+SNAPSHOT = msgspec.json.encode(
+    an_encoded_snapshot(the_hosts_namespace(), a_namespace())
+)
 
 
 class FakeCollector:
@@ -58,7 +60,7 @@ class RunningServer:
     """A server, its collector and its address."""
 
     def __init__(
-        self, collector: FakeCollector, http: Served, stack: ServerStack
+        self, collector: FakeCollector, http: HttpServer, stack: ServerStack
     ) -> None:
         self.collector = collector
         self.http = http
@@ -73,13 +75,13 @@ def served_stack(
     collector: CollectorClient,
     web: WebConfig | None = None,
     listeners: Sequence[socket] = (),
-) -> Iterator[tuple[ServerStack, Served]]:
+) -> Iterator[tuple[ServerStack, HttpServer]]:
     """Serve the data of *collector* on loopback, or on *listeners*."""
     active = activate(msgspec.json.encode(web or WebConfig()))
     with ThreadPoolExecutor(1) as render, ThreadPoolExecutor(1) as auth:
         workers = Workers(render, auth)
         stack = ServerStack(collector, Renderer("1"), active, workers, _fail)
-        with served(
+        with run_server(
             stack.application, stack.tls_policy, listeners=listeners, stats=stack.stats
         ) as http:
             yield stack, http

@@ -3,26 +3,15 @@
 import contextlib
 import errno
 import socket
-from typing import Protocol
 
 from exporter.kernel.netns import entered
-from exporter.model import Ino
+from testing.lab import LabNetns
 
 PORT = 8080
 
 
-class Netns(Protocol):
-    """A namespace that can be entered: its path in a file system and its inode."""
-
-    @property
-    def door(self) -> str: ...
-
-    @property
-    def ino(self) -> Ino: ...
-
-
 def open_socket(
-    netns: Netns,
+    netns: LabNetns,
     stack: contextlib.ExitStack,
     *,
     family: int = socket.AF_INET,
@@ -33,13 +22,13 @@ def open_socket(
 
     *stack* closes it: a socket that stays open would keep its namespace alive.
     """
-    with entered(netns.door, netns.ino):
+    with entered(netns.path, netns.ino):
         made = socket.socket(family, socket.SOCK_STREAM, protocol)
     return stack.enter_context(made)
 
 
 def open_listener(
-    netns: Netns,
+    netns: LabNetns,
     stack: contextlib.ExitStack,
     *,
     backlog: int,
@@ -56,7 +45,7 @@ def open_listener(
 
 
 def start_connections(
-    netns: Netns, stack: contextlib.ExitStack, *, count: int = 1, port: int = PORT
+    netns: LabNetns, stack: contextlib.ExitStack, *, count: int = 1, port: int = PORT
 ) -> None:
     """Start connections to 127.0.0.1 in a namespace, without waiting for them."""
     for _ in range(count):

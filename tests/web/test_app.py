@@ -15,7 +15,7 @@ from exporter.privsep.channel import CollectionFailedError
 from exporter.web.app import READINESS_TIMEOUT_SECONDS, RequestSettings
 from exporter.web.auth import MAX_WAITING, Credentials
 from testing.lab import wait_until
-from testing.running import OPENMETRICS, Page
+from testing.running import OPENMETRICS, Exposition
 from tests.support.clients import SECONDS
 from tests.support.server import RunningServer, running_server
 
@@ -31,14 +31,14 @@ class TestPaths:
         status, headers, body = server.get("/metrics")
 
         assert status == 200
-        exposition = Page(body.decode())
+        exposition = Exposition(body.decode())
         assert exposition.value("netns_namespaces", state="read") == 2
         assert headers["content-length"] == str(len(body))
         assert headers["x-content-type-options"] == "nosniff"
 
     def test_process_metrics_are_the_servers_own(self, server: RunningServer) -> None:
         server.get("/nowhere")
-        page = Page(server.get("/metrics")[2].decode())
+        page = Exposition(server.get("/metrics")[2].decode())
 
         assert page.value("process_resident_memory_bytes")
         assert page.value("netns_collector_resident_memory_bytes")
@@ -88,7 +88,7 @@ class TestPaths:
 
     def test_names_choose_families(self, server: RunningServer) -> None:
         query = "name[]=netns_info&name[]=process_cpu_seconds_total&name[]=nothing"
-        page = Page(server.get(f"/metrics?{query}")[2].decode())
+        page = Exposition(server.get(f"/metrics?{query}")[2].decode())
 
         found = {name for name, _ in page.series}
         assert found == {"netns_info", "process_cpu_seconds_total"}

@@ -24,7 +24,16 @@ from exporter.web.connections import Server, TlsPolicy
 from exporter.web.protocol import Connection, ConnectionLimits, Receive, Scope, Send
 from exporter.web.stats import ServerStats
 from testing.lab import wait_until
-from tests.support.clients import SECONDS, Pair, Served, ask, gone, pair, rest, served
+from tests.support.clients import (
+    SECONDS,
+    Certificate,
+    HttpServer,
+    closed_by_server,
+    make_certificate,
+    read_to_end,
+    request,
+    run_server,
+)
 
 PAGE = b"0123456789abcdef" * (1_500_000 // 16)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -79,20 +88,20 @@ HELD = b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def ours(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return pair(tmp_path_factory.mktemp("tls"), "ours")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("tls"), "ours")
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Served]:
-    with served(short) as one:
+def server() -> Iterator[HttpServer]:
+    with run_server(short) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
-def secure(ours: Pair) -> Iterator[Served]:
-    context = ours.context()
-    with served(short, lambda: TlsPolicy(context=context)) as one:
+def secure(ours: Certificate) -> Iterator[HttpServer]:
+    context = ours.server_context()
+    with run_server(short, lambda: TlsPolicy(context=context)) as one:
         yield one
 
 
@@ -110,7 +119,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @contextlib.contextmanager
 def many(
-    server: Served, number: int, act: Callable[[socket.socket], socket.socket]
+    server: HttpServer, number: int, act: Callable[[socket.socket], socket.socket]
 ) -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(act(server.connect())) for _ in range(number)]
@@ -118,10 +127,10 @@ def many(
 
 class TestStalls:
     @pytest.fixture
-    def server(self, ours: Pair) -> Iterator[Served]:
-        context = ours.context()
+    def server(self, ours: Certificate) -> Iterator[HttpServer]:
+        context = ours.server_context()
         for_ever = ConnectionLimits(handshake=900, head=900, response=900, idle=900)
-        with served(page, lambda: TlsPolicy(context=context), for_ever) as one:
+        with run_server(page, lambda: TlsPolicy(context=context), for_ever) as one:
             yield one
 
     @pytest.mark.parametrize(
@@ -137,9 +146,9 @@ class TestStalls:
     )
     @pytest.mark.parametrize("number", [200, 300])
     def test_a_scrape_comes_beside_those_who_stall(
-        self, server: Served, ours: Pair, words: bytes, number: int
+        self, server: HttpServer, ours: Certificate, words: bytes, number: int
     ) -> None:
-        tls = ours.client()
+        tls = ours.client_context()
 
         def stall(sock: socket.socket) -> socket.socket:
             wrapped = tls.wrap_socket(sock, server_hostname="127.0.0.1")
@@ -151,7 +160,7 @@ class TestStalls:
 
     @pytest.mark.parametrize("words", [b"", b"\x16\x03\x01\x02"])
     def test_a_scrape_comes_beside_stalled_handshakes(
-        self, server: Served, ours: Pair, words: bytes
+        self, server: HttpServer, ours: Certificate, words: bytes
     ) -> None:
         def stall(sock: socket.socket) -> socket.socket:
             sock.sendall(words)
@@ -161,30 +170,32 @@ class TestStalls:
             self.scrape(server, ours)
             assert server.stats.connections <= 256
 
-    def scrape(self, server: Served, ours: Pair) -> None:
+    def scrape(self, server: HttpServer, ours: Certificate) -> None:
         start = time.monotonic()
         with (
             server.connect() as plain,
-            ours.client().wrap_socket(plain, server_hostname="127.0.0.1") as sock,
+            ours.client_context().wrap_socket(
+                plain, server_hostname="127.0.0.1"
+            ) as sock,
         ):
             sock.settimeout(SOON)
             sock.sendall(LAST)
-            answer = rest(sock)
+            answer = read_to_end(sock)
         assert answer.endswith(PAGE)
         assert time.monotonic() - start < SOON
 
 
 class TestDeadlines:
     def test_a_head_that_does_not_end_ends_its_connection(self) -> None:
-        with served(short, limits=ConnectionLimits(head=0.3)) as server:
+        with run_server(short, limits=ConnectionLimits(head=0.3)) as server:
             for words in (b"", b"G", b"GET / HTTP/1.1\r\n", GET + b"GE"):
                 with server.connect() as sock:
                     sock.sendall(words)
-                    assert gone(sock)
+                    assert closed_by_server(sock)
 
     def test_a_byte_now_and_then_does_not_prolong_it(self) -> None:
         with (
-            served(short, limits=ConnectionLimits(head=0.5)) as server,
+            run_server(short, limits=ConnectionLimits(head=0.5)) as server,
             server.connect() as sock,
         ):
             sock.settimeout(0.05)
@@ -199,7 +210,7 @@ class TestDeadlines:
 
     def test_the_head_of_a_further_request_has_it_from_its_first_byte(self) -> None:
         with (
-            served(short, limits=ConnectionLimits(head=0.3)) as server,
+            run_server(short, limits=ConnectionLimits(head=0.3)) as server,
             server.connect() as sock,
         ):
             for _ in range(2):
@@ -207,26 +218,26 @@ class TestDeadlines:
                 answered(sock)
                 time.sleep(0.6)  # idle is not the same as slow
             sock.sendall(b"GET")
-            assert gone(sock)
+            assert closed_by_server(sock)
 
     def test_a_handshake_that_does_not_end_ends_its_connection(
-        self, ours: Pair
+        self, ours: Certificate
     ) -> None:
-        context, limits = ours.context(), ConnectionLimits(handshake=0.3)
+        context, limits = ours.server_context(), ConnectionLimits(handshake=0.3)
         with (
-            served(short, lambda: TlsPolicy(context=context), limits) as server,
+            run_server(short, lambda: TlsPolicy(context=context), limits) as server,
             server.connect() as sock,
         ):
-            assert gone(sock)
+            assert closed_by_server(sock)
             wait_until(lambda: server.stats.connections == 0)
 
     def test_an_idle_connection_is_ended(self) -> None:
         with (
-            served(short, limits=ConnectionLimits(idle=0.3)) as server,
+            run_server(short, limits=ConnectionLimits(idle=0.3)) as server,
             server.connect() as sock,
         ):
             sock.sendall(GET)
-            assert rest(sock).endswith(b"GET /")
+            assert read_to_end(sock).endswith(b"GET /")
 
     @pytest.mark.parametrize("last", [GET, LAST])
     @pytest.mark.parametrize("part", [32768, len(PAGE)])
@@ -237,14 +248,14 @@ class TestDeadlines:
             await reply(send, PAGE, part)
 
         limits = ConnectionLimits(response=0.5)
-        with served(large, limits=limits) as server, server.connect() as sock:
+        with run_server(large, limits=limits) as server, server.connect() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.sendall(last)
             wait_until(lambda: server.stats.connections == 1)
             wait_until(lambda: server.stats.connections == 0)
 
     def test_an_answer_that_is_read_slowly_in_time_is_whole(self) -> None:
-        with served(page) as server, server.connect() as sock:
+        with run_server(page) as server, server.connect() as sock:
             sock.sendall(LAST)
             parts = []
             while part := sock.recv(50_000):
@@ -258,33 +269,33 @@ class TestTheMost:
 
     def test_the_oldest_that_asks_nothing_makes_room(self) -> None:
         with (
-            served(short, limits=self.FEW) as server,
+            run_server(short, limits=self.FEW) as server,
             many(server, 4, lambda sock: sock) as idle,
         ):
             wait_until(lambda: server.stats.connections == 4)
             assert server.get()[0] == 200
-            assert gone(idle[0])
+            assert closed_by_server(idle[0])
             for one in idle[1:]:
                 one.sendall(LAST)
-                assert rest(one).endswith(b"GET /")
+                assert read_to_end(one).endswith(b"GET /")
             assert server.stats.evictions == 1
 
     def test_who_was_answered_lately_stays_before_who_connected_lately(self) -> None:
         with (
-            served(short, limits=self.FEW) as server,
+            run_server(short, limits=self.FEW) as server,
             many(server, 4, lambda sock: sock) as four,
         ):
             wait_until(lambda: server.stats.connections == 4)
             four[0].sendall(GET)
             answered(four[0])
             assert server.get()[0] == 200
-            assert gone(four[1])
+            assert closed_by_server(four[1])
             four[0].sendall(LAST)
-            assert rest(four[0]).endswith(b"GET /")
+            assert read_to_end(four[0]).endswith(b"GET /")
 
     def test_an_answer_in_progress_is_not_ended_for_a_new_connection(self) -> None:
         held = Held()
-        with served(held, limits=self.FEW) as server, server.connect() as first:
+        with run_server(held, limits=self.FEW) as server, server.connect() as first:
             first.sendall(HELD)
             wait_until(lambda: held.begun == 1)
             with many(server, 20, lambda sock: sock):
@@ -301,22 +312,25 @@ class TestTheMost:
             wait_until(lambda: held.begun == expected)
             return sock
 
-        with served(held, limits=self.FEW) as server, many(server, 4, begin) as four:
+        with (
+            run_server(held, limits=self.FEW) as server,
+            many(server, 4, begin) as four,
+        ):
             assert server.get()[0] == 200
-            assert gone(four[0])
+            assert closed_by_server(four[0])
             wait_until(lambda: held.left == 1)
             assert server.stats.evictions == 1
             assert held.begun == 4
 
-    def test_a_handshake_makes_room_as_well(self, ours: Pair) -> None:
-        context = ours.context()
+    def test_a_handshake_makes_room_as_well(self, ours: Certificate) -> None:
+        context = ours.server_context()
         door = TlsPolicy(context=context)
         with (
-            served(short, lambda: door, self.FEW) as server,
+            run_server(short, lambda: door, self.FEW) as server,
             many(server, 9, lambda sock: sock) as nine,
         ):
             wait_until(lambda: server.stats.evictions == 5)
-            assert all(gone(one) for one in nine[:5])
+            assert all(closed_by_server(one) for one in nine[:5])
             assert server.stats.connections == 4
 
     def test_one_that_makes_room_before_its_handshake_began_is_closed(self) -> None:
@@ -328,8 +342,8 @@ class TestTheMost:
                 theirs.settimeout(SECONDS)
                 server.add(ours)
             with ends[0][1] as first, ends[1][1] as second, ends[2][1]:
-                assert await asyncio.to_thread(gone, first)
-                assert await asyncio.to_thread(gone, second)
+                assert await asyncio.to_thread(closed_by_server, first)
+                assert await asyncio.to_thread(closed_by_server, second)
                 assert (tally.connections, tally.evictions) == (1, 2)
                 await server.stop()
 
@@ -339,7 +353,7 @@ class TestTheMost:
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with served(short) as server, contextlib.ExitStack() as stack:
+        with run_server(short) as server, contextlib.ExitStack() as stack:
             clients = [stack.enter_context(socket.socket()) for _ in range(12)]
             first_free = clients[-1].fileno() + 1
             resource.setrlimit(resource.RLIMIT_NOFILE, (first_free + 4, hard))
@@ -349,7 +363,7 @@ class TestTheMost:
                 last = clients[-1]
                 last.settimeout(SECONDS)
                 last.sendall(LAST)
-                assert rest(last).endswith(b"GET /")
+                assert read_to_end(last).endswith(b"GET /")
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             assert server.stats.evictions
@@ -388,28 +402,34 @@ WORDS = st.lists(
 
 class TestRequests:
     def test_a_connection_takes_one_request_after_the_other(
-        self, server: Served
+        self, server: HttpServer
     ) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
         with contextlib.closing(connection):
             for _ in range(3):
-                assert ask(connection)[2] == b"GET /"
-            assert ask(connection, method="HEAD") == (200, {"content-length": "6"}, b"")
-            assert ask(connection, "/last")[2] == b"GET /last"
+                assert request(connection)[2] == b"GET /"
+            assert request(connection, method="HEAD") == (
+                200,
+                {"content-length": "6"},
+                b"",
+            )
+            assert request(connection, "/last")[2] == b"GET /last"
 
     @pytest.mark.parametrize("number", [2, 50, 2000])
-    def test_requests_may_come_all_at_once(self, server: Served, number: int) -> None:
-        said = server.say(GET * number + LAST)
+    def test_requests_may_come_all_at_once(
+        self, server: HttpServer, number: int
+    ) -> None:
+        said = server.send(GET * number + LAST)
 
         assert said.count(b"HTTP/1.1 200") == number + 1
 
-    def test_a_head_that_is_too_long_is_refused(self, server: Served) -> None:
+    def test_a_head_that_is_too_long_is_refused(self, server: HttpServer) -> None:
         for line in (b"GET /", b"GET / HTTP/1.1\r\nHost: x\r\nX: "):
-            assert server.say(line + b"x" * 20_000).startswith(b"HTTP/1.1 400")
+            assert server.send(line + b"x" * 20_000).startswith(b"HTTP/1.1 400")
         assert server.get()[0] == 200
 
     def test_a_request_with_a_body_is_answered_and_the_last(
-        self, server: Served
+        self, server: HttpServer
     ) -> None:
         head = b"POST /up HTTP/1.1\r\nHost: x\r\n"
         for body in (
@@ -420,7 +440,7 @@ class TestRequests:
             b"Transfer-Encoding: chunked\r\n\r\n",
             b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n",
         ):
-            said = server.say(head + body)
+            said = server.send(head + body)
             assert said.startswith(b"HTTP/1.1 200")
             assert b"connection: close" in said
             assert said.endswith(b"POST /up")
@@ -435,7 +455,7 @@ class TestRequests:
     )
     def test_an_endless_body_is_not_kept(self, head: bytes) -> None:
         held = Held()
-        with served(held) as server, server.connect() as sock:
+        with run_server(held) as server, server.connect() as sock:
             sock.sendall(HELD[:-2] + head)
             sock.settimeout(0.2)
             sent = 0
@@ -446,7 +466,7 @@ class TestRequests:
 
     def test_who_leaves_is_told_to_the_application(self) -> None:
         held = Held()
-        with served(held) as server:
+        with run_server(held) as server:
             with server.connect() as sock:
                 sock.sendall(HELD)
                 wait_until(lambda: held.begun == 1)
@@ -465,7 +485,7 @@ class TestRequests:
                 await send(part)
             await send({"type": "http.response.body", "body": b""})
 
-        with served(slow) as server:
+        with run_server(slow) as server:
             with server.connect() as sock:
                 sock.sendall(GET)
                 sock.recv(1)
@@ -474,8 +494,8 @@ class TestRequests:
             wait_until(lambda: server.stats.connections == 0)
 
     def test_what_was_no_http_is_counted(self) -> None:
-        with served(short) as server:
-            assert server.say(b"\0\r\n\r\n").startswith(b"HTTP/1.1 400")
+        with run_server(short) as server:
+            assert server.send(b"\0\r\n\r\n").startswith(b"HTTP/1.1 400")
             assert server.stats.responses[400] == 1
 
     @settings(
@@ -487,7 +507,7 @@ class TestRequests:
     )
     def test_garbage_is_never_a_traceback(
         self,
-        server: Served,
+        server: HttpServer,
         caplog: pytest.LogCaptureFixture,
         words: list[bytes],
         whole: bool,  # noqa: FBT001
@@ -496,7 +516,7 @@ class TestRequests:
             for one in [b"".join(words)] if whole else words:
                 sock.sendall(one)
             sock.shutdown(socket.SHUT_WR)
-            rest(sock)
+            read_to_end(sock)
         assert server.get()[2] == b"GET /"
         assert not caplog.records
 
@@ -506,20 +526,22 @@ class TestRequests:
     @given(WORDS)
     def test_nor_is_it_over_tls(
         self,
-        secure: Served,
-        ours: Pair,
+        secure: HttpServer,
+        ours: Certificate,
         caplog: pytest.LogCaptureFixture,
         words: list[bytes],
     ) -> None:
         with (
             secure.connect() as plain,
-            ours.client().wrap_socket(plain, server_hostname="127.0.0.1") as tls,
+            ours.client_context().wrap_socket(
+                plain, server_hostname="127.0.0.1"
+            ) as tls,
             contextlib.suppress(OSError),
         ):
             for one in words:
                 tls.sendall(one)
             tls.settimeout(0.01)
-            rest(tls)
+            read_to_end(tls)
         assert not caplog.records
 
     @settings(
@@ -528,61 +550,69 @@ class TestRequests:
     @given(st.binary(max_size=200), st.booleans())
     def test_nor_is_what_is_no_tls(
         self,
-        ours: Pair,
+        ours: Certificate,
         caplog: pytest.LogCaptureFixture,
         words: bytes,
         greeted: bool,  # noqa: FBT001
     ) -> None:
-        context = ours.context()
-        with served(short, lambda: TlsPolicy(context=context)) as server:
+        context = ours.server_context()
+        with run_server(short, lambda: TlsPolicy(context=context)) as server:
             with server.connect() as sock, contextlib.suppress(OSError):
                 if greeted:
-                    tls = ours.client().wrap_socket(sock, server_hostname="127.0.0.1")
+                    tls = ours.client_context().wrap_socket(
+                        sock, server_hostname="127.0.0.1"
+                    )
                     raw = socket.socket(fileno=tls.detach())
                     raw.sendall(words)
                     raw.close()
                 else:
                     sock.sendall(words)
                     sock.shutdown(socket.SHUT_WR)
-                    rest(sock)
+                    read_to_end(sock)
             wait_until(lambda: server.stats.connections == 0)
         assert not caplog.records
 
 
 class TestDoors:
     def test_each_connection_gets_the_certificate_of_its_moment(
-        self, ours: Pair, tmp_path: Path
+        self, ours: Certificate, tmp_path: Path
     ) -> None:
-        other = pair(tmp_path, "other")
-        doors = [TlsPolicy(context=ours.context())]
-        with served(short, lambda: doors[-1]) as server:
+        other = make_certificate(tmp_path, "other")
+        doors = [TlsPolicy(context=ours.server_context())]
+        with run_server(short, lambda: doors[-1]) as server:
             kept = self.https(server, ours)
-            assert ask(kept)[0] == 200
-            doors.append(TlsPolicy(context=other.context()))
+            assert request(kept)[0] == 200
+            doors.append(TlsPolicy(context=other.server_context()))
             with contextlib.closing(self.https(server, other)) as new:
-                assert ask(new)[0] == 200
+                assert request(new)[0] == 200
             with (
                 contextlib.closing(self.https(server, ours)) as old,
                 pytest.raises(ssl.SSLCertVerificationError),
             ):
                 old.connect()
-            assert ask(kept)[0] == 200
+            assert request(kept)[0] == 200
             kept.close()
             doors.append(TlsPolicy())
             assert server.get()[0] == 200
 
     def https(
-        self, server: Served, trusted: Pair, own: Pair | None = None
+        self, server: HttpServer, trusted: Certificate, own: Certificate | None = None
     ) -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection(
-            "127.0.0.1", server.port, timeout=SECONDS, context=trusted.client(own)
+            "127.0.0.1",
+            server.port,
+            timeout=SECONDS,
+            context=trusted.client_context(own),
         )
 
     def test_a_peer_is_judged_by_its_certificate(
-        self, ours: Pair, tmp_path: Path
+        self, ours: Certificate, tmp_path: Path
     ) -> None:
-        friend, stranger = pair(tmp_path, "friend"), pair(tmp_path, "stranger")
-        context = ours.context()
+        friend, stranger = (
+            make_certificate(tmp_path, "friend"),
+            make_certificate(tmp_path, "stranger"),
+        )
+        context = ours.server_context()
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(friend.cert)
         context.load_verify_locations(stranger.cert)
@@ -590,15 +620,15 @@ class TestDoors:
             context=context,
             allows_peer=lambda peer: ("DNS", "friend") in peer["subjectAltName"],
         )
-        with served(short, lambda: door) as server:
+        with run_server(short, lambda: door) as server:
             with contextlib.closing(self.https(server, ours, friend)) as one:
-                assert ask(one)[0] == 200
+                assert request(one)[0] == 200
             for who in (stranger, None):
                 with (
                     contextlib.closing(self.https(server, ours, who)) as other,
                     pytest.raises((OSError, http.client.HTTPException)),
                 ):
-                    ask(other)
+                    request(other)
             wait_until(lambda: server.stats.connections == 0)
 
 
@@ -612,7 +642,7 @@ class TestListeners:
         ):
             unix.bind(path)
             unix.listen()
-            with served(short, listeners=(v4, v6, unix)):
+            with run_server(short, listeners=(v4, v6, unix)):
                 for family, address in (
                     (socket.AF_INET, v4.getsockname()),
                     (socket.AF_INET6, v6.getsockname()),
@@ -621,7 +651,7 @@ class TestListeners:
                     with socket.socket(family) as sock:
                         sock.connect(address)
                         sock.sendall(LAST)
-                        assert rest(sock).endswith(b"GET /")
+                        assert read_to_end(sock).endswith(b"GET /")
 
 
 class TestTheEnd:
@@ -635,41 +665,44 @@ class TestTheEnd:
             await short(scope, receive, send)
 
         with (
-            served(slow) as server,
+            run_server(slow) as server,
             server.connect() as busy,
             server.connect() as idle,
         ):
             busy.sendall(HELD)
             wait_until(lambda: held.begun == 1)
             server.stop()
-            assert rest(busy).endswith(b"GET /held")
-            assert rest(idle) == b""
+            assert read_to_end(busy).endswith(b"GET /held")
+            assert read_to_end(idle) == b""
 
-    def test_nobody_can_hold_it_up(self, ours: Pair) -> None:
-        context, limits = ours.context(), ConnectionLimits(stop=0.5)
+    def test_nobody_can_hold_it_up(self, ours: Certificate) -> None:
+        context, limits = ours.server_context(), ConnectionLimits(stop=0.5)
         held = Held()
-        with served(held, limits=limits) as server, many(server, 5, stalled) as five:
+        with (
+            run_server(held, limits=limits) as server,
+            many(server, 5, stalled) as five,
+        ):
             wait_until(lambda: held.begun == 5)
             server.stop()
-            assert all(gone(one) for one in five)
+            assert all(closed_by_server(one) for one in five)
         door = TlsPolicy(context=context)
         with (
-            served(short, lambda: door, limits) as server,
+            run_server(short, lambda: door, limits) as server,
             many(server, 5, lambda sock: sock) as five,
         ):
             wait_until(lambda: server.stats.connections == 5)
             server.stop()
-            assert all(gone(one) for one in five)
+            assert all(closed_by_server(one) for one in five)
 
     @pytest.mark.usefixtures("no_leaked_files")
-    def test_no_file_descriptor_and_no_object_is_left(self, ours: Pair) -> None:
-        context, tls = ours.context(), ours.client()
+    def test_no_file_descriptor_and_no_object_is_left(self, ours: Certificate) -> None:
+        context, tls = ours.server_context(), ours.client_context()
 
         gc.collect()
         gc.disable()
         try:
             few = ConnectionLimits(connections=8)
-            with served(short, lambda: TlsPolicy(context=context), few) as server:
+            with run_server(short, lambda: TlsPolicy(context=context), few) as server:
                 for words in (b"", b"GE", GET, LAST):
                     with many(server, 20, lambda sock: sock):
                         pass
@@ -715,10 +748,10 @@ from exporter.daemon.preload import preload
 from exporter.web import connections
 from exporter.web.protocol import ConnectionLimits
 from exporter.web.stats import ServerStats
-from tests.support.clients import Pair
+from tests.support.clients import Certificate
 from tests.web.test_connections import page
 preload()
-context = Pair(*sys.argv[1:]).context()
+context = Certificate(*sys.argv[1:]).server_context()
 door = connections.TlsPolicy(context=context)
 long = ConnectionLimits(handshake=900, head=900, response=900)
 with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
@@ -731,18 +764,18 @@ with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
     ("words", "kilobytes"), [(None, 120), (b"GET / HT", 120), (GET, 300)]
 )
 def test_what_a_connection_takes_has_a_bound(
-    ours: Pair, words: bytes | None, kilobytes: int
+    ours: Certificate, words: bytes | None, kilobytes: int
 ) -> None:
     """300 of them: the most is 256. None is before the handshake."""
     command = [sys.executable, "-c", SERVER, str(ours.cert), str(ours.key)]
-    tls = ours.client()
+    tls = ours.client_context()
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE) as process,
         contextlib.ExitStack() as stack,
     ):
         assert process.stdout
         try:
-            server = Served(int(process.stdout.readline()), None, lambda: None)  # type: ignore[arg-type]
+            server = HttpServer(int(process.stdout.readline()), None, lambda: None)  # type: ignore[arg-type]
             before = resident(process.pid)
             for _ in range(300):
                 sock = stack.enter_context(server.connect())

@@ -15,7 +15,12 @@ from exporter.pages.query import PageRequest, RenderedPage
 from exporter.web.negotiation import ScrapeRequest, choose_format
 from exporter.web.responses import PageFailedError, ResponseBuilder
 from exporter.web.stats import ServerStats
-from tests.support.builders import a_namespace, a_netns, a_parcel, the_hosts_namespace
+from tests.support.builders import (
+    a_namespace,
+    a_netns,
+    an_encoded_snapshot,
+    the_hosts_namespace,
+)
 from tests.support.server import SNAPSHOT
 
 ENCODE, TYPE = choose_format("")
@@ -125,7 +130,7 @@ def test_the_beginning_and_the_end_of_a_reduction_are_logged(
 ) -> None:
     snapshots = [
         msgspec.json.encode(
-            a_parcel(
+            an_encoded_snapshot(
                 the_hosts_namespace(),
                 *(a_namespace(netns=a_netns(at)) for at in range(2, number)),
             )
