@@ -125,22 +125,24 @@ def class_disagrees(sysctls: Sequence[str]) -> Problem:
     )
 
 
-def no_answer(source: str, error: str, detail: str) -> Problem:
-    """Return that a runtime did not say what it knows; *error* is Answer's."""
+def poll_failed(source: str, error: str, detail: str) -> Problem:
+    """Return that polling a runtime failed; *error* is PollResult.error."""
+    remedy = _POLL_REMEDIES.get(source, {}).get(error, f"check runtimes.{source}")
     return Problem(
         what=f"{source}_{error}",
-        detail=f"{source} {_ERRORS[error]}: {detail}",
-        remedy=f"{_SOURCE_REMEDIES[error]}; until then names that only {source} knows "
-        "are missing, and what it said before is kept for runtimes.stale_after",
+        detail=f"{source} {_POLL_ERRORS[error]}: {detail}",
+        remedy=f"{remedy}; until then names that only {source} has are missing, and "
+        "its last results are kept for runtimes.stale_after",
     )
 
 
-def left_out(source: str, detail: str) -> Problem:
-    """Return that a runtime's answer has less than it should."""
+def poll_incomplete(source: str, detail: str) -> Problem:
+    """Return that a poll's result lacks containers."""
     return Problem(
         what=f"{source}_incomplete",
-        detail=f"{source} answers, but not of every container: {detail}",
-        remedy="these are shown by their id",
+        detail=f"{source} responded, but not about every container: {detail}",
+        remedy=f"inspect the container with {source} itself and see its log; it is "
+        "shown by its ID until then",
     )
 
 
@@ -154,15 +156,30 @@ def bundles_not_read(count: int) -> Problem:
     )
 
 
-_ERRORS = {
-    "silent": "does not answer",
-    "refused": "refuses to answer",
-    "malformed": "answers what is no answer",
-    "too_large": "answers more than is read",
+_POLL_ERRORS = {
+    "silent": "does not respond",
+    "refused": "refused the request",
+    "malformed": "returned an invalid response",
+    "too_large": "returned more than the limit",
 }
-_SOURCE_REMEDIES = {
-    "silent": "see whether it runs and what it waits for",
-    "refused": "give the exporter the right to ask",
-    "malformed": "see whether its address in `runtimes` is the right one",
-    "too_large": "see whether its address in `runtimes` is the right one",
+_POLL_REMEDIES = {
+    "docker": {
+        "silent": "see the engine's log: journalctl -u docker",
+        "refused": "give the exporter's user access to the socket (group docker), or "
+        "let the proxy in front of it pass GET /containers",
+        "malformed": "check that runtimes.docker is the address of a Docker Engine, "
+        "and see its log",
+        "too_large": "find the container whose labels are that long",
+    },
+    "kubelet": {
+        "silent": "check that the kubelet runs and that runtimes.kubelet is its "
+        "address",
+        "refused": "give the token of runtimes.kubelet_token_file the right to get "
+        "nodes/pods (nodes/proxy before Kubernetes 1.33), and check that "
+        "runtimes.kubelet_ca_file, or the system if that is empty, has the "
+        "authority of the kubelet's certificate",
+        "malformed": "check that runtimes.kubelet is the address of a kubelet, and "
+        "its scheme https or http",
+        "too_large": "check that runtimes.kubelet is the address of a kubelet",
+    },
 }

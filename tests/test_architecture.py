@@ -105,7 +105,15 @@ READS = {  # of module os, everywhere but in pure modules
         *("getpid", "listdir", "lstat", "open", "path", "pread", "read", "readlink"),
         *("scandir", "stat", "stat_result", "strerror", "sysconf", "uname"),
         *("EX_CONFIG", "EX_OK", "EX_SOFTWARE", "EX_UNAVAILABLE"),
-        *("MFD_CLOEXEC", "O_CLOEXEC", "O_DIRECTORY", "O_NOCTTY", "O_NONBLOCK"),
+        *(
+            "EFD_CLOEXEC",
+            "EFD_NONBLOCK",
+            "MFD_CLOEXEC",
+            "O_CLOEXEC",
+            "O_DIRECTORY",
+            "O_NOCTTY",
+            "O_NONBLOCK",
+        ),
         *("O_PATH", "O_RDONLY", "WNOHANG"),
     )
 }
@@ -113,6 +121,9 @@ ACTS = {  # everything else that is called, and where
     "os._exit": {"daemon/server_process.py", "kernel/netns.py"},
     "os.chmod": {"privsep/sockets.py"},
     "os.environ.pop": {"privsep/sd_notify.py", "privsep/sockets.py"},
+    "os.eventfd": {"daemon/runtime_process.py"},
+    "os.eventfd_read": {"daemon/runtime_process.py"},
+    "os.eventfd_write": {"daemon/runtime_process.py"},
     "os.fchmod": {"cli/output.py"},
     "os.fdopen": {"cli/output.py"},
     "os.kill": {
@@ -121,7 +132,6 @@ ACTS = {  # everything else that is called, and where
     },
     "os.memfd_create": {"web/tls.py"},
     "os.pidfd_open": {"discovery/entry.py", "discovery/new_pids.py"},
-    "os.pipe2": {"runtimes/poller_client.py"},
     "os.posix_spawn": {"privsep/spawn.py"},
     "os.replace": {"cli/output.py"},
     "os.setgroups": {"privsep/privileges.py"},
@@ -129,7 +139,7 @@ ACTS = {  # everything else that is called, and where
     "os.setresuid": {"privsep/privileges.py"},
     "os.unlink": {"cli/output.py", "privsep/sockets.py"},
     "os.waitpid": {"daemon/collector_process.py", "runtimes/poller_client.py"},
-    "os.write": {"cli/output.py", "runtimes/poller_client.py"},
+    "os.write": {"cli/output.py"},
 }
 SYSCALLS = {  # of kernel/syscalls.py
     "landlock_add_path": {"kernel/landlock.py"},

@@ -2,8 +2,6 @@
 
 import argparse
 import logging
-import signal
-import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -16,10 +14,9 @@ from exporter.catalog import UnknownSysctlError
 from exporter.cli import commands, output
 from exporter.cli.arguments import Adder, add
 from exporter.config import flags
-from exporter.config.settings import Config, MetricSettings, RuntimeSettings
+from exporter.config.settings import Config, MetricSettings
 from exporter.daemon import node_reader
 from exporter.errors import ConfigError
-from exporter.log import configure
 from exporter.model import EncodedSnapshot
 from exporter.runtimes import poller_client
 from exporter.suggestions import did_you_mean
@@ -95,8 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from exporter.daemon import server_process
 
         server_process.main(words[1:])
-    if words[:1] == ["--asking-role"]:
-        return _asking_role(words[1:])
+    if words[:1] == [poller_client.ROLE]:
+        from exporter.daemon import runtime_process
+
+        return runtime_process.main(words[1:])
     if not words or (words[0].startswith("-") and words[0] not in _ROOT_FLAGS):
         words.insert(0, "serve")
     arguments = _parse(words)
@@ -149,14 +148,3 @@ def _prom(parcel: EncodedSnapshot, wanted: MetricSettings) -> bytes:
     renderer = Renderer(__version__, wanted.detail, wanted.max_series)
     renderer.render(parcel)
     return b"".join(chunk.plain for chunk in renderer.exposition(CONTENT_TYPE_LATEST))
-
-
-def _asking_role(words: list[str]) -> int:
-    """Be the process that asks runtimes: *words* are its fd, whom, and logging."""
-    fd, runtimes, level, form = words
-    configure(level, form)  # type: ignore[arg-type]
-    for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends us
-        signal.signal(ignored, signal.SIG_IGN)
-    settings = msgspec.json.decode(runtimes, type=RuntimeSettings)
-    poller_client.serve(socket.socket(fileno=int(fd)), settings)
-    return 0

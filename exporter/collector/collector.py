@@ -20,7 +20,7 @@ from exporter.model import EncodedSnapshot, Ino, Problem
 from exporter.ownership.facts import FactsReader
 from exporter.ownership.metadata import ContainerMetadata
 from exporter.ownership.resolver import OwnerResolver
-from exporter.runtimes.records import RuntimePoller
+from exporter.runtimes.records import NullPoller, RuntimePoller
 from exporter.values import decode_filename
 
 FULL_SCAN_SECONDS = 60.0
@@ -58,7 +58,7 @@ class Collector:
         self._metadata = ContainerMetadata(
             procfs,
             rootfs=config.path.rootfs,
-            poller=poller or RuntimePoller(),
+            poller=poller or NullPoller(),
             stale_after=config.runtimes.stale_after,
             clock=clock,
         )

@@ -26,7 +26,7 @@ def load_settings(arguments: dict[str, Any]) -> Config:
     ready = load(arguments["config.file"], flags.overrides(arguments))
     configure(ready.log.level, ready.log.format)
     _check_paths(ready)
-    poller_client.check(ready.runtimes)
+    poller_client.check_addresses(ready.runtimes)
     return ready
 
 

@@ -27,16 +27,15 @@ import msgspec
 
 from exporter.model import Frozen, NetnsId, Owner, OwnerKind
 from exporter.owner import cookie_name, owner_labels, short_id
+from exporter.runtimes import RUNTIMES
 from exporter.runtimes.cgroup import CgroupPath
 from exporter.runtimes.records import Container
 from exporter.values import decode_filename
 
-_UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_SANDBOX_MOUNT = re.compile(rf".*/docker/netns/[^/]+|.*/netns/((cni|netns)-)?{_UUID}")
-"""
-Mounts that a runtime makes for a container which is about to start: docker,
-containerd's CNI, CRI-O, podman.
-"""
+_SANDBOX_MOUNT = re.compile(
+    "|".join(f"(?:{r.sandbox_mount})" for r in RUNTIMES if r.sandbox_mount)
+)
+"""Bind mounts that a runtime makes for a container that is about to start."""
 
 
 class PodName(NamedTuple):
@@ -311,14 +310,24 @@ def _mount_claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim | None:
 def _named_claim(paths: Sequence[str]) -> Claim:
     ours = [path for path in paths if not _SANDBOX_MOUNT.fullmatch(path)]
     evidence = "mount" if ours else "sandbox_mount"
-    docker = not ours and any("/docker/netns/" in path for path in paths)
+    makers = [] if ours else _makers_of_mounts(paths)
     owner = Owner(
         kind="named",
         netns=_alias(ours or paths),
-        runtime="docker" if docker else "",
+        runtime=makers[0] if makers else "",
         evidence=evidence,
     )
     return Claim(owner=owner, complete=bool(ours))
+
+
+def _makers_of_mounts(paths: Sequence[str]) -> list[str]:
+    """Return the runtimes that alone make such mounts."""
+    return [
+        runtime.name
+        for runtime in RUNTIMES
+        if runtime.is_sandbox_mount_unique
+        and any(re.fullmatch(runtime.sandbox_mount, path) for path in paths)
+    ]
 
 
 def _process_claim(processes: list[ProcessFacts]) -> Claim:

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Mapping
 
 from exporter.model import Declared, DeclaredBy
 from exporter.owner import short_id
+from exporter.runtimes import RUNTIMES
 from exporter.runtimes.records import Container
 
 RUNTIME_DEFAULTS = {
-    "net.ipv4.ip_unprivileged_port_start": "0",
-    "net.ipv4.ping_group_range": "0 2147483647",
+    sysctl: value
+    for runtime in RUNTIMES
+    for sysctl, value in runtime.default_sysctls.items()
 }
-"""What Docker since 20.10 and containerd since 2.0 set in every container of theirs."""
+"""What some runtime sets by itself in every container."""
 
 
 def declared_values(

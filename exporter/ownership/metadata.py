@@ -15,10 +15,13 @@ from exporter.model import Problem
 from exporter.ownership.claims import PodName
 from exporter.ownership.poll_results import PollResults
 from exporter.ownership.shims import Shim, ShimInspector
-from exporter.runtimes import pod_logs
+from exporter.runtimes import RUNTIMES, pod_logs
 from exporter.runtimes.bundle_index import BundleIndex, ContainerKey
 from exporter.runtimes.cgroup import CgroupPath
 from exporter.runtimes.records import Container, RuntimePoller
+
+_POLLED_RUNTIMES = {"", *(runtime.name for runtime in RUNTIMES if runtime.poller)}
+"""Runtimes whose API may name a container; "" may be any of them."""
 
 _MAX_NAME_LENGTH = 253
 """Limit of a name in Kubernetes; Docker and podman have none."""
@@ -101,7 +104,7 @@ class ContainerMetadata:
         found = self.merge(key, bundle)
         named = found and (found.name or found.uid)
         runtime = found.runtime if found else group.runtime
-        if not group.nested_in and not named and runtime in {"docker", ""}:
+        if not group.nested_in and not named and runtime in _POLLED_RUNTIMES:
             self._poller.request()
         return found
 

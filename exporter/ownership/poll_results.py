@@ -90,10 +90,10 @@ class PollResults:
         """Yield why sources are missing or incomplete."""
         for source, failure in sorted(self._errors.items()):
             if failure.error and failure.error != "absent":
-                yield problems.no_answer(source, failure.error, failure.detail)
+                yield problems.poll_failed(source, failure.error, failure.detail)
         for source, last in sorted(self._received.items()):
             if last.result.detail:
-                yield problems.left_out(source, last.result.detail)
+                yield problems.poll_incomplete(source, last.result.detail)
 
     def _store(self, result: PollResult) -> None:
         if result.error:

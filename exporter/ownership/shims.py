@@ -15,8 +15,12 @@ from typing import NamedTuple
 from exporter.kernel.procfs import Procfs
 from exporter.kernel.rootfs import RootDirectory
 from exporter.kernel.syscalls import CAP_SYS_ADMIN
-from exporter.runtimes import containerd, libpod, runc
-from exporter.runtimes.bundle_index import BundleDirectory, BundleIndex
+from exporter.runtimes.bundle_index import (
+    FORMATS,
+    USER_DIRECTORIES,
+    BundleDirectory,
+    BundleIndex,
+)
 from exporter.runtimes.cgroup import CgroupPath
 
 _USER_SCOPE = re.compile(r"user@([0-9]+)\.service")
@@ -68,11 +72,9 @@ class ShimInspector:
 
         self._bundles.add_directory(directory, root, is_alive)
         if user := _USER_SCOPE.fullmatch(scope):
-            for form, path in (("runc", runc.RUNC_ROOT), ("crun", runc.CRUN_ROOT)):
-                state = path.replace("/run/", f"/run/user/{user[1]}/")
-                self._bundles.add_directory(
-                    BundleDirectory(scope, form, state), root, is_alive
-                )
+            for form, path in USER_DIRECTORIES:
+                state = BundleDirectory(scope, form, path.format(uid=user[1]))
+                self._bundles.add_directory(state, root, is_alive)
 
     def _is_trusted_shim(self, scope: str, shim: Shim, uid: int | None) -> bool:
         """
@@ -108,9 +110,9 @@ class ShimInspector:
     def _bundle_directory(
         self, scope: str, pid: int, *, trusted: bool
     ) -> BundleDirectory | None:
-        bundles = containerd.bundles_of_shim(self._procfs.cwd(pid) or "")
-        if bundles:
-            return BundleDirectory(scope, "containerd", bundles, trusted)
-        bundle = libpod.bundle_of_conmon(self._procfs.cmdline(pid))
-        storage = libpod.storage_of_bundle(bundle)
-        return BundleDirectory(scope, "libpod", storage, trusted) if storage else None
+        for form in FORMATS.values():
+            if form.directory_of_shim is None:
+                continue
+            if path := form.directory_of_shim(self._procfs, pid):
+                return BundleDirectory(scope, form.name, path, trusted)
+        return None

@@ -1,45 +1,54 @@
 """
-The containers of a node by the files that their runtimes keep: no socket needed.
+Index the containers of a node by the files that their runtimes keep; no socket needed.
 
-A place is a directory with an entry for each container. Well-known ones are looked
-for; others are learned from the process that watches over a container. A place
-is listed again when it changed, and only what is new in it is read.
+A directory has an entry for each container. Well-known directories are searched;
+others are found through the shim of a container. A directory is listed again when
+it changed, and only its new entries are read.
 """
 
 import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
 from exporter.kernel.rootfs import DirectoryEntry, FileStamp, RootDirectory
-from exporter.runtimes import containerd, libpod, runc
-from exporter.runtimes.oci import MalformedError
-from exporter.runtimes.records import Container
+from exporter.runtimes import RUNTIMES
+from exporter.runtimes.records import BundleFormat, Container, MalformedError
 
-Read = Callable[[str, int], Container | None]
-"""Reads a container by its name, from files of at most so many bytes."""
-
-READERS: dict[str, Callable[[RootDirectory, str], Read]] = {
-    "containerd": lambda root, path: partial(containerd.read, root, path),
-    "libpod": lambda root, path: libpod.Storage(root, path).read,
-    "runc": lambda root, path: partial(runc.read_runc, root, path),
-    "crun": lambda root, path: partial(runc.read_crun, root, path),
+FORMATS: dict[str, BundleFormat] = {
+    runtime.bundles.name: runtime.bundles for runtime in RUNTIMES if runtime.bundles
 }
-"""Every form of place, and what reads the containers of one."""
 
-WELL_KNOWN = (
-    *(("libpod", storage) for storage in libpod.STORAGES),
-    ("runc", runc.RUNC_ROOT),
-    ("crun", runc.CRUN_ROOT),
+WELL_KNOWN = tuple(
+    (runtime.bundles.name, directory)
+    for runtime in RUNTIMES
+    if runtime.bundles
+    for directory in runtime.directories
 )
+"""Format and path; `/*` at the end of a path stands for every directory there."""
+
+USER_DIRECTORIES = tuple(
+    (runtime.bundles.name, directory)
+    for runtime in RUNTIMES
+    if runtime.bundles
+    for directory in runtime.user_directories
+)
+"""Format and path; `{uid}` stands for the user's."""
+
+_EVERY = "/*"
 
 
 class Limits(NamedTuple):
-    """How much of a place is read: entries, and bytes of one file."""
+    """
+    How much of a directory is read.
+
+    Attributes:
+        entries: of the directory.
+        file_bytes: of one file.
+    """
 
     entries: int
     file_bytes: int
@@ -49,10 +58,10 @@ NODE_LIMITS = Limits(entries=8192, file_bytes=1 << 20)
 """A real config.json has some 10 kB."""
 
 SCOPED_LIMITS = Limits(entries=256, file_bytes=1 << 16)
-"""Of a place that a container or a user arranges, and may change before each pass."""
+"""Of a directory that a container or a user may change before each collection."""
 
-SCOPED_PLACES = 32
-"""Of all of them, at once: each may cost some milliseconds a pass."""
+SCOPED_DIRECTORIES = 32
+"""Limit of all of these: each may cost some milliseconds a collection."""
 
 _SETTLED_NS = 1_000_000_000
 """A directory that changed less long ago may change again with the same mtime."""
@@ -61,7 +70,14 @@ log = logging.getLogger(__name__)
 
 
 class ContainerKey(NamedTuple):
-    """A container: scope is what its place is within, "" for the node itself."""
+    """
+    Identifies a container.
+
+    Attributes:
+        scope: the container or user unit that its directory belongs to, "" for the
+            node.
+        container_id: its entry's name.
+    """
 
     scope: str
     container_id: str
@@ -71,8 +87,11 @@ class BundleDirectory(NamedTuple):
     """
     A directory of containers.
 
-    scope: what it is within, "" for the node itself; form: one of READERS;
-    trusted: whether the word of who is within is as good as the node's.
+    Attributes:
+        scope: the container or user unit that it belongs to, "" for the node.
+        format: a name of FORMATS.
+        path: below the root of the node or of a shim.
+        trusted: whether its scope is as trustworthy as the node.
     """
 
     scope: str
@@ -82,65 +101,67 @@ class BundleDirectory(NamedTuple):
 
 
 class _Watched:
-    """A place, and what was read of it."""
+    """A directory, and the containers read from it."""
 
     def __init__(
-        self, place: BundleDirectory, root: RootDirectory, alive: Callable[[], bool]
+        self, directory: BundleDirectory, root: RootDirectory, alive: Callable[[], bool]
     ) -> None:
-        self.place = place
+        self.directory = directory
+        self.format = FORMATS[directory.format]
         self.alive = alive
         self.containers: dict[str, Container] = {}
         self.failed: set[str] = set()
-        """Entries that could not be read, or were too many."""
-        self._limits = SCOPED_LIMITS if place.scope else NODE_LIMITS
+        """Entries that cannot be read, or exceed the limit."""
+        self._limits = SCOPED_LIMITS if directory.scope else NODE_LIMITS
         self._root = root
         self._stamp: FileStamp | None = None
         self._entries: set[DirectoryEntry] = set()
-        self._read = READERS[place.format](root, place.path)
+        self._read = self.format.reader(root, directory.path)
 
     def poll(self) -> list[Container]:
-        """Take in what came and went; return what is new."""
-        stamp = self._root.stamp(self.place.path)
+        """Read new entries and drop removed ones; return what is new."""
+        path = self.directory.path
+        stamp = self._root.stamp(path)
         if stamp == self._stamp and (stamp or not self._entries):
             return []
         limit = self._limits.entries
-        entries = self._root.entries(self.place.path, limit + 1) if stamp else set()
+        entries = self._root.entries(path, limit + 1) if stamp else set()
         self._stamp = _if_settled(stamp)
-        known_first = sorted(entries, key=lambda e: (e not in self._entries, e.name))
-        too_many = {entry.name for entry in known_first[limit:]}
-        entries = set(known_first[:limit])
-        again = self._changed(entries)
-        kept = {entry.name for entry in entries} - again
+        old_first = sorted(entries, key=lambda e: (e not in self._entries, e.name))
+        too_many = {entry.name for entry in old_first[limit:]}
+        entries = set(old_first[:limit])
+        changed = self._changed(entries)
+        kept = {entry.name for entry in entries} - changed
         before = self.containers
         self.containers = {name: before[name] for name in kept & before.keys()}
         self.failed = (self.failed & kept) | too_many
         self._entries = entries
-        found = [self.read(name) for name in sorted(again)]
-        return [one for one in found if one and before.get(one.container_id) != one]
+        found = [self.read(name) for name in sorted(changed)]
+        return [new for new in found if new and before.get(new.container_id) != new]
 
     def _changed(self, entries: set[DirectoryEntry]) -> set[str]:
-        """Return what to read: new or young entries; podman's names change too."""
+        """Return the names of new and young entries, and of rewritten ones."""
         young = time.time_ns() - _SETTLED_NS
         return {
             entry.name
             for entry in entries
             if entry not in self._entries
             or entry.ctime_ns > young
-            or self.place.format == "libpod"
+            or self.format.is_rewritten
         }
 
     def lists(self, name: str) -> bool:
-        """Return whether there was something of that name."""
+        """Return whether the directory had an entry of that name."""
         return any(entry.name == name for entry in self._entries)
 
     def read(self, name: str) -> Container | None:
         """Read one container, known or not."""
         try:
-            name.encode()  # what is no text can be no id of a container
+            name.encode()  # a name that is not text is no container's ID
             found = self._read(name, self._limits.file_bytes)
         except (OSError, MalformedError, UnicodeEncodeError) as error:
             self.failed.add(name)
-            log.debug("%s/%s: %s", self.place.path, name, error)
+            log.debug("%s/%s: %s", self.directory.path, name, error)
             return None
         self.failed.discard(name)
         if found:
@@ -149,75 +170,78 @@ class _Watched:
 
 
 class BundleIndex:
-    """The containers of every place, as of the last poll."""
+    """The containers of every directory, as of the last poll."""
 
     def __init__(self, rootfs: str) -> None:
         self._root = RootDirectory(rootfs)
         self._watched: dict[BundleDirectory, _Watched] = {}
-        self._states: dict[str, FileStamp | None] = {}
-        self._failed_states: set[str] = set()
+        self._parent_stamps: dict[str, FileStamp | None] = {}
+        self._failed_parents: set[str] = set()
         self._refused = 0
         self._new: list[tuple[ContainerKey, Container]] = []
         for form, path in WELL_KNOWN:
-            self._watch(BundleDirectory("", form, path), self._root, _always)
+            if not path.endswith(_EVERY):
+                self._watch(BundleDirectory("", form, path), self._root, _always)
 
     def poll(self) -> list[tuple[ContainerKey, Container]]:
-        """Look what changed; return the containers that are new."""
+        """Read all changes; return the containers that are new."""
         self._refused = 0
-        self._find_containerd()
-        for place, watched in list(self._watched.items()):
-            self._poll(place, watched)
+        for form, path in WELL_KNOWN:
+            if path.endswith(_EVERY):
+                self._find_directories(form, path.removesuffix(_EVERY))
+        for directory, watched in list(self._watched.items()):
+            self._poll(directory, watched)
         new, self._new = self._new, []
         return new
 
     def add_directory(
-        self, place: BundleDirectory, root: RootDirectory, alive: Callable[[], bool]
+        self, directory: BundleDirectory, root: RootDirectory, alive: Callable[[], bool]
     ) -> None:
         """
-        Watch a place that a container's keeper shows, below *root*.
+        Watch a directory that a container's shim shows.
 
-        alive: whether *root*, which may be a process's, is still the same. The
-        node's own root is taken where it shows the same directory.
+        Args:
+            directory: the directory.
+            root: its path starts here. The node's own root is used instead if it
+                has the same directory there.
+            alive: whether *root*, which may be a process's, is still the same.
         """
-        of_scopes = [one for one in self._watched if one.scope]
-        if place.scope and len(of_scopes) >= SCOPED_PLACES:
-            self._refused += place not in self._watched
+        scoped = [watched for watched in self._watched if watched.scope]
+        if directory.scope and len(scoped) >= SCOPED_DIRECTORIES:
+            self._refused += directory not in self._watched
             return
-        with contextlib.suppress(OSError):  # polling it says the same, and counts it
-            there = None if place.scope else root.stamp(place.path)
-            if there and there == self._root.stamp(place.path):
+        with contextlib.suppress(OSError):  # polling it fails too, and counts that
+            stamp = None if directory.scope else root.stamp(directory.path)
+            if stamp and stamp == self._root.stamp(directory.path):
                 root, alive = self._root, _always
-        self._watch(place, root, alive)
-        self._poll(place, self._watched[place])
+        self._watch(directory, root, alive)
+        self._poll(directory, self._watched[directory])
 
     def container(self, key: ContainerKey) -> Container | None:
         """
-        Return a container by its scope and id.
+        Return a container, None if no file describes it.
 
-        It has no pod and no sandbox where only somebody without the node's
-        privileges vouches for it.
+        It has no pod and no sandbox if its directory belongs to a scope without the
+        node's privileges.
         """
-        for place, watched in self._watched.items():
-            if place.scope != key.scope:
+        for directory, watched in self._watched.items():
+            if directory.scope != key.scope:
                 continue
             found = watched.containers.get(key.container_id)
-            # podman writes a bundle anew at each start, and some come late.
-            if place.format == "libpod" or (
+            # Some bundles are written anew at each start, and some come late.
+            if watched.format.is_rewritten or (
                 found is None and watched.lists(key.container_id)
             ):
                 found = watched.read(key.container_id)
             if found:
-                return (
-                    found
-                    if place.trusted or not place.scope
-                    else _without_pod_identity(found)
-                )
+                is_trusted = directory.trusted or not directory.scope
+                return found if is_trusted else _without_pod_identity(found)
         return None
 
     def by_init_pid(self, pid: int, start_time: int) -> Container | None:
-        """Return the node's container whose first process this is."""
-        for place, watched in self._watched.items():
-            if place.scope or place.format not in {"runc", "crun"}:
+        """Return the node's container with this first process, None if unknown."""
+        for directory, watched in self._watched.items():
+            if directory.scope or not watched.format.has_init_pid:
                 continue
             for found in watched.containers.values():
                 if (found.pid, found.pid_start) == (pid, start_time):
@@ -226,52 +250,49 @@ class BundleIndex:
 
     def all(self) -> Iterator[Container]:
         """Yield every container of the node itself."""
-        for place, watched in self._watched.items():
-            if not place.scope:
+        for directory, watched in self._watched.items():
+            if not directory.scope:
                 yield from watched.containers.values()
 
     @property
     def failures(self) -> int:
-        """Entries that could not be read when last looked at."""
+        """Entries and directories that could not be read at the last attempt."""
         failed = sum(len(watched.failed) for watched in self._watched.values())
-        return failed + len(self._failed_states) + self._refused
+        return failed + len(self._failed_parents) + self._refused
 
     def _watch(
-        self, place: BundleDirectory, root: RootDirectory, alive: Callable[[], bool]
+        self, directory: BundleDirectory, root: RootDirectory, alive: Callable[[], bool]
     ) -> None:
-        self._watched.setdefault(place, _Watched(place, root, alive))
+        self._watched.setdefault(directory, _Watched(directory, root, alive))
 
-    def _poll(self, place: BundleDirectory, watched: _Watched) -> None:
+    def _poll(self, directory: BundleDirectory, watched: _Watched) -> None:
         new: list[Container] = []
         try:
             new = watched.poll()
         except OSError as error:
             watched.failed.add("")
-            log.debug("%s: %s", place.path, error)
+            log.debug("%s: %s", directory.path, error)
         if not watched.alive():  # another process has its pid
-            del self._watched[place]
+            del self._watched[directory]
             return
         self._new += [
-            (ContainerKey(place.scope, found.container_id), found) for found in new
+            (ContainerKey(directory.scope, found.container_id), found) for found in new
         ]
 
-    def _find_containerd(self) -> None:
-        for state in containerd.STATES:
-            tasks = f"{state}{containerd.TASKS}"
-            try:
-                stamp = self._root.stamp(tasks)
-                if stamp == self._states.get(state):
-                    continue
-                self._states[state] = _if_settled(stamp)
-                for namespace in self._root.entries(tasks, NODE_LIMITS.entries):
-                    place = BundleDirectory(
-                        "", "containerd", f"{tasks}{namespace.name}"
-                    )
-                    self._watch(place, self._root, _always)
-                self._failed_states.discard(state)
-            except OSError as error:
-                self._failed_states.add(state)
-                log.debug("%s: %s", tasks, error)
+    def _find_directories(self, form: str, parent: str) -> None:
+        """Watch every directory in *parent*."""
+        try:
+            stamp = self._root.stamp(parent)
+            if stamp == self._parent_stamps.get(parent):
+                return
+            self._parent_stamps[parent] = _if_settled(stamp)
+            for entry in self._root.entries(parent, NODE_LIMITS.entries):
+                directory = BundleDirectory("", form, f"{parent}/{entry.name}")
+                self._watch(directory, self._root, _always)
+            self._failed_parents.discard(parent)
+        except OSError as error:
+            self._failed_parents.add(parent)
+            log.debug("%s: %s", parent, error)
 
 
 def _if_settled(stamp: FileStamp | None) -> FileStamp | None:

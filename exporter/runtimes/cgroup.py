@@ -1,30 +1,35 @@
 """
-Whose a process is, by its cgroup path: a pure parser of /proc/PID/cgroup.
+Identify a process by its cgroup path: a pure parser of /proc/PID/cgroup.
 
 The file is described in cgroups(7): `hierarchy:controllers:path`, one line for
-each cgroup v1 hierarchy and one `0::path` for cgroup v2. The kernel lets no
-newline into a name (cgroup_mkdir), but a name may hold anything else.
+each cgroup v1 hierarchy and one `0::path` for cgroup v2. The kernel allows no
+newline in a name (cgroup_mkdir), but anything else.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
+from exporter.runtimes.records import CgroupShape
+
 
 class CgroupPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    What a process's cgroup path says of it. Every field "" when it says nothing.
+    What a process's cgroup path contains; a field is "" if the path lacks it.
 
-    runtime: who made the container, "" when the path does not tell;
-    container_id: as in the path, 64 hex for most, a handle or name for Garden
-    and LXC; pod_uid: with dashes, for a static pod 32 hex without;
-    unit: the systemd unit of a process that is in no container and no pod;
-    monitor: a runtime's helper (conmon, lxc-start) that sits beside the
-    container, in another network namespace;
-    within: the container or unit above it that could have chosen this name: a
-    kind node, a rootless runtime's user@1000.service, or somebody who pretends.
+    Attributes:
+        runtime: the container's, a name of RUNTIMES; "" also if any could be it.
+        container_id: as in the path: 64 hex digits for most, a handle or a name for
+            Garden and LXC.
+        pod_uid: with dashes; of a static pod 32 hex digits.
+        unit: systemd unit of a process that is in no container and no pod.
+        is_shim: whether it is a shim (conmon, lxc-start), which has a cgroup beside
+            its container's and is in another network namespace.
+        nested_in: the container or unit above, which may have chosen these names: a
+            kind node, user@1000.service of a rootless runtime, or an impostor.
     """
 
     runtime: str = ""
@@ -34,17 +39,17 @@ class CgroupPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     is_shim: bool = False
     nested_in: str = ""
 
-    def relative_to(self, home: str) -> "CgroupPath":
+    def relative_to(self, node: str) -> "CgroupPath":
         """
-        Return the same as seen from within the container *home*, "" for none.
+        Return the path as seen from within the container *node*, "" for none.
 
-        On a node that is a container itself (kind), it vouches for its pods.
+        A node that is a container itself (kind) vouches for its pods.
         """
-        if not home:
+        if not node:
             return self
-        if self.nested_in == home:
+        if self.nested_in == node:
             return msgspec.structs.replace(self, nested_in="")
-        if self.container_id == home and not self.nested_in:
+        if self.container_id == node and not self.nested_in:
             return CgroupPath()
         return self
 
@@ -53,16 +58,16 @@ def parse(text: str) -> CgroupPath:
     """
     Return what the lines of a /proc/PID/cgroup agree upon.
 
-    A line that stops early does not contradict one that goes on below it: on
-    EKS Fargate `0::` ends at the task. Lines that part ways give nothing at
-    all, since a wrong owner is worse than none.
+    A line that stops early does not contradict one that continues below it: on
+    EKS Fargate `0::` ends at the task. Lines that diverge give nothing at all,
+    since a wrong owner is worse than none.
 
     Where names are nested the last one counts, so that a pod on a kind node is
     not taken for the node. But the first pod's container ends the search: what
-    lies below it was named by whoever runs there, who could write another pod's
-    uid. Elsewhere a real name and one that somebody made up look
-    alike, in a container and below a user's service manager, which may both make
-    cgroups: `within` then says who vouches for it.
+    lies below it was named from inside, and could be another pod's uid. Outside
+    of pods a real name and an invented one look alike, in a container and below a
+    user's service manager, which may both make cgroups: `nested_in` then names
+    what vouches for it.
     """
     paths = dict.fromkeys(_paths(text))
     trails = [_trail(path) for path in paths]
@@ -72,59 +77,58 @@ def parse(text: str) -> CgroupPath:
         return CgroupPath()
     if not pods and not ids:
         return CgroupPath(unit=_last(_agreed(map(_units, paths))))
-    makers = {trail.maker for trail in trails if trail.ids == ids}
-    runtimes = {maker.runtime for maker in makers} - {""}
+    agreeing = [trail for trail in trails if trail.ids == ids]
+    runtimes = {trail.runtime for trail in agreeing} - {""}
     return CgroupPath(
         runtime=runtimes.pop() if len(runtimes) == 1 else "",
         container_id=_last(ids),
         pod_uid=_last(pods),
-        is_shim=all(maker.monitor for maker in makers),
-        nested_in=max(trail.within for trail in trails),
+        is_shim=all(trail.is_shim for trail in agreeing),
+        nested_in=max(trail.nested_in for trail in trails),
     )
 
 
-class _Maker(NamedTuple):
-    runtime: str = ""
-    monitor: bool = False
-
-
 class _Trail(NamedTuple):
-    """The pods and containers one path names, outermost first."""
+    """The pods and containers that one path names, outermost first."""
 
     pods: tuple[str, ...]
     ids: tuple[str, ...]
-    maker: _Maker
-    within: str
+    runtime: str
+    is_shim: bool
+    nested_in: str
+
+
+class _Names(NamedTuple):
+    """A pattern of all names, and the runtime and shape of each group but the first."""
+
+    pattern: re.Pattern[str]
+    shapes: tuple[tuple[str, CgroupShape], ...]
 
 
 _END = r"(?=/|\Z)"
 _HEX64 = "[0-9a-f]{64}"
-_LXC = "[A-Za-z0-9][A-Za-z0-9_.-]*+"
 
 _POD = (  # a dash in a slice's name means nesting, so systemd's uids have none
     r"(?:(?:[^/]+-)?kubepods(?:-burstable|-besteffort)?-)?"
     r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?"
 )
 
-# Whole path components, and what they say of a container: one group each, the
-# id. The first that fits wins. `[-:]`: see _trail.
-_SHAPES = (
-    (_Maker("containerd"), rf"cri-containerd[-:]({_HEX64})(?:\.scope)?"),
-    (_Maker("containerd"), rf"nerdctl[-:]({_HEX64})(?:\.scope)?"),
-    (_Maker("docker"), rf"docker[-:]({_HEX64})(?:\.scope)?"),
-    (_Maker("docker"), rf"(?:docker|actions_job|ecs/[^/]+)/({_HEX64})"),
-    (_Maker("crio"), rf"crio[-:]({_HEX64})(?:\.scope)?"),
-    (_Maker("crio", monitor=True), rf"crio-conmon[-:]({_HEX64})(?:\.scope)?"),
-    (_Maker("podman"), rf"libpod(?:-payload)?[-:]({_HEX64})(?:\.scope)?"),
-    (_Maker("podman", monitor=True), rf"libpod-conmon[-:]({_HEX64})(?:\.scope)?"),
-    (_Maker("podman", monitor=True), rf"libpod_parent(?:/{_HEX64})?/conmon()"),
-    (_Maker("lxc"), rf"(?:lxc/|lxc\.payload[./])({_LXC})"),
-    (_Maker("lxc", monitor=True), rf"lxc\.monitor[./]({_LXC})"),
-    (_Maker("garden"), r"garden(?:/good|/bad)?/([0-9a-z]{8,}+(?>(?:-[0-9a-z]++)*))"),
-    (_Maker(), r"([0-9a-f]{32}-[0-9]++)"),  # a Fargate task's container
-    (_Maker(), rf"(?<!/libpod_parent/)({_HEX64})"),  # there it is a podman pod
+_ANY_RUNTIME = (
+    CgroupShape(r"([0-9a-f]{32}-[0-9]++)"),  # a Fargate task's container
+    CgroupShape(rf"(?<!/libpod_parent/)({_HEX64})"),  # there it is a podman pod
 )
-_NAMES = re.compile(f"/(?:{'|'.join([_POD, *(shape for _, shape in _SHAPES)])}){_END}")
+
+
+@functools.cache
+def _names() -> _Names:
+    from exporter.runtimes import RUNTIMES  # noqa: PLC0415 - its rows' modules use us
+
+    shapes = [(row.name, shape) for row in RUNTIMES for shape in row.cgroups]
+    shapes += [("", shape) for shape in _ANY_RUNTIME]
+    # The first that fits is used, so those that any runtime may have are last.
+    choices = "|".join([_POD, *(shape.pattern for _, shape in shapes)])
+    return _Names(re.compile(f"/(?:{choices}){_END}"), tuple(shapes))
+
 
 # systemd.unit(5): the characters of a unit name. Only user managers have units
 # below them (in a container they are the container's); init.scope is no unit's.
@@ -135,40 +139,41 @@ _USER = rf"/(user@[0-9]+\.service){_END}(?:{_SLICES}{_UNIT})?"
 _UNITS = re.compile(rf"(?>(?:/\.\.)*){_SLICES}(?:{_USER}|{_UNIT})")
 
 
-# Units whose users make cgroups of their own below them.
+# Units that may make cgroups of their own below them (Delegate=).
 _DELEGATES = re.compile(rf"/(user@[0-9]+\.service|[^/]+\.scope){_END}")
 
 
 def _paths(text: str) -> Iterator[str]:
-    for line in text.split("\n"):  # splitlines() would also split on what names hold
+    for line in text.split("\n"):  # splitlines() also splits at what names may hold
         path = line.partition(":")[2].partition(":")[2]
-        # So the kernel marks a removed cgroup that a zombie is still in.
+        # The kernel's mark of a removed cgroup that still has a zombie.
         yield path.removesuffix(" (deleted)")
 
 
 def _trail(path: str) -> _Trail:
     pods: list[str] = []
     ids: list[str] = []
-    maker = _Maker()
-    within = ""
+    runtime, is_shim, nested_in = "", False, ""
     # runc without systemd makes one directory of systemd's `slice:prefix:id`.
     path = path.replace(".slice:", ".slice/")
-    for match in _NAMES.finditer(path):
+    names = _names()
+    for match in names.pattern.finditer(path):
         group = match.lastindex or 0
-        if not pods and not within:
-            within = ids[0] if ids else _delegate(path[: match.start()])
+        if not pods and not nested_in:
+            nested_in = ids[0] if ids else _delegate(path[: match.start()])
         if group > 1:
             ids.append(match[group])
-            maker = _SHAPES[group - 2][0]
-        if pods:  # its container, or another pod in something we do not know
+            runtime, shape = names.shapes[group - 2]
+            is_shim = shape.is_shim
+        if pods:  # the pod's container, or another pod in something unknown
             break
         if group == 1:
             pods.append(match[group].replace("_", "-"))
-    return _Trail(tuple(pods), tuple(ids), maker, within)
+    return _Trail(tuple(pods), tuple(ids), runtime, is_shim, nested_in)
 
 
 def _delegate(above: str) -> str:
-    """Return whom the cgroups below *above* were handed over to, "" for nobody."""
+    """Return the unit to which the cgroups below *above* are delegated, or ""."""
     found = _DELEGATES.search(above)
     return found[1] if found else ""
 
@@ -180,10 +185,10 @@ def _units(path: str) -> tuple[str, ...]:
 
 
 def _agreed(chains: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
-    """Return the longest chain, None unless all others are the beginning of it."""
-    known = list(chains)
-    longest = max(known, key=len, default=())
-    return longest if all(c == longest[: len(c)] for c in known) else None
+    """Return the longest chain, None unless each other one is a prefix of it."""
+    listed = list(chains)
+    longest = max(listed, key=len, default=())
+    return longest if all(c == longest[: len(c)] for c in listed) else None
 
 
 def _last(chain: tuple[str, ...] | None) -> str:

@@ -1,30 +1,36 @@
 """
-containerd's bundles, Docker's own containerd's among them.
+Read containerd's bundles, those of Docker's own containerd among them.
 
-containerd keeps <state>/io.containerd.runtime.v2.task/<namespace>/<id>/ for as long
-as a container runs (core/runtime/v2/bundle.go), readable to root alone: config.json;
-runtime, shim-binary-path and options.json (who runs it). A shim's working directory
-is the bundle of its first container.
+containerd keeps <state>/io.containerd.runtime.v2.task/<namespace>/<id>/ while a
+container runs (core/runtime/v2/bundle.go), readable only by root: config.json;
+runtime, shim-binary-path and options.json (the programs that run it). A shim's
+working directory is the bundle of its first container.
 """
 
 import os
+from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
+from exporter.kernel.procfs import Procfs
 from exporter.kernel.rootfs import RootDirectory
 from exporter.runtimes import oci
-from exporter.runtimes.records import Container
+from exporter.runtimes.records import (
+    BundleFormat,
+    Container,
+    MalformedError,
+    ReadContainer,
+    decode_json,
+)
 
 TASKS = "/io.containerd.runtime.v2.task/"
-"""What the path of a directory of bundles holds, before the namespace."""
+"""In the path of a directory of bundles, before the containerd namespace."""
 
-STATES = (
-    "/run/containerd",
-    "/run/docker/containerd/daemon",
-    "/run/k3s/containerd",
-    "/run/k0s/containerd",
-    "/var/snap/microk8s/common/run/containerd",
-)
+_DOCKER = "/moby"
+"""Docker's containerd namespace."""
+
+_COMPOSE = "com.docker.compose."
 
 
 class _Options(msgspec.Struct):
@@ -37,13 +43,21 @@ def read(root: RootDirectory, bundles: str, name: str, limit: int) -> Container 
     config = root.read(f"{bundle}/config.json", limit)
     if config is None:
         return None
-    runtime = "docker" if bundles.endswith("/moby") else "containerd"
-    shim = [
-        _text(root, f"{bundle}/runtime", limit),
-        _text(root, f"{bundle}/shim-binary-path", limit),
-        parse_options(_text(root, f"{bundle}/options.json", limit)),
-    ]
-    found = oci.container(oci.parse(config.body), name, runtime=runtime, shim=shim)
+    spec = oci.parse(config.body)
+    is_docker = bundles.endswith(_DOCKER)
+    found = oci.container(
+        spec,
+        name,
+        runtime="docker" if is_docker else "containerd",
+        shim=[
+            _text(root, f"{bundle}/runtime", limit),
+            _text(root, f"{bundle}/shim-binary-path", limit),
+            parse_options(_text(root, f"{bundle}/options.json", limit)),
+        ],
+        is_cgroup_trusted=not is_docker,  # --cgroup-parent
+    )
+    if found.runtime == "containerd" and not found.uid:
+        found = msgspec.structs.replace(found, **_nerdctl_names(spec.annotations))
     return msgspec.structs.replace(found, started=config.mtime)
 
 
@@ -55,20 +69,39 @@ def parse_options(text: str) -> str:
     'runsc'
     """
     try:
-        return oci.decode_json(text.encode(), _Options).binary_name
-    except oci.MalformedError:  # empty, or of another runtime's form
+        return decode_json(text.encode(), _Options).binary_name
+    except MalformedError:  # empty, or in another runtime's format
         return ""
 
 
-def bundles_of_shim(directory: str) -> str | None:
+def bundles_of_shim(cwd: str) -> str | None:
     """
-    Return the directory of bundles that a shim's working directory lies in.
+    Return the directory of bundles that contains a shim's working directory.
 
     >>> bundles_of_shim("/run/k/io.containerd.runtime.v2.task/k8s.io/a1b2")
     '/run/k/io.containerd.runtime.v2.task/k8s.io'
     """
-    bundles = os.path.dirname(directory)
+    bundles = os.path.dirname(cwd)
     return bundles if TASKS in bundles else None
+
+
+def _directory_of_shim(procfs: Procfs, pid: int) -> str | None:
+    return bundles_of_shim(procfs.cwd(pid) or "")
+
+
+def _reader(root: RootDirectory, bundles: str) -> ReadContainer:
+    return partial(read, root, bundles)
+
+
+BUNDLES = BundleFormat("containerd", _reader, _directory_of_shim)
+
+
+def _nerdctl_names(annotations: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "name": annotations.get("nerdctl/name", ""),
+        "project": annotations.get(f"{_COMPOSE}project", ""),
+        "service": annotations.get(f"{_COMPOSE}service", ""),
+    }
 
 
 def _text(root: RootDirectory, path: str, limit: int) -> str:

@@ -1,12 +1,13 @@
 """
-What Docker says of its containers: one list an ask, one inspect a container's life.
+Poll Docker for its containers: one list a poll, one inspect a container's life.
 
-Engine API: https://docs.docker.com/reference/api/engine/. Paths carry no version,
-so that the engine answers in its own: an old one lacks the new versions, a new one
-has dropped the old. The SDK lends its unix socket transport only: its client
-would read ~/.docker/config.json and hold the registry passwords in it.
+Engine API: https://docs.docker.com/reference/api/engine/. Paths have no version, so
+that the engine responds in its own: an old engine lacks the new versions, a new one
+has dropped the old. Of the SDK only the transport over unix sockets is used: its
+client would read ~/.docker/config.json and keep the registry passwords in it.
 
-The libraries are imported when asked for: who never asks does not pay for them.
+The libraries are imported at their first use, since the collector loads this module
+too.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from exporter.config.settings import RuntimeSettings
 from exporter.runtimes import cgroup, oci
 from exporter.runtimes.http import (
     SECONDS,
@@ -29,34 +31,25 @@ from exporter.runtimes.http import (
     prepare_get,
     stream_response,
 )
-from exporter.runtimes.records import Container, PollError, PollResult, dotted
+from exporter.runtimes.records import Container, PollResult, dotted
 
 if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
 
-_LIST_CAP = 32 << 20
-_INSPECT_CAP = 8 << 20
+_MAX_LIST = 32 << 20
+_MAX_INSPECT = 8 << 20
 
 _EVENTS = quote(
     json.dumps({"type": ["container"], "event": ["start", "die", "rename", "destroy"]})
 )
 
-_REMEDY: dict[PollError, str] = {
-    "absent": "start Docker, or leave it out of --runtimes",
-    "silent": "see the engine's log: journalctl -u docker",
-    "refused": "give the exporter's user that socket (group docker), or let the proxy"
-    " before it pass GET /containers",
-    "malformed": "see that a Docker Engine answers there, and its log",
-    "too_large": "see who labels containers at such length",
-}
 
-
-class DockerGoneError(Exception):
-    """Nobody hands out Docker's events, or nobody answers at all."""
+class EventsError(Exception):
+    """Docker's stream of events cannot be opened."""
 
 
 class _Lenient(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """The part of an answer that we read. Go writes null for an empty map."""
+    """The part of a response that is used. Go writes null for an empty map."""
 
 
 class _Endpoint(_Lenient, frozen=True, kw_only=True):
@@ -68,7 +61,7 @@ class _Networks(_Lenient, frozen=True, kw_only=True):
 
 
 class Listed(_Lenient, frozen=True, kw_only=True):
-    """One container of GET /containers/json: what may change in its life."""
+    """One container of GET /containers/json: what may change during its life."""
 
     id: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
     names: list[str] | None = None
@@ -92,7 +85,7 @@ class _NetworkSettings(_Lenient, frozen=True, kw_only=True):
 
 
 class Inspected(_Lenient, frozen=True, kw_only=True):
-    """GET /containers/<id>/json: what stays as it is from start to stop."""
+    """GET /containers/<id>/json: what stays the same from start to stop."""
 
     state: _State
     host_config: _HostConfig
@@ -110,7 +103,7 @@ class Docker:
     """
 
     def __init__(self, base_url: str, *, timeout: float = SECONDS) -> None:
-        self._base_url = checked_address(base_url)
+        self._base_url = check_address(base_url)
         self._timeout = timeout
         self._inspected: dict[_Life, Inspected] = {}
 
@@ -118,10 +111,10 @@ class Docker:
         """Return the running containers. A caller's TimeoutError passes through."""
         try:
             with _adapter(self._base_url, self._timeout) as adapter:
-                listed = parse_list(self._read(adapter, "/containers/json", _LIST_CAP))
+                listed = parse_list(self._read(adapter, "/containers/json", _MAX_LIST))
                 left_out = self._inspect(adapter, listed)
         except SourceError as failed:
-            detail = f"Docker at {self._base_url}: {failed}; {_REMEDY[failed.error]}"
+            detail = f"{self._base_url}: {failed}"
             return PollResult(source="docker", error=failed.error, detail=detail)
         found = (
             parse_container(item, self._inspected[_life(item)])
@@ -132,24 +125,24 @@ class Docker:
         return PollResult(source="docker", detail=detail, containers=tuple(found))
 
     def _inspect(self, adapter: "HTTPAdapter", listed: list[Listed]) -> list[str]:
-        """Inspect who is new, forget who is gone, return what failed for one alone."""
+        """Inspect new containers, forget those gone; return failures of single ones."""
         lives = dict.fromkeys(_life(item) for item in listed)
         self._inspected = {k: v for k, v in self._inspected.items() if k in lives}
         left_out = []
         for life in [it for it in lives if it not in self._inspected]:
             path = f"/containers/{life[0]}/json"
             try:
-                body = self._read(adapter, path, _INSPECT_CAP)
+                body = self._read(adapter, path, _MAX_INSPECT)
                 self._inspected[life] = parse_inspect(body)
             except SourceError as failed:
                 if failed.error not in {"malformed", "too_large"}:
-                    raise  # it is the engine that does not answer
+                    raise  # it concerns the engine, not this container
                 left_out.append(f"{path}: {failed}")
         return left_out
 
-    def _read(self, adapter: "HTTPAdapter", path: str, cap: int) -> bytearray:
+    def _read(self, adapter: "HTTPAdapter", path: str, max_bytes: int) -> bytearray:
         request = prepare_get(_http(self._base_url) + path)
-        return fetch(adapter, request, cap=cap, timeout=self._timeout)
+        return fetch(adapter, request, max_bytes=max_bytes, timeout=self._timeout)
 
 
 def parse_list(body: bytes | bytearray) -> list[Listed]:
@@ -158,12 +151,12 @@ def parse_list(body: bytes | bytearray) -> list[Listed]:
 
 
 def parse_inspect(body: bytes | bytearray) -> Inspected:
-    """Return what an inspect says; SourceError if it is none."""
+    """Return the content of an inspect; SourceError if it is none."""
     return decode_json(body, Inspected)
 
 
 def parse_container(listed: Listed, inspected: Inspected) -> Container:
-    """Return what the two answers say together."""
+    """Return the container that the two responses describe."""
     labels = listed.labels or {}
     name = own_name(listed.names or [])
     host = inspected.host_config
@@ -191,7 +184,7 @@ def parse_container(listed: Listed, inspected: Inspected) -> Container:
 
 def own_name(names: list[str]) -> str:
     """
-    Return a container's own name: the others are what links call it.
+    Return a container's own name; the others are those of links to it.
 
     >>> own_name(["/web/db", "/postgres"])
     'postgres'
@@ -220,7 +213,7 @@ def unix_seconds(stamp: str) -> float:
 
 
 class _Pod(NamedTuple):
-    """Whose a container is, by the labels of cri-dockerd and dockershim."""
+    """The pod of a container, by the labels of cri-dockerd and dockershim."""
 
     namespace: str
     pod: str
@@ -232,12 +225,12 @@ class _Pod(NamedTuple):
 _POD_LABELS = tuple(f"io.kubernetes.pod.{it}" for it in ("namespace", "name", "uid"))
 _UID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}"
 _POD_NAME = re.compile(rf"k8s_([^_]+)_([^_]+)_([^_]+)_({_UID})_[0-9]+")
-_PAUSE = "POD"  # what both call the container of a pod's sandbox
+_PAUSE = "POD"  # the name that both give to the container of a pod's sandbox
 _ID = re.compile("[0-9a-f]{64}")
 
 
 def _pod(name: str, labels: dict[str, str], cgroup_parent: str) -> _Pod | None:
-    """Return the pod, if the cgroup is its; an image may bring such labels too."""
+    """Return the pod if the cgroup is that pod's; an image may have such labels too."""
     namespace, pod, uid = (labels.get(label, "") for label in _POD_LABELS)
     container = labels.get("io.kubernetes.container.name", "")
     if not (namespace or pod or uid) and (match := _POD_NAME.fullmatch(name)):
@@ -252,7 +245,7 @@ def _pod(name: str, labels: dict[str, str], cgroup_parent: str) -> _Pod | None:
 
 
 def _network_of(mode: str, labels: dict[str, str], pod: _Pod | None) -> str:
-    """Return the id it joined: the engine's word, a pod's label if it has none."""
+    """Return the ID it joined: from the engine, for a pod also from its label."""
     _, joined, target = mode.partition("container:")
     if not joined and pod and not pod.is_sandbox:
         target = labels.get("io.kubernetes.sandbox.id", "")
@@ -261,10 +254,11 @@ def _network_of(mode: str, labels: dict[str, str], pod: _Pod | None) -> str:
 
 def _life(listed: Listed) -> _Life:
     """
-    Return what changes when a container is started anew, as its netns does.
+    Return a key that changes when a container restarts, as its netns does.
 
     The list has no start time, but each start makes new endpoints: on a network,
-    on `none` and on `host`. Who joined another's network has no netns to go stale.
+    on `none` and on `host`. A container that joined another's network has none, but
+    no netns of its own that could change either.
     """
     found = listed.network_settings or _Networks()
     endpoints = (end.endpoint_id for end in (found.networks or {}).values() if end)
@@ -274,39 +268,44 @@ def _life(listed: Listed) -> _Life:
 def _left_out(failures: list[str], count: int) -> str:
     if not failures:
         return ""
-    return (
-        f"{len(failures)} of {count} containers left out, {failures[0]};"
-        " see docker inspect of it and the engine's log"
-    )
+    return f"{len(failures)} of {count} containers left out: {failures[0]}"
 
 
 def events(
     base_url: str, changed: Callable[[], None], *, timeout: float = SECONDS
 ) -> None:
     """
-    Call *changed* whenever a container may have: a hint, the next ask has the truth.
+    Call *changed* at each event after which a poll may differ.
 
-    Return when the stream ends; DockerGoneError when it cannot begin. An idle
+    Return when the stream ends; raise EventsError if it cannot be opened. An idle
     stream may last for days: *timeout* is for the connection only.
     """
-    url = f"{_http(checked_address(base_url))}/events?filters={_EVENTS}"
+    url = f"{_http(check_address(base_url))}/events?filters={_EVENTS}"
     with contextlib.ExitStack() as stack:
         try:
             adapter = stack.enter_context(_adapter(base_url, timeout))
             stream = stream_response(adapter, prepare_get(url), timeout=(timeout, None))
-            pieces = stack.enter_context(stream)
+            chunks = stack.enter_context(stream)
         except SourceError as failed:
-            remedy = _REMEDY[failed.error]
-            raise DockerGoneError(
-                f"no events from Docker at {base_url}: {failed}; {remedy}"
-            ) from failed
+            raise EventsError(f"no events from {base_url}: {failed}") from failed
         with contextlib.suppress(SourceError):  # a stream that breaks has ended
-            for _ in pieces:
+            for _ in chunks:
                 changed()
 
 
-def checked_address(base_url: str) -> str:
-    """Return *base_url*; ValueError when it is no address of an engine."""
+def open_docker(settings: RuntimeSettings) -> Docker:
+    """Return the engine of *settings*; ValueError if its address is invalid."""
+    return Docker(settings.docker)
+
+
+def watch(settings: RuntimeSettings, changed: Callable[[], None]) -> None:
+    """Call *changed* at each event, until the stream ends or cannot be opened."""
+    with contextlib.suppress(EventsError):  # a poll reports the failure
+        events(settings.docker, changed)
+
+
+def check_address(base_url: str) -> str:
+    """Return *base_url*; ValueError if no engine can have that address."""
     try:
         parts = urlsplit(base_url)
         tcp = parts.scheme == "tcp" and parts.hostname and parts.port
@@ -317,13 +316,13 @@ def checked_address(base_url: str) -> str:
     if base_url.startswith("unix:///"):
         return base_url
     raise ValueError(
-        f"{base_url!r} is not where a Docker Engine can be:"
+        f"{base_url!r} is not the address of a Docker Engine:"
         " write unix:///run/docker.sock or tcp://host:port"
     )
 
 
 def _http(base_url: str) -> str:
-    """Return the address for requests, which knows unix sockets by another scheme."""
+    """Return the address for requests, which has another scheme for unix sockets."""
     if base_url.startswith("unix:"):
         return "http+docker://localhost"
     return base_url.replace("tcp:", "http:", 1)
@@ -331,7 +330,7 @@ def _http(base_url: str) -> str:
 
 @contextlib.contextmanager
 def _adapter(base_url: str, timeout: float) -> Iterator["HTTPAdapter"]:
-    """Give requests' way to *base_url*, and close its connections in the end."""
+    """Yield requests' adapter for *base_url*, and close its connections at the end."""
     path = base_url.removeprefix("unix://")
     if path == base_url:
         adapter = _tcp_adapter()
@@ -357,11 +356,11 @@ def _unix_adapter(path: str, timeout: float) -> "HTTPAdapter":
 
 
 def _exists(path: str) -> bool:
-    """Tell before the libraries load: most nodes have no Docker."""
+    """Return whether the socket exists, without the libraries: few nodes have it."""
     try:
         os.stat(path)
     except FileNotFoundError:
         return False
-    except PermissionError:  # connecting will say so
+    except PermissionError:  # connecting reports it
         return True
     return True

@@ -1,75 +1,81 @@
 """
-HTTP with a deadline, a cap and one kind of error, for whatever is asked that way.
+HTTP GET with a timeout, a size limit and one kind of error.
 
-An adapter of requests, not a Session: it follows no redirect (a Session reads a
-redirect's body whole even when told not to), keeps no cookie, and asks neither the
-environment nor ~/.netrc for proxies and passwords. The libraries are imported when
-asked for: who never asks does not pay for them.
+It uses an adapter of requests, not a Session: an adapter follows no redirect (a
+Session reads the whole body of a redirect even when told not to), keeps no cookie,
+and takes neither proxies from the environment nor passwords from ~/.netrc. The
+libraries are imported at their first use, since the collector loads this module
+too.
 """
 
 import contextlib
-import ssl
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from exporter.runtimes import oci
-from exporter.runtimes.records import PollError
+from exporter.runtimes import records
+from exporter.runtimes.records import MalformedError, PollError
 
 if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
     from requests.models import PreparedRequest
 
 SECONDS = 2.0
-"""How long a socket may keep silent. An ask as a whole has its caller's deadline."""
+"""Timeout of a socket. The caller limits the time of a whole poll."""
 
 _T = TypeVar("_T")
-_PIECE = 1 << 16
-_WORDS = 300
+_CHUNK_BYTES = 1 << 16
+_MAX_DETAIL = 300
 _OK = 200
 _FORBIDDEN = (401, 403)
 
 
 class SourceError(Exception):
-    """A source gave no answer: a stable word, and what happened, for people."""
+    """
+    A source returned no usable response; the text describes what happened.
 
-    def __init__(self, word: PollError, what: str) -> None:
-        super().__init__(what)
-        self.error = word
+    Attributes:
+        error: the kind of failure.
+    """
+
+    def __init__(self, error: PollError, detail: str) -> None:
+        super().__init__(detail)
+        self.error = error
 
 
 def prepare_get(url: str, headers: dict[str, str] | None = None) -> "PreparedRequest":
-    """Return a GET that wants no compression: a small body could unpack to a huge."""
+    """Return a GET that accepts no compression: a small body could unpack to a huge."""
     import requests  # noqa: PLC0415
 
-    known = {"User-Agent": "netns-sysctl-exporter", "Accept-Encoding": "identity"}
+    common = {"User-Agent": "netns-sysctl-exporter", "Accept-Encoding": "identity"}
+    every = common | (headers or {})
     with _translate_errors():
-        return requests.Request("GET", url, headers=known | (headers or {})).prepare()
+        return requests.Request("GET", url, headers=every).prepare()
 
 
 def fetch(
     adapter: "HTTPAdapter",
     request: "PreparedRequest",
     *,
-    cap: int,
+    max_bytes: int,
     timeout: float,
     verify: bool | str = True,
 ) -> bytearray:
-    """Return the body of a 200, at most *cap* bytes; SourceError for all else."""
+    """Return the body of a 200, at most *max_bytes*; SourceError for all else."""
     body = bytearray()
-    with stream_response(adapter, request, timeout=timeout, verify=verify) as pieces:
-        for piece in pieces:
-            body += piece
-            if len(body) > cap:
-                raise SourceError("too_large", f"more than {cap >> 20} MiB")
+    with stream_response(adapter, request, timeout=timeout, verify=verify) as chunks:
+        for chunk in chunks:
+            body += chunk
+            if len(body) > max_bytes:
+                raise SourceError("too_large", f"more than {max_bytes >> 20} MiB")
     return body
 
 
 def decode_json(body: bytes | bytearray, kind: type[_T]) -> _T:
-    """Return the JSON of *body* as *kind*; SourceError if it is not that."""
+    """Return the JSON of *body* as *kind*; SourceError if it does not match."""
     try:
-        return oci.decode_json(body, kind)
-    except oci.MalformedError as error:
+        return records.decode_json(body, kind)
+    except MalformedError as error:
         raise SourceError("malformed", str(error)) from error
 
 
@@ -81,35 +87,34 @@ def stream_response(
     timeout: float | tuple[float, None],
     verify: bool | str = True,
 ) -> Iterator[Iterator[bytes]]:
-    """Give the body of a 200 in the pieces it comes in; SourceError for all else."""
+    """Yield the body of a 200 in chunks as they arrive; SourceError for all else."""
     with _translate_errors():
         response = adapter.send(request, stream=True, timeout=timeout, verify=verify)
     with contextlib.closing(response):
         if response.status_code != _OK:
-            word: PollError = (
-                "refused" if response.status_code in _FORBIDDEN else "malformed"
-            )
-            raise SourceError(word, f"HTTP {response.status_code}")
-        yield _pieces(response.raw.read1)
+            is_forbidden = response.status_code in _FORBIDDEN
+            kind: PollError = "refused" if is_forbidden else "malformed"
+            raise SourceError(kind, f"HTTP {response.status_code}")
+        yield _chunks(response.raw.read1)
 
 
-def _pieces(read1: Callable[[int], bytes]) -> Iterator[bytes]:
-    # Not Response.iter_content: it waits for a whole piece, and urllib3 reads a
-    # chunk's header line of any length.
+def _chunks(read1: Callable[[int], bytes]) -> Iterator[bytes]:
+    # Not Response.iter_content: it waits for a full chunk, and urllib3 reads the
+    # header line of an HTTP chunk of any length.
     while True:
         with _translate_errors():
-            piece = read1(_PIECE)
-        if not piece:
+            chunk = read1(_CHUNK_BYTES)
+        if not chunk:
             return
-        yield piece
+        yield chunk
 
 
 @contextlib.contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Turn what the libraries raise into SourceError."""
+    """Raise SourceError for the exceptions of the libraries."""
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
-    outer = sys.exception()  # what our caller is just handling explains nothing
+    outer = sys.exception()  # what the caller is handling is no cause of ours
     try:
         yield
     except (OSError, HTTPError) as error:  # requests' errors are OSErrors
@@ -117,8 +122,8 @@ def _translate_errors() -> Iterator[None]:
         for cause in chain:
             if isinstance(cause, TimeoutError) and not _is_sockets(cause):
                 raise cause from None
-        what = f"{type(chain[-1]).__name__}: {chain[-1]}"
-        raise SourceError(_word(chain), what[:_WORDS]) from error
+        detail = f"{type(chain[-1]).__name__}: {chain[-1]}"
+        raise SourceError(_kind(chain), detail[:_MAX_DETAIL]) from error
 
 
 def _chain(
@@ -134,20 +139,22 @@ def _chain(
 
 def _is_sockets(error: TimeoutError) -> bool:
     """
-    Tell a socket's timeout from one that a signal handler raises, the deadline.
+    Return whether a timeout is a socket's, not the caller's from a signal handler.
 
-    To the libraries they are the same, and they wrap both. Taking one for the other
-    is harmless: the caller is told `silent` by one of us either way.
+    The libraries treat and wrap both alike. A mistake is harmless: the result is
+    `silent` in both cases.
     """
     return type(error) is TimeoutError and (
         error.errno is not None or "timed out" in str(error)
     )
 
 
-def _word(chain: list[BaseException]) -> PollError:
+def _kind(chain: list[BaseException]) -> PollError:
+    import ssl  # noqa: PLC0415
+
     if any(isinstance(cause, PermissionError | ssl.SSLError) for cause in chain):
         return "refused"
     if any(isinstance(cause, FileNotFoundError) for cause in chain):
         return "absent"
-    # What the kernel reports is an OSError; the rest is what a parser thought of it.
+    # The kernel's errors are OSErrors; all others are a parser's.
     return "silent" if isinstance(chain[-1], OSError) else "malformed"

@@ -1,23 +1,29 @@
 """
-What the kubelet says of its pods: GET /pods, on its port 10250 or read-only 10255.
+Poll the kubelet for its pods: GET /pods, on its port 10250 or read-only 10255.
 
-The only source of the sysctls that a pod's author asked for, and of pods before
-their sandbox is up. The API server's rights apply: nodes/proxy, or nodes/pods where
-KubeletFineGrainedAuthz is on.
+It is the only source of the sysctls that a pod spec requests, and of pods whose
+sandbox is not up yet. The API server's authorization applies: nodes/proxy, or
+nodes/pods with KubeletFineGrainedAuthz.
 """
 
 import contextlib
 import os
 import re
-import ssl
 
 import msgspec
 
-from exporter.runtimes.http import SECONDS, SourceError, decode_json, fetch, prepare_get
-from exporter.runtimes.records import Pod, PollError, PollResult, dotted
+from exporter.config.settings import RuntimeSettings
+from exporter.runtimes.http import (
+    SECONDS,
+    SourceError,
+    decode_json,
+    fetch,
+    prepare_get,
+)
+from exporter.runtimes.records import Pod, PollResult, dotted
 
-_CAP = 64 << 20
-_TOKEN_CAP = 1 << 16
+_MAX_BYTES = 64 << 20
+_MAX_TOKEN_BYTES = 1 << 16
 _TOKEN = re.compile(rb"[!-~]+")
 _HASH = re.compile("[0-9a-f]{32}")
 
@@ -53,11 +59,15 @@ class _PodList(msgspec.Struct, frozen=True, kw_only=True):
 
 class Kubelet:
     """
-    One kubelet, by its URL: https://127.0.0.1:10250 or http://127.0.0.1:10255.
+    One kubelet, at https://127.0.0.1:10250 or http://127.0.0.1:10255.
 
-    token_file: a service account's, read at each ask since it rotates, sent over
-    https only; ca_file: who signed the kubelet's certificate, "" for the system's
-    authorities; insecure: whoever has the address may be the kubelet.
+    Args:
+        url: its address; ValueError unless its scheme is http or https.
+        token_file: a service account's token, read at each poll since it rotates,
+            and sent over https only; "" for none.
+        ca_file: authority of the kubelet's certificate, "" for the system's.
+        insecure: whether to accept any certificate.
+        timeout: of the socket, in seconds.
     """
 
     def __init__(
@@ -73,7 +83,8 @@ class Kubelet:
         self._https = self._url.startswith("https://")
         if not (self._https or self._url.startswith("http://")):
             raise ValueError(
-                f"{url!r} is no kubelet's address: write https://127.0.0.1:10250"
+                f"{url!r} is not the address of a kubelet: write"
+                " https://127.0.0.1:10250"
             )
         self._token_file = token_file
         self._ca_file = ca_file
@@ -85,7 +96,11 @@ class Kubelet:
         try:
             return PollResult(source="kubelet", pods=parse_pods(self._read()))
         except SourceError as failed:
-            detail = f"kubelet at {self._url}: {failed}; {self._remedy(failed.error)}"
+            detail = f"{self._url}: {failed}"
+            if failed.error == "refused":
+                detail += (
+                    f" (token_file {self._token_file!r}, ca_file {self._ca_file!r})"
+                )
             return PollResult(source="kubelet", error=failed.error, detail=detail)
 
     def _read(self) -> bytearray:
@@ -100,7 +115,11 @@ class Kubelet:
         # A new adapter each time: the authority's file may have been renewed.
         with contextlib.closing(HTTPAdapter()) as adapter:
             return fetch(
-                adapter, request, cap=_CAP, timeout=self._timeout, verify=verify
+                adapter,
+                request,
+                max_bytes=_MAX_BYTES,
+                timeout=self._timeout,
+                verify=verify,
             )
 
     def _verify(self) -> bool | str:
@@ -110,34 +129,33 @@ class Kubelet:
         if self._insecure:
             import urllib3  # noqa: PLC0415
 
-            # Who wrote `insecure` knows; a warning at each ask would be noise.
+            # `insecure` is the operator's decision; a warning at each poll is noise.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
             return False
-        system = ssl.get_default_verify_paths()  # requests would ask certifi
+        import ssl  # noqa: PLC0415
+
+        system = ssl.get_default_verify_paths()  # the default of requests is certifi
         path = self._ca_file or system.cafile or system.capath or ""
         if not os.path.exists(path):
             raise SourceError("refused", f"no certificate authorities at {path!r}")
         return path
 
-    def _remedy(self, word: PollError) -> str:
-        if word == "refused":
-            return (
-                f"the token in {self._token_file or '(no token_file)'!r} needs get on"
-                " nodes/pods (nodes/proxy before Kubernetes 1.33), and"
-                f" {self._ca_file or 'the system (no ca_file)'!r} must hold the"
-                " authority of the kubelet's certificate: see token_file, ca_file and"
-                " insecure in --runtimes"
-            )
-        if word == "silent":
-            return "see that the kubelet runs and that the address in --runtimes is its"
-        return "see that the address in --runtimes is a kubelet's, https or http"
+
+def open_kubelet(settings: RuntimeSettings) -> Kubelet:
+    """Return the kubelet of *settings*; ValueError if its address is invalid."""
+    return Kubelet(
+        settings.kubelet,
+        token_file=settings.kubelet_token_file,
+        ca_file=settings.kubelet_ca_file,
+        insecure=settings.kubelet_insecure,
+    )
 
 
 def _read_token(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read(_TOKEN_CAP)
-    except TimeoutError:  # the caller's deadline is an OSError too
+            return file.read(_MAX_TOKEN_BYTES)
+    except TimeoutError:  # the caller's timeout is an OSError too
         raise
     except OSError as error:
         raise SourceError("refused", f"token_file {path}: {error.strerror}") from error
@@ -152,7 +170,7 @@ def parse_token(text: bytes, path: str) -> str:
     """
     token = text.strip()
     if not _TOKEN.fullmatch(token):
-        raise SourceError("refused", f"token_file {path} holds no token")
+        raise SourceError("refused", f"token_file {path} contains no token")
     return token.decode("ascii")
 
 
@@ -160,9 +178,9 @@ def parse_pods(body: bytes | bytearray) -> tuple[Pod, ...]:
     """
     Return the pods of a PodList; SourceError if it is none.
 
-    A static pod is there under both names: its cgroups carry the hash of its
-    manifest, its mirror's uid is the API server's. Anybody may write that
-    annotation, so it never takes a uid that a pod has.
+    A static pod is returned under both uids: its cgroups carry the hash of its
+    manifest, its mirror pod has the API server's uid. Any author of a pod may set
+    that annotation, so it never replaces the uid of a pod.
     """
     items = decode_json(body, _PodList).items or []
     pods = {item.metadata.uid: _pod(item, item.metadata.uid) for item in items}

@@ -1,42 +1,60 @@
 """
-What a source says of containers and pods: the types that all sources speak in.
+The records of this package: what a source reports, and a row of the table RUNTIMES.
 
-They cross the boundary between the process that asks and the collector, as JSON.
+PollResult, with its containers and pods, crosses the boundary between the runtime
+poller process and the collector as JSON.
 """
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from exporter.config.settings import RuntimeSettings
+from exporter.kernel.procfs import Procfs
+from exporter.kernel.rootfs import RootDirectory
 from exporter.model import Frozen
 
 Sandbox = Literal["", "gvisor", "kata"]
 """What stands between a container's programs and this kernel, "" for nothing."""
 
-
 PollError = Literal["absent", "silent", "refused", "malformed", "too_large"]
 """
-Why a source gave no answer: nobody there, a normal state; no answer in time; no
-right to ask; not what its specification says; more than is read.
+Why a poll failed: no such socket (a normal state); no response in time; permission
+denied; a response that does not match the specification; one larger than the limit.
 """
+
+_T = TypeVar("_T")
+
+
+class MalformedError(ValueError):
+    """A runtime's file or response does not match its specification."""
 
 
 class Container(Frozen, frozen=True, kw_only=True):
     """
-    One container, as far as one source knows it. Fields it does not know are empty.
+    One container, as far as one source describes it; unknown fields are empty.
 
-    runtime: who made it: docker, containerd, crio, podman, runc, crun;
-    container_id: as in its cgroup; evidence: the source, for netns_info;
-    name: its own name, in a pod the name within the pod ("" for the sandbox);
-    namespace, pod, uid: the Kubernetes pod it is of; is_sandbox: it holds the
-    network of a pod; network_of: the container whose network it joined, "" for its
-    own; sandbox: see Sandbox; pid, pid_start: its first process and when that
-    started, in clock ticks since boot, 0 when unknown; netns_path: the netns that it
-    was told to join, as its runtime sees it; project, service: Compose's;
-    sysctls: what its specification sets, dotted names; asked: those of them that
-    its user asked for, None where the source cannot tell them from what the runtime
-    adds; started: unix seconds.
+    Attributes:
+        runtime: the runtime that made it, a name of RUNTIMES.
+        container_id: as in its cgroup path.
+        evidence: the source, for netns_info.
+        name: its own name; in a pod the name within the pod, "" for the sandbox.
+        namespace: of its Kubernetes pod.
+        pod: name of its Kubernetes pod.
+        uid: of its Kubernetes pod.
+        is_sandbox: whether it holds the network of a pod.
+        network_of: ID of the container whose network it joined, "" for its own.
+        sandbox: what stands between its programs and the kernel.
+        pid: its first process, 0 if unknown.
+        pid_start: start time of that process, in clock ticks since boot.
+        netns_path: the network namespace to join, a path as its runtime sees it.
+        project: of Compose.
+        service: of Compose.
+        sysctls: what its specification sets, by dotted name.
+        requested_sysctls: those of them that the user requested, None where the
+            source cannot separate them from what the runtime adds.
+        started: unix seconds, 0 if unknown.
     """
 
     runtime: str
@@ -61,9 +79,13 @@ class Container(Frozen, frozen=True, kw_only=True):
 
 class Pod(Frozen, frozen=True, kw_only=True):
     """
-    One pod as the kubelet knows it; uid is 32 hex for a static pod.
+    One pod, as the kubelet describes it.
 
-    sysctls: its securityContext's.
+    Attributes:
+        uid: with dashes; of a static pod 32 hex digits.
+        namespace: of Kubernetes.
+        name: of the pod.
+        sysctls: of its securityContext, by dotted name.
     """
 
     uid: str
@@ -74,9 +96,14 @@ class Pod(Frozen, frozen=True, kw_only=True):
 
 class PollResult(Frozen, frozen=True, kw_only=True):
     """
-    What one source said, all of it, or why it said nothing.
+    The result of one poll of one source.
 
-    source: docker or kubelet; error: None for an answer; detail: for people.
+    Attributes:
+        source: name of its Poller.
+        error: None for a response.
+        detail: what failed; of a response, what it lacks.
+        containers: all that run.
+        pods: all of the node.
     """
 
     source: str
@@ -84,6 +111,130 @@ class PollResult(Frozen, frozen=True, kw_only=True):
     detail: str = ""
     containers: tuple[Container, ...] = ()
     pods: tuple[Pod, ...] = ()
+
+
+class Source(Protocol):
+    """An API to poll."""
+
+    def poll(self) -> PollResult:
+        """Return its state; a TimeoutError or MemoryError may interrupt it."""
+
+
+class RuntimePoller(Protocol):
+    """Polls sources outside of the calling process."""
+
+    sources: frozenset[str]
+    """The names of the sources that it polls, as in PollResult.source."""
+
+    def request(self) -> None:
+        """Ask for a poll soon, since a result would be of use."""
+
+    def results(self) -> Iterable[PollResult]:
+        """Return the results since the last call, without waiting."""
+
+    def close(self) -> None:
+        """Stop polling."""
+
+
+class NullPoller:
+    """A RuntimePoller without sources."""
+
+    sources: frozenset[str] = frozenset()
+
+    def request(self) -> None:
+        """Do nothing."""
+
+    def results(self) -> Iterable[PollResult]:
+        """Return nothing."""
+        return ()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class CgroupShape(NamedTuple):
+    """
+    Components of a cgroup path that name a container.
+
+    Attributes:
+        pattern: a regular expression of whole components, its one group the ID.
+        is_shim: whether they name the container's shim (conmon, lxc-start), which
+            is in another network namespace.
+    """
+
+    pattern: str
+    is_shim: bool = False
+
+
+ReadContainer = Callable[[str, int], Container | None]
+"""Reads a container by its directory entry, from files of at most so many bytes."""
+
+
+class BundleFormat(NamedTuple):
+    """
+    How a runtime keeps files about its containers: a directory, an entry for each.
+
+    Attributes:
+        name: unique; in the key of a directory.
+        reader: makes the reader of one directory, a path below a root.
+        directory_of_shim: returns the directory that a shim's process shows, None
+            for a process of another kind; None where there is no shim.
+        is_rewritten: whether an entry's files change while the entry stays as it is.
+        has_init_pid: whether Container.pid is set.
+    """
+
+    name: str
+    reader: Callable[[RootDirectory, str], ReadContainer]
+    directory_of_shim: Callable[[Procfs, int], str | None] | None = None
+    is_rewritten: bool = False
+    has_init_pid: bool = False
+
+
+class Poller(NamedTuple):
+    """
+    An API that the runtime poller process polls.
+
+    Attributes:
+        name: of the source, and of the setting in `runtimes` that has its address.
+        open: makes the source without I/O; ValueError if an address is invalid.
+        watch: calls back at each event that a poll would show, until the stream of
+            events ends; None where there are no events.
+        is_lazy: whether to poll only once a container is found that it may name.
+    """
+
+    name: str
+    open: Callable[[RuntimeSettings], Source]
+    watch: Callable[[RuntimeSettings, Callable[[], None]], None] | None = None
+    is_lazy: bool = False
+
+
+class Runtime(NamedTuple):
+    """
+    A container runtime: a row of RUNTIMES. Every field but the name may be empty.
+
+    Attributes:
+        name: the label `runtime`.
+        cgroups: how its containers' cgroups are named.
+        bundles: how it keeps files about its containers.
+        directories: well-known places of these, below the node's root; `/*` at the
+            end stands for every directory there.
+        user_directories: the same of a user's own containers; `{uid}` is the user's.
+        sandbox_mount: a regular expression of the bind mounts that it makes of the
+            network namespaces of its containers.
+        is_sandbox_mount_unique: whether no other runtime makes such mounts.
+        poller: its API, with names and requested sysctls of its containers.
+        default_sysctls: what it sets in every container by itself.
+    """
+
+    name: str
+    cgroups: tuple[CgroupShape, ...] = ()
+    bundles: BundleFormat | None = None
+    directories: tuple[str, ...] = ()
+    user_directories: tuple[str, ...] = ()
+    sandbox_mount: str = ""
+    is_sandbox_mount_unique: bool = False
+    poller: Poller | None = None
+    default_sysctls: Mapping[str, str] = {}
 
 
 def dotted(name: str) -> str:
@@ -100,18 +251,15 @@ def dotted(name: str) -> str:
 _SWAPPED = str.maketrans("./", "/.")
 
 
-class RuntimePoller:
-    """Asks runtimes, elsewhere. This one has nobody to ask."""
+def decode_json(text: bytes | bytearray, kind: type[_T]) -> _T:
+    """
+    Return the JSON of *text* as *kind*; MalformedError if it does not match.
 
-    sources: frozenset[str] = frozenset()
-    """Whom it would ask, by the names of Answer.source."""
-
-    def request(self) -> None:
-        """Say that an answer would be of use."""
-
-    def results(self) -> Iterable[PollResult]:
-        """Return the answers that came since the last call; never wait."""
-        return ()
-
-    def close(self) -> None:
-        """End whatever asks."""
+    msgspec refuses half a surrogate pair, so the strings can always be encoded.
+    """
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedError(str(error)) from error
+    except RecursionError as error:
+        raise MalformedError("nested too deeply") from error

@@ -1,19 +1,23 @@
 """
-What runc and crun write of the containers that they run for nobody else.
+Read what runc and crun write about containers that no other runtime manages.
 
 runc: <root>/<id>/state.json (libcontainer's BaseState), crun: <root>/<id>/status; the
 root is /run/runc and /run/crun, below /run/user/UID for a user's own. Both name the
-first process, when it started, and the bundle.
+first process, its start time, and the bundle.
 """
+
+from functools import partial
 
 import msgspec
 
 from exporter.kernel.rootfs import RootDirectory
 from exporter.runtimes import libpod, oci
-from exporter.runtimes.records import Container
-
-RUNC_ROOT = "/run/runc"
-CRUN_ROOT = "/run/crun"
+from exporter.runtimes.records import (
+    BundleFormat,
+    Container,
+    ReadContainer,
+    decode_json,
+)
 
 
 class _Config(msgspec.Struct):
@@ -33,7 +37,14 @@ class _CrunStatus(msgspec.Struct, rename="kebab"):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """The first process of a container, when it started, and its bundle."""
+    """
+    The state of a container.
+
+    Attributes:
+        pid: its first process.
+        start_time: of that process, in clock ticks since boot.
+        bundle: path of its bundle, "" if unknown.
+    """
 
     pid: int
     start_time: int
@@ -43,7 +54,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 def read_runc(
     root: RootDirectory, states: str, name: str, limit: int
 ) -> Container | None:
-    """Return the container that runc runs by *name*, None if there is none."""
+    """Return the container that runc runs under *name*, None if there is none."""
     file = root.read(f"{states}/{name}/state.json", limit)
     return (
         _container(root, name, "runc", parse_runc(file.body), limit) if file else None
@@ -53,7 +64,7 @@ def read_runc(
 def read_crun(
     root: RootDirectory, states: str, name: str, limit: int
 ) -> Container | None:
-    """Return the container that crun runs by *name*, None if there is none."""
+    """Return the container that crun runs under *name*, None if there is none."""
     file = root.read(f"{states}/{name}/status", limit)
     return (
         _container(root, name, "crun", parse_crun(file.body), limit) if file else None
@@ -62,12 +73,12 @@ def read_crun(
 
 def parse_runc(text: bytes) -> State:
     """
-    Return what runc's state.json says.
+    Return the content of runc's state.json; MalformedError if it is none.
 
     >>> parse_runc(b'{"init_process_pid": 7, "config": {"labels": ["bundle=/b"]}}')
     State(pid=7, start_time=0, bundle='/b')
     """
-    found = oci.decode_json(text, _RuncState)
+    found = decode_json(text, _RuncState)
     labels = found.config.labels or []
     bundles = [label[7:] for label in labels if label.startswith("bundle=")]
     return State(
@@ -79,12 +90,12 @@ def parse_runc(text: bytes) -> State:
 
 def parse_crun(text: bytes) -> State:
     """
-    Return what crun's status file says.
+    Return the content of crun's status file; MalformedError if it is none.
 
     >>> parse_crun(b'{"pid": 7, "process-start-time": 9, "bundle": "/b"}')
     State(pid=7, start_time=9, bundle='/b')
     """
-    found = oci.decode_json(text, _CrunStatus)
+    found = decode_json(text, _CrunStatus)
     return State(
         pid=found.pid, start_time=found.process_start_time, bundle=found.bundle
     )
@@ -93,8 +104,8 @@ def parse_crun(text: bytes) -> State:
 def _container(
     root: RootDirectory, name: str, runtime: str, state: State, limit: int
 ) -> Container | None:
-    """Return a container that nobody but runc or crun knows."""
-    if libpod.storage_of_bundle(state.bundle):  # podman's and CRI-O's files say more
+    """Return a container that only runc or crun manages."""
+    if libpod.storage_of_bundle(state.bundle):  # podman's and CRI-O's files have more
         return None
     path = f"{state.bundle}/config.json"
     config = root.read(path, limit) if state.bundle else None
@@ -105,3 +116,15 @@ def _container(
         pid=state.pid,
         pid_start=state.start_time,
     )
+
+
+def _runc_reader(root: RootDirectory, states: str) -> ReadContainer:
+    return partial(read_runc, root, states)
+
+
+def _crun_reader(root: RootDirectory, states: str) -> ReadContainer:
+    return partial(read_crun, root, states)
+
+
+RUNC_STATES = BundleFormat("runc", _runc_reader, has_init_pid=True)
+CRUN_STATES = BundleFormat("crun", _crun_reader, has_init_pid=True)

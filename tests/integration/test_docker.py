@@ -353,7 +353,7 @@ def test_the_process_that_asks_has_no_capability_and_ends_with_the_exporter(
     address = f"unix://{docker.socket}"
     with run_exporter(tmp_path, "--runtimes.docker", address) as running:
         Watch(running).until_shown(one)
-        asking = psutil.Process(running.child_pid("--asking-role"))
+        asking = psutil.Process(running.child_pid("--runtime-poller-role"))
         status = Path(f"/proc/{asking.pid}/status").read_text()
         fds = [os.readlink(p) for p in Path(f"/proc/{asking.pid}/fd").iterdir()]
 

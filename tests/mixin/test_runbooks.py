@@ -165,7 +165,7 @@ def test_the_runbook_explains_every_problem_and_no_other() -> None:
 
 
 def test_the_problems_of_a_runtime_are_the_errors_of_a_poll() -> None:
-    assert set(problems._ERRORS) == set(get_args(PollError)) - {"absent"}
+    assert set(problems._POLL_ERRORS) == set(get_args(PollError)) - {"absent"}
 
 
 def test_the_runbook_explains_every_reason_for_unreadable_namespaces() -> None:

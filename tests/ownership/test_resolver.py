@@ -19,10 +19,10 @@ from exporter.ownership.metadata import ContainerMetadata
 from exporter.ownership.resolver import OwnerResolver
 from exporter.runtimes.records import (
     Container,
+    NullPoller,
     Pod,
     PollError,
     PollResult,
-    RuntimePoller,
 )
 from tests.discovery.test_processes import WatchedCensus
 from tests.support.builders import CONTAINER, OTHER_CONTAINER, UID, a_netns
@@ -37,7 +37,7 @@ DOCKER = f"0::/docker/{CONTAINER}\n".encode()
 SERVICE = b"0::/system.slice/containerd.service\n"
 
 
-class Told(RuntimePoller):
+class Told(NullPoller):
     """Somebody who asks, and gives the answers that the test puts in."""
 
     def __init__(self) -> None:

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from exporter.kernel.rootfs import RootDirectory
 from exporter.runtimes.containerd import bundles_of_shim, parse_options, read
-from exporter.runtimes.oci import MalformedError
-from exporter.runtimes.records import Container, Sandbox
-from tests.support.builders import CONTAINER, NOW, a_config
+from exporter.runtimes.records import Container, MalformedError, Sandbox
+from tests.support.builders import CONTAINER, NOW, UID, a_config
 
 TASKS = "/run/containerd/io.containerd.runtime.v2.task"
 K8S = f"{TASKS}/k8s.io"
@@ -71,6 +70,51 @@ def test_the_namespace_moby_is_dockers(
 
     assert found is not None
     assert found.runtime == runtime
+
+
+NERDCTL = {
+    "nerdctl/name": "web",
+    "com.docker.compose.project": "shop",
+    "com.docker.compose.service": "front",
+}
+
+
+def test_a_container_of_nerdctl_has_its_name(tmp_path: Path) -> None:
+    a_bundle(tmp_path, config_json=a_config(annotations=NERDCTL, cgroup=""))
+
+    found = read(RootDirectory(str(tmp_path)), K8S, CONTAINER, LIMIT)
+
+    assert found is not None
+    assert (found.name, found.project, found.service) == ("web", "shop", "front")
+    assert (found.uid, found.network_of) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        NERDCTL,
+        {
+            "io.kubernetes.cri.container-type": "sandbox",
+            "io.kubernetes.cri.sandbox-uid": UID,
+            "io.kubernetes.cri.sandbox-name": "web-0",
+        },
+    ],
+    ids=["nerdctl", "pod"],
+)
+def test_annotations_of_a_docker_container_are_ignored(
+    tmp_path: Path, annotations: dict[str, str]
+) -> None:
+    """They are the user's, and --cgroup-parent may be any pod's."""
+    group = f"/kubepods/pod{UID}/{CONTAINER}"
+    config = a_config(annotations=annotations, cgroup=group)
+    a_bundle(tmp_path, f"{TASKS}/moby", config_json=config)
+
+    found = read(RootDirectory(str(tmp_path)), f"{TASKS}/moby", CONTAINER, LIMIT)
+
+    assert found is not None
+    assert msgspec.structs.replace(found, started=0.0) == Container(
+        runtime="docker", container_id=CONTAINER, evidence="oci_bundle"
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from exporter.privsep.privileges import NOBODY
 from exporter.runtimes.docker import (
     Docker,
-    DockerGoneError,
+    EventsError,
     events,
     own_name,
     parse_container,
@@ -432,7 +432,7 @@ def test_one_bad_inspect_does_not_lose_the_others(
 
     assert answer.error is None
     assert [container.name for container in answer.containers] == ["one", "three"]
-    assert answer.detail.startswith(f"1 of 3 containers left out, /containers/{B}/json")
+    assert answer.detail.startswith(f"1 of 3 containers left out: /containers/{B}/json")
     engine.instead.clear()
     assert len(docker.poll().containers) == 3
 
@@ -482,7 +482,6 @@ def asked(script: Script, path: Path) -> tuple[PollResult, ScriptedServer]:
         answer = Docker(web.url, timeout=QUICK).poll()
     assert answer.containers == ()
     assert web.url in answer.detail
-    assert ";" in answer.detail, "what to do about it"
     return answer, web
 
 
@@ -540,7 +539,6 @@ def test_a_socket_without_the_right_to_it_is_refused(closed: str) -> None:
     gc.collect()
 
     assert answer.error == "refused"
-    assert "group docker" in answer.detail
 
 
 @contextlib.contextmanager
@@ -889,13 +887,13 @@ def test_an_engine_without_events_is_told(tmp_path: Path, status: str) -> None:
         run_scripted_server(
             lambda *_: ok_response(b"", status), tmp_path / "docker.sock"
         ) as web,
-        pytest.raises(DockerGoneError, match=f"unix://{tmp_path}.*{status[:3]}"),
+        pytest.raises(EventsError, match=f"unix://{tmp_path}.*{status[:3]}"),
     ):
         events(web.url, pytest.fail)
 
 
 def test_events_of_nobody_are_told(tmp_path: Path) -> None:
-    with pytest.raises(DockerGoneError, match="no such socket; start Docker"):
+    with pytest.raises(EventsError, match="no such socket"):
         events(f"unix://{tmp_path}/docker.sock", pytest.fail)
 
 

@@ -17,8 +17,7 @@ from exporter.runtimes.libpod import (
     parse_names,
     storage_of_bundle,
 )
-from exporter.runtimes.oci import MalformedError
-from exporter.runtimes.records import Container
+from exporter.runtimes.records import Container, MalformedError
 from tests.support.builders import CONTAINER, NOW, OTHER_CONTAINER, UID, a_config
 
 STORAGE = "/var/lib/containers/storage/overlay-containers"

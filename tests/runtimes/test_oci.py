@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.runtimes.oci import MalformedError, container, detect_sandbox, parse
-from exporter.runtimes.records import Container, Sandbox, dotted
+from exporter.runtimes.oci import container, detect_sandbox, parse
+from exporter.runtimes.records import Container, MalformedError, Sandbox, dotted
 from tests.support.builders import CONTAINER, OTHER_CONTAINER, UID, a_config
 
 CRI = "io.kubernetes.cri."
@@ -236,41 +236,33 @@ class TestContainerd:
 
         assert said(annotations, OTHER_CONTAINER).name == ""
 
-    def test_what_nerdctl_runs_has_its_name(self) -> None:
-        annotations = {
-            "nerdctl/name": "web",
-            "com.docker.compose.project": "shop",
-            "com.docker.compose.service": "front",
-        }
-
-        found = said(annotations)
-
-        assert (found.name, found.project, found.service) == ("web", "shop", "front")
-        assert (found.uid, found.network_of) == ("", "")
-
     def test_a_pods_sandbox_id_alone_makes_no_pod(self) -> None:
         assert said(OF_POD) == said({})
 
 
-class TestDocker:
-    """It writes no annotations: those that are there are the user's."""
+class TestATrustedCgroup:
+    """A pod is accepted only by a cgroup that its owner did not choose."""
 
     @pytest.mark.parametrize(
         "annotations",
         [
             {**OF_POD, f"{CRI}container-type": "sandbox"},
             {**OF_CRIO_POD, f"{CRIO}ContainerType": "container"},
-            {"nerdctl/name": "web", "com.docker.compose.project": "shop"},
-            {"io.containerd.cri.runtime-handler": "kata"},
-            {"io.container.manager": "libpod"},
+            {**OF_CRIO_POD, f"{CRIO}RuntimeHandler": "kata"},
         ],
-        ids=["cri", "crio", "nerdctl", "handler", "podman"],
+        ids=["cri", "crio", "handler"],
     )
-    def test_a_user_makes_no_pod(self, annotations: dict[str, str]) -> None:
-        found = said(annotations, runtime="docker")
+    def test_a_cgroup_that_the_user_chose_confirms_no_pod(
+        self, annotations: dict[str, str]
+    ) -> None:
+        spec = parse(a_config(annotations=annotations))
 
-        assert found == said({}, runtime="docker")
-        assert found.runtime == "docker"
+        found = container(spec, CONTAINER, runtime="docker", is_cgroup_trusted=False)
+
+        assert spec.cgroup.pod_uid == UID
+        assert found == Container(
+            runtime="docker", container_id=CONTAINER, evidence="oci_bundle"
+        )
 
 
 class TestCrio:
@@ -319,14 +311,6 @@ class TestCrio:
 
 class TestPodman:
     """It has pods that are not Kubernetes's."""
-
-    def test_a_member_of_a_pod_joined_its_network(self) -> None:
-        config = a_config(annotations=IN_POD, network="/proc/7/ns/net")
-
-        found = container(parse(config), CONTAINER, runtime="podman")
-
-        assert found.network_of == OTHER_CONTAINER
-        assert not found.is_sandbox
 
     def test_its_pods_are_not_kubernetess(self) -> None:
         """An image may bring all of a pod's annotations, its manager's too."""

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from exporter.kernel.rootfs import RootDirectory
 from exporter.runtimes import runc
-from exporter.runtimes.oci import MalformedError
-from exporter.runtimes.records import Container
+from exporter.runtimes.records import Container, MalformedError
 from exporter.runtimes.runc import State, parse_crun, parse_runc
 from tests.support.builders import CONTAINER, NOW, OTHER_CONTAINER, UID, a_config
 
