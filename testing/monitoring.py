@@ -105,7 +105,8 @@ def shorten_durations(rules: str) -> str:
     """
     Return rules in which a second is what a minute was, and all else as it was.
 
-    >>> shorten_durations("[for: 1h, keep_firing_for: 10m, expr: 'rate(x:rate5m[5m]) > 5']")
+    >>> text = "[for: 1h, keep_firing_for: 10m, expr: 'rate(x:rate5m[5m]) > 5']"
+    >>> shorten_durations(text)
     "[for: 1m, keep_firing_for: 10s, expr: 'rate(x:rate5m[5s]) > 5']"
     """
     return _DURATION.sub(lambda found: found[1] + _SHORTER[found[2]], rules)
