@@ -13,7 +13,8 @@ from bench import cpu
 from exporter import catalog
 from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.netns import entered
-from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
+from exporter.kernel.sysctl_files import SysctlFiles
+from exporter.kernel.sysctl_readings import SysctlPlan
 from exporter.model import Reading, Sysctl
 from exporter.values import MISSING, parse_reading
 from testing import lab
@@ -102,7 +103,7 @@ def bound_ms(work: Work, program: Path) -> float:
         files = list(_bind(part))
         read = partial(_read_all, files)
         total += cpu.least(partial(cpu.own_ms, read))
-        values = [value for one in files for value in one.readings()]
+        values = [value for one in files for value in one.readings.as_tuple()]
         for one in files:
             one.close()
         if values != _understood(part, in_c(program, part)[1]):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.catalog import Entry, UnknownSysctlError, expand, load, parse, select
 from exporter.counters import COUNTERS, RESOURCES, signal_names
-from exporter.kernel.sysctl_files import sysctl_path
+from exporter.kernel.sysctl_readings import sysctl_path
 
 CATALOG = load()
 NAMES = [entry.name for entry in CATALOG]

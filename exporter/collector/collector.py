@@ -161,8 +161,8 @@ class Collector:
     def _update_references(self) -> None:
         host = self._tracker.namespaces.get(self._tracker.host)
         if host and host.files:
-            shared = self._pool.shared.readings()
-            self._references.update(host.files.sysctls.readings(), shared)
+            shared = self._pool.shared.readings.as_tuple()
+            self._references.update(host.files.sysctls.readings.as_tuple(), shared)
 
     def _snapshot(self) -> EncodedSnapshot:
         name = os.uname()
@@ -173,7 +173,7 @@ class Collector:
             time=time.time(),
             sysctls=self._pool.plan.sysctls,
             shared=self._pool.shared_plan.sysctls,
-            shared_readings=self._pool.shared.readings(),
+            shared_readings=self._pool.shared.readings.as_tuple(),
             fresh=self._references.readings,
             earlier=self._references.host_history,
             policy=self._config.policy,

@@ -14,7 +14,8 @@ from exporter.kernel import sock_diag
 from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.proc_net import NetFiles
 from exporter.kernel.sock_diag import DiagReply
-from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
+from exporter.kernel.sysctl_files import SysctlFiles
+from exporter.kernel.sysctl_readings import SysctlPlan
 from exporter.model import SOMAXCONN, Ino, Problem, Reading
 
 _REQUESTS = {
@@ -86,7 +87,7 @@ class ListenerReader:
             return
         somaxconn = None
         if self._somaxconn is not None:
-            somaxconn = number(sysctls.reading(self._somaxconn))
+            somaxconn = number(sysctls.readings[self._somaxconn])
         state.update(reply, somaxconn, self._reread_somaxconn, self._max_listeners)
 
     def problems(self, namespaces: Mapping[Ino, TrackedNamespace]) -> Iterator[Problem]:
@@ -103,7 +104,7 @@ class ListenerReader:
             return None
         files = SysctlFiles(self._somaxconn_plan, FdBudget(0))
         files.open_all()
-        return number(files.reading(0))
+        return number(files.readings[0])
 
 
 def number(reading: Reading) -> int | None:

@@ -82,7 +82,9 @@ class NamespaceTracker:
                 self._reenter(ino, namespace)
                 continue
             files = [*self._sysctl_files(namespace), namespace.files.live_counts]
-            if any(f.has_missing or (f.unbound and has_capacity) for f in files):
+            if any(
+                f.readings.has_missing or (f.unbound and has_capacity) for f in files
+            ):
                 incomplete.append(ino)
         self.visit(incomplete, self._bind)
 
@@ -168,8 +170,8 @@ class NamespaceTracker:
     def _count_reads(self, files: Iterable[SysctlFiles]) -> None:
         for part in files:
             self.visited += len(part.unbound)
-            self._errors.update(part.errors)
-            part.errors.clear()
+            self._errors.update(part.readings.errors)
+            part.readings.errors.clear()
 
     def _if_same(self, namespace: TrackedNamespace, work: Work) -> None:
         """Do *work* if the current namespace is *namespace*, NetnsGoneError if not."""

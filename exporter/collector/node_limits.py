@@ -2,7 +2,8 @@
 
 from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.proc_net import Sockstat
-from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
+from exporter.kernel.sysctl_files import SysctlFiles
+from exporter.kernel.sysctl_readings import SysctlPlan
 from exporter.model import NodeLimits, Reading, Sysctl, Unreadable
 from exporter.values import parse_numbers
 
@@ -43,7 +44,7 @@ class NodeLimitFiles:
 
     def read(self, sockets: Sockstat) -> NodeLimits:
         """Return the limits as last read, and their use by *sockets* of the machine."""
-        connections, orphans, pages = map(_numbers, self.files.readings())
+        connections, orphans, pages = map(_numbers, self.files.readings.as_tuple())
         return NodeLimits(
             conntrack_limit=connections[0],
             tcp_orphans=sockets.orphans,

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from exporter import problems
 from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.netns import EntryDeniedError, new_netns
-from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
+from exporter.kernel.sysctl_files import SysctlFiles
+from exporter.kernel.sysctl_readings import SysctlPlan
 from exporter.model import HostValue, Problem, Reading, Sysctl
 
 PROBE_SECONDS = 300.0
@@ -111,9 +112,11 @@ class ReferenceProbe:
             self.failure = str(error)
             return
         self.failure = ""
-        self.readings = own.readings()
+        self.readings = own.readings.as_tuple()
         rows = zip(self._plan.sysctls, self._host, self.readings, modes, strict=False)
-        both = zip(self._shared.sysctls, host_shared, shared.readings(), strict=False)
+        both = zip(
+            self._shared.sysctls, host_shared, shared.readings.as_tuple(), strict=False
+        )
         self.misclassified = (
             *(s.name for s, host, new, mode in rows if _is_odd(s, host, new, mode)),
             *(s.name for s, host, new in both if _differ(host, new)),

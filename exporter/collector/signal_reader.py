@@ -23,7 +23,8 @@ from exporter.kernel.netns import EntryDeniedError, NetnsGoneError
 from exporter.kernel.proc_net import CounterParser, NetFiles, Sockstat, parse_sockstat
 from exporter.kernel.procfs import Procfs
 from exporter.kernel.syscalls import netns_cookie
-from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
+from exporter.kernel.sysctl_files import SysctlFiles
+from exporter.kernel.sysctl_readings import SysctlPlan
 from exporter.model import Ino, Problem, Signals, Sysctl
 
 _MAX_PROCESSES = 3
@@ -216,8 +217,8 @@ def _read_conntrack_count(live_counts: SysctlFiles) -> int | None:
         return None
     if live_counts.unbound:
         live_counts.read_unbound()
-    live_counts.errors.clear()
-    return number(live_counts.reading(0))
+    live_counts.readings.errors.clear()
+    return number(live_counts.readings[0])
 
 
 def _open_directory(path: str) -> int:

@@ -10,7 +10,8 @@ from exporter.collector.signal_reader import live_count_plan
 from exporter.collector.tracked import NamespaceFiles, TrackedNamespace
 from exporter.config.settings import Config
 from exporter.kernel.fd_budget import FdBudget
-from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
+from exporter.kernel.sysctl_files import SysctlFiles
+from exporter.kernel.sysctl_readings import SysctlPlan
 from exporter.model import Problem
 
 _SPARE_FDS = 256
@@ -87,7 +88,7 @@ class SysctlFilePool:
         plans = (self.plan, self._live_count_plan)
         files = sum(len(plan.sysctls) for plan in plans)
         directories = len({directory for p in plans for directory, _ in p.locations})
-        available = self.limit - sum(len(f.readings()) for f in self.host_files)
+        available = self.limit - sum(len(f.readings) for f in self.host_files)
         shortcuts = expected
         if expected * (1 + files) > available:
             saved = max(1, files - directories)

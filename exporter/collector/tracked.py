@@ -137,9 +137,9 @@ class TrackedNamespace:
             owner=owner,
             state="read" if files else "unreadable",
             reason=self.reason,
-            readings=files.readings() if files else (),
+            readings=files.readings.as_tuple() if files else (),
             declared=self.attribution.declared,
-            changes=files.changes() if files else (),
+            changes=files.readings.changes() if files else (),
             links=self.links,
         )
 

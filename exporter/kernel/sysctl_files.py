@@ -1,76 +1,39 @@
 """
-Sysctl files, opened once in their namespace and read for as long as it lives.
+The sysctl files of one namespace, opened in it once and read while it lives.
 
-A file opened below /proc/sys/net inside a namespace stays bound to it: a later
-pread from anywhere shows that namespace's live value, does not keep it alive,
-and fails with ENOENT once it is gone (fs/proc/proc_sysctl.c). To open by path gets
-slower with every namespace on the node: each has dentries of its own for the
-directories of /proc/sys/net, and those of one name are on one hash chain. Below
-such a directory, once it is open, it takes the same time however many there are.
+A file below /proc/sys/net that is opened inside a namespace stays bound to it: a
+later pread from any namespace returns the current value of that namespace, does not
+keep it alive, and fails with ENOENT once it is gone (fs/proc/proc_sysctl.c).
+
+Opening a file by path gets slower with every namespace on the node: each has dentries
+of its own for the directories of /proc/sys/net, and those of one name share a hash
+chain. Relative to such a directory, once it is open, it always takes the same time.
 """
 
 import os
-import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.netns import NetnsGoneError
-from exporter.model import Change, Reading, Reason, Sysctl, Unreadable
-from exporter.values import DENIED, FAILED, MISSING, parse_reading
+from exporter.kernel.sysctl_readings import NUMBER_BYTES, SysctlPlan, SysctlReadings
+from exporter.model import Unreadable
 
-NUMBER_BYTES = 128
-"""Room for any vector of integers: three 64-bit numbers take 63."""
-
-_TEXT_BYTES = 4096
 _MAX_BYTES = 1 << 20
 _SPARE = 64
-"""A text that ends this close to the end of its buffer may have been cut."""
-
-
-class SysctlPlan:
-    """The sysctls to read, most important first, and where their files are."""
-
-    def __init__(self, sysctls: Iterable[Sysctl], procfs: str) -> None:
-        self.sysctls = tuple(sysctls)
-        self.paths = [sysctl_path(s.name, procfs) for s in self.sysctls]
-        self.locations = [_place_of(path) for path in self.paths]
-        self.buffer_sizes = [
-            _TEXT_BYTES if s.kind == "ranges" else NUMBER_BYTES for s in self.sysctls
-        ]
-        self.variable_length = {
-            i for i, s in enumerate(self.sysctls) if s.kind not in {"int", "ints"}
-        }
-
-
-def sysctl_path(name: str, procfs: str) -> str:
-    """
-    Return the file of a catalog name; no path component there holds a dot.
-
-    >>> path_of("net.core.somaxconn", "/proc")
-    '/proc/sys/net/core/somaxconn'
-    """
-    return f"{procfs}/sys/{name.replace('.', '/')}"
-
-
-def _place_of(path: str) -> tuple[str, str]:
-    """
-    Return the directory of a path that each namespace has for itself, and the rest.
-
-    >>> _place_of("/proc/sys/net/ipv4/conf/all/rp_filter")
-    ('/proc/sys/net/ipv4', 'conf/all/rp_filter')
-    """
-    before, net, below = path.partition("/sys/net/")
-    directory, _, rest = below.partition("/")
-    return f"{before}{net}{directory}", rest
+"""A text that ends this close to the end of its buffer may have been truncated."""
 
 
 class SysctlFiles:
     """
-    The sysctls of one namespace: bound files, and the rest by name.
+    The sysctls of one namespace: some in bound files, the others read by name.
 
-    Everything called inside must run in that namespace; read_bound runs
-    anywhere. short_cuts: for directories below which files are read by name.
+    open_all and read_unbound must run in that namespace; read_bound runs anywhere.
+
+    Attributes:
+        readings: The last reading of each sysctl of the plan.
+        unbound: Indexes of the sysctls that *budget* had no file for. Each collection
+            has to enter the namespace to read them.
     """
 
     def __init__(
@@ -81,96 +44,120 @@ class SysctlFiles:
     ) -> None:
         self._plan = plan
         self._budget = budget
-        self._short_cuts = directory_budget or FdBudget(0)
-        self._directories: dict[str, int] = {}
+        self._directories = _Directories(directory_budget or FdBudget(0))
         self._fds: dict[int, int] = {}
-        self._readings: list[Reading] = [MISSING] * len(plan.sysctls)
-        self._loop: tuple[list[int], list[int], list[int]] = ([], [], [])
-        self._open_ended: list[int] = []
-        self._last: list[bytes] = []
-        self._raws: list[bytes | None] = [None] * len(plan.sysctls)
-        self._changes: dict[int, tuple[int, float]] = {}
+        self._pread_arguments: tuple[list[int], list[int], list[int]] = ([], [], [])
+        self._variable_length: list[int] = []
+        self._last_raws: list[bytes] = []
+        self.readings = SysctlReadings(plan.sysctls)
         self.unbound: list[int] = []
-        """Which sysctls the budget had no file for: they cost a visit each pass."""
-        self.errors: list[Reason] = []
-        """Failed reads since somebody last emptied the list."""
 
     @property
     def bound(self) -> int:
-        """How many files are held open."""
+        """Number of files held open."""
         return len(self._fds)
 
-    @property
-    def has_missing(self) -> bool:
-        """Whether a sysctl was missing when last looked for."""
-        return MISSING in self._readings
-
-    def readings(self) -> tuple[Reading, ...]:
-        """Return what the last reads said, in the plan's order."""
-        return tuple(self._readings)
-
-    def reading(self, index: int) -> Reading:
-        """Return what the last read of one said."""
-        return self._readings[index]
-
     def is_gone(self) -> bool:
-        """Return whether a held file says that the namespace has ended."""
+        """Return whether a bound file shows that the namespace is gone."""
         fd = next(iter(self._fds.values()), None)
         try:
             return fd is not None and not os.pread(fd, NUMBER_BYTES, 0)
         except OSError:
             return True
 
-    def changes(self) -> tuple[Change, ...]:
-        """Return which values changed since they were first read, as model has it."""
-        return tuple(
-            Change(sysctl=self._plan.sysctls[index].name, count=times, last=last)
-            for index, (times, last) in sorted(self._changes.items())
-        )
-
     def open_all(self) -> None:
         """
-        Open what is not yet open, most important first, within the budget.
+        Open and read the files that are not bound, most important first.
 
-        What the budget does not grant is read here and now instead.
+        Files beyond the budget are read and closed, and become *unbound*.
         """
-        wanted = [i for i in range(len(self._readings)) if i not in self._fds]
-        granted = self._budget.reserve(len(wanted))
+        unopened = [i for i in range(len(self.readings)) if i not in self._fds]
+        granted = self._budget.reserve(len(unopened))
         opened = 0
         self.unbound = []
-        with self._near(wanted):
-            for index in wanted:
-                opened += self._bind(index, keep=opened < granted)
+        with self._open_directories(unopened):
+            for index in unopened:
+                opened += self._open_and_read(index, keep=opened < granted)
         self._budget.release(granted - opened)
-        self._arrange()
+        self._prepare_reads()
+
+    def read_unbound(self) -> bool:
+        """Read the unbound files by name; return whether a reading changed."""
+        before = self.readings.as_tuple()
+        with self._open_directories(self.unbound):
+            for index in self.unbound:
+                if (fd := self._open(index)) is not None:
+                    self._read(index, fd)
+                    os.close(fd)
+        return before != self.readings.as_tuple()
+
+    def mark_unbound(self, reason: Unreadable) -> None:
+        """Replace the readings of the unbound files, which could not be read."""
+        for index in self.unbound:
+            self.readings.mark_unreadable(index, reason)
+
+    def read_bound(self) -> bool:
+        """
+        Read every bound file; return whether a reading changed.
+
+        Raises NetnsGoneError if none of them exists any more.
+        """
+        try:
+            raws = self._read_all()
+        except OSError:
+            self._last_raws = []
+            self._read_each()
+            return True
+        if raws == self._last_raws:
+            return False
+        for index, raw in zip(self._fds, raws, strict=True):
+            self.readings.update(index, raw)
+        self._last_raws = raws
+        return True
+
+    def unbind(self) -> None:
+        """Close every bound file: it is read by name from now on."""
+        self.unbound = sorted([*self._fds, *self.unbound])
+        for fd in self._fds.values():
+            os.close(fd)
+        self._budget.release(len(self._fds))
+        self._fds.clear()
+        self._prepare_reads()
+
+    def close(self) -> None:
+        """Close every file and directory."""
+        self.unbind()
+        self.unbound = []
+        self._directories.close_except(())
 
     @contextmanager
-    def _near(self, wanted: Iterable[int]) -> Iterator[None]:
-        """Have the directories of *wanted* files open, then of those not bound."""
-        lent = {}
-        for directory in {self._plan.locations[i][0] for i in wanted}:
-            if directory not in self._directories:
-                with suppress(OSError):  # each file's own open tells why
-                    lent[directory] = _open_directory(directory)
-        self._directories |= lent
+    def _open_directories(self, indexes: Iterable[int]) -> Iterator[None]:
+        """Open the directories of files, and keep those of unbound ones afterwards."""
+        self._directories.open_each({self._plan.locations[i][0] for i in indexes})
         try:
             yield
         finally:
-            self._settle_directories(lent)
+            self._directories.close_except(
+                {self._plan.locations[i][0] for i in self.unbound}
+            )
 
-    def _settle_directories(self, lent: Collection[str]) -> None:
-        needed = {self._plan.locations[i][0] for i in self.unbound}
-        for directory in list(self._directories):
-            mine = directory not in lent
-            if directory not in needed or not (mine or self._short_cuts.reserve(1)):
-                os.close(self._directories.pop(directory))
-                self._short_cuts.release(int(mine))
+    def _open(self, index: int) -> int | None:
+        directory, path = self._plan.locations[index]
+        directory_fd = self._directories.fd(directory)
+        if directory_fd is None:
+            path = f"{directory}/{path}"
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory_fd)
+        except OSError as error:
+            self.readings.update_failed(index, error)
+            return None
 
-    def _bind(self, index: int, *, keep: bool) -> bool:
+    def _open_and_read(self, index: int, *, keep: bool) -> bool:
+        """Return whether the file is now bound."""
         fd = self._open(index)
         if fd is None:
             return False
-        self._store(index, fd)
+        self._read(index, fd)
         if keep:
             self._fds[index] = fd
             return True
@@ -178,139 +165,86 @@ class SysctlFiles:
         self.unbound.append(index)
         return False
 
-    def read_unbound(self) -> bool:
-        """Read what has no file held, by name; return whether anything changed."""
-        before = self._readings.copy()
-        with self._near(self.unbound):
-            for index in self.unbound:
-                if (fd := self._open(index)) is not None:
-                    self._store(index, fd)
-                    os.close(fd)
-        return before != self._readings
-
-    def mark_unbound(self, reason: Unreadable) -> None:
-        """Give what a visit should have read a reason, not its old value."""
-        for index in self.unbound:
-            self._lose(index, reason)
-
-    def read_bound(self) -> bool:
-        """
-        Read every bound file; return whether anything changed.
-
-        Raises NetnsGoneError when none of them exists any more.
-        """
-        try:
-            raws = self._read_all()
-        except OSError:
-            self._last = []
-            self._read_each()
-            return True
-        if raws == self._last:
-            return False
-        self._update(raws)
-        return True
-
-    def _read_all(self) -> list[bytes]:
-        fds, sizes, offsets = self._loop
-        raws = list(map(os.pread, fds, sizes, offsets))
-        for at in self._open_ended:
-            if len(raws[at]) >= sizes[at] - _SPARE:
-                raws[at] = _read_whole(fds[at], sizes[at])
-        return raws
-
-    def unbind(self) -> None:
-        """Give every bound file back: it is read by name from now on."""
-        self.unbound = sorted([*self._fds, *self.unbound])
-        for fd in self._fds.values():
-            os.close(fd)
-        self._budget.release(len(self._fds))
-        self._fds.clear()
-        self._arrange()
-
-    def close(self) -> None:
-        """Give everything back."""
-        self.unbind()
-        self.unbound = []
-        self._settle_directories(())
-
-    def _arrange(self) -> None:
-        fds = self._fds
-        sizes = [self._plan.buffer_sizes[i] for i in fds]
-        self._loop = (list(fds.values()), sizes, [0] * len(fds))
-        self._open_ended = [
-            at for at, index in enumerate(fds) if index in self._plan.variable_length
-        ]
-        self._last = []
-
-    def _update(self, raws: Sequence[bytes]) -> None:
-        for index, raw in zip(self._fds, raws, strict=True):
-            self._judge(index, raw)
-        self._last = list(raws)
-
-    def _read_each(self) -> None:
-        """Find out which file failed: all of them, and the namespace is gone."""
-        lost = [i for i, fd in self._fds.items() if not self._store(i, fd)]
-        if len(lost) == len(self._fds):
-            raise NetnsGoneError
-        for index in lost:
-            os.close(self._fds.pop(index))
-        self._budget.release(len(lost))
-        self._arrange()
-
-    def _open(self, index: int) -> int | None:
-        directory, path = self._plan.locations[index]
-        at = self._directories.get(directory)
-        if at is None:
-            path = f"{directory}/{path}"
-        try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=at)
-        except OSError as error:
-            self._fail(index, error)
-            return None
-
-    def _store(self, index: int, fd: int) -> bool:
+    def _read(self, index: int, fd: int) -> bool:
         """Read one file whole; return whether it still exists."""
         try:
             raw = _read_whole(fd, self._plan.buffer_sizes[index])
         except OSError as error:
-            self._fail(index, error)
+            self.readings.update_failed(index, error)
             return not isinstance(error, FileNotFoundError)
-        self._judge(index, raw)
+        self.readings.update(index, raw)
         return True
 
-    def _judge(self, index: int, raw: bytes) -> None:
-        if raw == self._raws[index]:
-            return
-        self._raws[index] = raw
-        value = parse_reading(self._plan.sysctls[index], raw)
-        before, self._readings[index] = self._readings[index], value
-        if isinstance(before, str) and isinstance(value, str) and value != before:
-            times, _ = self._changes.get(index, (0, 0.0))
-            self._changes[index] = (times + 1, time.time())
-        if isinstance(value, Unreadable):
-            self.errors.append(value.unreadable)
+    def _prepare_reads(self) -> None:
+        """Lay out the arguments of _read_all, which runs at every scrape."""
+        sizes = [self._plan.buffer_sizes[index] for index in self._fds]
+        self._pread_arguments = (list(self._fds.values()), sizes, [0] * len(sizes))
+        self._variable_length = [
+            position
+            for position, index in enumerate(self._fds)
+            if index in self._plan.variable_length
+        ]
+        self._last_raws = []
 
-    def _fail(self, index: int, error: OSError) -> None:
-        if isinstance(error, FileNotFoundError):
-            self._lose(index, MISSING)
-            return
-        reason = DENIED if isinstance(error, PermissionError) else FAILED
-        self._lose(index, reason)
-        self.errors.append(reason.unreadable)
+    def _read_all(self) -> list[bytes]:
+        fds, sizes, offsets = self._pread_arguments
+        raws = list(map(os.pread, fds, sizes, offsets))
+        for position in self._variable_length:
+            if len(raws[position]) >= sizes[position] - _SPARE:
+                raws[position] = _read_whole(fds[position], sizes[position])
+        return raws
 
-    def _lose(self, index: int, reason: Unreadable) -> None:
-        self._readings[index], self._raws[index] = reason, None
+    def _read_each(self) -> None:
+        """Read file by file to find those that failed; close those that are gone."""
+        gone = [index for index, fd in self._fds.items() if not self._read(index, fd)]
+        if len(gone) == len(self._fds):
+            raise NetnsGoneError
+        for index in gone:
+            os.close(self._fds.pop(index))
+        self._budget.release(len(gone))
+        self._prepare_reads()
 
 
-def _open_directory(path: str) -> int:
-    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+class _Directories:
+    """
+    Open directories of /proc/sys/net in one namespace, by path.
+
+    Those opened for a visit are closed after it, unless they are still needed and
+    *budget* has room for them.
+    """
+
+    def __init__(self, budget: FdBudget) -> None:
+        self._budget = budget
+        self._kept: dict[str, int] = {}
+        self._opened: dict[str, int] = {}
+
+    def fd(self, path: str) -> int | None:
+        return self._kept.get(path, self._opened.get(path))
+
+    def open_each(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            if path not in self._kept:
+                with suppress(OSError):  # opening each file reports the reason
+                    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+                    self._opened[path] = os.open(path, flags)
+
+    def close_except(self, needed: Collection[str]) -> None:
+        for path in [path for path in self._kept if path not in needed]:
+            os.close(self._kept.pop(path))
+            self._budget.release(1)
+        for path, fd in self._opened.items():
+            if path in needed and self._budget.reserve(1):
+                self._kept[path] = fd
+            else:
+                os.close(fd)
+        self._opened.clear()
 
 
 def _read_whole(fd: int, size: int) -> bytes:
     """
-    Read a sysctl in one pread at offset 0, with a buffer it does not fill.
+    Read a sysctl by one pread at offset 0, into a buffer that it does not fill.
 
-    A buffer that is too small cuts the text without an error, and an offset
+    A buffer that is too small truncates the text without an error, and an offset
     above 0 reads nothing.
     """
     while size <= _MAX_BYTES:

@@ -12,7 +12,7 @@ from exporter.collector.references import (
     ReferenceProbe,
 )
 from exporter.kernel.netns import own_netns
-from exporter.kernel.sysctl_files import SysctlPlan
+from exporter.kernel.sysctl_readings import SysctlPlan
 from exporter.model import Class, SettableBy, Sysctl
 from exporter.values import MISSING
 from tests.support.builders import a_sysctl

@@ -9,7 +9,8 @@ import pytest
 
 from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.netns import NetnsGoneError, entered
-from exporter.kernel.sysctl_files import SysctlFiles, SysctlPlan
+from exporter.kernel.sysctl_files import SysctlFiles
+from exporter.kernel.sysctl_readings import SysctlPlan
 from exporter.model import Kind, Reading, Sysctl
 from exporter.values import DENIED, FAILED, MALFORMED, MISSING
 from testing.lab import (
@@ -50,7 +51,7 @@ def bound(pod: ProcessNetns, *sysctls: Sysctl, limit: int = 1000) -> SysctlFiles
 
 def read(files: SysctlFiles) -> tuple[Reading, ...]:
     files.read_bound()
-    return files.readings()
+    return files.readings.as_tuple()
 
 
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -84,7 +85,7 @@ class TestRealNamespace:
         pod.write("net.ipv4.ip_local_port_range", "1024 2000")
 
         assert files.read_bound()
-        assert files.readings() == ("78", "1024 2000")
+        assert files.readings.as_tuple() == ("78", "1024 2000")
         assert not files.read_bound()
         files.close()
 
@@ -106,7 +107,7 @@ class TestRealNamespace:
         assert read(files)[-1] == MISSING
         assert files.bound == 4
         assert files.unbound == []
-        assert files.has_missing
+        assert files.readings.has_missing
         files.close()
 
     def test_a_long_bitmap_is_read_whole(self, pod: ProcessNetns) -> None:
@@ -152,7 +153,7 @@ class TestRealNamespace:
             files = bound(pod, SOMAXCONN, route)
 
             assert read(files)[1] == MISSING
-            assert files.errors == []
+            assert files.readings.errors == []
             files.close()
 
     def test_what_appears_later_is_bound_when_asked_again(
@@ -166,7 +167,7 @@ class TestRealNamespace:
             files.open_all()
 
         assert files.bound == 2
-        assert not files.has_missing
+        assert not files.readings.has_missing
         files.close()
 
 
@@ -184,7 +185,7 @@ class TestBudget:
         with entered(pod.path, pod.ino):
             assert files.read_unbound()
             assert not files.read_unbound()
-        assert files.readings()[2] == "4"
+        assert files.readings.as_tuple()[2] == "4"
         files.close()
 
     def test_without_a_budget_every_value_is_right_by_visits_alone(
@@ -193,7 +194,7 @@ class TestBudget:
         files = bound(pod, *SEVERAL, limit=0)
 
         assert files.bound == 0
-        assert files.readings()[:2] == ("4096", "32768 60999")
+        assert files.readings.as_tuple()[:2] == ("4096", "32768 60999")
         files.close()
 
     @pytest.mark.usefixtures("no_leaked_files")
@@ -233,7 +234,7 @@ class TestBudget:
             opened.clear()
             assert files.read_unbound()
 
-        assert files.readings()[:2] == ("4096", "2000 3000")
+        assert files.readings.as_tuple()[:2] == ("4096", "2000 3000")
         assert "ip_local_port_range" in opened
         assert not any(path.startswith("/") for path in opened)
         files.close()
@@ -260,12 +261,12 @@ class TestBudget:
     ) -> None:
         files = bound(pod, SOMAXCONN, limit=0)
         files.mark_unbound(DENIED)
-        assert files.readings() == (DENIED,)
+        assert files.readings.as_tuple() == (DENIED,)
 
         with entered(pod.path, pod.ino):
             assert files.read_unbound()
 
-        assert files.readings() == ("4096",)
+        assert files.readings.as_tuple() == ("4096",)
         files.close()
 
 
@@ -304,7 +305,7 @@ class TestFailingFiles:
         monkeypatch.setattr(os, "pread", pread)
 
         assert read(files) == ("1", reading, "1")
-        assert len(files.errors) == 1
+        assert len(files.readings.errors) == 1
         monkeypatch.undo()
         assert read(files) == ("1", "1", "1")
         files.close()
@@ -325,7 +326,7 @@ class TestFailingFiles:
 
         assert read(files) == ("1", MISSING)
         assert files.bound == files._budget.held == 1
-        assert files.errors == []
+        assert files.readings.errors == []
         files.close()
 
     def test_text_that_is_not_what_the_catalog_says_is_no_number(
@@ -335,7 +336,7 @@ class TestFailingFiles:
         (tmp_path / "sys/net/core/b").write_text("many\n")
 
         assert read(files) == ("1", MALFORMED)
-        assert files.errors == ["malformed"]
+        assert files.readings.errors == ["malformed"]
         files.close()
 
     def test_a_full_fd_table_costs_values_not_the_pass(
@@ -351,5 +352,5 @@ class TestFailingFiles:
 
         files.open_all()
 
-        assert files.readings() == (FAILED,)
+        assert files.readings.as_tuple() == (FAILED,)
         assert budget.held == 0
