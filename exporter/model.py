@@ -181,6 +181,32 @@ class Link(Frozen, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
 
 
+Evidence = Literal[
+    "",
+    "host",
+    "docker_api",
+    "oci_bundle",
+    "cgroup+kubelet",
+    "cgroup+log_directory",
+    "cgroup",
+    "mount",
+    "sandbox_mount",
+    "unit",
+    "comm",
+]
+"""
+Where the names of an owner come from; the label `evidence` of netns_info.
+
+host: it is the host's namespace; docker_api: the API of Docker; oci_bundle: the bundle
+that an OCI runtime keeps of the container; cgroup+kubelet: the pod's UID in the cgroup
+of a process, its name from the kubelet; cgroup+log_directory: its name from the
+directory of its logs below /var/log/pods; cgroup: the cgroup alone, which has
+identifiers but no names; mount: the file name of a bind mount; sandbox_mount: that of a
+mount that a container runtime made; unit: the systemd unit in the cgroup of a process;
+comm: a process and nothing else; "": no process, no mount.
+"""
+
+
 class Owner(Frozen, frozen=True, kw_only=True):
     """
     What a network namespace belongs to.
@@ -201,7 +227,7 @@ class Owner(Frozen, frozen=True, kw_only=True):
         container_id: the runtime's identifier.
         project: the Compose project.
         service: the Compose service.
-        evidence: the source of the names.
+        evidence: where the names come from.
         comm: the name of the representative process, proc_pid_comm(5).
     """
 
@@ -216,7 +242,7 @@ class Owner(Frozen, frozen=True, kw_only=True):
     container_id: str = ""
     project: str = ""
     service: str = ""
-    evidence: str = ""
+    evidence: Evidence = ""
     comm: str = ""
 
 

@@ -4,6 +4,7 @@ import argparse
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from exporter.cli.main import parser
 from exporter.config.settings import Config, load
 from exporter.counters import COUNTERS, RESOURCES
 from exporter.exposition.metrics import COUNTER_METRICS, FILL, METRICS
-from exporter.model import Match, Rule
+from exporter.model import Evidence, Match, Rule
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,6 +29,20 @@ bind mount), `unit/…` (a systemd unit), `within/…` (a container known only t
 another container or a user's service manager, for example a kind node's pods),
 `cookie/…` (nothing better is known; unique since boot), `seen/…` (the same without a
 cookie: before Linux 5.14, or not readable).
+
+`evidence` of `netns_info` is where the names of the owner come from:
+
+- `host`: it is the namespace of the host;
+- `docker_api`: the API of Docker;
+- `oci_bundle`: the bundle that an OCI runtime keeps of the container;
+- `cgroup+kubelet`, `cgroup+log_directory`: the pod's UID in the cgroup of a process,
+  and its name from the kubelet or from the directory of its logs below `/var/log/pods`;
+- `cgroup`: the cgroup alone, which has identifiers but no names;
+- `mount`, `sandbox_mount`: the file name of a bind mount, in the second case one that a
+  container runtime made for a container it was about to start;
+- `unit`: the systemd unit in the cgroup of a process;
+- `comm`: the name of a process, and nothing else. Without any process or mount the
+  label is empty.
 
 *from*: the least `metrics.detail` that exports the metric: `summary`, `drift` or `full`
 ([configuration](configuration.md#how-much-to-export)).
@@ -205,6 +220,12 @@ def test_a_generated_document_is_current(
         path.write_text(made())
 
     assert path.read_text() == made(), "run `make docs`"
+
+
+def test_every_value_of_evidence_is_documented() -> None:
+    text = (ROOT / "docs/metrics.md").read_text()
+
+    assert not [v for v in get_args(Evidence) if v and f"`{v}`" not in text]
 
 
 def config_keys() -> list[str]:

@@ -219,7 +219,7 @@ def _owner(random: Random, workload: Workload) -> Owner:
         uid=str(uuid.UUID(int=random.getrandbits(128), version=4)),
         runtime="containerd",
         container_id=f"{random.getrandbits(256):064x}",
-        evidence="bundle",
+        evidence="oci_bundle",
         comm="pause",
     )
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from exporter.model import Frozen, NetnsId, Owner, OwnerKind
+from exporter.model import Evidence, Frozen, NetnsId, Owner, OwnerKind
 from exporter.owner import cookie_name, owner_labels, short_id
 from exporter.runtimes import RUNTIMES
 from exporter.runtimes.cgroup import CgroupPath
@@ -43,7 +43,7 @@ class PodName(NamedTuple):
 
     namespace: str
     pod: str
-    evidence: str = "cgroup+log_directory"
+    evidence: Evidence = "cgroup+log_directory"
 
 
 class ProcessFacts(Frozen, frozen=True, kw_only=True):
@@ -309,7 +309,7 @@ def _mount_claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim | None:
 
 def _named_claim(paths: Sequence[str]) -> Claim:
     ours = [path for path in paths if not _SANDBOX_MOUNT.fullmatch(path)]
-    evidence = "mount" if ours else "sandbox_mount"
+    evidence: Evidence = "mount" if ours else "sandbox_mount"
     makers = [] if ours else _makers_of_mounts(paths)
     owner = Owner(
         kind="named",

@@ -13,7 +13,7 @@ import msgspec
 from exporter.config.settings import RuntimeSettings
 from exporter.kernel.procfs import Procfs
 from exporter.kernel.rootfs import RootDirectory
-from exporter.model import Frozen
+from exporter.model import Evidence, Frozen
 
 Sandbox = Literal["", "gvisor", "kata"]
 """What stands between a container's programs and this kernel, "" for nothing."""
@@ -59,7 +59,7 @@ class Container(Frozen, frozen=True, kw_only=True):
 
     runtime: str
     container_id: str
-    evidence: str
+    evidence: Evidence
     name: str = ""
     namespace: str = ""
     pod: str = ""

@@ -132,7 +132,9 @@ HOSTILE = "\x1b]0;owned\x07\x9b31m\u202e[bold]:warning:\n{x}"
 
 
 def hostile_snapshot() -> bytes:
-    named = Owner(kind="named", netns=f"named/{HOSTILE}", comm=HOSTILE, evidence="e")
+    named = Owner(
+        kind="named", netns=f"named/{HOSTILE}", comm=HOSTILE, evidence="mount"
+    )
     control = a_sysctl("net.ipv4.tcp_congestion_control", kind="text")
     in_a_pod = an_owner(pod=HOSTILE, comm=HOSTILE)
     somaxconn = msgspec.structs.replace(a_sysctl(), harm=("accept_queue",))

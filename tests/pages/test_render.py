@@ -425,7 +425,6 @@ def hostile(text: str) -> bytes:
         container_id=text,
         project=text,
         service=text,
-        evidence=text,
         comm=text,
     )
     named = an_owner(

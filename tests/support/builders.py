@@ -10,6 +10,7 @@ from exporter.model import (
     CollectorStats,
     Declared,
     EncodedSnapshot,
+    Evidence,
     HostValue,
     Ino,
     Kind,
@@ -81,7 +82,7 @@ def an_owner(
     container_id: str = CONTAINER,
     project: str = "",
     service: str = "",
-    evidence: str = "cgroup+log_directory",
+    evidence: Evidence = "cgroup+log_directory",
     comm: str = "pause",
 ) -> Owner:
     return Owner(
