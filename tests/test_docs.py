@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from exporter import catalog
-from exporter.cli.main import parser
+from exporter.cli.arguments import build_parser
 from exporter.config.settings import Config, load
 from exporter.counters import COUNTERS, RESOURCES
 from exporter.exposition.metrics import COUNTER_METRICS, FILL, METRICS
@@ -152,30 +152,33 @@ def shows_in(entry: catalog.Entry) -> Iterator[str]:
 
 COMMANDS_HEAD = """# Commands
 
-Generated from the command line's grammar by `make docs`. Without a command: `serve`.
+Generated from the parser of the command line by `make docs`. The default command is
+`serve`.
 
-`report`, `explain` and `diff` read the live node as `snapshot` does, with no daemon
+`report`, `explain` and `diff` read the live node, as `snapshot` does, without a daemon
 and with the same rights and [flags](configuration.md); or a file that `snapshot` wrote,
-with no right at all and on any machine. Only an exporter that has been running knows
-what the host had before, when a value changed, and under which somaxconn a program
-began to listen: `inherited_stale`, changes and stale listeners are not told of a node
-that is read once.
+without any rights and on any machine. Only a running exporter has recorded the host's
+earlier values, when a value changed, and the somaxconn at each listen(2): for a node
+that is read once, `inherited_stale`, changes and stale listeners are not reported.
 
-Tables have the width of the terminal (`COLUMNS`, else 80) and colours only there
-(`NO_COLOR` turns them off). What containers chose is escaped. `--format json` has the
-same and more.
+Tables have the width of the terminal (`COLUMNS`, else 80). Colors are used only on a
+terminal, unless `NO_COLOR` is set. Names chosen by containers are escaped.
+`--format json` has the same data and more.
 
-Exit codes: 0 done, and of `diff` the same; 1 `serve` and `snapshot`: failed, `explain`:
-nobody or several are called that, `diff`: different; 2 wrong usage, and of the others
-but `serve` and `snapshot` also anything that could not be done.
+Exit codes: 0 for success, and for `diff` if nothing differs. 1: `serve` or `snapshot`
+failed; `explain` found no namespace, or more than one; `diff` found differences;
+`check` found violations. 2: wrong usage; of all but `serve` and `snapshot`, any
+failure.
 
 """
 
 
 def commands_md() -> str:
-    _, every = parser()
+    _, commands = build_parser()
     return COMMANDS_HEAD + "\n".join(
-        line for name, command in every.items() for line in command_lines(name, command)
+        line
+        for name, command in commands.items()
+        for line in command_lines(name, command)
     )
 
 
@@ -254,7 +257,7 @@ def test_every_configuration_key_is_documented_and_has_its_flag(key: str) -> Non
 
     assert f"`{key}`" in text
     assert f"`{flag}`" in text
-    root, _ = parser()
+    root, _ = build_parser()
     assert key in vars(root.parse_args(["serve"]))
 
 

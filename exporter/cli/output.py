@@ -1,4 +1,4 @@
-"""What a command leaves: bytes on standard output, or a file in one step."""
+"""Write a command's result: to standard output, or atomically to a file."""
 
 import contextlib
 import os
@@ -7,23 +7,23 @@ import tempfile
 
 
 def write(body: bytes) -> None:
-    """Write to standard output, unless nobody reads it any more."""
+    """Write to standard output; a reader that closed it is no error."""
     left = memoryview(body)
-    with contextlib.suppress(BrokenPipeError):  # `… | head` has seen enough
+    with contextlib.suppress(BrokenPipeError):  # for example `… | head`
         while left:
             left = left[os.write(sys.stdout.fileno(), left) :]
 
 
 def write_atomically(path: str, body: bytes) -> None:
     """
-    Write *path* so that a reader sees the old file or the new one, never half.
+    Write *path* so that a reader sees the old file or the new one, never a part.
 
-    What is no regular file (/dev/stdout, a FIFO) is written to, never replaced.
+    A file that is not regular (/dev/stdout, a FIFO) is written to, never replaced.
     """
     path = os.path.realpath(path)
     if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "wb") as there:
-            there.write(body)
+        with open(path, "wb") as file:
+            file.write(body)
         return
     directory, name = os.path.dirname(path) or ".", os.path.basename(path)
     try:

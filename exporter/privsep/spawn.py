@@ -10,12 +10,14 @@ import socket
 import sys
 from collections.abc import Iterable
 
+SERVER_ROLE = "--server-role"
+
 
 def start_server(
     arguments: Iterable[str], listeners: Iterable[socket.socket]
 ) -> tuple[int, socket.socket]:
     """Start the server process; return its pid and this end of the channel."""
-    return start_role("--server-role", listeners, arguments)
+    return start_role(SERVER_ROLE, listeners, arguments)
 
 
 def start_role(

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from exporter import __version__
-from exporter.cli.main import parser
+from exporter.cli.arguments import build_parser
 from exporter.config.flags import overrides
 from exporter.config.settings import load
 from exporter.privsep.privileges import COLLECTOR_CAPABILITIES
@@ -197,7 +197,9 @@ def test_the_kubelets_role_is_one_verb_on_one_thing(
 def test_its_arguments_and_its_configuration_are_taken(
     documents: list[Document], tmp_path: Path
 ) -> None:
-    arguments = parser()[0].parse_args(["serve", *container_of(documents)["args"]])
+    arguments = build_parser()[0].parse_args(
+        ["serve", *container_of(documents)["args"]]
+    )
     flags = overrides(vars(arguments))
     text = one("ConfigMap", documents)["data"]
     (tmp_path / "config.yaml").write_text(text["config.yaml"])

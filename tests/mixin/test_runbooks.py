@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from exporter import catalog, problems
-from exporter.cli.main import parser
+from exporter.cli.arguments import build_parser
 from exporter.config.settings import Config
 from exporter.reports.messages import LIMIT_FROM
 from exporter.runtimes.records import PollError
@@ -70,7 +70,7 @@ def test_a_runbook_has_an_exporter_command_and_a_query(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_can_be_parsed(page: Path) -> None:
-    root, _ = parser()
+    root, _ = build_parser()
     for words in exporter_commands(page.read_text()):
         errors = io.StringIO()
         with contextlib.redirect_stderr(errors):
@@ -83,7 +83,7 @@ def test_every_command_can_be_parsed(page: Path) -> None:
 
 
 def test_an_invalid_command_is_found() -> None:
-    root, _ = parser()
+    root, _ = build_parser()
     text = "`kubectl exec a -- netns-sysctl-exporter explain a b --nope`"
     block = "```\nnetns-sysctl-exporter explains a\n```\n"
     commands = [*exporter_commands(text), *exporter_commands(block)]
