@@ -1,4 +1,4 @@
-"""What the commands for people show: reports, journeys and differences, as tables."""
+"""Reports, explanations, differences and the catalog as tables for a terminal."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -18,7 +18,7 @@ from exporter.model import Problem, Reading
 from exporter.reports import health_text, sentences
 from exporter.reports.diff import Difference, SnapshotInfo, ValueChange
 from exporter.reports.explain import Explanation
-from exporter.reports.report import Coverage, HostDifference, Report, Row, ValueGroup
+from exporter.reports.report import HostDifference, Report, Row, ValueGroup
 
 STYLES = {
     "modified": "bold red",
@@ -28,58 +28,65 @@ STYLES = {
     "declared": "green",
 }
 
-_WIDE_VALUE = 27
-_WIDEST_ORIGIN = len("inherited_stale")
-_BAD = ("modified", "overridden", "inherited_stale")
+_MAX_VALUE_WIDTH = 27
+_COUNT_WIDTH = 6
+_ORIGIN_WIDTH = len("inherited_stale")
+_WITH_OWNERS = ("modified", "overridden", "inherited_stale")
+"""Deviations whose owners are listed."""
 
 
-def report(made: Report) -> RenderableType:
-    """Return a node on one screen."""
-    parts: list[RenderableType] = [_node(made.node, made.kernel, made.time)]
-    if made.affected:
-        parts += [Text(), *_hurts(made.affected, made.more_affected)]
-    if made.rows:
-        parts.append(Text())
-    parts += _spread(made.rows)
-    parts += [Text(line) for line in _remarks(made)]
-    if made.host_differences is not None:
-        parts += [Text(), _departures(made.host_differences)]
-    parts += [Text(), *map(_covered, made.coverage)]
-    parts += map(Text, sentences.exclusions(made))
-    parts += [part for one in made.problems for part in _problem(one)]
+def report(report: Report) -> RenderableType:
+    """Return a report."""
+    parts: list[RenderableType] = [_node(report.node, report.kernel, report.time)]
+    if report.affected:
+        parts += [Text(), *_affected(report.affected, report.more_affected)]
+    if report.rows:
+        heading = Text().append("Values by sysctl and origin", "bold")
+        parts += [Text(), heading.append(" (new: the value of a new namespace)", "dim")]
+    parts += _sysctls(report.rows)
+    parts += [Text(line) for line in _remarks(report)]
+    if report.host_differences is not None:
+        parts += [Text(), _host_differences(report.host_differences)]
+    coverage = map(sentences.coverage_line, report.coverage)
+    parts += [Text(), *map(Text, map(escape_control, coverage))]
+    parts += map(Text, sentences.exclusions(report))
+    parts += [part for problem in report.problems for part in _problem(problem)]
     return Group(*parts)
 
 
-def _hurts(made: Sequence[AffectedNamespace], more: int) -> Iterator[RenderableType]:
-    yield Text("Where it hurts, the worst first", "bold")
+def _affected(
+    affected: Sequence[AffectedNamespace], more: int
+) -> Iterator[RenderableType]:
+    yield Text("Saturation and drops, most affected first", "bold")
     table = terminal.table("", "")
-    for hurt in made:
-        said = "\n".join(
-            escape_control(health_text.summary_line(harm)) for harm in hurt.impacts
-        )
-        table.add_row(Text(escape_control(hurt.owner)), Text(said))
+    for namespace in affected:
+        lines = map(health_text.summary_line, namespace.impacts)
+        text = "\n".join(map(escape_control, lines))
+        table.add_row(Text(escape_control(namespace.owner)), Text(text))
     yield Padding(table, (0, 0, 0, 2))
     if more:
-        yield Text(f"  and {more} more: --all shows them")
-    yield Text("Counts are since the namespace was made, the host's since boot.", "dim")
+        yield Text(f"  and {more} more, which --all lists")
+    yield Text(
+        "Counters start at the creation of the namespace, the host's at boot.", "dim"
+    )
 
 
-def _remarks(made: Report) -> Iterator[str]:
-    if made.unchanged:
-        same = made.unchanged
-        yield f"{same} sysctls are as on the host everywhere: --all shows them."
-    yield from sentences.caveats(made)
+def _remarks(report: Report) -> Iterator[str]:
+    if report.unchanged:
+        yield (
+            f"{report.unchanged} sysctls have the host's value in every namespace; "
+            "--all lists them."
+        )
+    yield from sentences.caveats(report)
 
 
-def _spread(rows: Sequence[Row]) -> Iterator[RenderableType]:
-    """Yield a heading and a table for each sysctl, all tables with the same columns."""
-    shown = [
-        len(str(terminal.value_text(held.value))) for row in rows for held in row.groups
-    ]
-    width = min(max(shown, default=0), _WIDE_VALUE)
+def _sysctls(rows: Sequence[Row]) -> Iterator[RenderableType]:
+    """Yield a heading and a table for each sysctl, all tables with equal columns."""
+    values = [terminal.value_text(group.value) for row in rows for group in row.groups]
+    width = min(max(map(len, map(str, values)), default=0), _MAX_VALUE_WIDTH)
     for row in rows:
         yield _heading(row)
-        yield _table_of(row.groups, width)
+        yield _groups(row.groups, width)
 
 
 def _heading(row: Row) -> Text:
@@ -90,161 +97,158 @@ def _heading(row: Row) -> Text:
     return line.append("  new: ").append_text(terminal.value_text(row.fresh))
 
 
-def _table_of(values: Iterable[ValueGroup], width: int) -> Table:
+def _groups(groups: Iterable[ValueGroup], width: int) -> Table:
     table = terminal.table("", "", "", "")
-    for column, columns in zip(table.columns, (6, width, _WIDEST_ORIGIN), strict=False):
+    widths = (_COUNT_WIDTH, width, _ORIGIN_WIDTH)
+    for column, columns in zip(table.columns, widths, strict=False):
         column.width = columns
     table.columns[0].justify = "right"
-    for held in values:
-        owners = (
-            ", ".join(map(escape_control, held.owners)) if held.verdict in _BAD else ""
-        )
-        more = ", \u2026" if owners and held.count > len(held.owners) else ""
-        origin = held.origin or ""
+    for group in groups:
+        listed = group.owners if group.deviation in _WITH_OWNERS else ()
+        owners = ", ".join(map(escape_control, listed))
+        more = ", \u2026" if owners and group.count > len(group.owners) else ""
+        origin = group.origin or ""
         table.add_row(
-            Text(str(held.count)),
-            terminal.value_text(held.value),
+            Text(str(group.count)),
+            terminal.value_text(group.value),
             Text(origin, STYLES.get(origin, "dim")),
             Text(owners + more),
         )
     return table
 
 
-def _departures(made: Sequence[HostDifference]) -> RenderableType:
-    if not made:
-        return Text("No namespace has a value other than the host's.")
+def _host_differences(differences: Sequence[HostDifference]) -> RenderableType:
+    if not differences:
+        return Text("No value differs from the host's.")
     table = terminal.table("namespace", "sysctl", "value", "host", "origin")
-    for one in made:
+    for difference in differences:
+        origin = difference.origin or ""
         table.add_row(
-            Text(escape_control(one.owner)),
-            terminal.SysctlName(one.sysctl),
-            terminal.value_text(one.value),
-            terminal.value_text(one.host),
-            Text(one.origin or "", STYLES.get(one.origin or "", "")),
+            Text(escape_control(difference.owner)),
+            terminal.SysctlName(difference.sysctl),
+            terminal.value_text(difference.value),
+            terminal.value_text(difference.host),
+            Text(origin, STYLES.get(origin, "")),
         )
     return table
 
 
-def _covered(one: Coverage) -> Text:
-    return Text(escape_control(sentences.coverage_line(one)))
-
-
-def _problem(one: Problem) -> Iterator[RenderableType]:
+def _problem(problem: Problem) -> Iterator[RenderableType]:
     yield Text()
-    yield Text(
-        f"{escape_control(one.what)}: {escape_control(one.detail)}", "bold yellow"
-    )
-    yield Padding(Text(escape_control(one.remedy)), (0, 0, 0, 2))
+    title = f"{escape_control(problem.what)}: {escape_control(problem.detail)}"
+    yield Text(title, "bold yellow")
+    yield Padding(Text(escape_control(problem.remedy)), (0, 0, 0, 2))
 
 
-def explanation(made: Explanation, why: str) -> RenderableType:
-    """Return the journey of a value; *why*: what the catalog says of the sysctl."""
-    read_at = sentences.format_time(made.time)
+def explanation(explanation: Explanation, purpose: str) -> RenderableType:
+    """Return an explanation; *purpose*: of the sysctl, from the catalog."""
+    time = sentences.format_time(explanation.time)
+    title = f"{explanation.owner_name}: {explanation.sysctl}"
+    owner = sentences.describe_owner(explanation.owner)
     return Group(
-        Text(
-            f"{escape_control(made.owner_name)}: {escape_control(made.sysctl)}", "bold"
-        ),
-        Text(f"{escape_control(sentences.describe_owner(made.owner))}; {read_at}"),
-        *map(Text, _addresses(made)),
-        Text(why, "dim"),
+        Text(escape_control(title), "bold"),
+        Text(f"{escape_control(owner)}; {time}"),
+        *map(Text, _interfaces(explanation)),
+        Text(purpose, "dim"),
         Text(),
-        _journey(made),
+        _steps(explanation),
         Text(),
-        *map(Text, map(escape_control, sentences.explanation_lines(made))),
-        *_signs(made),
-        *_fixes(made),
+        *map(Text, map(escape_control, sentences.explanation_lines(explanation))),
+        *_health(explanation),
+        *_fixes(explanation),
     )
 
 
-def _addresses(made: Explanation) -> Iterator[str]:
-    """Yield a line for each interface but the loopback that has addresses."""
-    for link in made.links:
+def _interfaces(explanation: Explanation) -> Iterator[str]:
+    """Yield a line for each interface with addresses but the loopback."""
+    for link in explanation.links:
         if link.addresses and link.name != "lo":
             state = "" if link.up else ", down"
             yield escape_control(f"{link.name}: {', '.join(link.addresses)}{state}")
 
 
-def _journey(made: Explanation) -> Table:
+def _steps(explanation: Explanation) -> Table:
     table = terminal.table("", "value", "")
-    for step in made.steps:
+    for step in explanation.steps:
         note = Text(escape_control(step.note), STYLES.get(step.note, ""))
-        table.add_row(
-            Text(escape_control(step.label)), terminal.value_text(step.value), note
-        )
+        label = Text(escape_control(step.label))
+        table.add_row(label, terminal.value_text(step.value), note)
     return table
 
 
-def _signs(made: Explanation) -> Iterator[RenderableType]:
-    if made.health is None:
+def _health(explanation: Explanation) -> Iterator[RenderableType]:
+    if explanation.health is None:
         return
     yield Text()
-    if told := health_text.health_rows(made.health):
-        since = sentences.counted_since(made.owner)
-        yield Text(f"Does it hurt? {since}", "bold")
+    if rows := health_text.health_rows(explanation.health):
+        since = sentences.counting_start(explanation.owner)
+        yield Text("Saturation and drops", "bold").append(f". {since}", "not bold dim")
         table = terminal.table("", "")
-        for one in told:
-            style = "bold red" if one.is_bad else ""
-            table.add_row(
-                Text(escape_control(one.subject), style), Text(escape_control(one.text))
-            )
+        for row in rows:
+            style = "bold red" if row.is_bad else ""
+            subject = Text(escape_control(row.subject), style)
+            table.add_row(subject, Text(escape_control(row.text)))
         yield Padding(table, (0, 0, 0, 2))
-    yield from map(Text, map(escape_control, health_text.remarks(made.health)))
+    remarks = health_text.remarks(explanation.health)
+    yield from map(Text, map(escape_control, remarks))
 
 
-def _fixes(made: Explanation) -> Iterator[RenderableType]:
-    for title, lines in sentences.titled_fixes(made):
+def _fixes(explanation: Explanation) -> Iterator[RenderableType]:
+    for title, lines in sentences.titled_fixes(explanation):
         yield Text()
         yield Text(escape_control(title))
         for line in lines:
             yield Padding(terminal.CopyLine(line), (0, 0, 0, 2))
 
 
-def difference(made: Difference) -> RenderableType:
-    """Return what changed from one snapshot to the other."""
+def difference(difference: Difference) -> RenderableType:
+    """Return the difference of two snapshots."""
     parts: list[RenderableType] = [
-        _side("before", made.before),
-        _side("after", made.after),
+        _side("before", difference.before),
+        _side("after", difference.after),
     ]
-    parts += [Text(f"came: {escape_control(one)}", "green") for one in made.added]
-    parts += [Text(f"went: {escape_control(one)}", "red") for one in made.removed]
+    added = map(escape_control, difference.added)
+    removed = map(escape_control, difference.removed)
+    parts += [Text(f"added: {name}", "green") for name in added]
+    parts += [Text(f"removed: {name}", "red") for name in removed]
     parts += [
-        Text(f"{escape_control(one.owner)}: {one.before}, now {one.after}")
-        for one in made.states
+        Text(f"{escape_control(change.owner)}: {change.before}, now {change.after}")
+        for change in difference.states
     ]
-    if made.values:
-        parts += [Text(), _changes(made.values)]
-    if not made:
+    if difference.values:
+        parts += [Text(), _value_changes(difference.values)]
+    if not difference:
         parts.append(Text("No difference."))
-    if made.not_compared:
-        number = len(made.not_compared)
-        parts += [Text(), Text(f"{number} sysctls are only in one of the two.")]
+    if number := len(difference.not_compared):
+        text = f"Not compared: {number} sysctls that only one of the snapshots has."
+        parts += [Text(), Text(text)]
     return Group(*parts)
 
 
-def _side(which: str, side: SnapshotInfo) -> Text:
-    return Text(f"{which}: ").append_text(_node(side.node, side.kernel, side.time))
+def _side(title: str, info: SnapshotInfo) -> Text:
+    return Text(f"{title}: ").append_text(_node(info.node, info.kernel, info.time))
 
 
-def _changes(made: Sequence[ValueChange]) -> Table:
+def _value_changes(changes: Sequence[ValueChange]) -> Table:
     table = terminal.table("namespace", "sysctl", "before", "after")
-    for one in made:
+    for change in changes:
         table.add_row(
-            Text(escape_control(one.owner)),
-            terminal.SysctlName(one.sysctl),
-            _with_origin(one.before, one.origin_before),
-            _with_origin(one.after, one.origin_after),
+            Text(escape_control(change.owner)),
+            terminal.SysctlName(change.sysctl),
+            _value_and_origin(change.before, change.origin_before),
+            _value_and_origin(change.after, change.origin_after),
         )
     return table
 
 
-def _with_origin(value: Reading, origin: str | None) -> Text:
-    shown = terminal.value_text(value)
-    return shown.append(f" {origin}", STYLES.get(origin, "dim")) if origin else shown
+def _value_and_origin(value: Reading, origin: str | None) -> Text:
+    text = terminal.value_text(value)
+    return text.append(f" {origin}", STYLES.get(origin, "dim")) if origin else text
 
 
 def catalog(entries: Iterable[Entry]) -> RenderableType:
-    """Return what is known of each sysctl."""
-    table = terminal.table("sysctl", "class", "set by", "profile", "why")
+    """Return the entries of the catalog."""
+    table = terminal.table("sysctl", "class", "set by", "profile", "purpose")
     for entry in entries:
         table.add_row(
             terminal.SysctlName(entry.name),

@@ -1,6 +1,6 @@
-"""The catalog, as a page shows it: every sysctl that can be read. Pure."""
+"""The page of the catalog: every sysctl that can be read. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from exporter.catalog import Entry
 from exporter.counters import COUNTERS, RESOURCES
@@ -8,12 +8,27 @@ from exporter.model import Frozen, Snapshot
 from exporter.pages.query import matches_search
 from exporter.reports import messages
 
-_HELP: dict[str, str] = {one.name: one.help for one in COUNTERS}
-_HELP.update((one, messages.RESOURCE_MEANING[one]) for one in RESOURCES)
+_SIGNAL_HELP: dict[str, str] = {counter.name: counter.help for counter in COUNTERS}
+_SIGNAL_HELP.update(
+    (resource, messages.RESOURCE_MEANING[resource]) for resource in RESOURCES
+)
 
 
 class CatalogRow(Frozen, frozen=True, kw_only=True):
-    """A sysctl; fresh: what a new namespace starts with; read: whether it is here."""
+    """
+    A sysctl of the catalog.
+
+    Attributes:
+        name: its name.
+        fields: the names of its numbers, if it has several.
+        purpose: what it does.
+        class_: how a new namespace gets its value.
+        fresh: the same in words.
+        settable: what can set it for a container, in words.
+        signals: in which a wrong value shows.
+        is_read: whether it is read on this node.
+
+    """
 
     name: str
     fields: tuple[str, ...]
@@ -26,7 +41,16 @@ class CatalogRow(Frozen, frozen=True, kw_only=True):
 
 
 class CatalogPage(Frozen, frozen=True, kw_only=True):
-    """The page; harm: what each signal that is named says."""
+    """
+    The content of the page.
+
+    Attributes:
+        rows: the sysctls that match the search.
+        total: how many sysctls there are.
+        read: how many of them are read on this node.
+        signals: names and meanings of the signals in *rows*.
+
+    """
 
     rows: tuple[CatalogRow, ...]
     total: int
@@ -37,19 +61,19 @@ class CatalogPage(Frozen, frozen=True, kw_only=True):
 def catalog_page(
     snapshot: Snapshot, entries: Sequence[Entry], search: str
 ) -> CatalogPage:
-    """Return the entries that have the words of *search*."""
-    read = {one.name for one in (*snapshot.sysctls, *snapshot.shared)}
-    every = [_listed(entry, read) for entry in entries]
-    found = [one for one in every if not search or _has(search, one)]
+    """Return the page with the entries that match *search*."""
+    read = {sysctl.name for sysctl in (*snapshot.sysctls, *snapshot.shared)}
+    rows = [_row(entry, read) for entry in entries]
+    found = [row for row in rows if not search or _matches(search, row)]
     return CatalogPage(
         rows=tuple(found),
-        total=len(every),
-        read=sum(one.is_read for one in every),
-        signals=tuple(_harm(found)),
+        total=len(rows),
+        read=sum(row.is_read for row in rows),
+        signals=tuple(_signals(found)),
     )
 
 
-def _listed(entry: Entry, read: Iterable[str]) -> CatalogRow:
+def _row(entry: Entry, read: Collection[str]) -> CatalogRow:
     return CatalogRow(
         name=entry.name,
         fields=entry.fields,
@@ -62,12 +86,12 @@ def _listed(entry: Entry, read: Iterable[str]) -> CatalogRow:
     )
 
 
-def _has(search: str, one: CatalogRow) -> bool:
+def _matches(search: str, row: CatalogRow) -> bool:
     return matches_search(
-        search, " ".join((one.name, one.purpose, one.class_, *one.signals))
+        search, " ".join((row.name, row.purpose, row.class_, *row.signals))
     )
 
 
-def _harm(found: Iterable[CatalogRow]) -> list[tuple[str, str]]:
-    named = dict.fromkeys(signal for one in found for signal in one.signals)
-    return [(signal, _HELP[signal]) for signal in sorted(named)]
+def _signals(rows: Iterable[CatalogRow]) -> list[tuple[str, str]]:
+    names = {signal for row in rows for signal in row.signals}
+    return [(signal, _SIGNAL_HELP[signal]) for signal in sorted(names)]

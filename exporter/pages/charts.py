@@ -1,7 +1,8 @@
 """
-Small pictures, as numbers: templates draw them, and nobody's text is in one. Pure.
+Small charts as numbers, which templates draw as SVG. Pure.
 
-The kinds of marks are classes of the style sheet.
+The kinds of bars are classes of the style sheet; a chart contains no text that others
+can choose.
 """
 
 import math
@@ -9,28 +10,37 @@ from collections.abc import Sequence
 from typing import Literal
 
 from exporter.model import Frozen, Reading
-from exporter.reports.report import WORST_FIRST, Row, Verdict
+from exporter.reports.overview import WORST_FIRST, Deviation
+from exporter.reports.report import Row
 
 WIDTH = 160
 HEIGHT = 32
-BAR = 100
+FULL_BAR = 100
 """The width of a full bar."""
 
 _BAR_WIDTH = 6
-_LOWEST = 3
-"""Of a bar that is there at all."""
+_MIN_HEIGHT = 3
+"""Of a bar, however few namespaces it counts."""
 
 
 class Bar(Frozen, frozen=True, kw_only=True):
-    """A bar of a picture."""
+    """
+    A bar of a histogram, in pixels.
+
+    Attributes:
+        x: its left edge.
+        height: in proportion to the number of namespaces.
+        kind: the worst deviation of its values.
+
+    """
 
     x: int
     height: int
-    kind: Verdict
+    kind: Deviation
 
     @property
     def y(self) -> int:
-        """Return where it begins, from above."""
+        """The upper edge, from the top."""
         return HEIGHT - self.height
 
 
@@ -38,8 +48,12 @@ class Histogram(Frozen, frozen=True, kw_only=True):
     """
     How many namespaces have which value, from small to large.
 
-    host, fresh: where theirs is, None where that is unknown; scale: whether distances
-    mean anything.
+    Attributes:
+        bars: one for each value.
+        host: the position of the host's value, None where that is unknown.
+        fresh: likewise of a new namespace's value.
+        scale: `log`, logarithmic; `order`, distances have no meaning.
+
     """
 
     bars: tuple[Bar, ...]
@@ -49,54 +63,55 @@ class Histogram(Frozen, frozen=True, kw_only=True):
 
 
 def histogram(row: Row) -> Histogram:
-    """Return the picture of a sysctl's values."""
-    known = [*(one.value for one in row.groups), row.host, row.fresh]
-    texts = list(dict.fromkeys(text for text in known if isinstance(text, str)))
-    places, scale = _places(texts)
+    """Return the histogram of a sysctl's values."""
+    readings = [*(group.value for group in row.groups), row.host, row.fresh]
+    texts = list(dict.fromkeys(text for text in readings if isinstance(text, str)))
+    positions, scale = _positions(texts)
     counts: dict[int, int] = {}
-    kinds: dict[int, Verdict] = {}
-    for one in row.groups:
-        if isinstance(one.value, str):
-            x = places[one.value]
-            counts[x] = counts.get(x, 0) + one.count
-            kinds[x] = min(kinds.get(x, "same"), one.verdict, key=WORST_FIRST.index)
+    kinds: dict[int, Deviation] = {}
+    for group in row.groups:
+        if isinstance(group.value, str):
+            x = positions[group.value]
+            counts[x] = counts.get(x, 0) + group.count
+            kinds[x] = min(kinds.get(x, "same"), group.deviation, key=WORST_FIRST.index)
     most = max(counts.values(), default=1)
     return Histogram(
         bars=tuple(
             Bar(
                 x=x - _BAR_WIDTH // 2,
-                height=max(_LOWEST, round(HEIGHT * count / most)),
+                height=max(_MIN_HEIGHT, round(HEIGHT * count / most)),
                 kind=kinds[x],
             )
             for x, count in sorted(counts.items())
         ),
-        host=_place(places, row.host),
-        fresh=_place(places, row.fresh),
+        host=_position(positions, row.host),
+        fresh=_position(positions, row.fresh),
         scale=scale,
     )
 
 
 def bar_width(ratio: float) -> int:
     """
-    Return the width of a bar; what is not empty shows.
+    Return the width of a bar that shows *ratio*; any use is visible.
 
-    >>> filled(0.0), filled(0.001), filled(0.5), filled(7.0)
+    >>> bar_width(0.0), bar_width(0.001), bar_width(0.5), bar_width(7.0)
     (0, 1, 50, 100)
     """
-    return min(BAR, math.ceil(BAR * ratio)) if ratio > 0 else 0
+    return min(FULL_BAR, math.ceil(FULL_BAR * ratio)) if ratio > 0 else 0
 
 
-def _place(places: dict[str, int], value: Reading | None) -> int | None:
-    return places.get(value) if isinstance(value, str) else None
+def _position(positions: dict[str, int], value: Reading | None) -> int | None:
+    return positions.get(value) if isinstance(value, str) else None
 
 
-def _places(texts: Sequence[str]) -> tuple[dict[str, int], Literal["log", "order"]]:
+def _positions(
+    texts: Sequence[str],
+) -> tuple[dict[str, int], Literal["log", "order"]]:
     try:
-        return _fitted({text: _log(int(text)) for text in texts}), "log"
+        return _scaled({text: _log(int(text)) for text in texts}), "log"
     except (ValueError, OverflowError):
         ordered = sorted(texts, key=_order)
-        along = {text: float(at) for at, text in enumerate(ordered)}
-        return _fitted(along), "order"
+        return _scaled({text: float(at) for at, text in enumerate(ordered)}), "order"
 
 
 def _log(number: int) -> float:
@@ -104,19 +119,20 @@ def _log(number: int) -> float:
 
 
 def _order(text: str) -> tuple[tuple[int, ...], str]:
-    words = text.split(" ")
+    """Return a key that sorts lists of numbers by number, other texts after them."""
     try:
-        return tuple(map(int, words)), ""
+        return tuple(map(int, text.split(" "))), ""
     except ValueError:
         return (), text
 
 
-def _fitted(along: dict[str, float]) -> dict[str, int]:
-    low, high = min(along.values(), default=0), max(along.values(), default=0)
+def _scaled(values: dict[str, float]) -> dict[str, int]:
+    """Return positions within the width of the chart."""
+    low, high = min(values.values(), default=0), max(values.values(), default=0)
     room = WIDTH - 2 * _BAR_WIDTH
     if low == high:
-        return dict.fromkeys(along, WIDTH // 2)
+        return dict.fromkeys(values, WIDTH // 2)
     return {
-        text: _BAR_WIDTH + round(room * (at - low) / (high - low))
-        for text, at in along.items()
+        text: _BAR_WIDTH + round(room * (value - low) / (high - low))
+        for text, value in values.items()
     }

@@ -1,4 +1,4 @@
-"""One namespace, as a page shows it: `explain` of each of its sysctls. Pure."""
+"""The page of one namespace: `explain` for each of its sysctls. Pure."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,11 +9,19 @@ from exporter.owner import cookie_name, display_name
 from exporter.reports import health_text, sentences
 from exporter.reports.explain import Explanation, explain
 from exporter.reports.health_text import HealthRow
-from exporter.reports.report import WORST_FIRST, Verdict, judge
+from exporter.reports.overview import WORST_FIRST, Deviation, assessed_values
 
 
 class Step(Frozen, frozen=True, kw_only=True):
-    """A step of a value's journey; note: an origin, or what is to be known of it."""
+    """
+    A step on the path of a value from the host to the namespace.
+
+    Attributes:
+        label: where the value is in force or was declared.
+        value: the value.
+        note: why, or the origin of the current value.
+
+    """
 
     label: str
     value: str
@@ -21,7 +29,15 @@ class Step(Frozen, frozen=True, kw_only=True):
 
 
 class HealthSection(Frozen, frozen=True, kw_only=True):
-    """What shows whether it hurts: a table, and sentences below or instead of it."""
+    """
+    Saturation and drops.
+
+    Attributes:
+        since: a sentence on when the counters start.
+        rows: the signals, none where nothing was detected.
+        remarks: sentences below the rows, or instead of them.
+
+    """
 
     since: str
     rows: tuple[HealthRow, ...]
@@ -30,15 +46,29 @@ class HealthSection(Frozen, frozen=True, kw_only=True):
 
 class SysctlItem(Frozen, frozen=True, kw_only=True):
     """
-    A sysctl of a namespace.
+    A sysctl of the namespace.
 
-    asked: what was asked for, in order; hurt: None where nothing could tell; told: it
-    differs or hurts, so it is not for the end of the page.
+    Attributes:
+        sysctl: its name.
+        purpose: what it does, from the catalog.
+        deviation: of its value.
+        is_unhealthy: whether its signals show saturation or drops.
+        is_highlighted: whether it is unhealthy or its value deviates.
+        value: the current value.
+        host: the host's value.
+        fresh: the value of a new namespace.
+        declared: the declared values in order.
+        origin: of the value, "" where it is unknown.
+        steps: the path of the value.
+        sentences: its origin, its changes, and the effect of a restart.
+        health: its signals, None if it has none.
+        fixes: ways to set it, each with a title and lines to copy.
+
     """
 
     sysctl: str
     purpose: str
-    verdict: Verdict
+    deviation: Deviation
     is_unhealthy: bool
     is_highlighted: bool
     value: str
@@ -54,9 +84,17 @@ class SysctlItem(Frozen, frozen=True, kw_only=True):
 
 class NamespacePage(Frozen, frozen=True, kw_only=True):
     """
-    The page; facts: of the owner, by what they are.
+    The content of the page.
 
-    told: what differs or hurts, the worst first; rest: all else, as the catalog has it.
+    Attributes:
+        owner: the name of the namespace.
+        description: the kind of its owner, its runtime, the source of its names.
+        facts: names and values of further attributes of the owner.
+        state: why the namespace was not read, "" if it was.
+        health: all its signals, None if it has none.
+        highlighted: sysctls that are unhealthy or deviate, the worst first.
+        rest: the others in the order of the catalog.
+
     """
 
     owner: str
@@ -69,94 +107,95 @@ class NamespacePage(Frozen, frozen=True, kw_only=True):
 
 
 def namespace_page(
-    assessment: NamespaceAssessment, whys: Mapping[str, str]
+    assessment: NamespaceAssessment, purposes: Mapping[str, str]
 ) -> NamespacePage:
-    """Return the page of *one*; *whys*: what the catalog says of each sysctl."""
-    node, one = assessment.node, assessment.namespace
-    verdicts = _verdicts(assessment)
+    """Return the page of a namespace; *purposes*: of the sysctls, by name."""
+    node, namespace = assessment.node, assessment.namespace
+    deviations = _deviations(assessment)
     items = [
         _item(
             explain(assessment, sysctl.name),
-            whys.get(sysctl.name, ""),
-            verdicts.get(sysctl.name, "same"),
+            purposes.get(sysctl.name, ""),
+            deviations.get(sysctl.name, "same"),
         )
         for sysctl in (*node.sysctls, *node.shared)
     ]
-    told = [item for item in items if item.is_highlighted]
-    reason = f": {one.reason}" if one.reason else ""
+    highlighted = [item for item in items if item.is_highlighted]
+    reason = f": {namespace.reason}" if namespace.reason else ""
     return NamespacePage(
-        owner=display_name(one.owner),
-        description=sentences.describe_owner(one.owner),
-        facts=tuple(_facts(one)),
-        state="" if one.state == "read" else f"{one.state}{reason}",
-        health=_hurt(one.owner, assessment.health),
-        highlighted=tuple(sorted(told, key=_place)),
+        owner=display_name(namespace.owner),
+        description=sentences.describe_owner(namespace.owner),
+        facts=tuple(_facts(namespace)),
+        state="" if namespace.state == "read" else f"{namespace.state}{reason}",
+        health=_health_section(namespace.owner, assessment.health),
+        highlighted=tuple(sorted(highlighted, key=_rank)),
         rest=tuple(item for item in items if not item.is_highlighted),
     )
 
 
-def _verdicts(assessment: NamespaceAssessment) -> dict[str, Verdict]:
+def _deviations(assessment: NamespaceAssessment) -> dict[str, Deviation]:
     if not assessment.is_comparable:
         return {}
-    pairs = zip(assessment.node.sysctls, judge(assessment), strict=True)
-    return {sysctl.name: judged.verdict for sysctl, judged in pairs}
+    pairs = zip(assessment.node.sysctls, assessed_values(assessment), strict=True)
+    return {sysctl.name: value.deviation for sysctl, value in pairs}
 
 
-def _place(item: SysctlItem) -> tuple[bool, int]:
-    return not item.is_unhealthy, WORST_FIRST.index(item.verdict)
+def _rank(item: SysctlItem) -> tuple[bool, int]:
+    return not item.is_unhealthy, WORST_FIRST.index(item.deviation)
 
 
-def _facts(one: Namespace) -> Iterator[tuple[str, str]]:
-    owner = one.owner
-    known = {
+def _facts(namespace: Namespace) -> Iterator[tuple[str, str]]:
+    owner = namespace.owner
+    facts = {
         "namespace": owner.namespace,
         "pod": owner.pod,
-        "uid": owner.uid,
+        "UID": owner.uid,
         "container": owner.container,
         "network namespace": owner.netns,
         "runtime": owner.runtime,
         "sandbox": owner.sandbox,
-        "container id": owner.container_id,
+        "container ID": owner.container_id,
         "Compose project": owner.project,
         "Compose service": owner.service,
         "process": owner.comm,
-        "called also": cookie_name(one.id),
-        "inode": str(one.id.ino),
-        "first seen": sentences.format_time(one.id.first_seen),
+        "unique name": cookie_name(namespace.id),
+        "inode": str(namespace.id.ino),
+        "first seen": sentences.format_time(namespace.id.first_seen),
     }
-    yield from ((what, text) for what, text in known.items() if text)
+    yield from ((name, value) for name, value in facts.items() if value)
 
 
-def _hurt(owner: Owner, seen: Health | None) -> HealthSection | None:
-    if seen is None:
+def _health_section(owner: Owner, health: Health | None) -> HealthSection | None:
+    if health is None:
         return None
     return HealthSection(
-        since=sentences.counted_since(owner),
-        rows=tuple(health_text.health_rows(seen)),
-        remarks=tuple(health_text.remarks(seen)),
+        since=sentences.counting_start(owner),
+        rows=tuple(health_text.health_rows(health)),
+        remarks=tuple(health_text.remarks(health)),
     )
 
 
-def _item(made: Explanation, why: str, verdict: Verdict) -> SysctlItem:
-    bad = made.health is not None and is_unhealthy(made.health)
-    host, fresh, *asked, now = made.steps
-    shown = [
+def _item(explanation: Explanation, purpose: str, deviation: Deviation) -> SysctlItem:
+    health = explanation.health
+    unhealthy = health is not None and is_unhealthy(health)
+    steps = [
         Step(label=step.label, value=sentences.format_value(step.value), note=step.note)
-        for step in made.steps
+        for step in explanation.steps
     ]
+    host, fresh, *declared, current = (step.value for step in steps)
     return SysctlItem(
-        sysctl=made.sysctl,
-        purpose=why,
-        verdict=verdict,
-        is_unhealthy=bad,
-        is_highlighted=bad or verdict != "same",
-        value=sentences.format_value(now.value),
-        host=sentences.format_value(host.value),
-        fresh=sentences.format_value(fresh.value),
-        declared=tuple(sentences.format_value(step.value) for step in asked),
-        origin=made.origin or "",
-        steps=tuple(shown),
-        sentences=tuple(sentences.explanation_lines(made)),
-        health=_hurt(made.owner, made.health),
-        fixes=tuple(sentences.titled_fixes(made)),
+        sysctl=explanation.sysctl,
+        purpose=purpose,
+        deviation=deviation,
+        is_unhealthy=unhealthy,
+        is_highlighted=unhealthy or deviation != "same",
+        value=current,
+        host=host,
+        fresh=fresh,
+        declared=tuple(declared),
+        origin=explanation.origin or "",
+        steps=tuple(steps),
+        sentences=tuple(sentences.explanation_lines(explanation)),
+        health=_health_section(explanation.owner, health),
+        fixes=tuple(sentences.titled_fixes(explanation)),
     )

@@ -1,9 +1,9 @@
 """
-The pages: templates, and what they are filled with.
+Render pages: templates, filled with the content that the other modules build.
 
-Everything that is shown goes through `plain`, so that nothing reorders or hides text,
-and is escaped by the template engine; no template has a script, a style or an
-attribute that somebody else wrote.
+All text passes through `escape_control`, so that nothing reorders or hides it, and is
+escaped by the template engine. No template contains scripts, styles or attribute names
+from data.
 """
 
 import functools
@@ -13,7 +13,7 @@ from importlib import resources
 from typing import Any
 
 import jinja2
-import jinja2.debug  # else by the first error, when no file can be opened
+import jinja2.debug  # an error imports it, but then no file can be opened
 import msgspec
 from markupsafe import Markup
 
@@ -25,12 +25,13 @@ from exporter.owner import display_name
 from exporter.pages.catalog_page import catalog_page
 from exporter.pages.charts import bar_width
 from exporter.pages.namespace_page import namespace_page
-from exporter.pages.node_page import OwnerLink, node_page
+from exporter.pages.namespace_table import OwnerLink
+from exporter.pages.node_page import node_page
 from exporter.pages.query import MAX_TEXT, PageRequest, RenderedPage
 from exporter.pages.urls import NamespaceUrls
 from exporter.reports import sentences
 from exporter.reports.lookup import OwnerLookupError
-from exporter.reports.report import study
+from exporter.reports.overview import overview
 
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; "
@@ -38,16 +39,16 @@ HEADERS: Mapping[str, str] = {
     "frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
-"""Of every page; X-Content-Type-Options is of every answer."""
+"""Of pages; X-Content-Type-Options is a header of every response."""
 
 STYLE_PATH = "/static/style.css"
 
-_CHOICES = 100
-"""How many that share a name are listed."""
+_MAX_CANDIDATES = 100
+"""Namespaces that are listed for an ambiguous name."""
 
 
 class PageRenderer:
-    """Draws pages; loads all it needs when it is made."""
+    """Renders pages; opens all files that it needs when it is created."""
 
     def __init__(self, version: str) -> None:
         files = resources.files("exporter.pages").joinpath("templates")
@@ -55,9 +56,9 @@ class PageRenderer:
         self.style_hash = hashlib.sha256(self.style).hexdigest()[:16]
         environment = _environment(
             {
-                one.name: one.read_text("utf-8")
-                for one in files.iterdir()
-                if one.name.endswith(".html")
+                file.name: file.read_text("utf-8")
+                for file in files.iterdir()
+                if file.name.endswith(".html")
             }
         )
         environment.globals |= {
@@ -72,70 +73,63 @@ class PageRenderer:
             for name in environment.list_templates()
         }
         self._catalog = catalog.load()
-        self._whys = {entry.name: entry.why for entry in self._catalog}
+        self._purposes = {entry.name: entry.why for entry in self._catalog}
 
-    def render(self, view: PageRequest, raw: bytes) -> RenderedPage:
-        """Return the page for *view* of a snapshot's JSON."""
+    def render(self, request: PageRequest, raw: bytes) -> RenderedPage:
+        """Return the requested page of a snapshot, which is given as JSON."""
         snapshot = msgspec.json.decode(raw, type=Snapshot)
-        match view.page:
+        match request.page:
             case "node":
-                return self._node(view, snapshot)
-            case "namespace":
-                return self._namespace(view, snapshot)
+                page = node_page(overview(snapshot), request)
+                body = self._fill("node", snapshot, page=page, request=request)
             case "catalog":
-                made = catalog_page(snapshot, self._catalog, view.search)
-                return self._drawn("catalog", snapshot, made=made, view=view)
+                listing = catalog_page(snapshot, self._catalog, request.search)
+                body = self._fill("catalog", snapshot, page=listing, request=request)
+            case "namespace":
+                return self._namespace(request.owner, snapshot)
+        return RenderedPage(body=body)
 
-    def render_error(self, title: str, why: str) -> bytes:
-        """Return the page that says what went wrong."""
-        return self._text("error", None, title=title, why=why, choices=(), more=0)
+    def render_error(self, title: str, reason: str) -> bytes:
+        """Return the page of an error."""
+        content = {"title": title, "reason": reason, "candidates": (), "more": 0}
+        return self._fill("error", None, **content)
 
-    def _node(self, view: PageRequest, snapshot: Snapshot) -> RenderedPage:
-        made = node_page(study(snapshot), view)
-        return self._drawn("node", snapshot, made=made, view=view)
-
-    def _namespace(self, view: PageRequest, snapshot: Snapshot) -> RenderedPage:
-        addresses = NamespaceUrls(snapshot.namespaces)
+    def _namespace(self, name: str, snapshot: Snapshot) -> RenderedPage:
+        urls = NamespaceUrls(snapshot.namespaces)
         try:
-            one = addresses.find(view.owner)
+            namespace = urls.find(name)
         except OwnerLookupError as error:
-            choices = [
-                OwnerLink(name=display_name(one.owner), path=addresses.path(one))
-                for one in addresses.namespaces_named(view.owner)
+            candidates = [
+                OwnerLink(name=display_name(entry.owner), path=urls.path(entry))
+                for entry in urls.namespaces_named(name)
             ]
-            body = self._text(
+            body = self._fill(
                 "error",
                 snapshot,
                 title="Not found",
-                why=str(error),
-                choices=choices[:_CHOICES],
-                more=max(0, len(choices) - _CHOICES),
+                reason=str(error),
+                candidates=candidates[:_MAX_CANDIDATES],
+                more=max(0, len(candidates) - _MAX_CANDIDATES),
             )
             return RenderedPage(body=body, found=False)
-        made = namespace_page(assess(snapshot).of(one), self._whys)
-        path = addresses.path(one)
-        return self._drawn("namespace", snapshot, made=made, path=path)
+        page = namespace_page(assess(snapshot).of(namespace), self._purposes)
+        path = urls.path(namespace)
+        return RenderedPage(
+            body=self._fill("namespace", snapshot, page=page, path=path)
+        )
 
-    def _drawn(self, template: str, snapshot: Snapshot, **filling: Any) -> RenderedPage:  # noqa: ANN401
-        return RenderedPage(body=self._text(template, snapshot, **filling))
-
-    def _text(
-        self,
-        template: str,
-        snapshot: Snapshot | None,
-        **filling: Any,  # noqa: ANN401
-    ) -> bytes:
+    def _fill(self, template: str, snapshot: Snapshot | None, **content: Any) -> bytes:  # noqa: ANN401
         head = snapshot and {
             "name": snapshot.node,
             "kernel": snapshot.kernel,
             "collected": sentences.format_time(snapshot.time),
         }
-        return self._templates[template].render(node=head, **filling).encode()
+        return self._templates[template].render(node=head, **content).encode()
 
 
 @functools.cache
 def page_renderer() -> PageRenderer:
-    """Return the one of this process: later it can open no file."""
+    """Return the renderer of this process, which later can open no file."""
     return PageRenderer(__version__)
 
 
@@ -144,15 +138,15 @@ def _environment(sources: Mapping[str, str]) -> jinja2.Environment:
         loader=jinja2.DictLoader(sources),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=_fit,
+        finalize=_finalize,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
     )
 
 
-def _fit(value: object) -> object:
-    """Return what to escape and show; of a macro's, all that was escaped already is."""
+def _finalize(value: object) -> object:
+    """Return what the engine escapes; the output of a macro is escaped already."""
     if isinstance(value, Markup):
         return value
     return escape_control(value) if isinstance(value, str) else value

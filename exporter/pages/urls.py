@@ -1,8 +1,8 @@
 """
-Where the page of a network namespace is, and whose page an address is. Pure.
+The URLs of the pages of network namespaces. Pure.
 
-An address is a name that is nobody else's, so it lasts as long as the name does; else
-the cookie, which no owner can choose.
+A URL contains the owner's name if that is unique, so it stays valid as long as the
+name does; otherwise the cookie, which no owner can choose.
 """
 
 from collections import Counter
@@ -15,72 +15,83 @@ from exporter.reports.lookup import find_namespace, namespace_names
 
 NAMESPACE_PREFIX = "/netns/"
 
-_DOTS = frozenset({"", ".", ".."})
-"""What a browser takes out of a path, percent-encoded too."""
+_REMOVED_SEGMENTS = frozenset({"", ".", ".."})
+"""Segments that a browser removes from a path, even when percent-encoded."""
 
 
 class NamespaceUrls:
-    """The addresses of a node's namespaces."""
+    """The URLs of a node's namespaces."""
 
     def __init__(self, namespaces: Iterable[Namespace]) -> None:
-        self._every = list(namespaces)
+        self._namespaces = list(namespaces)
         mains = {
-            owner_labels(one.owner)[:4] for one in self._every if not one.owner.netns
+            owner_labels(namespace.owner)[:4]
+            for namespace in self._namespaces
+            if not namespace.owner.netns
         }
-        called = [_called(one, mains) for one in self._every]
-        known = Counter(known for some in called for known in some)
-        cookies = [cookie_name(one.id) for one in self._every]
-        twice = {cookie for cookie, times in Counter(cookies).items() if times > 1}
+        names = [_own_names(namespace, mains) for namespace in self._namespaces]
+        name_counts = Counter(name for own in names for name in own)
+        cookies = [cookie_name(namespace.id) for namespace in self._namespaces]
+        cookie_counts = Counter(cookies)
         self._by_name: dict[str, Namespace] = {}
         self._names: dict[int, str] = {}
-        for one, own, cookie in zip(self._every, called, cookies, strict=True):
-            fallback = f"ino/{one.id.ino}" if cookie in twice else cookie
-            best = _best(one)
-            good = best in own and known[best] == 1 and _fits(best)
-            name = best if good else fallback
-            self._names[id(one)] = name
-            self._by_name[name] = self._by_name[fallback] = one
+        rows = zip(self._namespaces, names, cookies, strict=True)
+        for namespace, own, cookie in rows:
+            is_unique = cookie_counts[cookie] == 1
+            fallback = cookie if is_unique else f"ino/{namespace.id.ino}"
+            best = _best_name(namespace)
+            is_usable = best in own and name_counts[best] == 1 and _is_url_safe(best)
+            name = best if is_usable else fallback
+            self._names[id(namespace)] = name
+            self._by_name[name] = self._by_name[fallback] = namespace
 
-    def path(self, one: Namespace) -> str:
-        """Return the path of its page; *one* is among those given."""
-        return namespace_path(self._names[id(one)])
+    def path(self, namespace: Namespace) -> str:
+        """Return the path of the page of *namespace*, one of those given."""
+        return namespace_path(self._names[id(namespace)])
 
-    def find(self, wanted: str) -> Namespace:
-        """Return the namespace at an address, or by name as find_namespace() does."""
-        return self._by_name.get(wanted) or find_namespace(self._every, wanted)
+    def find(self, name: str) -> Namespace:
+        """
+        Return the namespace whose URL contains *name*, or that has the name.
 
-    def namespaces_named(self, wanted: str) -> Sequence[Namespace]:
-        """Return everybody who is called *wanted*."""
-        return [one for one in self._every if wanted in namespace_names(one)]
+        Raises the errors of find_namespace().
+        """
+        return self._by_name.get(name) or find_namespace(self._namespaces, name)
+
+    def namespaces_named(self, name: str) -> Sequence[Namespace]:
+        """Return all namespaces that have *name*."""
+        return [entry for entry in self._namespaces if name in namespace_names(entry)]
 
 
 def namespace_path(name: str) -> str:
     """
-    Return the path of the page of what is called *name*.
+    Return the path of the page of the namespace called *name*.
 
-    >>> path("shop/web-0"), path("named/a b?")
+    >>> namespace_path("shop/web-0"), namespace_path("named/a b?")
     ('/netns/shop/web-0', '/netns/named/a%20b%3F')
     """
     return NAMESPACE_PREFIX + quote(name)
 
 
-def _called(one: Namespace, mains: Collection[tuple[str, ...]]) -> frozenset[str]:
-    """Return its names, a secondary namespace's without those of its owner."""
-    owner, every = one.owner, frozenset(namespace_names(one))
+def _own_names(
+    namespace: Namespace, mains: Collection[tuple[str, ...]]
+) -> frozenset[str]:
+    """Return the names of a namespace, without those of its owner's main one."""
+    owner = namespace.owner
     if not owner.netns or owner_labels(owner)[:4] not in mains:
-        return every
-    return frozenset({cookie_name(one.id), owner.netns, owner.netns.rpartition("/")[2]})
+        return frozenset(namespace_names(namespace))
+    last = owner.netns.rpartition("/")[2]
+    return frozenset({cookie_name(namespace.id), owner.netns, last})
 
 
-def _best(one: Namespace) -> str:
-    owner = one.owner
+def _best_name(namespace: Namespace) -> str:
+    owner = namespace.owner
     if owner.netns:
         return owner.netns
     main = owner.pod or owner.uid or owner.container
     return f"{owner.namespace}/{main}" if owner.namespace else main
 
 
-def _fits(name: str) -> bool:
-    """Return whether a browser leaves it as it is, and it cannot be a fallback."""
-    first, _, _ = name.partition("/")
-    return not _DOTS & {*name.split("/")} and first not in {"seen", "ino"}
+def _is_url_safe(name: str) -> bool:
+    """Return whether a browser leaves *name* as it is, and it is no fallback."""
+    segments = name.split("/")
+    return not _REMOVED_SEGMENTS & {*segments} and segments[0] not in {"seen", "ino"}

@@ -1,4 +1,4 @@
-"""Two snapshots of a node side by side: what came, went and changed. Pure."""
+"""Compare two snapshots: what was added, removed and changed. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +13,18 @@ NEW_NAMESPACE = "a new namespace"
 
 
 class ValueChange(Frozen, frozen=True, kw_only=True):
-    """A value or its origin that is another now."""
+    """
+    A value that changed, or whose origin changed.
+
+    Attributes:
+        owner: the name of the namespace, EVERY_NAMESPACE or NEW_NAMESPACE.
+        sysctl: its name.
+        before: the value in the first snapshot.
+        after: the value in the second snapshot.
+        origin_before: None on the host, and where it is unknown.
+        origin_after: likewise.
+
+    """
 
     owner: str
     sysctl: str
@@ -24,7 +35,15 @@ class ValueChange(Frozen, frozen=True, kw_only=True):
 
 
 class StateChange(Frozen, frozen=True, kw_only=True):
-    """A namespace that can be read now and could not, or the other way round."""
+    """
+    A namespace whose state changed, so that its values cannot be compared.
+
+    Attributes:
+        owner: its name.
+        before: its state in the first snapshot.
+        after: its state in the second snapshot.
+
+    """
 
     owner: str
     before: State
@@ -32,7 +51,16 @@ class StateChange(Frozen, frozen=True, kw_only=True):
 
 
 class SnapshotInfo(Frozen, frozen=True, kw_only=True):
-    """Where and when a snapshot was made, and how many namespaces it has."""
+    """
+    Where and when a snapshot was taken.
+
+    Attributes:
+        node: the host name.
+        kernel: the kernel's release.
+        time: of the collection, Unix time in seconds.
+        namespaces: how many network namespaces it has.
+
+    """
 
     node: str
     kernel: str
@@ -42,9 +70,18 @@ class SnapshotInfo(Frozen, frozen=True, kw_only=True):
 
 class Difference(Frozen, frozen=True, kw_only=True):
     """
-    What is not the same; not_compared: sysctls that only one of the two has.
+    What differs between two snapshots.
 
-    came, went: namespaces by name; a pod that was made anew is in both.
+    Attributes:
+        before: the first snapshot.
+        after: the second snapshot.
+        added: names of namespaces only in the second; a recreated pod is in both;
+            `came` in JSON.
+        removed: names of namespaces only in the first; `went` in JSON.
+        states: namespaces whose state changed.
+        values: values that changed; `changed` in JSON.
+        not_compared: sysctls that only one of the snapshots has.
+
     """
 
     before: SnapshotInfo
@@ -60,14 +97,15 @@ class Difference(Frozen, frozen=True, kw_only=True):
         return bool(self.added or self.removed or self.states or self.values)
 
 
-_Rows = dict[str, tuple[Reading, Origin | None]]
+_Values = dict[str, tuple[Reading, Origin | None]]
+"""Readings and origins by the name of the sysctl."""
 
 
 def compare(before: Snapshot, after: Snapshot) -> Difference:
-    """Return how *after* differs from *before*, namespaces matched by their labels."""
+    """Compare two snapshots; namespaces with the same labels are the same."""
     old, new = _by_labels(before), _by_labels(after)
     both = [key for key in old if key in new]
-    names_before, names_after = _sysctls(before), _sysctls(after)
+    sysctls_before, sysctls_after = _sysctl_names(before), _sysctl_names(after)
     states = (
         StateChange(
             owner=display_name(new[key].owner),
@@ -78,30 +116,30 @@ def compare(before: Snapshot, after: Snapshot) -> Difference:
         if old[key].state != new[key].state
     )
     return Difference(
-        before=_side(before),
-        after=_side(after),
-        added=tuple(_full_name(new[key]) for key in new if key not in old),
-        removed=tuple(_full_name(old[key]) for key in old if key not in new),
+        before=_info(before),
+        after=_info(after),
+        added=tuple(_unique_name(new[key]) for key in new if key not in old),
+        removed=tuple(_unique_name(old[key]) for key in old if key not in new),
         states=tuple(states),
         values=(
-            *_changed(EVERY_NAMESPACE, _shared(before), _shared(after)),
-            *_changed(NEW_NAMESPACE, _fresh(before), _fresh(after)),
-            *_all_changed(before, after, [(old[key], new[key]) for key in both]),
+            *_changes(EVERY_NAMESPACE, _shared(before), _shared(after)),
+            *_changes(NEW_NAMESPACE, _fresh(before), _fresh(after)),
+            *_own_changes(before, after, [(old[key], new[key]) for key in both]),
         ),
-        not_compared=tuple(sorted(names_before ^ names_after)),
+        not_compared=tuple(sorted(sysctls_before ^ sysctls_after)),
     )
 
 
 def _by_labels(snapshot: Snapshot) -> dict[tuple[str, ...], Namespace]:
-    """Return the namespaces that have a name: a pending one has none yet."""
+    """Return the namespaces whose owner is resolved."""
     return {
-        owner_labels(one.owner): one
-        for one in snapshot.namespaces
-        if one.state != "pending"
+        owner_labels(namespace.owner): namespace
+        for namespace in snapshot.namespaces
+        if namespace.state != "pending"
     }
 
 
-def _side(snapshot: Snapshot) -> SnapshotInfo:
+def _info(snapshot: Snapshot) -> SnapshotInfo:
     return SnapshotInfo(
         node=snapshot.node,
         kernel=snapshot.kernel,
@@ -110,69 +148,70 @@ def _side(snapshot: Snapshot) -> SnapshotInfo:
     )
 
 
-def _full_name(one: Namespace) -> str:
-    """Return a name that tells a pod from one of the same name before it."""
-    uid = one.owner.uid[:8] if one.owner.pod else ""
-    return f"{display_name(one.owner)} ({uid})" if uid else display_name(one.owner)
+def _unique_name(namespace: Namespace) -> str:
+    """Return a name that distinguishes a pod from its predecessor of that name."""
+    owner = namespace.owner
+    uid = owner.uid[:8] if owner.pod else ""
+    return f"{display_name(owner)} ({uid})" if uid else display_name(owner)
 
 
-def _sysctls(snapshot: Snapshot) -> set[str]:
+def _sysctl_names(snapshot: Snapshot) -> set[str]:
     return {sysctl.name for sysctl in (*snapshot.sysctls, *snapshot.shared)}
 
 
-def _shared(snapshot: Snapshot) -> _Rows:
-    return _rows(
+def _shared(snapshot: Snapshot) -> _Values:
+    return _values(
         snapshot.shared,
         snapshot.shared_readings,
         ["shared"] * len(snapshot.shared),
     )
 
 
-def _fresh(snapshot: Snapshot) -> _Rows:
-    return _rows(snapshot.sysctls, snapshot.fresh, [None] * len(snapshot.fresh))
+def _fresh(snapshot: Snapshot) -> _Values:
+    return _values(snapshot.sysctls, snapshot.fresh, [None] * len(snapshot.fresh))
 
 
-def _rows(
+def _values(
     sysctls: Sequence[Sysctl],
     readings: Sequence[Reading],
-    why: Sequence[Origin | None],
-) -> _Rows:
-    rows = zip(sysctls, readings, why, strict=False)
+    origins: Sequence[Origin | None],
+) -> _Values:
+    rows = zip(sysctls, readings, origins, strict=False)
     return {sysctl.name: (value, origin) for sysctl, value, origin in rows}
 
 
-def _changed(owner: str, before: _Rows, after: _Rows) -> Iterator[ValueChange]:
-    for sysctl, (old, why_before) in before.items():
+def _changes(owner: str, before: _Values, after: _Values) -> Iterator[ValueChange]:
+    for sysctl, (old, origin_before) in before.items():
         if sysctl not in after:
             continue
-        new, why_after = after[sysctl]
-        known = why_before and why_after  # "not told" is no other reason
-        if old != new or (known and why_before != why_after):
+        new, origin_after = after[sysctl]
+        both_known = origin_before and origin_after  # an unknown one is no change
+        if old != new or (both_known and origin_before != origin_after):
             yield ValueChange(
                 owner=owner,
                 sysctl=sysctl,
                 before=old,
                 after=new,
-                origin_before=why_before,
-                origin_after=why_after,
+                origin_before=origin_before,
+                origin_after=origin_after,
             )
 
 
-def _all_changed(
+def _own_changes(
     before: Snapshot, after: Snapshot, pairs: Sequence[tuple[Namespace, Namespace]]
 ) -> Iterator[ValueChange]:
     assessed_before, assessed_after = assess(before), assess(after)
     for old, new in pairs:
-        yield from _changed(
+        yield from _changes(
             display_name(new.owner),
-            _own_rows(assessed_before.of(old)),
-            _own_rows(assessed_after.of(new)),
+            _own_values(assessed_before.of(old)),
+            _own_values(assessed_after.of(new)),
         )
 
 
-def _own_rows(entry: NamespaceAssessment) -> _Rows:
-    """Return what a namespace has; a host's values have no origin."""
+def _own_values(entry: NamespaceAssessment) -> _Values:
+    """Return the values of a namespace; those of the host have no origin."""
     readings = entry.namespace.readings
     is_host = entry.namespace.owner.kind == "host"
     origins = [None] * len(readings) if is_host else entry.origins
-    return _rows(entry.references.sysctls, readings, origins)
+    return _values(entry.references.sysctls, readings, origins)

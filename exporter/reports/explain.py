@@ -1,4 +1,4 @@
-"""Where one value of one namespace comes from, and what would change it. Pure."""
+"""Explain one value of one namespace: its origin, and how to change it. Pure."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,15 @@ from exporter.values import parse_reading
 
 
 class Step(Frozen, frozen=True, kw_only=True):
-    """A station of the value: whose, what it was there (None: unknown), and why."""
+    """
+    A step on the path of a value from the host to the namespace.
+
+    Attributes:
+        label: where the value is in force or was declared; `what` in JSON.
+        value: None where it is unknown.
+        note: why, or the origin of the current value.
+
+    """
 
     label: str = msgspec.field(name="what")
     value: Reading | None
@@ -36,7 +44,16 @@ class Step(Frozen, frozen=True, kw_only=True):
 
 
 class Restart(Frozen, frozen=True, kw_only=True):
-    """What a new namespace for this owner would have; None where it is not known."""
+    """
+    The effect of recreating the namespace.
+
+    Attributes:
+        value: the resulting value, None where it is unknown.
+        is_change: whether it differs from the current one, None where that is
+            unknown; `changes` in JSON.
+        text: the same as a sentence.
+
+    """
 
     value: str | None
     is_change: bool | None = msgspec.field(name="changes")
@@ -45,12 +62,33 @@ class Restart(Frozen, frozen=True, kw_only=True):
 
 class Explanation(Frozen, frozen=True, kw_only=True):
     """
-    The journey of one value.
+    Where a value comes from, what it causes, and how to change it.
 
-    because: the origin in a sentence; changed: when it was last seen to be written;
-    host_changed: what the host had when the namespace copied it, and until when;
-    wanted: the value that the fixes would set, the host's if that is another; signs:
-    what shows whether the value hurts, None where nothing could.
+    Attributes:
+        node: the host name.
+        kernel: the kernel's release.
+        time: of the collection, Unix time in seconds.
+        owner_name: the name of the namespace; `who` in JSON.
+        owner: of the namespace.
+        sysctl: its name.
+        class_: how a new namespace gets its value; `scope` in JSON.
+        settable_by: what can set it for a container.
+        steps: the path of the value from the host to the namespace.
+        value: the current value, None where the namespace was not read.
+        origin: of the value, None on the host and where it is unknown.
+        origin_text: the origin as a sentence; `because` in JSON.
+        last_change: when the value was last seen to change, None if never; `changed`
+            in JSON.
+        previous_host_value: the value that was copied from the host, where the host
+            has another one since; `host_changed` in JSON.
+        restart: the effect of recreating the namespace, None where there is none.
+        fix_value: the value that *fixes* set: the host's, if that is another; `wanted`
+            in JSON.
+        fixes: ways to set the value for this owner.
+        notes: further remarks.
+        links: the interfaces of the namespace, where they were read.
+        health: the signals of this sysctl, None where it has none; `signs` in JSON.
+
     """
 
     node: str
@@ -76,55 +114,68 @@ class Explanation(Frozen, frozen=True, kw_only=True):
 
 
 class _Context(Frozen, frozen=True, kw_only=True):
-    """Everything that bears on one value; asked: what was declared, in order."""
+    """
+    Everything that an explanation is derived from.
+
+    Attributes:
+        sysctl: the catalog's facts about it.
+        namespace: the namespace.
+        host: the host's value, None where it is unknown.
+        fresh: the value of a new namespace, None where it is unknown.
+        value: the current value, None where the namespace was not read.
+        declarations: of this sysctl in order, each with its value as the kernel would
+            show it.
+        host_history: earlier values of the host.
+        origin: of the value, None on the host and where it is unknown.
+
+    """
 
     sysctl: Sysctl
     namespace: Namespace
     host: Reading | None
     fresh: Reading | None
     value: Reading | None
-    asked: tuple[tuple[Declared, Reading], ...]
-    earlier: tuple[HostValue, ...]
+    declarations: tuple[tuple[Declared, Reading], ...]
+    host_history: tuple[HostValue, ...]
     origin: Origin | None
 
 
 def explain(assessment: NamespaceAssessment, sysctl: str) -> Explanation:
-    """Return why *sysctl*, which its node has, is what it is in a namespace."""
-    case = _case(assessment, sysctl)
+    """Explain the value of *sysctl*, which its node has, in a namespace."""
+    context = _context(assessment, sysctl)
     node, namespace = assessment.node, assessment.namespace
-    owner, known = namespace.owner, case.sysctl
-    wanted = _wanted(case)
-    health = assessment.health if known.harm else None
+    owner, entry = namespace.owner, context.sysctl
+    fix_value = _fix_value(context)
+    health = assessment.health if entry.harm else None
+    changes = (change for change in namespace.changes if change.sysctl == entry.name)
     return Explanation(
         node=node.node,
         kernel=node.kernel,
         time=node.time,
         owner_name=display_name(owner),
         owner=owner,
-        sysctl=known.name,
-        class_=known.class_,
-        settable_by=known.settable_by,
-        steps=tuple(_steps(case)),
-        value=case.value,
-        origin=case.origin,
-        origin_text=_because(case),
-        last_change=next(
-            (c for c in namespace.changes if c.sysctl == known.name), None
-        ),
-        previous_host_value=_host_changed(case),
-        restart=_restart(case),
-        fix_value=wanted,
-        fixes=() if owner.sandbox else fixes(known, owner, wanted),
-        notes=tuple(_notes(case)),
+        sysctl=entry.name,
+        class_=entry.class_,
+        settable_by=entry.settable_by,
+        steps=tuple(_steps(context)),
+        value=context.value,
+        origin=context.origin,
+        origin_text=_origin_text(context),
+        last_change=next(changes, None),
+        previous_host_value=_previous_host_value(context),
+        restart=_restart(context),
+        fix_value=fix_value,
+        fixes=() if owner.sandbox else fixes(entry, owner, fix_value),
+        notes=tuple(_notes(context)),
         links=namespace.links,
-        health=health and select(health, known.harm),
+        health=health and select(health, entry.harm),
     )
 
 
-def _case(assessment: NamespaceAssessment, name: str) -> _Context:
+def _context(assessment: NamespaceAssessment, name: str) -> _Context:
     node, references = assessment.node, assessment.references
     namespace = assessment.namespace
-    shared = {s.name: at for at, s in enumerate(node.shared)}
+    shared = {sysctl.name: at for at, sysctl in enumerate(node.shared)}
     host: Reading | None
     fresh: Reading | None
     value: Reading | None
@@ -134,11 +185,11 @@ def _case(assessment: NamespaceAssessment, name: str) -> _Context:
         host = fresh = value = node.shared_readings[at]
         origin = None if isinstance(value, Unreadable) else "shared"
     else:
-        at = next(at for at, s in enumerate(node.sysctls) if s.name == name)
+        at = next(at for at, entry in enumerate(node.sysctls) if entry.name == name)
         sysctl = node.sysctls[at]
         host, fresh, value = (
-            row[at] if row else None
-            for row in (references.host, references.fresh, namespace.readings)
+            readings[at] if readings else None
+            for readings in (references.host, references.fresh, namespace.readings)
         )
         origin = assessment.origins[at] if namespace.readings else None
     return _Context(
@@ -147,109 +198,108 @@ def _case(assessment: NamespaceAssessment, name: str) -> _Context:
         host=host,
         fresh=fresh,
         value=value,
-        asked=tuple(
-            (one, parse_reading(sysctl, one.value.encode()))
-            for one in namespace.declared
-            if one.sysctl == name
+        declarations=tuple(
+            (declared, parse_reading(sysctl, declared.value.encode()))
+            for declared in namespace.declared
+            if declared.sysctl == name
         ),
-        earlier=tuple(one for one in node.earlier if one.sysctl == name),
+        host_history=tuple(entry for entry in node.earlier if entry.sysctl == name),
         origin=None if namespace.owner.kind == "host" else origin,
     )
 
 
-def _steps(case: _Context) -> Iterator[Step]:
-    yield Step(label="the host", value=case.host)
+def _steps(context: _Context) -> Iterator[Step]:
+    yield Step(label="host", value=context.host)
     yield Step(
-        label="a new namespace here",
-        value=case.fresh,
-        note=messages.NEW_NAMESPACE[case.sysctl.class_],
+        label="new namespace",
+        value=context.fresh,
+        note=messages.NEW_NAMESPACE[context.sysctl.class_],
     )
-    for said, value in case.asked:
-        yield Step(label=_asked(said), value=value)
-    yield Step(label="now", value=case.value, note=case.origin or "")
+    for declared, value in context.declarations:
+        yield Step(label=_declared_by(declared), value=value)
+    yield Step(label="current value", value=context.value, note=context.origin or "")
 
 
-def _asked(said: Declared) -> str:
-    if said.source == "pod" and said.container:  # a podman pod has a container's name
-        return f"{messages.DECLARED_BY['pod']} ({said.container})"
-    return messages.DECLARED_BY[said.source].format(container=said.container)
+def _declared_by(declared: Declared) -> str:
+    if declared.source == "pod" and declared.container:  # a podman pod
+        return f"{messages.DECLARED_BY['pod']} ({declared.container})"
+    text = messages.DECLARED_BY[declared.source]
+    return text.format(container=declared.container)
 
 
-def _because(case: _Context) -> str:
-    if case.namespace.owner.kind == "host":
-        return "This is the host itself: the kernel's value at boot, or what was set \
-since by /etc/sysctl.d and others."
-    if case.value is None:
-        return "This namespace could not be read."
-    if isinstance(case.value, Unreadable):
-        return messages.NO_VALUE[case.value.unreadable]
-    if case.origin is None:
+def _origin_text(context: _Context) -> str:
+    if context.namespace.owner.kind == "host":
+        return messages.HOST_VALUE
+    if context.value is None:
+        return messages.UNREAD_NAMESPACE
+    if isinstance(context.value, Unreadable):
+        return messages.NO_VALUE[context.value.unreadable]
+    if context.origin is None:
         return messages.UNKNOWN_ORIGIN
-    if case.origin == "overridden" and case.asked[-1][1] == case.value:
-        joined = case.asked[-1][0]
+    if context.origin == "overridden" and context.declarations[-1][1] == context.value:
         return messages.JOINED_LATER.format(
-            asked=_asked(case.asked[0][0]),
-            container=joined.container,
-            value=joined.value,
+            declared=_declared_by(context.declarations[0][0]),
+            container=context.declarations[-1][0].container,
+            value=context.declarations[-1][0].value,
         )
-    in_pod = case.namespace.owner.kind == "pod"
-    text = messages.ORIGIN[case.origin].format(
-        fresh=messages.NEW_NAMESPACE[case.sysctl.class_],
-        asked=_asked(case.asked[0][0]) if case.asked else "",
-        writers=messages.POD_WRITERS if in_pod else messages.WRITERS,
+    is_pod = context.namespace.owner.kind == "pod"
+    first = next(iter(context.declarations), None)
+    text = messages.ORIGIN[context.origin].format(
+        fresh=messages.NEW_NAMESPACE[context.sysctl.class_],
+        declared=_declared_by(first[0]) if first else "",
+        writers=messages.POD_WRITERS if is_pod else messages.WRITERS,
     )
-    unseen = case.sysctl.is_copied_from_host and not case.earlier
-    return text + (
-        messages.MAYBE_STALE_COPY if case.origin == "modified" and unseen else ""
-    )
+    is_modified = context.origin == "modified"
+    may_be_copy = context.sysctl.is_copied_from_host and not context.host_history
+    return text + (messages.MAYBE_STALE_COPY if is_modified and may_be_copy else "")
 
 
-def _host_changed(case: _Context) -> HostValue | None:
-    if case.origin != "inherited_stale":
+def _previous_host_value(context: _Context) -> HostValue | None:
+    if context.origin != "inherited_stale":
         return None
-    return next(one for one in reversed(case.earlier) if one.value == case.value)
+    history = reversed(context.host_history)
+    return next(entry for entry in history if entry.value == context.value)
 
 
-def _restart(case: _Context) -> Restart | None:
-    owner, now = case.namespace.owner, case.value
-    if owner.kind == "host" or not isinstance(now, str):
+def _restart(context: _Context) -> Restart | None:
+    owner, current = context.namespace.owner, context.value
+    if owner.kind == "host" or not isinstance(current, str):
         return None
-    anew = messages.RECREATE[owner_scope(owner)]
-    last = case.asked[-1][1] if case.asked else case.fresh
-    if case.sysctl.class_ == "shared":
-        return Restart(value=now, is_change=False, text=f"{anew} would not change it.")
-    if not isinstance(last, str):
-        return Restart(
-            value=None, is_change=None, text=f"{anew}: what it would give is not known."
-        )
-    if last == now:
-        return Restart(value=last, is_change=False, text=f"{anew} would not change it.")
-    again = " unless whatever wrote it does so again"
-    written = case.origin in {"modified", "overridden"}
-    return Restart(
-        value=last,
-        is_change=True,
-        text=f"{anew} would give {last}{again if written else ''}.",
-    )
+    action = messages.RECREATE[owner_scope(owner)]
+    unchanged = f"{action} does not change the value."
+    if context.sysctl.class_ == "shared":
+        return Restart(value=current, is_change=False, text=unchanged)
+    declared = [value for _, value in context.declarations]
+    result = declared[-1] if declared else context.fresh
+    if not isinstance(result, str):
+        text = f"{action} may change the value; to what is unknown."
+        return Restart(value=None, is_change=None, text=text)
+    if result == current:
+        return Restart(value=result, is_change=False, text=unchanged)
+    condition = ", unless the same program writes it again"
+    is_written = context.origin in {"modified", "overridden"}
+    text = f"{action} sets it to {result}{condition if is_written else ''}."
+    return Restart(value=result, is_change=True, text=text)
 
 
-def _wanted(case: _Context) -> str:
-    """Return the host's value where that is another and can be written."""
-    shown_as_written = case.sysctl.kind in {"int", "ints", "text"}
-    if isinstance(case.host, str) and case.host != case.value and shown_as_written:
-        return case.host or PLACEHOLDER
+def _fix_value(context: _Context) -> str:
+    """Return the host's value where it is another one, and readings can be written."""
+    host = context.host
+    is_writable = context.sysctl.kind in {"int", "ints", "text"}
+    if isinstance(host, str) and host != context.value and is_writable:
+        return host or PLACEHOLDER
     return PLACEHOLDER
 
 
-def _notes(case: _Context) -> Iterator[str]:
-    owner = case.namespace.owner
-    if owner.sandbox:
+def _notes(context: _Context) -> Iterator[str]:
+    namespace = context.namespace
+    if namespace.owner.sandbox:
         yield (
-            f"Its programs run in {owner.sandbox}, on another network stack or "
-            "kernel: they do not see this value."
+            f"Its programs run in {namespace.owner.sandbox}, on another network stack "
+            "or kernel: this value does not apply to them."
         )
-    if case.namespace.state != "read":
-        why = case.namespace.reason or case.namespace.state
-        yield f"The namespace is {case.namespace.state}: {why}; `report` has remedies."
-    if case.sysctl.kind in {"ranges", "cpumask"}:
-        yield "Values are how many the sysctl names, not its text."
+    if namespace.state != "read":
+        reason = f" ({namespace.reason})" if namespace.reason else ""
+        yield f"The namespace is {namespace.state}{reason}: see `report` for remedies."
+    if context.sysctl.kind in {"ranges", "cpumask"}:
+        yield "The value is the number of elements in the sysctl's list, not its text."

@@ -1,4 +1,4 @@
-"""What signs of harm say, in words; names in them are as they came. Pure."""
+"""Describe saturation and drops in words. Pure; names are not escaped."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,16 +18,26 @@ from exporter.counters import COUNTERS
 from exporter.model import Frozen
 from exporter.reports import messages
 
-_LISTED = 10
-"""How many queues are listed."""
-_BRIEFLY = 2
-"""How many queues, and counters, a line of a report has."""
+_MAX_QUEUES = 10
+"""Queues that a table lists."""
+_MAX_IN_SUMMARY = 2
+"""Queues, and counters, that a line of a report lists."""
 
 _HELP = {counter.name: counter.help for counter in COUNTERS}
 
 
 class HealthRow(Frozen, frozen=True, kw_only=True):
-    """A sign in words: of what, what it says, whether that hurts; ratio: how full."""
+    """
+    A signal in words.
+
+    Attributes:
+        subject: the socket, resource or counter.
+        text: its value.
+        is_bad: whether it shows saturation or drops.
+        ratio: how full a resource is, 1 being full; None for counters, and where the
+            limit is unknown.
+
+    """
 
     subject: str
     text: str
@@ -35,169 +45,179 @@ class HealthRow(Frozen, frozen=True, kw_only=True):
     ratio: float | None = None
 
 
-def health_rows(signs: Health) -> list[HealthRow]:
-    """Return the signs that say something, () where all is well."""
-    if not is_unhealthy(signs) and not any(one.count for one in signs.counters):
+def health_rows(health: Health) -> list[HealthRow]:
+    """Return a row for each signal, none where nothing is saturated or counted."""
+    if not is_unhealthy(health) and not any(entry.count for entry in health.counters):
         return []
-    queues = signs.queues or ()
-    told = [_of_queue(one, signs.somaxconn) for one in queues[:_LISTED]]
-    more = max(0, len(queues) - _LISTED) + signs.left_out
+    queues = health.queues or ()
+    rows = [_queue_row(queue, health.somaxconn) for queue in queues[:_MAX_QUEUES]]
+    more = max(0, len(queues) - _MAX_QUEUES) + health.left_out
     if more:
-        told.append(HealthRow(subject=f"and {more} more", text="", is_bad=False))
-    told += [
+        rows.append(HealthRow(subject=f"and {more} more", text="", is_bad=False))
+    rows += [
         HealthRow(
-            subject=one.resource,
-            text=_of_use(one),
-            is_bad=one.is_nearly_full,
-            ratio=one.ratio,
+            subject=use.resource,
+            text=_usage_text(use),
+            is_bad=use.is_nearly_full,
+            ratio=use.ratio,
         )
-        for one in signs.usages
+        for use in health.usages
     ]
-    return told + [_of_count(one) for one in signs.counters if one.count]
+    return rows + [_counter_row(entry) for entry in health.counters if entry.count]
 
 
-def remarks(signs: Health) -> Iterator[str]:
-    """Yield what is to be said below the table, or instead of it."""
-    unknown = ", ".join(map(_short, signs.unknown))
-    seen = list(_calm(signs))
-    if not seen:
-        yield f"Whether it hurts is not known: nothing tells of {unknown}."
+def remarks(health: Health) -> Iterator[str]:
+    """Yield the sentences below the table, or instead of it."""
+    unknown = ", ".join(map(_short_name, health.unknown))
+    summary = list(_healthy_summary(health))
+    if not summary:
+        yield f"Saturation and drops are unknown: no data for {unknown}."
         return
-    if health_rows(signs):
-        if zeros := [_short(one.counter) for one in signs.counters if not one.count]:
-            yield f"Still 0: {', '.join(zeros)}."
+    if health_rows(health):
+        zeros = [_short_name(one.counter) for one in health.counters if not one.count]
+        if zeros:
+            yield f"Counters at 0: {', '.join(zeros)}."
     else:
-        yield f"Nothing shows that it hurts: {'; '.join(seen)}."
-    yield from _of_limits(signs)
+        yield f"No saturation or drops detected: {'; '.join(summary)}."
+    yield from _limit_remarks(health)
     if unknown:
-        yield f"Not known: {unknown}."
+        yield f"No data: {unknown}."
 
 
-def _of_limits(signs: Health) -> Iterator[str]:
-    """Yield what follows from where the queues' limits are from, each once."""
-    kinds = Counter(one.limit_origin for one in signs.queues or ())
-    if kinds["stale"]:
-        yield messages.STALE_LIMIT.format(somaxconn=signs.somaxconn)
-    elif kinds["clamped"] and is_unhealthy(signs):
+def _limit_remarks(health: Health) -> Iterator[str]:
+    """Yield what follows from the origins of the queues' limits, each once."""
+    queues = health.queues or ()
+    origins = Counter(queue.limit_origin for queue in queues)
+    if origins["stale"]:
+        yield messages.STALE_LIMIT.format(somaxconn=health.somaxconn)
+    elif origins["clamped"] and is_unhealthy(health):
         yield messages.CLAMPED_LIMIT
     if any(
-        one.is_nearly_full and one.limit_origin == "application"
-        for one in signs.queues or ()
+        queue.is_nearly_full and queue.limit_origin == "application" for queue in queues
     ):
         yield messages.APPLICATION_LIMIT
-    if kinds[None] and signs.somaxconn is not None:
-        yield messages.UNKNOWN_LIMITS.format(number=kinds[None])
+    if origins[None] and health.somaxconn is not None:
+        yield messages.UNKNOWN_LIMITS.format(number=origins[None])
 
 
-def _of_queue(one: Queue, somaxconn: int | None) -> HealthRow:
-    higher = somaxconn is not None and one.limit > somaxconn
-    whose = (
-        messages.ABOVE_SOMAXCONN if higher else messages.LIMIT_FROM[one.limit_origin]
+def _queue_row(queue: Queue, somaxconn: int | None) -> HealthRow:
+    is_above = somaxconn is not None and queue.limit > somaxconn
+    origin = (
+        messages.ABOVE_SOMAXCONN
+        if is_above
+        else messages.LIMIT_FROM[queue.limit_origin]
     )
-    sockets = f", the fullest of {one.sockets} sockets" if one.sockets > 1 else ""
-    text = f"{_filled(one)}{sockets}; {whose}"
+    group = f", the fullest of {queue.sockets} sockets" if queue.sockets > 1 else ""
     return HealthRow(
-        subject=socket_name(one),
-        text=text,
-        is_bad=needs_attention(one),
-        ratio=one.fill_ratio,
+        subject=socket_name(queue),
+        text=f"{_queue_text(queue)}{group}; {origin}",
+        is_bad=needs_attention(queue),
+        ratio=queue.fill_ratio,
     )
 
 
-def socket_name(one: Queue) -> str:
-    """Return where a queue is, as ss(8) shows it."""
-    if not one.port:
-        return one.address
-    address = f"[{one.address}]" if ":" in one.address else one.address
-    return f"{address}:{one.port}"
+def socket_name(queue: Queue) -> str:
+    """Return the address of a listening socket as ss(8) prints it."""
+    if not queue.port:
+        return queue.address
+    address = f"[{queue.address}]" if ":" in queue.address else queue.address
+    return f"{address}:{queue.port}"
 
 
-def _filled(one: Queue) -> str:
+def _queue_text(queue: Queue) -> str:
     state = (
         ", full"
-        if one.fill_ratio >= 1
+        if queue.fill_ratio >= 1
         else ", nearly full"
-        if one.is_nearly_full
+        if queue.is_nearly_full
         else ""
     )
-    return f"queue {one.queue}, limit {one.limit}{state}"
+    return f"queue {queue.queue}, limit {queue.limit}{state}"
 
 
-def _of_use(one: Usage) -> str:
-    using = messages.USAGE[one.resource]
-    if one.limit is None:
-        return using.unknown.format(used=one.used)
-    if one.ratio is None:
-        return using.unlimited.format(used=one.used)
-    said = using.limited.format(used=one.used, limit=one.limit, percent=_percent(one))
-    doubt = (
-        one.resource == "ports" and one.ratio >= NEARLY_FULL and not one.is_nearly_full
+def _usage_text(use: Usage) -> str:
+    texts = messages.USAGE[use.resource]
+    if use.limit is None:
+        return texts.unknown.format(used=use.used)
+    if use.ratio is None:
+        return texts.unlimited.format(used=use.used)
+    percent = _percent(use)
+    text = texts.limited.format(used=use.used, limit=use.limit, percent=percent)
+    is_upper_bound = (
+        use.resource == "ports" and use.ratio >= NEARLY_FULL and not use.is_nearly_full
     )
-    return said + (messages.SHARED_PORTS if doubt else "")
+    return text + (messages.SHARED_PORTS if is_upper_bound else "")
 
 
-def _percent(one: Usage) -> str:
-    whole = int(100 * (one.ratio or 0))
-    return "under 1%" if one.used and not whole else f"{whole}%"
+def _percent(use: Usage) -> str:
+    whole = int(100 * (use.ratio or 0))
+    return "under 1%" if use.used and not whole else f"{whole}%"
 
 
-def _of_count(one: CounterValue) -> HealthRow:
-    text = f"{one.count}. {_HELP.get(one.counter, '')}".rstrip()
-    return HealthRow(subject=_short(one.counter), text=text, is_bad=is_loss(one))
+def _counter_row(entry: CounterValue) -> HealthRow:
+    text = f"{entry.count}. {_HELP.get(entry.counter, '')}".rstrip()
+    return HealthRow(
+        subject=_short_name(entry.counter), text=text, is_bad=is_loss(entry)
+    )
 
 
-def _short(counter: str) -> str:
+def _short_name(counter: str) -> str:
     return counter.removeprefix("TcpExt.")
 
 
-def _calm(signs: Health) -> Iterator[str]:
-    if signs.queues is not None:
-        yield _queues(signs.queues, signs.left_out)
-    yield from (f"{one.resource} {_of_use(one)}" for one in signs.usages)
-    if signs.counters:
-        are = "is" if len(signs.counters) == 1 else "are"
-        yield f"{', '.join(_short(one.counter) for one in signs.counters)} {are} 0"
+def _healthy_summary(health: Health) -> Iterator[str]:
+    if health.queues is not None:
+        yield _listeners_text(health.queues, health.left_out)
+    yield from (f"{use.resource} {_usage_text(use)}" for use in health.usages)
+    if health.counters:
+        verb = "is" if len(health.counters) == 1 else "are"
+        names = ", ".join(_short_name(entry.counter) for entry in health.counters)
+        yield f"{names} {verb} 0"
 
 
-def _queues(queues: Sequence[Queue], left_out: int) -> str:
+def _listeners_text(queues: Sequence[Queue], left_out: int) -> str:
     if not queues:
-        return "nothing listens"
-    fullest = (
-        f"{socket_name(queues[0])} (queue {queues[0].queue}, limit {queues[0].limit})"
-    )
+        return "no listener"
+    first = queues[0]
+    fullest = f"{socket_name(first)} (queue {first.queue}, limit {first.limit})"
     if len(queues) == 1:
         return f"one listener, {fullest}"
     return f"{len(queues) + left_out} listeners, the fullest {fullest}"
 
 
-def summary_line(harm: SysctlImpact) -> str:
-    """Return what hurts in one line of a report."""
-    signs = harm.health
-    said = _few(f"{socket_name(one)} {_in_brief(one)}" for one in signs.queues or ())
-    said += [f"{one.resource} {_used_in_brief(one)}" for one in signs.usages]
-    said += _few(f"{_short(one.counter)} {one.count}" for one in signs.counters)
-    return f"{_setting(harm)}{'; '.join(said)}"
+def summary_line(impact: SysctlImpact) -> str:
+    """Return the saturation and drops of one sysctl as a line of a report."""
+    health = impact.health
+    parts = _first_few(
+        f"{socket_name(queue)} {_short_queue_text(queue)}"
+        for queue in health.queues or ()
+    )
+    parts += [f"{use.resource} {_short_usage_text(use)}" for use in health.usages]
+    parts += _first_few(
+        f"{_short_name(entry.counter)} {entry.count}" for entry in health.counters
+    )
+    return f"{_setting(impact)}{'; '.join(parts)}"
 
 
-def _setting(harm: SysctlImpact) -> str:
-    if not harm.sysctl:
+def _setting(impact: SysctlImpact) -> str:
+    if not impact.sysctl:
         return ""
-    value = f" {harm.value}" if isinstance(harm.value, str) else ""
-    return f"{harm.sysctl.rpartition('.')[2]}{value}: "
+    value = f" {impact.value}" if isinstance(impact.value, str) else ""
+    return f"{impact.sysctl.rpartition('.')[2]}{value}: "
 
 
-def _in_brief(one: Queue) -> str:
-    said = {"stale": ", stale", "application": ", as the program asked"}
-    return f"{_filled(one)}{said.get(one.limit_origin or '', '')}"
+def _short_queue_text(queue: Queue) -> str:
+    origins = {"stale": ", stale", "application": ", set by the program"}
+    return f"{_queue_text(queue)}{origins.get(queue.limit_origin or '', '')}"
 
 
-def _used_in_brief(one: Usage) -> str:
-    most = "at most " if one.resource == "ports" else ""
-    return f"{most}{one.used} of {one.limit} ({_percent(one)})"
+def _short_usage_text(use: Usage) -> str:
+    bound = "at most " if use.resource == "ports" else ""
+    return f"{bound}{use.used} of {use.limit} ({_percent(use)})"
 
 
-def _few(every: Iterable[str]) -> list[str]:
-    """Return the first two, or three where there are not more."""
-    said = list(every)
-    more = len(said) - _BRIEFLY
-    return [*said[:_BRIEFLY], f"{more} more"] if more > 1 else said
+def _first_few(texts: Iterable[str]) -> list[str]:
+    """Return the first two, and the number of the others unless it is one."""
+    listed = list(texts)
+    more = len(listed) - _MAX_IN_SUMMARY
+    return [*listed[:_MAX_IN_SUMMARY], f"{more} more"] if more > 1 else listed

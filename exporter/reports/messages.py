@@ -1,120 +1,127 @@
-"""What `explain` says, as tables of sentences. Pure."""
+"""The sentences of reports and explanations, in tables. Pure."""
 
 from exporter.analysis.saturation import LimitOrigin
 from exporter.counters import Resource
 from exporter.model import Class, DeclaredBy, Frozen, Origin, Reason, SettableBy
 
 NEW_NAMESPACE: dict[Class, str] = {
-    "constant": "the kernel's built-in value, whatever the host has",
-    "derived": "worked out from the size of a hash table",
-    "inherited": "a copy of the host's at that moment, not followed later",
-    "devconf": "decided by the host's net.core.devconf_inherit_init_net",
-    "shared": "the host's: one variable for the machine",
+    "constant": "the kernel's built-in value, independent of the host",
+    "derived": "computed from the size of a hash table",
+    "inherited": "a copy of the host's value at creation, not updated later",
+    "devconf": "depends on the host's net.core.devconf_inherit_init_net",
+    "shared": "the host's value: one variable for the whole machine",
 }
+"""What value a new namespace gets."""
 
 SETTABLE: dict[SettableBy, str] = {
-    "pod": "the pod's specification: on the kubelet's safe list",
-    "pod-unsafe": "the pod's specification, where the kubelet allows it",
+    "pod": "the pod specification: on the kubelet's safe list",
+    "pod-unsafe": "the pod specification, if the kubelet allows it",
     "node": "the host only",
-    "none": "nobody",
+    "none": "nothing: read-only",
 }
 
 RESOURCE_MEANING: dict[Resource, str] = {
-    "accept_queue": "how full the accept queues are, and which are stale",
-    "conntrack": "how many flows are tracked, of how many",
-    "ports": "how many ephemeral ports are used at most, of how many",
-    "time_wait": "how many sockets are in TIME-WAIT, of how many",
+    "accept_queue": "Connections in the accept queues, of the limit of each; limits "
+    "that are stale.",
+    "conntrack": "Tracked connections, of the limit.",
+    "ports": "Upper bound of the ephemeral ports in use, of those in the range.",
+    "time_wait": "Sockets in TIME-WAIT, of the limit.",
 }
 
 DECLARED_BY: dict[DeclaredBy, str] = {
-    "pod": "asked for in the pod's specification",
-    "container": "asked for by container {container}",
-    "runtime": "added by the runtime itself",
+    "pod": "declared in the pod specification",
+    "container": "declared by container {container}",
+    "runtime": "added by the container runtime",
 }
 
 ORIGIN: dict[Origin, str] = {
-    "shared": "One variable for the whole machine: what the host sets holds for every "
-    "namespace at once.",
-    "fresh_default": "Nobody asked for a value: it is what this kernel gives a new "
-    "namespace ({fresh}).",
-    "inherited": "Nobody asked for a value: the kernel copied the host's when the "
-    "namespace was made, and the host still has it.",
+    "shared": "There is one variable for the whole machine: the host's value applies "
+    "to every namespace.",
+    "fresh_default": "No value was declared. A new namespace on this kernel gets this "
+    "value ({fresh}).",
+    "inherited": "No value was declared. The kernel copied the host's value when the "
+    "namespace was created, and the host still has it.",
     "inherited_stale": "The kernel copied the host's value when the namespace was "
-    "made. The host has changed since; a copy does not follow.",
-    "declared": "It is what was {asked}.",
-    "overridden": "It is not what was {asked}: something wrote another value "
-    "afterwards, such as {writers}.",
-    "modified": "It is neither what a new namespace gets nor what anybody asked for: "
-    "something wrote it, such as {writers}.",
+    "created. The host's value has changed since; the copy does not follow.",
+    "declared": "This value was {declared}.",
+    "overridden": "Another value was {declared}. Something wrote this one later, for "
+    "example {writers}.",
+    "modified": "This is neither the value of a new namespace nor a declared value. "
+    "Something wrote it, for example {writers}.",
 }
 
-JOINED_LATER = (
-    "It is not what was {asked}: container {container} joined later and asked \
-for {value}."
-)
+JOINED_LATER = "Another value was {declared}. Container {container} joined the \
+namespace later and declared {value}."
 
 POD_WRITERS = "a CNI plug-in, an init container or a privileged program"
-WRITERS = "a privileged program, in it or on the host"
+WRITERS = "a privileged program in the namespace or on the host"
 
-MAYBE_STALE_COPY = (
-    " Or it is a copy of what the host had before, which only an exporter \
-that was running then would know."
+MAYBE_STALE_COPY = " It may also be a copy of an earlier value of the host, which is \
+known only to an exporter that was running then."
+
+UNKNOWN_ORIGIN = "The origin is unknown, because the value of a new namespace is not \
+known. Creating one requires CAP_SYS_ADMIN."
+
+HOST_VALUE = (
+    "This is the host's own value: the kernel's default at boot, or set later, \
+for example from /etc/sysctl.d."
 )
 
-UNKNOWN_ORIGIN = (
-    "What a new namespace gets is not known here, so neither is why it is this \
-value; making one takes CAP_SYS_ADMIN."
-)
+UNREAD_NAMESPACE = "The values of this namespace were not read."
 
 NO_VALUE: dict[Reason, str] = {
-    "missing": "The file does not exist in this namespace: the kernel shows this "
-    "sysctl only elsewhere, or its module is not loaded.",
-    "denied": "The kernel or a security module refused to show it.",
-    "failed": "Reading it failed.",
-    "malformed": "What the file holds is not what it should be.",
+    "missing": "The file does not exist in this namespace: the kernel has this sysctl "
+    "only in other namespaces, or its module is not loaded.",
+    "denied": "The kernel or a security module denied access to the file.",
+    "failed": "Reading the file failed.",
+    "malformed": "The content of the file has an unexpected format.",
 }
 
 RECREATE = {
-    "pod": "Making the pod anew (a container's restart keeps its network)",
+    "pod": "Recreating the pod (restarting a container keeps the namespace)",
     "container": "Restarting the container",
     "unit": "Restarting the unit",
-    "named": "Making the namespace anew",
-    "process": "Starting it in a new namespace",
-    "secondary": "Making the namespace anew",
+    "named": "Recreating the namespace",
+    "process": "Restarting the process in a new namespace",
+    "secondary": "Recreating the namespace",
 }
 
 LIMIT_FROM: dict[LimitOrigin | None, str] = {
-    "clamped": "as much as somaxconn allows",
-    "application": "as the program asked",
+    "clamped": "capped by somaxconn",
+    "application": "set by the program",
     "stale": "stale",
-    None: "the program's own, or stale",
+    None: "set by the program, or stale",
 }
-"""Where the limit of an accept queue is from."""
+"""The origin of the limit of an accept queue."""
 
-ABOVE_SOMAXCONN = "more than somaxconn allows now"
+ABOVE_SOMAXCONN = "above the current somaxconn"
 
-STALE_LIMIT = "stale: a limit from when somaxconn was lower than now ({somaxconn}). A \
-listener keeps its limit: restart the program, or have it listen again."
+STALE_LIMIT = "A stale limit dates from when somaxconn was lower than now \
+({somaxconn}). Restart the program, or make it call listen(2) again, to raise it."
 
-CLAMPED_LIMIT = (
-    "A listener keeps its limit: after raising somaxconn, restart the program, \
-or have it listen again."
-)
+CLAMPED_LIMIT = "A listener keeps its limit: after raising somaxconn, restart the \
+program, or make it call listen(2) again."
 
-APPLICATION_LIMIT = (
-    "Where the program asked for a smaller limit, raising somaxconn changes nothing: \
-its own setting (often called backlog) does."
-)
+APPLICATION_LIMIT = "Raising somaxconn does not change a limit that the program set: \
+change the program's own setting, often called backlog."
 
 UNKNOWN_LIMITS = (
-    "Listeners with a smaller limit than somaxconn's: {number}. Whether their \
-programs asked for it, or somaxconn was raised since (stale), only an exporter that \
-was running then would know."
+    "Listeners with a limit below somaxconn: {number}. The program set it, \
+or it is stale (somaxconn was raised later): only an exporter that was running then \
+can distinguish the two."
 )
 
 
 class UsageText(Frozen, frozen=True, kw_only=True):
-    """How to say how far a resource is used: of a limit, of none, of one unknown."""
+    """
+    How the use of a resource is described.
+
+    Attributes:
+        limited: where there is a limit; of used, limit and percent.
+        unlimited: where there is none.
+        unknown: where the limit is unknown.
+
+    """
 
     limited: str
     unlimited: str
@@ -123,21 +130,21 @@ class UsageText(Frozen, frozen=True, kw_only=True):
 
 USAGE: dict[Resource, UsageText] = {
     "conntrack": UsageText(
-        limited="{used} of {limit} flows ({percent}), the machine's limit for each "
+        limited="{used} of {limit} connections ({percent}), the host's limit for each "
         "namespace",
-        unlimited="{used} flows, without a limit",
-        unknown="{used} flows; the limit is not known",
+        unlimited="{used} connections, no limit",
+        unknown="{used} connections, limit unknown",
     ),
     "ports": UsageText(
         limited="at most {used} of {limit} ephemeral ports ({percent})",
         unlimited="at most {used} ephemeral ports",
-        unknown="at most {used} ephemeral ports; the range is not known",
+        unknown="at most {used} ephemeral ports, range unknown",
     ),
     "time_wait": UsageText(
         limited="{used} of {limit} sockets ({percent})",
-        unlimited="{used} sockets; none is kept",
-        unknown="{used} sockets; the limit is not known",
+        unlimited="{used} sockets, limit 0",
+        unknown="{used} sockets, limit unknown",
     ),
 }
 
-SHARED_PORTS = "; fewer where connections were accepted, which share a port"
+SHARED_PORTS = ", fewer if connections were accepted, which share the listener's port"

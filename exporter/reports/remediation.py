@@ -1,14 +1,14 @@
 """
-Who can set a sysctl for an owner, and how: tables, and what of them fits. Pure.
+How a sysctl is set for an owner: a table of fixes, and those that apply. Pure.
 
-The lines are for copying, so what goes into them is quoted for where it goes.
-Kubernetes' versions: its page "Using sysctls in a Kubernetes Cluster".
+The lines are for copying, so what is inserted into them is quoted for its place.
+Kubernetes versions: "Using sysctls in a Kubernetes Cluster" in its documentation.
 """
 
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from exporter.model import Class, Frozen, Owner, OwnerKind, SettableBy, Sysctl
 
@@ -25,24 +25,36 @@ SAFE_SINCE = {
     "net.ipv4.tcp_rmem": "1.32",
     "net.ipv4.tcp_wmem": "1.32",
 }
-"""The kubelet's safe list, and since which Kubernetes; the field came with 1.11."""
+"""The kubelet's safe list, with Kubernetes versions; 1.11 introduced the field."""
 
 PLACEHOLDER = "VALUE"
 
-_OWN: frozenset[SettableBy] = frozenset({"pod", "pod-unsafe"})
-_IN_DOCKER = frozenset({"docker"})
-_IN_PODMAN = frozenset({"podman"})
-_NERDCTL = frozenset({"containerd"})
-_BUNDLE = frozenset({"", "runc", "crun", "crio", "garden"})
 _SECONDARY = "secondary"
 _WITHIN_MAIN = re.compile(r"within/[^/]*")
 
 OwnerScope = OwnerKind | str
-"""An OwnerKind, or `secondary`: a further namespace of a pod or a container."""
+"""An OwnerKind, or `secondary`: another namespace of a pod or a container."""
+
+_ALL_BUT_HOST: tuple[OwnerScope, ...] = (
+    *("pod", "container", "unit", "named", "process"),
+    _SECONDARY,
+)
+_NAMESPACED: frozenset[SettableBy] = frozenset({"pod", "pod-unsafe"})
+_DOCKER = frozenset({"docker"})
+_PODMAN = frozenset({"podman"})
+_CONTAINERD = frozenset({"containerd"})
+_BUNDLE = frozenset({"", "runc", "crun", "crio", "garden"})
 
 
 class Fix(Frozen, frozen=True, kw_only=True):
-    """A way to set a value: where, and the lines to put there."""
+    """
+    A way to set a value.
+
+    Attributes:
+        where: the place, as a phrase.
+        lines: what to put there.
+
+    """
 
     where: str
     lines: tuple[str, ...] = ()
@@ -50,83 +62,87 @@ class Fix(Frozen, frozen=True, kw_only=True):
 
 class FixTemplate(Frozen, frozen=True, kw_only=True):
     """
-    A fix, as templates, and what it works for.
+    A fix with placeholders, and the sysctls and owners that it applies to.
 
-    places: () for all, so are scopes and runtimes; compose: only for containers of
-    a Compose project.
+    Attributes:
+        where: see Fix; a template of str.format().
+        lines: see Fix; templates.
+        settable_by: of the sysctls.
+        owner_scopes: () for all.
+        classes: of the sysctls, empty for all.
+        runtimes: of the owners, empty for all.
+        compose: whether it applies only to services of a Compose project.
+
     """
 
     where: str
     lines: tuple[str, ...] = ()
-    settable_by: frozenset[SettableBy] = _OWN
+    settable_by: frozenset[SettableBy] = _NAMESPACED
     owner_scopes: tuple[OwnerScope, ...] = ()
     classes: frozenset[Class] = frozenset()
     runtimes: frozenset[str] = frozenset()
     compose: bool = False
 
 
+_SECURITY_CONTEXT = (
+    "securityContext:",
+    "  sysctls:",
+    "  - name: {name}",
+    "    value: {json}",
+)
+
 TEMPLATES = (
     FixTemplate(
-        where="on the host, for the whole machine: it is one variable",
+        where="on the host, for the whole machine (there is one variable)",
         lines=("sysctl -w {shell}",),
         settable_by=frozenset({"node"}),
     ),
     FixTemplate(
-        where="on the host, to stay after a reboot: a file in /etc/sysctl.d",
+        where="on the host, to persist it across reboots: in a file in /etc/sysctl.d",
         lines=("{name} = {value}",),
         settable_by=frozenset({"node"}),
     ),
     FixTemplate(
-        where="It cannot be set: it shows what the kernel or a daemon did.",
+        where="It cannot be set: it is read-only.",
         settable_by=frozenset({"none"}),
     ),
     FixTemplate(
-        where="on the host, for what runs on its own network",
+        where="on the host, for processes in the host's network namespace",
         lines=("sysctl -w {shell}",),
         owner_scopes=("host",),
     ),
     FixTemplate(
-        where="on the host, to stay after a reboot: a file in /etc/sysctl.d",
+        where="on the host, to persist it across reboots: in a file in /etc/sysctl.d",
         lines=("{name} = {value}",),
         owner_scopes=("host",),
     ),
     FixTemplate(
-        where="in the pod's specification, safe since Kubernetes {since}",
-        lines=(
-            "securityContext:",
-            "  sysctls:",
-            "  - name: {name}",
-            "    value: {json}",
-        ),
+        where="in the pod specification (safe since Kubernetes {since})",
+        lines=_SECURITY_CONTEXT,
         settable_by=frozenset({"pod"}),
         owner_scopes=("pod",),
     ),
     FixTemplate(
-        where="in the pod's specification, where the kubelet allows it (below)",
-        lines=(
-            "securityContext:",
-            "  sysctls:",
-            "  - name: {name}",
-            "    value: {json}",
-        ),
+        where="in the pod specification, if the kubelet allows it (next step)",
+        lines=_SECURITY_CONTEXT,
         settable_by=frozenset({"pod-unsafe"}),
         owner_scopes=("pod",),
     ),
     FixTemplate(
-        where="in the kubelet's configuration, without which the pod is refused",
+        where="and in the kubelet configuration, or the kubelet rejects the pod",
         lines=("allowedUnsafeSysctls: [{name}]",),
         settable_by=frozenset({"pod-unsafe"}),
         owner_scopes=("pod",),
     ),
     FixTemplate(
-        where="or in the kubelet's configuration, for all new pods of the node that "
-        "do not ask otherwise (Kubernetes 1.37, alpha: feature gate DefaultPodSysctls)",
+        where="or in the kubelet configuration, for all new pods of the node that "
+        "declare no value (Kubernetes 1.37, alpha: feature gate DefaultPodSysctls)",
         lines=("defaultPodSysctls:", "  {name}: {json}"),
         owner_scopes=("pod",),
     ),
     FixTemplate(
-        where="or by the CNI plug-in `tuning`, last in the network's list of plug-ins "
-        "(/etc/cni/tuning/allowlist.conf may forbid it)",
+        where="or with the CNI plug-in `tuning`, as the last plug-in of the network "
+        "configuration (/etc/cni/tuning/allowlist.conf may forbid it)",
         lines=('{{"type": "tuning",', ' "sysctl": {{{json_name}: {json}}}}}'),
         owner_scopes=("pod",),
     ),
@@ -142,121 +158,127 @@ TEMPLATES = (
         compose=True,
     ),
     FixTemplate(
-        where="when the container is made",
+        where="when the container is created",
         lines=("docker run --sysctl {shell} …",),
         owner_scopes=("container",),
-        runtimes=_IN_DOCKER,
+        runtimes=_DOCKER,
     ),
     FixTemplate(
-        where="when the container is made, or its pod (podman pod create)",
+        where="when the container is created, or its pod (podman pod create)",
         lines=("podman run --sysctl {shell} …",),
         owner_scopes=("container",),
-        runtimes=_IN_PODMAN,
+        runtimes=_PODMAN,
     ),
     FixTemplate(
-        where="or for every container of podman: in containers.conf",
+        where="or in containers.conf, for all containers of podman",
         lines=("[containers]", "default_sysctls = [{json_setting}]"),
         owner_scopes=("container",),
-        runtimes=_IN_PODMAN,
+        runtimes=_PODMAN,
     ),
     FixTemplate(
-        where="when the container is made",
+        where="when the container is created",
         lines=("nerdctl run --sysctl {shell} …",),
         owner_scopes=("container",),
-        runtimes=_NERDCTL,
+        runtimes=_CONTAINERD,
     ),
     FixTemplate(
-        where="in the container's configuration",
+        where="in the configuration of the container",
         lines=("lxc.sysctl.{name} = {value}",),
         owner_scopes=("container",),
         runtimes=frozenset({"lxc"}),
     ),
     FixTemplate(
-        where="in the bundle's config.json, which whoever makes the container writes",
+        where="in config.json of the bundle, which the creator of the container writes",
         lines=('"linux": {{"sysctl": {{{json_name}: {json}}}}}',),
         owner_scopes=("container",),
         runtimes=_BUNDLE,
     ),
     FixTemplate(
-        where="in the unit that makes the namespace: no setting of systemd does it, "
-        "but a command in its namespace, with all rights, before the service",
+        where="in the unit that creates the namespace: systemd has no setting for it, "
+        "but can run a command in it, with full privileges, before the service",
         lines=("[Service]", "ExecStartPre=+/usr/sbin/sysctl -w {systemd}"),
         owner_scopes=("unit",),
     ),
     FixTemplate(
-        where="in the namespace, until somebody makes it anew (whoever makes it can do "
-        "the same); of a mount that is not in /run/netns: nsenter --net=ITS_PATH",
+        where="in the namespace, until it is recreated (its creator can run the same "
+        "command); if it is not mounted in /run/netns: nsenter --net=PATH",
         lines=("ip netns exec {netns} sysctl -w {shell}",),
         owner_scopes=("named",),
         runtimes=frozenset({""}),
     ),
     FixTemplate(
-        where="in the namespace, until Docker makes it anew (rootless, below its own "
-        "state directory)",
+        where="in the namespace, until Docker recreates it (rootless Docker has it in "
+        "its own state directory)",
         lines=("nsenter --net=/run/docker/netns/{netns} sysctl -w {shell}",),
         owner_scopes=("named",),
-        runtimes=_IN_DOCKER,
+        runtimes=_DOCKER,
     ),
     FixTemplate(
-        where="in the namespace, while it lives: PID is any process in it",
+        where="in the namespace, until it ends; PID is any of its processes",
         lines=("nsenter --target PID --net sysctl -w {shell}",),
         owner_scopes=("process", _SECONDARY),
     ),
     FixTemplate(
-        where="or on the host, since a new namespace copies it; then make this one "
-        "anew",
+        where="or on the host, since a new namespace copies it; then recreate this "
+        "namespace",
         lines=("sysctl -w {shell}",),
-        owner_scopes=("pod", "container", "unit", "named", "process", _SECONDARY),
+        owner_scopes=_ALL_BUT_HOST,
         classes=frozenset({"inherited"}),
     ),
     FixTemplate(
-        where="or on the host, where its net.core.devconf_inherit_init_net is 1, and "
-        "for IPv4 also where it is 0: a new namespace copies it; then make this one "
-        "anew",
+        where="or on the host, if its net.core.devconf_inherit_init_net is 1 (for IPv4 "
+        "also if it is 0), since a new namespace copies it; then recreate this "
+        "namespace",
         lines=("sysctl -w {shell}",),
-        owner_scopes=("pod", "container", "unit", "named", "process", _SECONDARY),
+        owner_scopes=_ALL_BUT_HOST,
         classes=frozenset({"devconf"}),
     ),
 )
+"""All fixes, the best of each owner first."""
 
 
 def fixes(sysctl: Sysctl, owner: Owner, value: str) -> tuple[Fix, ...]:
-    """Return the ways to give *sysctl* a *value* for this *owner*, the best first."""
-    words = _words(sysctl, owner, value)
+    """Return the ways to set *sysctl* to *value* for *owner*, the best first."""
+    fields = _template_fields(sysctl, owner, value)
     return tuple(
         Fix(
-            where=rule.where.format_map(words),
-            lines=tuple(line.format_map(words) for line in rule.lines),
+            where=template.where.format_map(fields),
+            lines=tuple(line.format_map(fields) for line in template.lines),
         )
-        for rule in _fitting(TEMPLATES, sysctl, owner)
+        for template in _applicable(sysctl, owner)
     )
 
 
-def _fitting(
-    rules: Iterable[FixTemplate], sysctl: Sysctl, owner: Owner
-) -> Iterator[FixTemplate]:
-    here = owner_scope(owner)
-    for rule in rules:
+def _applicable(sysctl: Sysctl, owner: Owner) -> Iterator[FixTemplate]:
+    scope = owner_scope(owner)
+    for template in TEMPLATES:
         if (
-            sysctl.settable_by in rule.settable_by
-            and (not rule.owner_scopes or here in rule.owner_scopes)
-            and (not rule.classes or sysctl.class_ in rule.classes)
-            and (not rule.runtimes or owner.runtime in rule.runtimes)
-            and (not rule.compose or owner.project)
+            sysctl.settable_by in template.settable_by
+            and (not template.owner_scopes or scope in template.owner_scopes)
+            and (not template.classes or sysctl.class_ in template.classes)
+            and (not template.runtimes or owner.runtime in template.runtimes)
+            and (not template.compose or owner.project)
         ):
-            yield rule
+            yield template
 
 
 def owner_scope(owner: Owner) -> OwnerScope:
-    """Return what of an owner a namespace is: what sets its main one sets no other."""
+    """
+    Return the kind of an owner, or `secondary`.
+
+    What sets a sysctl of the main namespace of a pod or a container does not set it
+    in their other namespaces.
+    """
     if owner.kind == "named" and not owner.netns.startswith("named/"):
-        return _SECONDARY  # another has its name
-    nested = owner.kind in {"pod", "container"} and owner.netns
-    return _SECONDARY if nested and not _WITHIN_MAIN.fullmatch(nested) else owner.kind
+        return _SECONDARY  # another namespace has the name
+    is_nested = owner.kind in {"pod", "container"} and owner.netns
+    is_other = is_nested and not _WITHIN_MAIN.fullmatch(owner.netns)
+    return _SECONDARY if is_other else owner.kind
 
 
-def _words(sysctl: Sysctl, owner: Owner, value: str) -> dict[str, str]:
+def _template_fields(sysctl: Sysctl, owner: Owner, value: str) -> dict[str, str]:
     setting = f"{sysctl.name}={value}"
+    service = owner.service
     return {
         "name": sysctl.name,
         "value": value,
@@ -267,9 +289,10 @@ def _words(sysctl: Sysctl, owner: Owner, value: str) -> dict[str, str]:
         "json_name": json.dumps(sysctl.name),
         "json_setting": json.dumps(setting),
         "netns": shlex.quote(owner.netns.rpartition("/")[2]),
-        "service": json.dumps(owner.service) if _odd(owner.service) else owner.service,
+        "service": service if _is_plain_key(service) else json.dumps(service),
     }
 
 
-def _odd(text: str) -> bool:
-    return not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", text)
+def _is_plain_key(text: str) -> bool:
+    """Return whether YAML reads it as a string without quotes."""
+    return bool(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", text))

@@ -1,23 +1,16 @@
-"""A whole node on one screen: which values there are, of whom, and why. Pure."""
+"""Summarize the sysctls of a node on one screen: values and origins. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
 
 import msgspec
 
-from exporter.analysis.assessment import (
-    NamespaceAssessment,
-    NodeAssessment,
-    assess,
-)
 from exporter.analysis.drift import References
-from exporter.analysis.ranking import AffectedNamespace, affected
+from exporter.analysis.ranking import AffectedNamespace
 from exporter.model import (
     COPIED_CLASSES,
     Class,
     Frozen,
-    Namespace,
     Origin,
     Problem,
     Reading,
@@ -26,57 +19,77 @@ from exporter.model import (
     State,
     Sysctl,
 )
-from exporter.owner import display_name
-
-Verdict = Literal["modified", "overridden", "inherited_stale", "differs", "same"]
-"""The worst of a sysctl: an origin that wants a look, or a difference from the host."""
-
-WORST_FIRST: tuple[Verdict, ...] = (
-    "modified",
-    "overridden",
-    "inherited_stale",
-    "differs",
-    "same",
+from exporter.reports.overview import (
+    WORST_FIRST,
+    AssessedValue,
+    Deviation,
+    Overview,
+    overview,
 )
 
-_NAMED = 3
-"""How many owners of a value are named."""
-_HURT = 10
-"""How many owners that hurt are shown."""
+_MAX_OWNERS = 3
+"""Owners that are listed for a value."""
+_MAX_AFFECTED = 10
+"""Affected owners that a report without `everything` lists."""
 
 
 class ValueGroup(Frozen, frozen=True, kw_only=True):
     """
-    A value with one origin, and how many namespaces have it.
+    The namespaces that have the same value for the same reason.
 
-    origin: None where it is not told; owners: some of them, by name.
+    Attributes:
+        value: their value.
+        origin: of the value, None where it is unknown.
+        count: how many namespaces there are.
+        deviation: of the value; `verdict` in JSON.
+        owners: the names of the first few in alphabetical order.
+
     """
 
     value: Reading
     origin: Origin | None
     count: int
-    verdict: Verdict
+    deviation: Deviation = msgspec.field(name="verdict")
     owners: tuple[str, ...]
 
 
 class Row(Frozen, frozen=True, kw_only=True):
     """
-    One sysctl over the whole node; host, fresh: None where unknown.
+    One sysctl in all namespaces of the node.
 
-    held: by namespaces other than the host's, the worst first.
+    Attributes:
+        sysctl: its name.
+        class_: how a new namespace gets its value; `scope` in JSON.
+        settable_by: what can set it for a container.
+        deviation: the worst of *groups*; `verdict` in JSON.
+        host: the host's value, None where it is unknown.
+        fresh: the value of a new namespace, None where it is unknown.
+        groups: the values of namespaces other than the host's, the worst deviation
+            first; `held` in JSON.
+
     """
 
     sysctl: str
     class_: Class = msgspec.field(name="scope")
     settable_by: SettableBy
-    verdict: Verdict
+    deviation: Deviation = msgspec.field(name="verdict")
     host: Reading | None
     fresh: Reading | None
     groups: tuple[ValueGroup, ...] = msgspec.field(name="held")
 
 
 class HostDifference(Frozen, frozen=True, kw_only=True):
-    """A value of one namespace that is not the host's."""
+    """
+    A value that differs from the host's.
+
+    Attributes:
+        owner: the name of its namespace.
+        sysctl: its name.
+        value: the value in the namespace.
+        host: the value on the host.
+        origin: of the value, None where it is unknown.
+
+    """
 
     owner: str
     sysctl: str
@@ -86,7 +99,15 @@ class HostDifference(Frozen, frozen=True, kw_only=True):
 
 
 class Coverage(Frozen, frozen=True, kw_only=True):
-    """How many namespaces are in a state, and why."""
+    """
+    The number of namespaces in one state.
+
+    Attributes:
+        state: whether they could be read.
+        reason: why not, "" where they could.
+        count: how many there are.
+
+    """
 
     state: State
     reason: str
@@ -95,13 +116,25 @@ class Coverage(Frozen, frozen=True, kw_only=True):
 
 class Report(Frozen, frozen=True, kw_only=True):
     """
-    What a node's namespaces have, and what is not known of it.
+    A node on one screen.
 
-    rows: the worst first; same: sysctls left out since all have the host's value;
-    sandboxed: namespaces whose programs do not see their values, so not in any row;
-    unsure: `modified` may be `inherited_stale`, since nobody saw what the host had;
-    departures: only where everything was asked for; hurts: whom something hurts, the
-    worst first; more_hurts: how many more there are.
+    Attributes:
+        node: its host name.
+        kernel: its release.
+        time: of the collection, Unix time in seconds.
+        rows: a row for each sysctl, the worst deviation first.
+        unchanged: sysctls without a row, since every namespace has the host's value;
+            `same` in JSON.
+        ambiguous_origin: whether `modified` may be `inherited_stale` in a row, since
+            earlier values of the host are unknown; `unsure` in JSON.
+        host_differences: every value that differs from the host's, None unless
+            everything was requested; `departures` in JSON.
+        coverage: how many namespaces were read.
+        sandboxed: namespaces whose programs do not see their values; in no row.
+        problems: conditions that make the collection incomplete.
+        affected: owners with saturation or drops, the worst first; `hurts` in JSON.
+        more_affected: how many are not listed; `more_hurts` in JSON.
+
     """
 
     node: str
@@ -120,119 +153,70 @@ class Report(Frozen, frozen=True, kw_only=True):
     more_affected: int = msgspec.field(default=0, name="more_hurts")
 
 
-class Judged(Frozen, frozen=True, kw_only=True):
-    """A value of one namespace, and what is thought of it."""
-
-    value: Reading
-    origin: Origin | None
-    verdict: Verdict
-    owner: str
-
-
-class Study(Frozen, frozen=True, kw_only=True):
-    """
-    Every value of a node, judged.
-
-    judged: namespaces whose values count, and what is thought of each; hurting: whom
-    something hurts, the worst first.
-    """
-
-    assessment: NodeAssessment
-    judged: tuple[tuple[Namespace, tuple[Judged, ...]], ...]
-    hurting: tuple[tuple[Namespace, AffectedNamespace], ...]
-
-
-def study(snapshot: Snapshot) -> Study:
-    """Judge every value of *snapshot*."""
-    assessment = assess(snapshot)
-    return Study(
-        assessment=assessment,
-        judged=tuple(
-            (entry.namespace, tuple(judge(entry)))
-            for entry in assessment.namespaces
-            if entry.is_comparable
-        ),
-        hurting=tuple(affected(assessment)),
-    )
-
-
 def report(snapshot: Snapshot, *, everything: bool = False) -> Report:
-    """Return *snapshot* in short; *everything*: what is as on the host as well."""
-    return report_of(study(snapshot), everything=everything)
+    """
+    Return the report of *snapshot*.
+
+    *everything* adds sysctls that have the host's value in every namespace, each value
+    that differs from the host's, and all affected owners.
+    """
+    return report_of(overview(snapshot), everything=everything)
 
 
 def report_of(
-    studied: Study, *, everything: bool = False, departures: bool = True
+    node: Overview, *, everything: bool = False, host_differences: bool = True
 ) -> Report:
-    """Return in short what was found, see report(); departures: of everything, too."""
-    snapshot = studied.assessment.snapshot
-    against = studied.assessment.references
-    columns = _columns(against, (row for _, row in studied.judged))
-    every = list(_rows(snapshot, against, columns))
-    rows = [row for row in every if everything or row.verdict != "same"]
-    hurt = [one for _, one in studied.hurting]
-    shown = hurt if everything else hurt[:_HURT]
+    """Return the report of an overview; *host_differences*: False leaves them out."""
+    snapshot, references = node.assessment.snapshot, node.assessment.references
+    columns = _columns(references, (values for _, values in node.values))
+    all_rows = list(_rows(snapshot, references, columns))
+    rows = [row for row in all_rows if everything or row.deviation != "same"]
+    owners = [owner for _, owner in node.affected]
+    listed = owners if everything else owners[:_MAX_AFFECTED]
     return Report(
         node=snapshot.node,
         kernel=snapshot.kernel,
         time=snapshot.time,
-        rows=tuple(sorted(rows, key=lambda row: WORST_FIRST.index(row.verdict))),
-        unchanged=len(every) - len(rows),
-        ambiguous_origin=any(_is_unsure(snapshot, row) for row in rows),
+        rows=tuple(sorted(rows, key=lambda row: _rank(row.deviation))),
+        unchanged=len(all_rows) - len(rows),
+        ambiguous_origin=any(_is_ambiguous(snapshot, row) for row in rows),
         host_differences=(
-            tuple(_departures(against, columns)) if everything and departures else None
+            tuple(_host_differences(references, columns))
+            if everything and host_differences
+            else None
         ),
         coverage=tuple(_coverage(snapshot)),
-        sandboxed=sum(bool(one.owner.sandbox) for one in snapshot.namespaces),
+        sandboxed=sum(bool(entry.owner.sandbox) for entry in snapshot.namespaces),
         problems=snapshot.problems,
-        affected=tuple(shown),
-        more_affected=len(hurt) - len(shown),
+        affected=tuple(listed),
+        more_affected=len(owners) - len(listed),
     )
 
 
 def _columns(
-    against: References, judged: Iterable[tuple[Judged, ...]]
-) -> list[tuple[Judged, ...]]:
-    """Return for each sysctl what every namespace has."""
-    columns = list(zip(*judged, strict=True))
-    return columns or [()] * len(against.sysctls)
-
-
-def judge(entry: NamespaceAssessment) -> Iterator[Judged]:
-    """Yield what is thought of each value of a namespace that was read."""
-    owner, references = display_name(entry.namespace.owner), entry.references
-    host = references.host or (None,) * len(references.sysctls)
-    readings = entry.namespace.readings
-    rows = zip(references.sysctls, readings, host, entry.origins, strict=True)
-    for sysctl, value, theirs, origin in rows:
-        verdict = _verdict(sysctl, value, theirs, origin)
-        yield Judged(value=value, origin=origin, verdict=verdict, owner=owner)
-
-
-def _verdict(
-    sysctl: Sysctl, value: Reading, host: Reading | None, origin: Origin | None
-) -> Verdict:
-    if not sysctl.comparable or not isinstance(value, str):
-        return "same"
-    if origin in {"modified", "overridden", "inherited_stale"}:
-        return origin
-    return "differs" if isinstance(host, str) and value != host else "same"
+    references: References, values: Iterable[tuple[AssessedValue, ...]]
+) -> list[tuple[AssessedValue, ...]]:
+    """Return for each sysctl its values in all namespaces."""
+    columns = list(zip(*values, strict=True))
+    return columns or [()] * len(references.sysctls)
 
 
 def _rows(
     snapshot: Snapshot,
-    against: References,
-    columns: Sequence[Sequence[Judged]],
+    references: References,
+    columns: Sequence[Sequence[AssessedValue]],
 ) -> Iterator[Row]:
-    for at, (sysctl, column) in enumerate(zip(against.sysctls, columns, strict=True)):
+    host, fresh = references.host, references.fresh
+    pairs = zip(references.sysctls, columns, strict=True)
+    for at, (sysctl, column) in enumerate(pairs):
         yield _row(
             sysctl,
-            host=against.host[at] if against.host else None,
-            fresh=against.fresh[at] if against.fresh else None,
-            held=_held(column),
+            host=host[at] if host else None,
+            fresh=fresh[at] if fresh else None,
+            groups=_groups(column),
         )
     for sysctl, value in zip(snapshot.shared, snapshot.shared_readings, strict=True):
-        yield _row(sysctl, host=value, fresh=value, held=())
+        yield _row(sysctl, host=value, fresh=value, groups=())
 
 
 def _row(
@@ -240,73 +224,82 @@ def _row(
     *,
     host: Reading | None,
     fresh: Reading | None,
-    held: tuple[ValueGroup, ...],
+    groups: tuple[ValueGroup, ...],
 ) -> Row:
     return Row(
         sysctl=sysctl.name,
         class_=sysctl.class_,
         settable_by=sysctl.settable_by,
-        verdict=held[0].verdict if held else "same",
+        deviation=groups[0].deviation if groups else "same",
         host=host,
         fresh=fresh,
-        groups=held,
+        groups=groups,
     )
 
 
-def _held(column: Sequence[Judged]) -> tuple[ValueGroup, ...]:
-    """Return the values of a column, the worst first, then the most frequent."""
-    owners: dict[tuple[Reading, Origin | None, Verdict], list[str]] = {}
-    for one in column:
-        owners.setdefault((one.value, one.origin, one.verdict), []).append(one.owner)
-    held = [
+def _groups(column: Sequence[AssessedValue]) -> tuple[ValueGroup, ...]:
+    """Return the groups of a column, the worst first, then the largest."""
+    owners: dict[tuple[Reading, Origin | None, Deviation], list[str]] = {}
+    for entry in column:
+        key = (entry.value, entry.origin, entry.deviation)
+        owners.setdefault(key, []).append(entry.owner)
+    groups = [
         ValueGroup(
             value=value,
             origin=origin,
             count=len(names),
-            verdict=verdict,
-            owners=tuple(sorted(names)[:_NAMED]),
+            deviation=deviation,
+            owners=tuple(sorted(names)[:_MAX_OWNERS]),
         )
-        for (value, origin, verdict), names in owners.items()
+        for (value, origin, deviation), names in owners.items()
     ]
-    return tuple(sorted(held, key=lambda h: (WORST_FIRST.index(h.verdict), -h.count)))
-
-
-def _is_unsure(snapshot: Snapshot, row: Row) -> bool:
-    seen = {one.sysctl for one in snapshot.earlier}
-    return (
-        row.verdict == "modified"
-        and row.class_ in COPIED_CLASSES
-        and row.sysctl not in seen
+    return tuple(
+        sorted(groups, key=lambda group: (_rank(group.deviation), -group.count))
     )
 
 
-def _departures(
-    against: References, columns: Sequence[Sequence[Judged]]
+def _rank(deviation: Deviation) -> int:
+    return WORST_FIRST.index(deviation)
+
+
+def _is_ambiguous(snapshot: Snapshot, row: Row) -> bool:
+    with_history = {entry.sysctl for entry in snapshot.earlier}
+    return (
+        row.deviation == "modified"
+        and row.class_ in COPIED_CLASSES
+        and row.sysctl not in with_history
+    )
+
+
+def _host_differences(
+    references: References, columns: Sequence[Sequence[AssessedValue]]
 ) -> list[HostDifference]:
-    if not against.host:
+    if not references.host:
         return []
-    rows = zip(against.sysctls, against.host, columns, strict=True)
+    rows = zip(references.sysctls, references.host, columns, strict=True)
     found = [
         (
-            WORST_FIRST.index(one.verdict),
+            _rank(entry.deviation),
             HostDifference(
-                owner=one.owner,
+                owner=entry.owner,
                 sysctl=sysctl.name,
-                value=one.value,
+                value=entry.value,
                 host=host,
-                origin=one.origin,
+                origin=entry.origin,
             ),
         )
         for sysctl, host, column in rows
-        for one in column
-        if isinstance(host, str) and isinstance(one.value, str) and one.value != host
-        if sysctl.comparable
+        for entry in column
+        if isinstance(host, str)
+        and isinstance(entry.value, str)
+        and entry.value != host
+        and sysctl.comparable
     ]
-    return [departure for _, departure in sorted(found, key=lambda pair: pair[0])]
+    return [difference for _, difference in sorted(found, key=lambda pair: pair[0])]
 
 
 def _coverage(snapshot: Snapshot) -> Iterator[Coverage]:
-    states = Counter((one.state, one.reason) for one in snapshot.namespaces)
+    states = Counter((entry.state, entry.reason) for entry in snapshot.namespaces)
     for reason, count in snapshot.stats.hidden.items():
         states["unreadable", reason] += count
     for (state, reason), count in sorted(states.items()):

@@ -1,7 +1,7 @@
 """
-What a report and an explanation say, in sentences; names in them are as they came.
+Sentences about reports and explanations, for a terminal and for a page. Pure.
 
-Pure, and the same on a terminal and on a page of the server.
+Names are not escaped.
 """
 
 import datetime as dt
@@ -13,7 +13,7 @@ from exporter.reports.report import Coverage, Report
 
 
 def format_time(seconds: float) -> str:
-    """Return a time of day; a snapshot may say anything, a thousand centuries too."""
+    """Return a Unix time as UTC; one beyond the year 9999 in seconds."""
     try:
         when = dt.datetime.fromtimestamp(seconds, dt.UTC)
     except (OverflowError, ValueError, OSError):
@@ -23,9 +23,9 @@ def format_time(seconds: float) -> str:
 
 def format_value(value: Reading | None) -> str:
     """
-    Return a value, or in brackets that there is none.
+    Return a value, or in parentheses why there is none.
 
-    >>> shown("128"), shown(""), shown(None)
+    >>> format_value("128"), format_value(""), format_value(None)
     ('128', '""', '?')
     """
     if value is None:
@@ -36,69 +36,68 @@ def format_value(value: Reading | None) -> str:
 
 
 def owner_kind(owner: Owner) -> str:
-    """Return what an owner is; a process is what it is called."""
+    """Return the kind of an owner, for a process with its name."""
     return owner.kind if owner.kind != "process" else f"process {owner.comm}"
 
 
 def describe_owner(owner: Owner) -> str:
-    """Return what an owner is, and how that is known."""
-    said = {
-        "kind": owner_kind(owner),
-        "runtime": owner.runtime and f"of {owner.runtime}",
-        "evidence": owner.evidence and f"known by {owner.evidence}",
-    }
-    return ", ".join(filter(None, said.values()))
+    """Return the kind of an owner, its runtime, and the source of its names."""
+    parts = (
+        owner_kind(owner),
+        owner.runtime and f"runtime {owner.runtime}",
+        owner.evidence and f"identified by {owner.evidence}",
+    )
+    return ", ".join(filter(None, parts))
 
 
-def explanation_lines(made: Explanation) -> Iterator[str]:
-    """Yield why a value is what it is, and whether it would be so again."""
-    yield made.origin_text
-    if made.previous_host_value:
-        until = format_time(made.previous_host_value.until)
-        yield f"The host had {made.previous_host_value.value} until {until}."
-    if made.last_change:
-        times = (
-            "once" if made.last_change.count == 1 else f"{made.last_change.count} times"
-        )
+def explanation_lines(explanation: Explanation) -> Iterator[str]:
+    """Yield the origin of a value, its changes, and the effect of a restart."""
+    yield explanation.origin_text
+    if former := explanation.previous_host_value:
+        yield f"The host had {former.value} until {format_time(former.until)}."
+    if change := explanation.last_change:
+        times = "once" if change.count == 1 else f"{change.count} times"
         yield (
-            f"It was seen to change {times} since the exporter knows the namespace, "
-            f"last at {format_time(made.last_change.last)}."
+            f"The value changed {times} since the exporter first saw the namespace, "
+            f"last at {format_time(change.last)}."
         )
-    if made.restart:
-        yield made.restart.text
-    yield from made.notes
+    if explanation.restart:
+        yield explanation.restart.text
+    yield from explanation.notes
 
 
-def counted_since(owner: Owner) -> str:
-    """Return since when the counters of its namespace count."""
-    since = "boot" if owner.kind == "host" else "the namespace was made"
-    return f"Counts are since {since}."
+def counting_start(owner: Owner) -> str:
+    """Return since when the counters of a namespace count."""
+    start = "boot" if owner.kind == "host" else "the creation of the namespace"
+    return f"Counters start at {start}."
 
 
-def titled_fixes(made: Explanation) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield where a value can be set, and the lines to put there."""
-    for number, fix in enumerate(made.fixes):
-        setting = f"To set {made.fix_value}: " if fix.lines and not number else ""
-        yield f"{setting}{fix.where}", fix.lines
+def titled_fixes(explanation: Explanation) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield for each fix its title and the lines to copy."""
+    for number, fix in enumerate(explanation.fixes):
+        is_first = fix.lines and not number
+        prefix = f"To set {explanation.fix_value}: " if is_first else ""
+        yield f"{prefix}{fix.where}", fix.lines
 
 
-def coverage_line(one: Coverage) -> str:
+def coverage_line(coverage: Coverage) -> str:
     """Return how many namespaces are in a state."""
-    why = f" ({one.reason})" if one.reason else ""
-    plural = "" if one.count == 1 else "s"
-    return f"{one.count} network namespace{plural} {one.state}{why}"
+    reason = f" ({coverage.reason})" if coverage.reason else ""
+    plural = "" if coverage.count == 1 else "s"
+    return f"{coverage.count} network namespace{plural} {coverage.state}{reason}"
 
 
-def caveats(made: Report) -> Iterator[str]:
-    """Yield what a report cannot tell."""
-    if made.ambiguous_origin:
+def caveats(report: Report) -> Iterator[str]:
+    """Yield what a report cannot determine."""
+    if report.ambiguous_origin:
         yield (
-            "modified may be inherited_stale here: what the host had before is known "
-            "only to an exporter that was running then."
+            "Some values marked modified may be inherited_stale: earlier values of "
+            "the host are known only to an exporter that was running then."
         )
 
 
-def exclusions(made: Report) -> Iterator[str]:
-    """Yield what is covered but not judged."""
-    if made.sandboxed:
-        yield f"{made.sandboxed} of them sandboxed: not judged"
+def exclusions(report: Report) -> Iterator[str]:
+    """Yield what a report covers but does not evaluate."""
+    if report.sandboxed:
+        verb = "is" if report.sandboxed == 1 else "are"
+        yield f"{report.sandboxed} of them {verb} sandboxed and not evaluated"

@@ -267,7 +267,7 @@ def test_a_difference_is_1_and_none_is_0(
     assert "No difference." in capfd.readouterr().out
     assert main(["diff", str(before), str(after)]) == 1
     printed = capfd.readouterr().out
-    assert "came: shop/new-0" in printed
+    assert "added: shop/new-0" in printed
     assert "128 modified" in printed
     assert main(["diff", str(before), str(after), "--format", "json"]) == 1
 
@@ -402,7 +402,7 @@ def test_a_live_value_is_explained_with_a_counter_that_is_not_read_by_default(
 
         assert main([*words, "--log.level", "error"]) == 0
 
-    assert "hurts: TCPMTUPFail is 0" in capfd.readouterr().out
+    assert "detected: TCPMTUPFail is 0" in capfd.readouterr().out
 
 
 @pytest.mark.root
@@ -414,7 +414,7 @@ def test_what_came_since_a_snapshot_is_told(
     with lab.named_netns("newcomer"):
         assert main(["diff", str(file), "now"]) == 1
 
-    assert "came: named/newcomer" in capfd.readouterr().out
+    assert "added: named/newcomer" in capfd.readouterr().out
 
 
 def test_the_live_node_is_reported(capfd: pytest.CaptureFixture[str]) -> None:

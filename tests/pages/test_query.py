@@ -1,4 +1,4 @@
-"""What is asked for: our links and forms, and nothing odd."""
+"""A URL is a request for a page only if a link or a form could contain it."""
 
 import pytest
 from hypothesis import given
@@ -53,7 +53,7 @@ def test_a_path_is_a_page(
         b"&".join([b"q=x"] * 21),
     ],
 )
-def test_what_no_link_of_ours_asks_for_is_refused(query: bytes) -> None:
+def test_a_query_that_no_link_contains_is_refused(query: bytes) -> None:
     with pytest.raises(BadQueryError):
         parse_request("/", query, gzip=False)
 
@@ -63,12 +63,12 @@ def test_what_no_link_of_ours_asks_for_is_refused(query: bytes) -> None:
     st.sampled_from(SORTS),
     st.integers(1, 100),
 )
-def test_a_link_leads_to_what_it_was_made_for(
+def test_a_link_leads_to_the_request_it_was_built_for(
     text: str, sort: Sort, number: int
 ) -> None:
     made = PageRequest(page="node", search=" ".join(text.split()), sort=sort)
 
-    query = made.query(number=number).removeprefix("?").encode()
+    query = made.query(part=number).removeprefix("?").encode()
 
     again = parse_request("/", query, gzip=False)
     assert again == PageRequest(page="node", search=made.search, sort=sort, part=number)

@@ -1,4 +1,4 @@
-"""The pages: what they show, of whom, and that nobody's name is more than text."""
+"""The pages: what they show, and that every name in them is only text."""
 
 import subprocess
 import sys
@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from exporter.escaping import escape_control
 from exporter.model import Declared, EncodedSnapshot, HostValue, Snapshot, Unreadable
-from exporter.pages.query import RenderedPage, parse_request
+from exporter.pages.query import PageRequest, RenderedPage, parse_request
 from exporter.pages.render import HEADERS, STYLE_PATH, PageRenderer
 from tests.support.builders import (
     a_listener,
@@ -32,7 +33,7 @@ from tests.support.builders import (
 
 NODES = Path(__file__).parents[1] / "nodes"
 KUBERNETES = (NODES / "kubernetes/snapshot.json").read_bytes()
-DRAWER = PageRenderer("1.2.3")
+RENDERER = PageRenderer("1.2.3")
 
 VOID = {"meta", "link", "input", "br"}
 TAGS = {"html", "head", "meta", "title", "link", "body", "header", "nav", "main"}
@@ -43,7 +44,7 @@ TAGS |= {"form", "input", "label", "button", "svg", "rect", "line"}
 NUMBERS = {"x", "y", "x1", "x2", "y1", "y2", "width", "height"}
 
 
-class Read(HTMLParser):
+class ParsedPage(HTMLParser):
     """A page, parsed: its tags with their attributes, and its text."""
 
     def __init__(self, page: bytes) -> None:
@@ -84,24 +85,24 @@ class Read(HTMLParser):
         return [href for href in self.all("a", "href") if href.startswith("/netns/")]
 
 
-def drawn(raw: bytes, target: str = "/") -> RenderedPage:
+def rendered(raw: bytes, target: str = "/") -> RenderedPage:
     parts = urlsplit(target)
-    wanted = parse_request(unquote(parts.path), parts.query.encode(), gzip=False)
-    assert wanted
-    return DRAWER.render(wanted, raw)
+    request = parse_request(unquote(parts.path), parts.query.encode(), gzip=False)
+    assert request
+    return RENDERER.render(request, raw)
 
 
-def read(raw: bytes, target: str = "/") -> Read:
-    made = drawn(raw, target)
+def read(raw: bytes, target: str = "/") -> ParsedPage:
+    made = rendered(raw, target)
     assert made.found, made.body.decode()
-    return Read(made.body)
+    return ParsedPage(made.body)
 
 
 def encoded(parcel: EncodedSnapshot) -> bytes:
     return msgspec.json.encode(parcel)
 
 
-def crowd(number: int) -> bytes:
+def many_pods(number: int) -> bytes:
     pods = [
         a_namespace(
             netns=a_netns(100 + at, ino=5000 + at),
@@ -114,7 +115,7 @@ def crowd(number: int) -> bytes:
 
 
 @pytest.mark.parametrize("node", ["kubernetes", "docker"])
-def test_every_page_of_a_recorded_node_is_sound(node: str) -> None:
+def test_every_page_of_a_recorded_node_is_valid(node: str) -> None:
     raw = (NODES / node / "snapshot.json").read_bytes()
     namespaces = msgspec.json.decode(raw, type=Snapshot).namespaces
 
@@ -129,7 +130,7 @@ def test_every_page_of_a_recorded_node_is_sound(node: str) -> None:
         assert len(ids) == len({*ids})
 
 
-def check_attributes(page: Read) -> None:
+def check_attributes(page: ParsedPage) -> None:
     for tag, attrs in page.found:
         for name, value in attrs.items():
             assert name != "style"
@@ -166,7 +167,7 @@ def check_attributes(page: Read) -> None:
         ),
     ],
 )
-def test_every_page_of_any_node_is_drawn(parcel: EncodedSnapshot) -> None:
+def test_every_page_of_any_node_is_rendered(parcel: EncodedSnapshot) -> None:
     raw = encoded(parcel)
     page = read(raw)
 
@@ -176,48 +177,48 @@ def test_every_page_of_any_node_is_drawn(parcel: EncodedSnapshot) -> None:
 
 class TestHead:
     @pytest.mark.parametrize("target", ["/", "/catalog", "/netns/shop/api-0"])
-    def test_each_page_says_whose_it_is_and_of_when(self, target: str) -> None:
+    def test_each_page_has_the_node_and_the_time(self, target: str) -> None:
         page = read(KUBERNETES, target)
 
         assert {"/", "/catalog", "/metrics"} <= {*page.all("a", "href")}
-        said = " ".join(page.text.split())
-        assert "worker-1, Linux 6.12.57, 2023-11-14 22:13:20 UTC" in said
-        assert "netns-sysctl-exporter 1.2.3" in said
+        text = " ".join(page.text.split())
+        assert "worker-1, Linux 6.12.57, 2023-11-14 22:13:20 UTC" in text
+        assert "netns-sysctl-exporter 1.2.3" in text
         (style,) = [href for href in page.all("link", "href") if STYLE_PATH in href]
-        assert style == f"{STYLE_PATH}?{DRAWER.style_hash}"
+        assert style == f"{STYLE_PATH}?{RENDERER.style_hash}"
 
-    def test_the_policy_forbids_all_that_pages_do_not_need(self) -> None:
+    def test_the_policy_forbids_what_pages_do_not_need(self) -> None:
         policy = HEADERS["Content-Security-Policy"]
 
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert "script-src" not in policy
-        assert b"url(" not in DRAWER.style
-        assert b"@import" not in DRAWER.style
+        assert b"url(" not in RENDERER.style
+        assert b"@import" not in RENDERER.style
 
 
-class TestGlance:
-    def test_what_hurts_is_told_as_on_the_terminal(self) -> None:
+class TestNodePage:
+    def test_saturation_and_drops_are_described_as_on_the_terminal(self) -> None:
         page = read(KUBERNETES)
 
-        hurting = page.text.partition("What is not as on the host")[0]
+        section = page.text.partition("Values that deviate")[0]
         golden = (NODES / "kubernetes/report.txt").read_text()
         for owner in ("shop/cache-0", "shop/api-0", "db/tuned-1", "named/blue"):
-            assert owner in hurting
+            assert owner in section
             assert owner in golden
-        assert "queue 129, limit 128, full" in hurting
-        assert "a security module (AppArmor, SELinux, Yama)" in hurting
-        assert "1 network namespace unreadable (refused_by_policy)" in hurting
+        assert "queue 129, limit 128, full" in section
+        assert "a security module (AppArmor, SELinux, Yama)" in section
+        assert "1 network namespace unreadable (refused_by_policy)" in section
 
-    def test_each_sysctl_that_differs_has_its_picture(self) -> None:
+    def test_each_sysctl_that_deviates_has_a_histogram(self) -> None:
         page = read(KUBERNETES)
 
-        pictures = [a for tag, a in page.found if tag == "svg" and "role" in a]
-        names = [one["aria-label"] for one in pictures]
-        assert "The values of net.core.somaxconn" in names
+        charts = [a for tag, a in page.found if tag == "svg" and "role" in a]
+        names = [attrs["aria-label"] for attrs in charts]
+        assert "Distribution of net.core.somaxconn" in names
         assert len(names) == 9
 
-    def owners(self, page: Read) -> list[str]:
+    def owners(self, page: ParsedPage) -> list[str]:
         table = next(a for _, a in page.found if a.get("id") == "owners")
         rows = page.found[[attrs for _, attrs in page.found].index(table) :]
         paths = [attrs["href"] for tag, attrs in rows if tag == "a"]
@@ -241,11 +242,11 @@ class TestGlance:
             encoded(an_encoded_snapshot(*pods, fresh=["4096"], signals=[signals] * 12))
         )
 
-        assert "And 2 more: the table has them first" in page.text
+        assert "And 2 more: the table lists them first" in page.text
         assert "and 6 more values, of 6 namespaces" in page.text
         assert len(self.owners(page)) == 12
 
-    def test_a_name_of_two_is_no_link_where_it_cannot_be_told_of_whom(self) -> None:
+    def test_an_ambiguous_name_is_no_link(self) -> None:
         both = [
             a_namespace(
                 netns=a_netns(at, ino=at),
@@ -259,28 +260,28 @@ class TestGlance:
         assert page.links() == ["/netns/cookie/20", "/netns/cookie/21"]
         assert "shop/web-0, shop/web-0" in page.text
 
-    def test_a_part_of_many_is_shown_and_says_so(self) -> None:
-        raw = crowd(1000)
+    def test_a_part_of_many_has_its_numbers(self) -> None:
+        raw = many_pods(1000)
         page = read(raw, "/?sort=name")
         owners = self.owners(page)
 
         assert len(owners) == 100
         assert owners == sorted(owners)
-        assert "Shown: 1 to 100 of 1001." in page.text
+        assert "1 to 100 of 1001." in page.text
         last = read(raw, "/?sort=name&page=11")
         assert self.owners(last) == ["shop/web-0999"]
-        assert "Shown: 1001 to 1001 of 1001." in last.text
-        assert "None shown: 1001 are found" in read(raw, "/?page=12").text
+        assert "1001 to 1001 of 1001." in last.text
+        assert "None shown: 1001 match" in read(raw, "/?page=12").text
         queries = [href for href in page.all("a", "href") if "page=" in href]
         assert len(queries) == 10
 
-    def test_a_search_finds_by_any_name_and_keeps_the_order(self) -> None:
-        raw = crowd(30)
+    def test_a_search_matches_any_name_and_keeps_the_order(self) -> None:
+        raw = many_pods(30)
 
         page = read(raw, "/?q=SHOP+web-000&sort=name")
 
         assert self.owners(page) == [f"shop/web-000{at}" for at in range(10)]
-        assert "Shown: 1 to 10 of 10 that are found, 31 in all." in page.text
+        assert "1 to 10 of 10 that match, 31 in total." in page.text
         assert page.all("input", "value") == ["name", "SHOP web-000"]
         assert all(
             "q=SHOP+web-000" in href
@@ -291,7 +292,7 @@ class TestGlance:
             found = read(raw, f"/?q={query}").text
             assert ("None shown" in found) == (query == "5000000")
 
-    def test_each_order_is_what_it_says(self) -> None:
+    def test_the_table_has_the_requested_order(self) -> None:
         worst = self.owners(read(KUBERNETES))
         values = self.owners(read(KUBERNETES, "/?sort=values"))
         kinds = self.owners(read(KUBERNETES, "/?sort=kind"))
@@ -305,93 +306,94 @@ class TestGlance:
         assert sorted(worst) == sorted(values) == sorted(kinds) == sorted(states)
 
 
-class TestOwner:
-    def test_it_is_what_explain_says(self) -> None:
+class TestNamespacePage:
+    def test_it_has_the_sentences_of_explain(self) -> None:
         page = read(KUBERNETES, "/netns/shop/cache-0")
 
-        said = " ".join(page.text.split())
+        text = " ".join(page.text.split())
         golden = (NODES / "kubernetes/explain-overridden.txt").read_text()
         for sentence in (
             "Caps the accept queue of every listen(2) in the namespace",
-            "It is not what was asked for in the pod's specification",
+            "Another value was declared in the pod specification",
             "queue 129, limit 128, full",
-            "To set 65535: in the pod's specification",
+            "To set 65535: in the pod specification",
             "allowedUnsafeSysctls: [net.core.somaxconn]",
         ):
-            assert sentence in said
+            assert sentence in text
             assert sentence in " ".join(golden.split())
 
-    def test_what_hurts_is_first_then_what_was_written(self) -> None:
+    def test_each_sysctl_is_on_the_page_once(self) -> None:
         page = read(KUBERNETES, "/netns/shop/old-0")
 
         ids = [a["id"] for _, a in page.found if a.get("class") == "sysctl"]
         assert ids[0] == "net.ipv4.tcp_rmem"
         snapshot = msgspec.json.decode(KUBERNETES, type=Snapshot)
-        every = {one.name for one in (*snapshot.sysctls, *snapshot.shared)}
-        assert {*ids} == every
-        assert {f"#{one}" for one in every} <= {*page.all("a", "href")}
+        names = {sysctl.name for sysctl in (*snapshot.sysctls, *snapshot.shared)}
+        assert {*ids} == names
+        assert {f"#{name}" for name in names} <= {*page.all("a", "href")}
 
-    def told(self, name: str) -> list[str]:
+    def highlighted(self, name: str) -> list[str]:
         page = read(KUBERNETES, f"/netns/{name}")
         found = [a for tag, a in page.found if tag == "article"]
         return [attrs["id"] for attrs in found]
 
-    def test_what_hurts_is_before_what_was_written(self) -> None:
-        assert self.told("db/tuned-1")[:4] == [
+    def test_saturation_is_before_written_values(self) -> None:
+        assert self.highlighted("db/tuned-1")[:4] == [
             "net.ipv4.ip_local_port_range",
             "net.ipv4.tcp_tw_reuse",
             "net.ipv4.ip_local_reserved_ports",
             "net.ipv4.tcp_congestion_control",
         ]
 
-    def test_what_was_written_is_told_though_it_does_not_hurt(self) -> None:
-        assert self.told("joined-0")[0] == "net.ipv4.tcp_keepalive_time"
-        assert "net.core.wmem_max" not in self.told("joined-0")
+    def test_a_written_value_is_highlighted_without_saturation(self) -> None:
+        assert self.highlighted("joined-0")[0] == "net.ipv4.tcp_keepalive_time"
+        assert "net.core.wmem_max" not in self.highlighted("joined-0")
 
-    def test_the_lines_to_copy_are_apart(self) -> None:
-        made = drawn(KUBERNETES, "/netns/named/blue").body.decode()
+    def test_the_lines_to_copy_are_separate(self) -> None:
+        made = rendered(KUBERNETES, "/netns/named/blue").body.decode()
 
         assert (
             "<pre>ip netns exec blue sysctl -w net.core.somaxconn=65535\n</pre>" in made
         )
 
     @pytest.mark.parametrize("name", ["api-0", "cookie/104", "shop/api-0", "blue"])
-    def test_what_explain_takes_is_taken(self, name: str) -> None:
+    def test_the_names_that_explain_accepts_are_found(self, name: str) -> None:
         assert read(KUBERNETES, f"/netns/{name}").text
 
-    def test_a_name_of_several_is_a_choice(self) -> None:
-        made = drawn(KUBERNETES, "/netns/web-0")
+    def test_an_ambiguous_name_has_links_to_the_candidates(self) -> None:
+        made = rendered(KUBERNETES, "/netns/web-0")
 
-        page = Read(made.body)
+        page = ParsedPage(made.body)
         assert not made.found
         assert "matches 2 network namespaces" in page.text
         assert page.links() == ["/netns/shop/web-0", "/netns/test/web-0"]
 
-    def test_nobody_is_told_what_to_do(self) -> None:
-        made = drawn(KUBERNETES, "/netns/web-9")
+    def test_an_unknown_name_has_a_suggestion(self) -> None:
+        made = rendered(KUBERNETES, "/netns/web-9")
 
-        text = Read(made.body).text
+        text = ParsedPage(made.body).text
         assert not made.found
         assert "no network namespace matches 'web-9'" in text
 
 
-class TestCatalog:
-    def test_it_has_every_sysctl_in_words(self) -> None:
+class TestCatalogPage:
+    def test_it_describes_every_sysctl(self) -> None:
         page = read(KUBERNETES, "/catalog")
 
-        assert "446, of which 18 are read here" in page.text
-        assert "Shown: 446 of 446." in page.text
-        assert "the pod's specification: on the kubelet's safe list" in page.text
+        assert "read these 446 sysctls and no others; 18 of them are read" in page.text
+        assert "446 of 446 sysctls are shown." in page.text
+        assert "the pod specification: on the kubelet's safe list" in page.text
         assert (
-            "constant: the kernel's built-in value, whatever the host has" in page.text
+            "constant: the kernel's built-in value, independent of the host"
+            in page.text
         )
         signals = {h.removeprefix("#") for h in page.all("a", "href") if h[0] == "#"}
         assert signals == {*page.all("dt", "id")}
 
-    def test_a_search_finds(self) -> None:
+    def test_a_search_reduces_the_table(self) -> None:
         page = read(KUBERNETES, "/catalog?q=somaxconn")
 
-        assert "Shown: 1 of 446." in page.text
+        assert "1 of 446 sysctls are shown." in page.text
         assert "net.core.somaxconn" in page.text
         assert "net.ipv4.tcp_rmem" not in page.text
 
@@ -415,7 +417,7 @@ TEXT = ODD | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_s
 
 
 def hostile(text: str) -> bytes:
-    """Return a node of which everything that can be text is *text*."""
+    """Return a node where every free text is *text*."""
     owner = an_owner(
         namespace=text,
         pod=text,
@@ -474,7 +476,7 @@ BENIGN = {place: read(hostile("text"), place).tags for place in PLACES}
 
 
 @given(TEXT)
-def test_text_is_text_wherever_it_is(text: str) -> None:
+def test_names_are_only_text_on_every_page(text: str) -> None:
     raw = hostile(text)
 
     for place in PLACES:
@@ -482,11 +484,11 @@ def test_text_is_text_wherever_it_is(text: str) -> None:
         assert page.tags == BENIGN[place]
         check_attributes(page)
         assert spelled(text) in spelled(page.text)
-        assert not [one for one in page.text if one != "\n" and hides(one)]
+        assert not [char for char in page.text if char != "\n" and hides(char)]
 
 
 def spelled(text: str) -> str:
-    """Return *text* but for what a parser of HTML makes of white space."""
+    """Return *text* as a parser of HTML shows it: white space is collapsed."""
     return " ".join(escape_control(text).split())
 
 
@@ -495,34 +497,34 @@ def hides(char: str) -> bool:
 
 
 @given(TEXT)
-def test_what_is_searched_and_asked_for_is_text(text: str) -> None:
+def test_searches_and_requested_names_are_only_text(text: str) -> None:
     assume(text.split())
-    wanted = parse_request("/", b"", gzip=False)
-    assert wanted
-    for page in ("node", "catalog", "namespace"):
-        asked = type(wanted)(page=page, owner=text, search=text)
-        body = DRAWER.render(asked, KUBERNETES).body
-        tags = [tag for tag, _ in Read(body).tags]
+    pages: tuple[Literal["node", "catalog", "namespace"], ...]
+    pages = ("node", "catalog", "namespace")
+    for page in pages:
+        request = PageRequest(page=page, owner=text, search=text)
+        body = RENDERER.render(request, KUBERNETES).body
+        tags = [tag for tag, _ in ParsedPage(body).tags]
         assert {*tags} <= TAGS
-        check_attributes(Read(body))
+        check_attributes(ParsedPage(body))
 
 
 @given(TEXT, TEXT)
-def test_a_failure_is_text(title: str, why: str) -> None:
-    page = Read(DRAWER.render_error(title, why))
+def test_an_error_is_only_text(title: str, why: str) -> None:
+    page = ParsedPage(RENDERER.render_error(title, why))
 
-    assert page.tags == Read(DRAWER.render_error("Not Found", "x")).tags
+    assert page.tags == ParsedPage(RENDERER.render_error("Not Found", "x")).tags
     assert spelled(why) in spelled(page.text)
 
 
-def test_what_an_error_in_a_template_needs_is_loaded() -> None:
-    """The server can open no file by then."""
+def test_the_modules_that_a_template_error_needs_are_loaded() -> None:
+    """When the error occurs, the server can open no file."""
     loaded = "import sys, exporter.pages.render; assert 'jinja2.debug' in sys.modules"
 
     subprocess.run([sys.executable, "-c", loaded], check=True)
 
 
-def test_no_template_trusts_anything() -> None:
+def test_no_template_marks_text_as_safe() -> None:
     files: Iterable[Path] = (
         Path(__file__).parents[2] / "exporter/pages/templates"
     ).iterdir()

@@ -1,4 +1,4 @@
-"""Every namespace has an address, and nobody can take another's."""
+"""Every namespace has a URL, and none can take the URL of another."""
 
 from urllib.parse import unquote
 
@@ -22,8 +22,8 @@ def of(*owners: Owner, cookies: bool = True) -> list[Namespace]:
 
 
 def paths(namespaces: list[Namespace]) -> list[str]:
-    addresses = NamespaceUrls(namespaces)
-    return [addresses.path(one) for one in namespaces]
+    urls = NamespaceUrls(namespaces)
+    return [urls.path(namespace) for namespace in namespaces]
 
 
 def no_pod(netns: str = "", container: str = "", project: str = "") -> Owner:
@@ -54,17 +54,17 @@ def no_pod(netns: str = "", container: str = "", project: str = "") -> Owner:
         (an_owner("process", namespace="", pod="", uid=""), "/netns/cookie/10"),
     ],
 )
-def test_an_address_is_the_name_where_a_browser_leaves_it(
+def test_a_url_contains_the_name_where_a_browser_leaves_it(
     owner: Owner, expected: str
 ) -> None:
     assert paths(of(owner)) == [expected]
 
 
-def test_the_host_is_called_so() -> None:
+def test_the_host_has_a_url() -> None:
     assert paths([the_hosts_namespace()]) == ["/netns/host"]
 
 
-def test_a_second_namespace_of_a_pod_leaves_it_its_name() -> None:
+def test_a_second_namespace_of_a_pod_does_not_take_its_name() -> None:
     second = an_owner(netns="within/a/b")
 
     assert paths(of(an_owner(), second)) == [
@@ -73,43 +73,45 @@ def test_a_second_namespace_of_a_pod_leaves_it_its_name() -> None:
     ]
 
 
-def test_who_shares_a_name_has_a_cookie() -> None:
+def test_the_urls_of_owners_with_the_same_name_contain_cookies() -> None:
     both = of(an_owner(), no_pod(container="web-0", project="shop"))
 
     assert paths(both) == ["/netns/cookie/10", "/netns/cookie/11"]
-    addresses = NamespaceUrls(both)
+    urls = NamespaceUrls(both)
     with pytest.raises(AmbiguousOwnerError, match="matches 2"):
-        addresses.find("shop/web-0")
-    assert addresses.namespaces_named("shop/web-0") == both
+        urls.find("shop/web-0")
+    assert urls.namespaces_named("shop/web-0") == both
 
 
 @pytest.mark.parametrize("cookies", [True, False])
-def test_a_container_cannot_take_an_address(cookies: bool) -> None:  # noqa: FBT001
+def test_a_container_cannot_take_a_url(cookies: bool) -> None:  # noqa: FBT001
     names = ["cookie/10", "ino/4000", "seen/1700000000.000", "host"]
-    every = of(an_owner(), *(no_pod(container=name) for name in names), cookies=cookies)
-    addresses = NamespaceUrls([*every, the_hosts_namespace()])
+    owners = of(
+        an_owner(), *(no_pod(container=name) for name in names), cookies=cookies
+    )
+    urls = NamespaceUrls([*owners, the_hosts_namespace()])
 
-    for one in every:
-        name = unquote(addresses.path(one)).removeprefix(NAMESPACE_PREFIX)
-        assert addresses.find(name) is one
+    for owner in owners:
+        name = unquote(urls.path(owner)).removeprefix(NAMESPACE_PREFIX)
+        assert urls.find(name) is owner
 
 
-def test_a_cookie_is_its_own_even_where_a_container_is_called_so() -> None:
-    first, second = every = of(an_owner(), no_pod(container="cookie/10"))
-    addresses = NamespaceUrls(every)
+def test_a_cookie_is_unique_even_if_a_container_has_it_as_name() -> None:
+    first, second = both = of(an_owner(), no_pod(container="cookie/10"))
+    urls = NamespaceUrls(both)
 
-    assert addresses.find("cookie/10") is first
-    assert addresses.path(second) == "/netns/cookie/11"
+    assert urls.find("cookie/10") is first
+    assert urls.path(second) == "/netns/cookie/11"
 
 
 @pytest.mark.parametrize("wanted", ["web-0", "shop/web-0", "cookie/10", "a1a1a1"])
-def test_what_explain_takes_is_taken(wanted: str) -> None:
-    (one,) = every = of(an_owner())
+def test_the_names_that_explain_accepts_are_found(wanted: str) -> None:
+    (pod,) = of(an_owner())
 
-    assert NamespaceUrls(every).find(wanted) is one
+    assert NamespaceUrls([pod]).find(wanted) is pod
 
 
-def test_nobody_is_told_who_is_near() -> None:
+def test_an_unknown_name_has_a_suggestion() -> None:
     with pytest.raises(UnknownOwnerError, match="did you mean 'web-0'"):
         NamespaceUrls(of(an_owner())).find("web-o")
 
@@ -129,19 +131,19 @@ OWNER = st.builds(
 
 
 @given(st.lists(OWNER, max_size=6), st.booleans())
-def test_each_address_leads_to_its_owner(owners: list[Owner], cookies: bool) -> None:  # noqa: FBT001
-    every = of(*owners, cookies=cookies)
-    addresses = NamespaceUrls(every)
+def test_each_url_leads_to_its_namespace(owners: list[Owner], cookies: bool) -> None:  # noqa: FBT001
+    namespaces = of(*owners, cookies=cookies)
+    urls = NamespaceUrls(namespaces)
 
-    found = paths(every)
+    found = paths(namespaces)
 
     assert len({*found}) == len(found)
-    for one, address in zip(every, found, strict=True):
-        assert address.isascii()
-        assert addresses.find(unquote(address).removeprefix(NAMESPACE_PREFIX)) is one
-        assert not {".", "..", ""} & {*unquote(address).split("/")[1:]}
+    for namespace, path in zip(namespaces, found, strict=True):
+        assert path.isascii()
+        assert urls.find(unquote(path).removeprefix(NAMESPACE_PREFIX)) is namespace
+        assert not {".", "..", ""} & {*unquote(path).split("/")[1:]}
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_a_path_is_the_name(name: str) -> None:
+def test_a_path_contains_the_name(name: str) -> None:
     assert unquote(namespace_path(name)) == NAMESPACE_PREFIX + name

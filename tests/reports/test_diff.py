@@ -1,4 +1,4 @@
-"""Two snapshots side by side: only what is another now is told."""
+"""A difference of two snapshots has only what changed."""
 
 from collections.abc import Iterable
 
@@ -28,7 +28,7 @@ def at(
     )
 
 
-def test_the_same_is_no_difference_whenever_it_was_read() -> None:
+def test_the_time_of_a_snapshot_is_no_difference() -> None:
     later = decode_snapshot(
         an_encoded_snapshot(
             the_hosts_namespace(), a_namespace(), fresh=["4096"], time=NOW + 1
@@ -38,7 +38,7 @@ def test_the_same_is_no_difference_whenever_it_was_read() -> None:
     assert not compare(at(a_namespace()), later)
 
 
-def test_a_value_that_changed_is_told_with_its_origins() -> None:
+def test_a_changed_value_has_both_origins() -> None:
     made = compare(at(a_namespace()), at(a_namespace(readings=["128"])))
 
     assert made
@@ -54,44 +54,46 @@ def test_a_value_that_changed_is_told_with_its_origins() -> None:
     )
 
 
-def test_a_value_that_is_another_for_another_reason_is_told() -> None:
-    asked = [Declared(sysctl=SOMAXCONN, value="4096", source="pod")]
+def test_a_changed_origin_is_a_difference() -> None:
+    declared = [Declared(sysctl=SOMAXCONN, value="4096", source="pod")]
 
-    made = compare(at(a_namespace()), at(a_namespace(declared=asked)))
+    made = compare(at(a_namespace()), at(a_namespace(declared=declared)))
 
-    assert [one.origin_after for one in made.values] == ["declared"]
+    assert [change.origin_after for change in made.values] == ["declared"]
 
 
-def test_an_origin_that_is_not_told_is_no_difference() -> None:
+def test_an_unknown_origin_is_no_difference() -> None:
     assert not compare(at(a_namespace()), at(a_namespace(), fresh=[]))
 
 
-def test_the_same_namespace_is_who_has_the_same_labels() -> None:
+def test_namespaces_with_the_same_labels_are_the_same() -> None:
     moved = a_namespace(netns=a_netns(99, ino=99))
 
     assert not compare(at(a_namespace()), at(moved))
 
 
-def test_a_pod_that_was_made_anew_went_and_came() -> None:
-    anew = a_namespace(owner=an_owner(uid=OTHER_UID))
+def test_a_recreated_pod_is_removed_and_added() -> None:
+    recreated = a_namespace(owner=an_owner(uid=OTHER_UID))
 
-    made = compare(at(a_namespace()), at(anew))
+    made = compare(at(a_namespace()), at(recreated))
 
     assert made.removed == ("shop/web-0 (0d137909)",)
     assert made.added == ("shop/web-0 (7260904b)",)
     assert not made.values
 
 
-def test_what_can_no_longer_be_read_is_told() -> None:
+def test_a_changed_state_is_a_difference() -> None:
     lost = a_namespace(state="unreadable", reason="failed")
 
     made = compare(at(a_namespace()), at(lost))
 
-    assert [(one.before, one.after) for one in made.states] == [("read", "unreadable")]
+    assert [(change.before, change.after) for change in made.states] == [
+        ("read", "unreadable")
+    ]
     assert not made.values
 
 
-def test_what_has_no_name_yet_neither_comes_nor_goes() -> None:
+def test_a_pending_namespace_is_neither_added_nor_removed() -> None:
     pending = a_namespace(state="pending", owner=an_owner("process", comm=""))
 
     assert not compare(at(), at(pending))
@@ -100,10 +102,10 @@ def test_what_has_no_name_yet_neither_comes_nor_goes() -> None:
 def test_the_host_and_new_namespaces_are_compared() -> None:
     made = compare(at(), at(host="128", fresh=["128"]))
 
-    assert [one.owner for one in made.values] == [NEW_NAMESPACE, "host"]
+    assert [change.owner for change in made.values] == [NEW_NAMESPACE, "host"]
 
 
-def test_what_all_share_is_told_once() -> None:
+def test_a_shared_sysctl_changes_once() -> None:
     before, after = (
         decode_snapshot(
             an_encoded_snapshot(
@@ -116,12 +118,12 @@ def test_what_all_share_is_told_once() -> None:
         for value in ("1", "2")
     )
 
-    (one,) = compare(before, after).values
+    (change,) = compare(before, after).values
 
-    assert (one.owner, one.before, one.after) == (EVERY_NAMESPACE, "1", "2")
+    assert (change.owner, change.before, change.after) == (EVERY_NAMESPACE, "1", "2")
 
 
-def test_a_sysctl_that_only_one_has_is_not_compared() -> None:
+def test_a_sysctl_in_only_one_snapshot_is_not_compared() -> None:
     other = decode_snapshot(
         an_encoded_snapshot(
             the_hosts_namespace(readings=["65535", "1"]),

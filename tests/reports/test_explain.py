@@ -1,4 +1,4 @@
-"""The journey of one value says who, why, and what would change it."""
+"""An explanation has the path of a value, its origin, and how to change it."""
 
 import itertools
 from collections.abc import Iterable
@@ -38,7 +38,9 @@ from tests.support.builders import (
 SOMAXCONN = "net.core.somaxconn"
 
 
-def asked(value: str, source: DeclaredBy = "pod", *, container: str = "") -> Declared:
+def declaration(
+    value: str, source: DeclaredBy = "pod", *, container: str = ""
+) -> Declared:
     return Declared(sysctl=SOMAXCONN, value=value, source=source, container=container)
 
 
@@ -66,25 +68,26 @@ def explained(
     return explain(assess(decode_snapshot(parcel)).of(namespace), SOMAXCONN)
 
 
-def stations(made: Explanation) -> list[tuple[str, Reading | None]]:
-    return [(step.label, step.value) for step in made.steps]
+def steps(explanation: Explanation) -> list[tuple[str, Reading | None]]:
+    return [(step.label, step.value) for step in explanation.steps]
 
 
-def test_the_journey_goes_from_the_host_to_now() -> None:
+def test_the_steps_lead_from_the_host_to_the_current_value() -> None:
     made = explained(
-        "60", declared=[asked("100"), asked("60", "container", container="x")]
+        "60",
+        declared=[declaration("100"), declaration("60", "container", container="x")],
     )
 
-    assert stations(made) == [
-        ("the host", "65535"),
-        ("a new namespace here", "4096"),
-        ("asked for in the pod's specification", "100"),
-        ("asked for by container x", "60"),
-        ("now", "60"),
+    assert steps(made) == [
+        ("host", "65535"),
+        ("new namespace", "4096"),
+        ("declared in the pod specification", "100"),
+        ("declared by container x", "60"),
+        ("current value", "60"),
     ]
 
 
-JOURNEYS: dict[Origin, Explanation] = {
+EXPLANATIONS: dict[Origin, Explanation] = {
     "fresh_default": explained("4096"),
     "inherited": explained("1", scope="inherited", fresh="1", host="1"),
     "inherited_stale": explained(
@@ -98,18 +101,18 @@ JOURNEYS: dict[Origin, Explanation] = {
             HostValue(sysctl=SOMAXCONN, value="8", until=NOW - 5),
         ],
     ),
-    "declared": explained("100", declared=[asked("100")]),
-    "overridden": explained("7", declared=[asked("100")]),
+    "declared": explained("100", declared=[declaration("100")]),
+    "overridden": explained("7", declared=[declaration("100")]),
     "modified": explained("7"),
 }
 
 
-@pytest.mark.parametrize("origin", JOURNEYS)
-def test_every_origin_has_its_sentence(origin: Origin) -> None:
-    made = JOURNEYS[origin]
+@pytest.mark.parametrize("origin", EXPLANATIONS)
+def test_each_origin_has_its_own_sentence(origin: Origin) -> None:
+    made = EXPLANATIONS[origin]
 
     assert made.origin == origin
-    others = {one.origin_text for one in JOURNEYS.values() if one is not made}
+    others = {other.origin_text for other in EXPLANATIONS.values() if other is not made}
     assert made.origin_text not in others
     assert "{" not in made.origin_text
 
@@ -125,41 +128,45 @@ def test_every_origin_has_its_sentence(origin: Origin) -> None:
         ("modified", "4096", True),
     ],
 )
-def test_what_a_new_one_would_have(
+def test_the_effect_of_recreating_the_namespace(
     origin: Origin, value: str, *, changes: bool
 ) -> None:
-    restart = JOURNEYS[origin].restart
+    restart = EXPLANATIONS[origin].restart
 
     assert restart
     assert (restart.value, restart.is_change) == (value, changes)
-    again = "does so again" in restart.text
-    assert again == (origin in {"overridden", "modified"})
+    is_conditional = "writes it again" in restart.text
+    assert is_conditional == (origin in {"overridden", "modified"})
 
 
-def test_a_stale_copy_says_when_the_host_changed_last() -> None:
-    changed = JOURNEYS["inherited_stale"].previous_host_value
+def test_a_stale_copy_has_the_time_of_the_hosts_last_change() -> None:
+    former = EXPLANATIONS["inherited_stale"].previous_host_value
 
-    assert changed
-    assert changed.until == NOW - 9
+    assert former
+    assert former.until == NOW - 9
 
 
-def test_who_joined_and_asked_otherwise_is_named() -> None:
+def test_a_container_that_joined_and_declared_another_value_is_named() -> None:
     made = explained(
-        "60", declared=[asked("100"), asked("60", "container", container="sidecar")]
+        "60",
+        declared=[
+            declaration("100"),
+            declaration("60", "container", container="sidecar"),
+        ],
     )
 
     assert made.origin == "overridden"
-    assert "sidecar joined later and asked for 60" in made.origin_text
+    assert "sidecar joined the namespace later and declared 60" in made.origin_text
     assert made.restart
     assert made.restart.is_change is False
 
 
-def test_a_changed_copy_is_doubted_where_the_hosts_past_is_unknown() -> None:
-    assert "Or it is a copy" in explained("9", scope="inherited").origin_text
-    assert "Or it is a copy" not in explained("9").origin_text
+def test_a_changed_copy_may_be_stale_where_the_hosts_history_is_unknown() -> None:
+    assert "may also be a copy" in explained("9", scope="inherited").origin_text
+    assert "may also be a copy" not in explained("9").origin_text
 
 
-def test_a_change_is_told() -> None:
+def test_the_last_change_is_in_the_explanation() -> None:
     change = Change(sysctl=SOMAXCONN, count=2, last=NOW)
 
     assert explained("1", changes=[change]).last_change == change
@@ -173,21 +180,21 @@ def test_the_fixes_set_what_the_host_has() -> None:
     assert any('value: "65535"' in line for fix in made.fixes for line in fix.lines)
 
 
-def test_what_is_as_on_the_host_is_set_to_a_placeholder() -> None:
+def test_the_fixes_for_a_value_equal_to_the_hosts_have_a_placeholder() -> None:
     assert explained("65535").fix_value == "VALUE"
 
 
-def test_without_a_new_namespace_nothing_is_guessed() -> None:
+def test_without_the_value_of_a_new_namespace_the_origin_is_unknown() -> None:
     made = explained("4096", fresh=None)
 
     assert made.origin is None
-    assert "not known" in made.origin_text
+    assert "origin is unknown" in made.origin_text
     assert made.restart
     assert made.restart.is_change is None
 
 
 @pytest.mark.parametrize("reason", get_args(Reason))
-def test_no_value_is_explained(reason: Reason) -> None:
+def test_a_missing_value_is_explained(reason: Reason) -> None:
     made = explained(Unreadable(unreadable=reason))
 
     assert made.origin is None
@@ -195,18 +202,18 @@ def test_no_value_is_explained(reason: Reason) -> None:
     assert made.origin_text
 
 
-def test_what_is_not_read_is_said() -> None:
+def test_a_namespace_that_was_not_read_has_a_note() -> None:
     namespace = a_namespace(state="unreadable", reason="refused_by_policy")
     parcel = an_encoded_snapshot(the_hosts_namespace(), namespace, fresh=["4096"])
 
     made = explain(assess(decode_snapshot(parcel)).of(namespace), SOMAXCONN)
 
     assert made.value is None
-    assert "could not be read" in made.origin_text
+    assert "were not read" in made.origin_text
     assert "refused_by_policy" in made.notes[0]
 
 
-def test_the_host_has_no_origin_and_is_not_made_anew() -> None:
+def test_the_host_has_no_origin_and_cannot_be_recreated() -> None:
     host = the_hosts_namespace()
     parcel = an_encoded_snapshot(host, fresh=["4096"])
 
@@ -217,7 +224,7 @@ def test_the_host_has_no_origin_and_is_not_made_anew() -> None:
     assert made.fixes[0].lines == ("sysctl -w net.core.somaxconn=VALUE",)
 
 
-def test_what_all_share_is_the_hosts() -> None:
+def test_a_shared_sysctl_has_the_hosts_value() -> None:
     shared = a_sysctl("net.core.rmem_max", scope="shared", settable_by="node")
     namespace = a_namespace()
     parcel = an_encoded_snapshot(
@@ -231,24 +238,26 @@ def test_what_all_share_is_the_hosts() -> None:
     assert made.restart.is_change is False
 
 
-def test_a_sandboxed_pod_gets_a_warning_and_no_advice() -> None:
+def test_a_sandboxed_pod_has_a_note_and_no_fixes() -> None:
     made = explained("1", owner=an_owner(sandbox="gvisor"))
 
     assert made.fixes == ()
-    assert "do not see this value" in made.notes[0]
+    assert "does not apply to them" in made.notes[0]
 
 
 @pytest.mark.parametrize(
     ("kind", "scope"), [*itertools.product(get_args(OwnerKind), get_args(Class))]
 )
-def test_everybody_can_be_explained(kind: OwnerKind, scope: Class) -> None:
+def test_every_kind_of_owner_can_be_explained(kind: OwnerKind, scope: Class) -> None:
     made = explained("1", scope=scope, owner=Owner(kind=kind, netns="cookie/7"))
 
     assert made.origin_text
     assert made.fixes
 
 
-def hurting(*, namespace: Namespace | None = None, harm: tuple[str, ...]) -> Snapshot:
+def with_overflows(
+    *, namespace: Namespace | None = None, harm: tuple[str, ...]
+) -> Snapshot:
     parcel = an_encoded_snapshot(
         the_hosts_namespace(),
         namespace or a_namespace(),
@@ -260,23 +269,23 @@ def hurting(*, namespace: Namespace | None = None, harm: tuple[str, ...]) -> Sna
     return decode_snapshot(parcel)
 
 
-def test_a_value_is_explained_with_the_signs_of_its_own_namespace() -> None:
-    snapshot = hurting(harm=("TcpExt.ListenOverflows",))
+def test_the_signals_are_those_of_the_namespace() -> None:
+    snapshot = with_overflows(harm=("TcpExt.ListenOverflows",))
 
     made = explain(assess(snapshot).namespaces[1], SOMAXCONN)
 
     assert made.health
-    assert [one.count for one in made.health.counters] == [312]
+    assert [counter.count for counter in made.health.counters] == [312]
 
 
-def test_a_sysctl_without_a_sign_has_none() -> None:
-    snapshot = hurting(harm=())
+def test_a_sysctl_without_signals_has_no_health() -> None:
+    snapshot = with_overflows(harm=())
 
     assert explain(assess(snapshot).namespaces[1], SOMAXCONN).health is None
 
 
-def test_a_sandboxed_pod_has_no_signs() -> None:
+def test_a_sandboxed_pod_has_no_health() -> None:
     sandboxed = a_namespace(owner=an_owner(sandbox="gvisor"))
-    snapshot = hurting(namespace=sandboxed, harm=("TcpExt.ListenOverflows",))
+    snapshot = with_overflows(namespace=sandboxed, harm=("TcpExt.ListenOverflows",))
 
     assert explain(assess(snapshot).namespaces[1], SOMAXCONN).health is None

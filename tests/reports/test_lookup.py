@@ -1,4 +1,4 @@
-"""Who and what a user means by a few words."""
+"""Namespaces and sysctls are found by any of their names."""
 
 import pytest
 
@@ -75,12 +75,12 @@ def test_fewer_than_six_digits_of_an_id_are_no_name() -> None:
         find_namespace(NODE, CONTAINER[:5])
 
 
-def test_nobody_is_an_error_with_the_nearest_name() -> None:
+def test_an_unknown_name_is_an_error_with_the_nearest_name() -> None:
     with pytest.raises(UnknownOwnerError, match="did you mean 'web-0'"):
         find_namespace(NODE, "wbe-0")
 
 
-def test_several_are_listed_with_names_to_choose_from() -> None:
+def test_an_ambiguous_name_is_an_error_with_the_candidates() -> None:
     twin = a_namespace(netns=a_netns(10, ino=100), owner=an_owner(uid=OTHER_UID))
 
     with pytest.raises(
@@ -90,7 +90,7 @@ def test_several_are_listed_with_names_to_choose_from() -> None:
     assert find_namespace([POD, twin], "cookie/10") == twin
 
 
-def test_the_main_namespace_stands_for_its_owner() -> None:
+def test_an_owners_name_means_its_main_namespace() -> None:
     inner = a_namespace(netns=a_netns(11, ino=110), owner=an_owner(netns="cookie/11"))
 
     assert find_namespace([inner, POD], "web-0") == POD
@@ -98,19 +98,19 @@ def test_the_main_namespace_stands_for_its_owner() -> None:
     assert find_namespace([inner, POD], "4711", ino=110) == inner
 
 
-def test_a_container_and_a_name_of_a_namespace_are_two() -> None:
+def test_a_container_and_a_mount_of_the_same_name_are_ambiguous() -> None:
     blue = a_namespace(owner=an_owner("container", pod="", uid="", container="blue"))
 
     with pytest.raises(AmbiguousOwnerError):
         find_namespace([blue, NAMED], "blue")
 
 
-def test_everything_can_be_called_something() -> None:
-    nobody = a_namespace(
+def test_every_owner_has_a_display_name() -> None:
+    nameless = a_namespace(
         owner=an_owner("process", namespace="", pod="", uid="", comm="")
     )
 
-    assert display_name(nobody.owner) == "process"
+    assert display_name(nameless.owner) == "process"
     assert display_name(POD.owner) == "shop/web-0"
 
 
@@ -136,7 +136,7 @@ def test_the_end_of_a_name_is_enough(wanted: str, found: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "message"),
     [
         ("rp_filter", "several sysctls: .*all.rp_filter, .*default.rp_filter"),
         ("somaxcon", "did you mean 'somaxconn'"),
@@ -145,6 +145,6 @@ def test_the_end_of_a_name_is_enough(wanted: str, found: str) -> None:
         ("conn", "no sysctl 'conn'"),
     ],
 )
-def test_a_name_of_none_or_several_is_told(wanted: str, told: str) -> None:
-    with pytest.raises(UnknownSysctlError, match=told):
+def test_a_name_of_no_or_several_sysctls_is_an_error(wanted: str, message: str) -> None:
+    with pytest.raises(UnknownSysctlError, match=message):
         find_sysctl(SYSCTLS, wanted)

@@ -1,4 +1,4 @@
-"""Advice fits the sysctl's class and whose the namespace is, and can be pasted."""
+"""Fixes fit the class of the sysctl and the owner, and can be pasted."""
 
 import itertools
 import json
@@ -39,7 +39,7 @@ SETTERS = get_args(SettableBy)
     ("kind", "scope", "settable_by"),
     [*itertools.product(KINDS, CLASSES, SETTERS)],
 )
-def test_there_is_advice_for_everything(
+def test_every_sysctl_and_owner_has_a_fix(
     kind: OwnerKind, scope: Class, settable_by: SettableBy
 ) -> None:
     sysctl = a_sysctl(scope=scope, settable_by=settable_by)
@@ -51,7 +51,7 @@ def test_there_is_advice_for_everything(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_shared_is_only_set_on_the_host(kind: OwnerKind) -> None:
+def test_a_shared_sysctl_is_only_set_on_the_host(kind: OwnerKind) -> None:
     sysctl = a_sysctl("net.core.rmem_max", scope="shared", settable_by="node")
 
     for fix in fixes(sysctl, owner_of(kind), "1"):
@@ -59,7 +59,7 @@ def test_what_is_shared_is_only_set_on_the_host(kind: OwnerKind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_read_only_has_nothing_to_paste(kind: OwnerKind) -> None:
+def test_a_read_only_sysctl_has_no_lines_to_paste(kind: OwnerKind) -> None:
     (fix,) = fixes(a_sysctl(settable_by="none"), owner_of(kind), "1")
 
     assert fix.lines == ()
@@ -88,7 +88,7 @@ ONLY_FOR = {
         if kind in {"pod", "container"} or not runtime
     ],
 )
-def test_advice_is_only_for_whom_it_works(
+def test_a_fix_is_only_for_owners_where_it_works(
     words: str, kind: OwnerKind, runtime: str
 ) -> None:
     found = text(fixes(a_sysctl(), owner_of(kind, runtime), "1024"))
@@ -97,7 +97,7 @@ def test_advice_is_only_for_whom_it_works(
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_every_runtime_has_its_own_way(runtime: str) -> None:
+def test_each_runtime_has_its_own_fix(runtime: str) -> None:
     found = fixes(a_sysctl(), owner_of("container", runtime), "1")
     commands = {"docker": "docker run", "podman": "podman run", "lxc": "lxc.sysctl"}
     other = {"containerd": "nerdctl run"}
@@ -105,7 +105,7 @@ def test_every_runtime_has_its_own_way(runtime: str) -> None:
     assert (commands | other).get(runtime, '"linux"') in text(found)
 
 
-def test_unsafe_sysctls_need_the_kubelets_leave() -> None:
+def test_unsafe_sysctls_have_the_kubelets_setting() -> None:
     unsafe = text(fixes(a_sysctl(settable_by="pod-unsafe"), owner_of("pod"), "1"))
     safe = a_sysctl("net.ipv4.tcp_rmem", settable_by="pod", scope="inherited")
 
@@ -128,7 +128,7 @@ def test_only_a_compose_service_gets_a_compose_file() -> None:
     assert "services:" not in text(fixes(a_sysctl(), alone, "1"))
 
 
-def test_only_what_is_copied_can_be_set_on_the_host_for_new_ones() -> None:
+def test_only_copied_sysctls_have_a_fix_on_the_host() -> None:
     def on_host(scope: Class) -> bool:
         return "copies it" in text(fixes(a_sysctl(scope=scope), owner_of("pod"), "1"))
 
@@ -136,7 +136,7 @@ def test_only_what_is_copied_can_be_set_on_the_host_for_new_ones() -> None:
 
 
 @pytest.mark.parametrize("netns", ["cookie/8", "within/abc/cookie/8", "named/inner"])
-def test_a_further_namespace_is_not_set_by_the_runtime(netns: str) -> None:
+def test_a_secondary_namespace_is_not_set_by_the_runtime(netns: str) -> None:
     inner = an_owner(netns=netns)
 
     assert owner_scope(inner) == "secondary"

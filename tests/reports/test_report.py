@@ -1,4 +1,4 @@
-"""A node on one screen: what is worst comes first, and nothing is left out silently."""
+"""A report shows the worst first, and counts what it leaves out."""
 
 from collections.abc import Iterable
 
@@ -63,57 +63,57 @@ def reported(
     return report(decode_snapshot(parcel), everything=everything)
 
 
-def held(row: Row) -> list[tuple[Reading, str | None, int]]:
-    return [(one.value, one.origin, one.count) for one in row.groups]
+def groups(row: Row) -> list[tuple[Reading, str | None, int]]:
+    return [(group.value, group.origin, group.count) for group in row.groups]
 
 
-def test_values_are_counted_by_origin_the_worst_first() -> None:
+def test_values_are_grouped_by_origin_the_worst_first() -> None:
     (row,) = reported(*pods("4096", "4096", "128", "4096")).rows
 
     assert (row.host, row.fresh) == ("65535", "4096")
-    assert held(row) == [("128", "modified", 1), ("4096", "fresh_default", 3)]
+    assert groups(row) == [("128", "modified", 1), ("4096", "fresh_default", 3)]
     assert row.groups[0].owners == ("shop/web-2",)
-    assert row.verdict == "modified"
+    assert row.deviation == "modified"
 
 
-def test_a_value_that_was_asked_for_and_is_not_there_is_overridden() -> None:
-    asked = [Declared(sysctl=SOMAXCONN, value="1024", source="pod")]
+def test_a_value_other_than_the_declared_one_is_overridden() -> None:
+    declared = [Declared(sysctl=SOMAXCONN, value="1024", source="pod")]
 
-    (row,) = reported(*pods("1024", "512", declared=asked)).rows
+    (row,) = reported(*pods("1024", "512", declared=declared)).rows
 
-    assert held(row) == [("512", "overridden", 1), ("1024", "declared", 1)]
+    assert groups(row) == [("512", "overridden", 1), ("1024", "declared", 1)]
 
 
-def test_a_copy_of_what_the_host_had_is_stale() -> None:
+def test_a_copy_of_an_earlier_value_of_the_host_is_stale() -> None:
     earlier = [HostValue(sysctl=RMEM.name, value="1 2 3", until=NOW)]
 
     made = reported(
         *pods("1 2 3"), sysctl=RMEM, fresh="4 5 6", host="4 5 6", earlier=earlier
     )
 
-    assert made.rows[0].verdict == "inherited_stale"
+    assert made.rows[0].deviation == "inherited_stale"
     assert not made.ambiguous_origin
 
 
-def test_without_the_hosts_past_a_changed_copy_is_unsure() -> None:
+def test_without_the_hosts_history_the_origin_of_a_copy_is_ambiguous() -> None:
     made = reported(*pods("1 2 3"), sysctl=RMEM, fresh="4 5 6", host="4 5 6")
 
-    assert made.rows[0].verdict == "modified"
+    assert made.rows[0].deviation == "modified"
     assert made.ambiguous_origin
 
 
-def test_a_changed_constant_is_sure() -> None:
+def test_the_origin_of_a_changed_constant_is_not_ambiguous() -> None:
     assert not reported(*pods("128")).ambiguous_origin
 
 
-def test_what_is_as_on_the_host_is_counted_not_shown() -> None:
+def test_sysctls_with_the_hosts_value_are_counted_not_listed() -> None:
     made = reported(*pods("4096"), host="4096")
 
     assert made.rows == ()
     assert made.unchanged == 1
 
 
-def test_everything_is_shown_when_asked_for() -> None:
+def test_everything_is_listed_on_request() -> None:
     made = reported(*pods("4096", "128"), host="4096", everything=True)
 
     assert made.unchanged == 0
@@ -124,64 +124,64 @@ def test_everything_is_shown_when_asked_for() -> None:
     ]
 
 
-def test_worse_sysctls_come_first_then_the_more_important() -> None:
+def test_worse_sysctls_come_first_then_more_important_ones() -> None:
     names = ("a", "b", "c", "d")
     parcel = an_encoded_snapshot(
         the_hosts_namespace(readings=["1", "2", "1", "2"]),
         a_namespace(readings=["1", "1", "7", "1"]),
-        sysctls=[a_sysctl(one) for one in names],
+        sysctls=[a_sysctl(name) for name in names],
         fresh=["1", "1", "1", "1"],
     )
 
     rows = report(decode_snapshot(parcel)).rows
 
-    assert [(row.sysctl, row.verdict) for row in rows] == [
+    assert [(row.sysctl, row.deviation) for row in rows] == [
         ("c", "modified"),
         ("b", "differs"),
         ("d", "differs"),
     ]
 
 
-def test_a_difference_that_means_nothing_is_none() -> None:
+def test_a_difference_without_a_meaning_is_ignored() -> None:
     sysctl = a_sysctl(comparable=False)
 
     assert reported(*pods("1"), sysctl=sysctl, everything=False).rows == ()
 
 
-def test_a_missing_value_is_not_worse_than_another() -> None:
+def test_a_missing_value_is_no_deviation() -> None:
     missing = Unreadable(unreadable="missing")
 
     (row,) = reported(*pods("4096", missing), everything=True).rows
 
-    assert held(row) == [("4096", "fresh_default", 1), (missing, None, 1)]
+    assert groups(row) == [("4096", "fresh_default", 1), (missing, None, 1)]
 
 
 @pytest.mark.parametrize("sandbox", ["gvisor", "kata"])
-def test_what_programs_do_not_see_is_not_judged(sandbox: str) -> None:
+def test_the_values_of_a_sandbox_are_not_evaluated(sandbox: str) -> None:
     made = reported(a_namespace(owner=an_owner(sandbox=sandbox), readings=["1"]))
 
     assert made.rows == ()
     assert made.sandboxed == 1
 
 
-def test_without_a_host_values_are_shown_and_nothing_differs() -> None:
+def test_without_the_hosts_values_nothing_differs() -> None:
     parcel = an_encoded_snapshot(a_namespace(), fresh=["4096"])
 
     made = report(decode_snapshot(parcel), everything=True)
 
     assert made.rows[0].host is None
-    assert made.rows[0].verdict == "same"
+    assert made.rows[0].deviation == "same"
     assert made.host_differences == ()
 
 
-def test_a_node_without_namespaces_is_a_report() -> None:
+def test_a_node_without_namespaces_has_a_report() -> None:
     assert (
         report(decode_snapshot(an_encoded_snapshot()), everything=True).rows[0].groups
         == ()
     )
 
 
-def test_what_all_share_has_one_value() -> None:
+def test_a_shared_sysctl_has_one_value() -> None:
     shared = a_sysctl("net.core.rmem_max", scope="shared", settable_by="node")
     parcel = an_encoded_snapshot(
         the_hosts_namespace(), shared=[shared], shared_readings=["9"]
@@ -192,7 +192,7 @@ def test_what_all_share_has_one_value() -> None:
     assert (row.sysctl, row.host, row.groups) == ("net.core.rmem_max", "9", ())
 
 
-def test_what_was_not_read_is_counted_with_its_reason() -> None:
+def test_unread_namespaces_are_counted_by_reason() -> None:
     parcel = an_encoded_snapshot(
         the_hosts_namespace(),
         a_namespace(state="unreadable", reason="refused_by_policy"),
@@ -202,7 +202,7 @@ def test_what_was_not_read_is_counted_with_its_reason() -> None:
 
     made = report(decode_snapshot(parcel))
 
-    assert [(one.state, one.reason, one.count) for one in made.coverage] == [
+    assert [(part.state, part.reason, part.count) for part in made.coverage] == [
         ("read", "", 1),
         ("unreadable", "missing_cap_sys_ptrace", 3),
         ("unreadable", "refused_by_policy", 1),
@@ -210,17 +210,17 @@ def test_what_was_not_read_is_counted_with_its_reason() -> None:
     assert made.problems == (a_problem(),)
 
 
-def test_a_change_alone_is_nothing_bad() -> None:
+def test_a_change_alone_is_no_deviation() -> None:
     changed = a_namespace(
         readings=["4096"], changes=[Change(sysctl=SOMAXCONN, count=2, last=NOW)]
     )
 
     (row,) = reported(changed).rows
 
-    assert row.verdict == "differs"
+    assert row.deviation == "differs"
 
 
-def hurting(number: int) -> Snapshot:
+def with_overflows(number: int) -> Snapshot:
     namespaces = pods(*["4096"] * number)
     return decode_snapshot(
         an_encoded_snapshot(
@@ -234,23 +234,23 @@ def hurting(number: int) -> Snapshot:
     )
 
 
-def test_the_ten_that_hurt_most_are_shown_and_the_others_counted() -> None:
-    made = report(hurting(12))
+def test_the_ten_most_affected_owners_are_listed_and_the_others_counted() -> None:
+    made = report(with_overflows(12))
 
-    assert [one.owner for one in made.affected] == [
+    assert [owner.owner for owner in made.affected] == [
         f"shop/web-{at}" for at in range(11, 1, -1)
     ]
     assert made.more_affected == 2
 
 
-def test_everybody_who_hurts_is_shown_when_asked_for() -> None:
-    made = report(hurting(12), everything=True)
+def test_all_affected_owners_are_listed_on_request() -> None:
+    made = report(with_overflows(12), everything=True)
 
     assert len(made.affected) == 12
     assert made.more_affected == 0
 
 
-def test_without_signals_nobody_hurts() -> None:
+def test_without_signals_no_owner_is_affected() -> None:
     made = reported(*pods("128"))
 
     assert (made.affected, made.more_affected) == ((), 0)
