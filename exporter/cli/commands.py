@@ -22,6 +22,7 @@ from exporter.cli.sources import Arguments
 from exporter.config import flags
 from exporter.config.settings import MetricSettings, load
 from exporter.daemon import node_reader
+from exporter.daemon.problem_log import ProblemLog
 from exporter.errors import ConfigError
 from exporter.escaping import escape_control
 from exporter.model import EncodedSnapshot
@@ -61,7 +62,7 @@ def snapshot(arguments: Arguments) -> int:
     settings = node_reader.load_settings(arguments)
     as_json = arguments["format"] == "json"
     encoded = node_reader.read_snapshot(settings, links=as_json)
-    node_reader.ProblemLog().update(encoded)
+    ProblemLog().update(encoded)
     if as_json:
         body = msgspec.json.encode(encoded) + b"\n"
     else:

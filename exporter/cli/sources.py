@@ -14,6 +14,7 @@ from exporter.cli.snapshot_file import InvalidSnapshotError, parse_snapshot
 from exporter.config.settings import Config, SysctlSettings
 from exporter.counters import RESOURCES
 from exporter.daemon import node_reader
+from exporter.daemon.problem_log import ProblemLog
 from exporter.model import EncodedSnapshot, Namespace, Snapshot
 from exporter.reports.lookup import find_namespace, find_sysctl
 
@@ -33,7 +34,7 @@ def read_live(arguments: Arguments, *, log_problems: bool = False) -> Snapshot:
     """Return a snapshot of the live node; log its problems if no report shows them."""
     encoded = node_reader.read_snapshot(node_reader.load_settings(arguments))
     if log_problems:
-        node_reader.ProblemLog().update(encoded)
+        ProblemLog().update(encoded)
     return _decode(encoded)
 
 
@@ -70,7 +71,7 @@ def _read_live_sysctl(arguments: Arguments, sysctl: str) -> tuple[Snapshot, Name
     settings = node_reader.load_settings(arguments)
     inode = _netns_of_pid(settings.path.procfs, arguments["who"])
     with node_reader.open_reader(_restrict(settings, sysctl)) as (reader, encoded):
-        node_reader.ProblemLog().update(encoded)
+        ProblemLog().update(encoded)
         namespaces = _decode(encoded).namespaces
         namespace = find_namespace(namespaces, arguments["who"], inode)
         reader.read_links({namespace.id.ino})

@@ -1,8 +1,8 @@
 """
-`serve`: the collector process, from binding its sockets to its end.
+The collector process of `serve`, from binding its sockets to its end.
 
-It starts the server, gives up what collecting does not take, and answers requests
-of a byte until one of the two ends, which ends the other.
+It starts the server, drops all but the capabilities that collection requires, and
+serves the server's requests until one of the two ends, which ends the other.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from exporter.config.settings import Config
 from exporter.config.web import WebConfig
 from exporter.config.web_watcher import WebConfigWatcher
 from exporter.daemon import node_reader
+from exporter.daemon.problem_log import ProblemLog
 from exporter.model import Problem
 from exporter.privsep import channel, privileges, sd_notify, sockets
 from exporter.privsep.framing import Request, wait_readable
@@ -28,11 +29,11 @@ from exporter.privsep.spawn import start_server
 from exporter.runtimes.poller_client import PollerProcess
 
 IDLE_SECONDS = 15.0
-"""How often to look anyway while nobody scrapes, so that a dead namespace's files
-are given back and the recheck keeps its cadence."""
+"""Between two collections while no scrape arrives, so that the files of namespaces that
+ended are closed and full scans stay on time."""
 
 STOP_SECONDS = 5.0
-"""How long the server may take to finish its answers in the end."""
+"""How long the server may take to complete its responses at the end."""
 
 EXIT_FAILURE = 1
 
@@ -40,44 +41,44 @@ log = logging.getLogger(__name__)
 
 
 def serve(settings: Config) -> int:
-    """Serve until told to end; return the exit code: 1 if the server ended first."""
+    """Serve until a signal; return the exit code, 1 if the server ended first."""
     web = WebConfigSource(settings.web.config_file)
-    collector, asker = node_reader.create_collector(settings, GRACE_SECONDS)
-    supervisor = sd_notify.SystemdNotifier()
+    collector, poller = node_reader.create_collector(settings, GRACE_SECONDS)
+    notifier = sd_notify.SystemdNotifier()
     systemd = settings.web.systemd_socket
     with sockets.bound_sockets(settings.web.addresses, systemd=systemd) as listeners:
         metrics = msgspec.json.encode(settings.metrics).decode()
-        words = (metrics, settings.log.level, settings.log.format)
-        pid, server = start_server(words, listeners)
-        places = ", ".join(map(sockets.socket_address, listeners))
-        for one in listeners:
-            one.close()
+        arguments = (metrics, settings.log.level, settings.log.format)
+        pid, server = start_server(arguments, listeners)
+        addresses = ", ".join(map(sockets.socket_address, listeners))
+        for listener in listeners:
+            listener.close()
         try:
-            loop = CollectorLoop(collector, asker, web, supervisor)
-            return _run(loop, server, places)
+            loop = CollectorLoop(collector, poller, web, notifier)
+            return _run(loop, server, addresses)
         finally:
-            supervisor.notify(sd_notify.STOPPING)
+            notifier.notify(sd_notify.STOPPING)
             server.close()
             _stop_server(pid)
-            asker.close()
+            poller.close()
 
 
-def _run(loop: "CollectorLoop", server: socket.socket, places: str) -> int:
-    signal.signal(signal.SIGTERM, _on_sigterm)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # files are watched
+def _run(loop: "CollectorLoop", server: socket.socket, addresses: str) -> int:
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # files are watched instead
     try:
         privileges.keep_collector_capabilities()
-        loop.run(server, places)
+        loop.run(server, addresses)
     except channel.PeerGoneError as error:
-        log.error("ending: %s; what the server said is above", error)
+        log.error("exiting: %s; see the messages of the server above", error)
         return EXIT_FAILURE
     except (KeyboardInterrupt, SystemExit):
-        log.info("ending: asked to")
+        log.info("exiting on a signal")
         return 0
 
 
 class WebConfigSource:
-    """What the server is told of the web configuration, and when."""
+    """The web configuration for the server: that of *file*, or the default for ""."""
 
     def __init__(self, file: str) -> None:
         self._watcher = WebConfigWatcher(file) if file else None
@@ -86,90 +87,97 @@ class WebConfigSource:
         )
 
     def poll(self) -> bytes:
-        """Return what the server does not know yet, b"" for nothing."""
+        """Return the JSON of a WebConfig that was not returned yet, else b""."""
         if self._watcher:
             self._pending = self._watcher.reload_if_changed() or self._pending
-        news, self._pending = self._pending, None
-        return msgspec.json.encode(news) if news else b""
+        config, self._pending = self._pending, None
+        return msgspec.json.encode(config) if config else b""
 
     def problems(self) -> list[Problem]:
-        """Return what keeps the last configuration from being used."""
-        wrong = self._watcher.problem if self._watcher else ""
-        return [problems.web_config(wrong)] if wrong else []
+        """Return the problem of a file that is invalid now, if it is."""
+        error = self._watcher.problem if self._watcher else ""
+        return [problems.web_config(error)] if error else []
 
 
 class CollectorLoop:
-    """Answers the server for ever, and looks around when it does not ask."""
+    """Serves the server's requests, and collects now and then if there are none."""
 
     def __init__(
         self,
         collector: Collector,
-        asker: PollerProcess,
+        poller: PollerProcess,
         web: WebConfigSource,
-        supervisor: sd_notify.SystemdNotifier,
+        notifier: sd_notify.SystemdNotifier,
     ) -> None:
         self._collector = collector
-        self._poller = asker
+        self._poller = poller
         self._web = web
-        self._notifier = supervisor
-        self._problem_log = node_reader.ProblemLog()
+        self._notifier = notifier
+        self._problem_log = ProblemLog()
         self._addresses = ""
-        self._web_config_requested = self._serving = False
+        self._server_started = False
+        self._serving = False
 
-    def run(self, server: socket.socket, places: str) -> NoReturn:
-        """Answer requests; *places*: where the server listens, for people."""
-        self._addresses = places
-        answers = {
+    def run(self, server: socket.socket, addresses: str) -> NoReturn:
+        """Serve until PeerGoneError; *addresses* are the server's, for the log."""
+        self._addresses = addresses
+        handlers = {
             Request.SNAPSHOT: self._snapshot,
             Request.WEB_CONFIG: self._web_config,
         }
         self._snapshot()
         self._poller.wait(node_reader.FIRST_POLL_SECONDS)
-        looked = time.monotonic()
+        collected = time.monotonic()
         while True:
-            idle = max(0.0, looked + IDLE_SECONDS - time.monotonic())
+            idle = max(0.0, collected + IDLE_SECONDS - time.monotonic())
             if wait_readable(server, idle):
-                asked = channel.serve_request(server, answers)
+                request = channel.serve_request(server, handlers)
             else:
-                asked = Request.SNAPSHOT
+                request = Request.SNAPSHOT
                 self._snapshot()
-            if asked == Request.SNAPSHOT:
-                looked = time.monotonic()
+            if request is Request.SNAPSHOT:
+                collected = time.monotonic()
 
     def _snapshot(self) -> bytes:
         try:
-            parcel = self._collector.collect()
-            if also := self._web.problems():
-                every = (*parcel.problems, *also)
-                parcel = msgspec.structs.replace(parcel, problems=every)
-            self._problem_log.update(parcel)
-            return msgspec.json.encode(parcel)
-        except Exception:  # what a container can provoke must not end the exporter
+            snapshot = self._collector.collect()
+            if web_problems := self._web.problems():
+                snapshot = msgspec.structs.replace(
+                    snapshot, problems=(*snapshot.problems, *web_problems)
+                )
+            self._problem_log.update(snapshot)
+            return msgspec.json.encode(snapshot)
+        except Exception:  # whatever a container provokes must not end the exporter
             self._collector.count_failure()
-            log.exception("no snapshot")
+            log.exception("cannot collect a snapshot")
             return b""
 
     def _web_config(self) -> bytes:
-        """Tell the web configuration: the server asks before it serves, and always."""
+        """
+        Return the web configuration if it changed.
+
+        The first request comes before the server serves; each one is proof that both
+        processes are alive.
+        """
         if self._serving:
-            self._notifier.notify(sd_notify.WATCHDOG)  # of both of us
-        elif self._web_config_requested:
+            self._notifier.notify(sd_notify.WATCHDOG)
+        elif self._server_started:
             self._serving = True
             log.info("serving on %s", self._addresses)
             self._notifier.notify(sd_notify.READY)
-        self._web_config_requested = True
+        self._server_started = True
         return self._web.poll()
 
 
-def _on_sigterm(_signal: int, _frame: object) -> NoReturn:
+def _exit_on_signal(_signal: int, _frame: object) -> NoReturn:
     raise SystemExit(0)
 
 
 def _stop_server(pid: int) -> None:
-    """Give the server time to finish; it ends since its channel did, or is ended."""
+    """Wait for the server, which ends as its channel is closed; then kill it."""
     deadline = time.monotonic() + STOP_SECONDS
     with contextlib.suppress(ChildProcessError, PermissionError, ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)  # a stopped one could not see its channel's end
+        os.kill(pid, signal.SIGCONT)  # a stopped process would not notice the close
     with contextlib.suppress(ChildProcessError):
         while time.monotonic() < deadline:
             if os.waitpid(pid, os.WNOHANG)[0]:
