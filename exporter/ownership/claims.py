@@ -1,21 +1,20 @@
 """
-Whose a network namespace is: a pure judgement of facts.
+Determine the owner of each network namespace from collected facts. Pure: no I/O.
 
-A claim is what the facts about one namespace say; `settle` turns the claims of
-a whole node into owners whose labels are unique. The first hit wins: the host;
-the container for which a runtime made the bind mount; the container or pod in the
-cgroup of the oldest process; the name of a bind mount; the systemd unit; the process
-itself.
+`claim_owner` turns the facts about one namespace into a claim; `resolve_labels` turns
+the claims of a whole node into owners with unique labels. The first match wins: the
+host; the container for which a runtime made the bind mount; the container or pod in
+the cgroup of the oldest process; the name of a bind mount; the systemd unit; the
+process itself.
 
-A container chooses the names of its processes, of the cgroups below its own and
-of the mounts in its mount namespace. None of them can name another owner: the
-container's own claim comes first, and a name in its mounts only tells its
-namespaces apart. A container that some other container, or a user's service
-manager, vouches for is never a pod of this host, and its `netns` says within
-what it is.
+A container chooses the names of its processes, of the cgroups below its own and of the
+mounts in its mount namespace. None of them can name another owner: the container's own
+claim comes first, and a name in its mounts only distinguishes its namespaces. A
+container that is known only through another container, or through a user's service
+manager, is never a pod of this host, and its `netns` label names what it is nested in.
 
-A process that is only passing through (a CNI plug-in, nsenter) does not take a
-namespace: the first process of its container lives elsewhere.
+A process that only passes through (a CNI plug-in, nsenter) does not make its container
+the owner: the first process of that container lives in another namespace.
 """
 
 import itertools
@@ -39,7 +38,14 @@ _SANDBOX_MOUNT = re.compile(
 
 
 class PodName(NamedTuple):
-    """A pod as the kubelet names it, and where it does."""
+    """
+    The name of a pod.
+
+    Attributes:
+        namespace: its Kubernetes namespace.
+        pod: its name.
+        evidence: where both come from.
+    """
 
     namespace: str
     pod: str
@@ -48,55 +54,66 @@ class PodName(NamedTuple):
 
 class ProcessFacts(Frozen, frozen=True, kw_only=True):
     """
-    A process of a namespace; start_time in clock ticks since boot.
+    A process that holds a namespace.
 
-    visitor: the first process of its container is in another namespace;
-    container: what a runtime says of its container, None if nothing.
+    Attributes:
+        pid: its process id.
+        start_time: in clock ticks since boot.
+        comm: its name, proc_pid_comm(5).
+        cgroup: its cgroup.
+        is_visitor: whether the first process of its container is in another namespace.
+        container: the metadata of its container, None if there is none.
     """
 
     pid: int
     start_time: int
     comm: str
     cgroup: CgroupPath
-    visitor: bool = False
+    is_visitor: bool = False
     container: Container | None = None
 
 
 class Facts(Frozen, frozen=True, kw_only=True):
     """
-    What is known of one namespace.
+    The facts about one namespace.
 
-    processes: those inside it; threads: those that only have a thread in it;
-    mounts: its bind mounts that pid 1 sees; private_mounts: those that only other
-    mount namespaces see, each with a process of that mount namespace;
-    container: the one that a runtime made one of *mounts* for; awaited: the
-    runtimes that may yet name a container.
+    Attributes:
+        is_host: whether it is the host's.
+        processes: those in it.
+        threads: processes elsewhere that have a thread in it.
+        mounts: paths of its bind mounts in pid 1's mount namespace.
+        private_mounts: paths of those that only other mount namespaces have, each with
+            a process of that mount namespace.
+        container: the one that a runtime made one of *mounts* for.
+        pending_sources: sources that may still name a container.
     """
 
-    host: bool = False
+    is_host: bool = False
     processes: tuple[ProcessFacts, ...] = ()
     threads: tuple[ProcessFacts, ...] = ()
     mounts: tuple[str, ...] = ()
     private_mounts: tuple[tuple[str, ProcessFacts], ...] = ()
     container: Container | None = None
-    awaited: frozenset[str] = frozenset()
+    pending_sources: frozenset[str] = frozenset()
 
 
 class Claim(Frozen, frozen=True, kw_only=True):
     """
-    What the facts say of one namespace.
+    The owner of one namespace according to its facts.
 
-    owner: named as the owner's main namespace; main: whether it may be that;
-    alias: what to call it when it is not ("" for its cookie);
-    complete: whether waiting could not teach us a better name;
-    since: start time of the process that claims it, the oldest being the main.
+    Attributes:
+        owner: with the labels of its main namespace.
+        may_be_main: whether this may be its main namespace.
+        alias: the `netns` label if it is not, "" for a name made of the cookie.
+        is_complete: whether waiting cannot bring a better name.
+        start_time: of the process the claim is about; the oldest has the main one.
     """
 
     owner: Owner
-    main: bool = True
+    may_be_main: bool = True
     alias: str = ""
-    complete: bool
-    since: int = 0
+    is_complete: bool
+    start_time: int = 0
 
 
 _NEVER = 1 << 62
@@ -113,39 +130,39 @@ _STRENGTH: tuple[OwnerKind, ...] = (
 
 def claim_owner(facts: Facts, pods: Mapping[str, PodName]) -> Claim:
     """
-    Return what *facts* say; *pods* maps pod uids to names.
+    Return the claim that *facts* support; *pods* are pod names by uid.
 
     >>> claim_owner(Facts(mounts=("/run/netns/blue",)), {}).owner.netns
     'named/blue'
     """
-    if facts.host:
+    if facts.is_host:
         owner = Owner(kind="host", netns="host", evidence="host")
-        return Claim(owner=owner, complete=True)
-    inside, passing = _by_age(facts.processes), _by_age(facts.threads)
+        return Claim(owner=owner, is_complete=True)
+    inside, threads = _by_age(facts.processes), _by_age(facts.threads)
     return (
-        _made_for(facts, inside)
+        _sandbox_claim(facts, inside)
         or _main_claim(inside, facts, pods)
         or _mount_claim(facts, pods)
-        or _nested_claim([*inside, *passing], facts, pods)
-        or _process_claim([*inside, *passing])
+        or _nested_claim([*inside, *threads], facts, pods)
+        or _process_claim([*inside, *threads])
     )
 
 
 def resolve_labels(
-    claims: Mapping[NetnsId, Claim], settled: Iterable[Owner]
+    claims: Mapping[NetnsId, Claim], assigned: Iterable[Owner]
 ) -> dict[NetnsId, Owner]:
     """
-    Give every claim its final labels, unique among themselves and *settled*.
+    Return owners with labels that are unique among themselves and *assigned* ones.
 
-    Of several namespaces with one owner the oldest process's is the main one;
-    the others are told apart by the name of a mount, or else by their cookie.
+    Of several namespaces with one owner, that of the oldest process is the main one;
+    the others are distinguished by the name of a mount, or else by their cookie.
     """
-    taken = {owner_labels(owner) for owner in settled}
+    taken = {owner_labels(owner) for owner in assigned}
     owners = {}
-    by_age = sorted(claims.items(), key=lambda i: (i[1].since, i[0].cookie or 0))
-    for netns, claimed in by_age:
-        for name in _names(netns, claimed):
-            owner = msgspec.structs.replace(claimed.owner, netns=name)
+    by_age = sorted(claims.items(), key=lambda i: (i[1].start_time, i[0].cookie or 0))
+    for netns, claim in by_age:
+        for name in _names(netns, claim):
+            owner = msgspec.structs.replace(claim.owner, netns=name)
             if owner_labels(owner) not in taken:
                 break
         taken.add(owner_labels(owner))
@@ -153,57 +170,58 @@ def resolve_labels(
     return owners
 
 
-def is_final(owner: Owner, awaited: frozenset[str] = frozenset()) -> bool:
+def is_final(owner: Owner, pending_sources: frozenset[str] = frozenset()) -> bool:
     """
-    Return whether no further fact could name *owner* better.
+    Return whether no further fact can name *owner* better.
 
-    awaited: the runtimes that may yet name a container.
-
-    A name that an operator gave is one: who enters `named/blue` later is there
-    by that name. A sandbox that a runtime made waits for its container.
+    *pending_sources* may still name a container. A name that an operator chose is
+    final: a process that enters `named/blue` later is there by that name. A sandbox
+    that a runtime made waits for its container.
     """
-    given = owner.kind == "named" and owner.evidence == "mount"
     if owner.kind == "container":
-        return not _may_be_named(owner.runtime, awaited) or not _has_id_for_name(owner)
-    return given or owner.kind == "host" or bool(owner.pod)
+        is_pending = _is_name_pending(owner.runtime, pending_sources)
+        return not is_pending or not _is_named_by_id(owner)
+    is_chosen = owner.kind == "named" and owner.evidence == "mount"
+    return is_chosen or owner.kind == "host" or bool(owner.pod)
 
 
-def is_better(claimed: Claim, owner: Owner) -> bool:
-    """Return whether a claim has stronger evidence than *owner* was named by."""
-    if claimed.owner.pod and not owner.pod:
+def is_better(claim: Claim, owner: Owner) -> bool:
+    """Return whether *claim* has stronger evidence than *owner*."""
+    if claim.owner.pod and not owner.pod:
         return True
-    if claimed.owner.kind == owner.kind == "container":
-        return _has_id_for_name(owner) and not _has_id_for_name(claimed.owner)
-    return _STRENGTH.index(claimed.owner.kind) > _STRENGTH.index(owner.kind)
+    if claim.owner.kind == owner.kind == "container":
+        return _is_named_by_id(owner) and not _is_named_by_id(claim.owner)
+    return _STRENGTH.index(claim.owner.kind) > _STRENGTH.index(owner.kind)
 
 
-def _may_be_named(runtime: str, awaited: frozenset[str]) -> bool:
-    return bool(awaited) and (not runtime or runtime in awaited)
+def _is_name_pending(runtime: str, pending_sources: frozenset[str]) -> bool:
+    return bool(pending_sources) and (not runtime or runtime in pending_sources)
 
 
-def _has_id_for_name(owner: Owner) -> bool:
+def _is_named_by_id(owner: Owner) -> bool:
     return owner.container == short_id(owner.container_id)
 
 
-def _names(netns: NetnsId, claimed: Claim) -> Iterable[str]:
-    if claimed.main:
-        yield claimed.owner.netns
-    vouched_for = claimed.owner.netns.startswith("within/")
-    within = f"{claimed.owner.netns}/" if vouched_for else ""
-    if claimed.alias:
-        yield within + claimed.alias
-    unique = within + cookie_name(netns)
+def _names(netns: NetnsId, claim: Claim) -> Iterable[str]:
+    """Yield candidates for the `netns` label, the preferred first."""
+    if claim.may_be_main:
+        yield claim.owner.netns
+    is_nested = claim.owner.netns.startswith("within/")
+    prefix = f"{claim.owner.netns}/" if is_nested else ""
+    if claim.alias:
+        yield prefix + claim.alias
+    unique = prefix + cookie_name(netns)
     yield unique
     yield from (f"{unique}-{number}" for number in itertools.count(2))
 
 
 def _by_age(processes: Iterable[ProcessFacts]) -> list[ProcessFacts]:
-    """Return the oldest first, without helpers unless there is nobody else."""
+    """Return the oldest first, without shims unless there are only shims."""
     by_age = sorted(processes, key=lambda p: (p.start_time, p.pid))
     return [p for p in by_age if not p.cgroup.is_shim] or by_age
 
 
-def _contained(process: ProcessFacts) -> bool:
+def _is_contained(process: ProcessFacts) -> bool:
     group = process.cgroup
     return bool(
         process.container
@@ -212,77 +230,80 @@ def _contained(process: ProcessFacts) -> bool:
     )
 
 
-def _made_for(facts: Facts, inside: list[ProcessFacts]) -> Claim | None:
-    """Let a namespace that a runtime made for a container be that container's."""
-    made = facts.container
-    if made is None or not any(_SANDBOX_MOUNT.fullmatch(p) for p in facts.mounts):
+def _sandbox_claim(facts: Facts, inside: list[ProcessFacts]) -> Claim | None:
+    """Claim a namespace that a runtime made for a container, for that container."""
+    container = facts.container
+    if container is None or not any(_SANDBOX_MOUNT.fullmatch(p) for p in facts.mounts):
         return None
     oldest = next(iter(inside), None)
     return Claim(
         owner=msgspec.structs.replace(
-            _owner(made, CgroupPath(), {}), comm=oldest.comm if oldest else ""
+            _owner(container, CgroupPath(), {}), comm=oldest.comm if oldest else ""
         ),
         alias=_alias(facts.mounts),
-        complete=True,
-        since=oldest.start_time if oldest else 0,
+        is_complete=True,
+        start_time=oldest.start_time if oldest else 0,
     )
 
 
 def _main_claim(
     inside: list[ProcessFacts], facts: Facts, pods: Mapping[str, PodName]
 ) -> Claim | None:
-    first = next((p for p in inside if not p.visitor), None)
-    if first is None or not _contained(first):
+    """Claim a namespace for the container of the oldest process that lives in it."""
+    first = next((p for p in inside if not p.is_visitor), None)
+    if first is None or not _is_contained(first):
         return None
     paths = [*facts.mounts, *(path for path, _ in facts.private_mounts)]
-    claimed = _container_claim(first, facts, pods, _alias(paths))
+    claim = _container_claim(first, facts, pods, _alias(paths))
     if first.cgroup.is_shim:  # older than the container whose id it has
-        return msgspec.structs.replace(claimed, complete=False, since=_NEVER)
-    return claimed
+        return msgspec.structs.replace(claim, is_complete=False, start_time=_NEVER)
+    return claim
 
 
 def _nested_claim(
     processes: list[ProcessFacts], facts: Facts, pods: Mapping[str, PodName]
 ) -> Claim | None:
-    """Let a namespace that a container made belong to it, never as its main one."""
+    """Claim a namespace that a container made, never as the container's main one."""
     first = next(iter(processes), None)
-    if first is None or not _contained(first):
+    if first is None or not _is_contained(first):
         return None
-    claimed = _container_claim(first, facts, pods, alias="")
-    return msgspec.structs.replace(claimed, main=False, complete=False)
+    claim = _container_claim(first, facts, pods, alias="")
+    return msgspec.structs.replace(claim, may_be_main=False, is_complete=False)
 
 
 def _container_claim(
     process: ProcessFacts, facts: Facts, pods: Mapping[str, PodName], alias: str
 ) -> Claim:
     group = process.cgroup
-    said = process.container or Container(
+    container = process.container or Container(
         runtime=group.runtime, container_id=group.container_id, evidence="cgroup"
     )
-    owner = msgspec.structs.replace(_owner(said, group, pods), comm=process.comm)
-    waits = _may_be_named(owner.runtime, facts.awaited) and _has_id_for_name(owner)
+    owner = msgspec.structs.replace(_owner(container, group, pods), comm=process.comm)
+    is_pending = _is_name_pending(owner.runtime, facts.pending_sources)
+    is_named = bool(owner.pod) if owner.uid else not _is_named_by_id(owner)
     return Claim(
         owner=owner,
         alias=alias,
-        complete=bool(owner.pod) if owner.uid else not waits,
-        since=process.start_time,
+        is_complete=is_named or not (owner.uid or is_pending),
+        start_time=process.start_time,
     )
 
 
 def _owner(
     container: Container, group: CgroupPath, pods: Mapping[str, PodName]
 ) -> Owner:
-    """Return whom a namespace of *container* belongs to; *group* is its cgroup."""
-    if group.container_id and container.uid != group.pod_uid:  # the kernel knows
+    """Return the owner of a namespace of *container*, whose cgroup is *group*."""
+    # The kernel's cgroup wins over what the container's metadata states.
+    if group.container_id and container.uid != group.pod_uid:
         container = msgspec.structs.replace(container, namespace="", pod="", uid="")
     uid = container.uid or ("" if group.nested_in else group.pod_uid)
-    said = PodName(container.namespace, container.pod, container.evidence)
-    named = said if said.pod else pods.get(uid, PodName("", "", container.evidence))
+    own = PodName(container.namespace, container.pod, container.evidence)
+    pod = own if own.pod else pods.get(uid, PodName("", "", container.evidence))
     name = container.name or short_id(container.container_id)
     return Owner(
         kind="pod" if uid else "container",
-        namespace=named.namespace,
-        pod=named.pod,
+        namespace=pod.namespace,
+        pod=pod.pod,
         uid=uid,
         container="" if uid else name,
         netns=f"within/{short_id(group.nested_in)}" if group.nested_in else "",
@@ -291,37 +312,37 @@ def _owner(
         container_id=container.container_id,
         project=container.project,
         service=container.service,
-        evidence=named.evidence,
+        evidence=pod.evidence,
     )
 
 
 def _mount_claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim | None:
+    """Claim a namespace by a bind mount; one of a container is the container's."""
     if facts.mounts:
         return _named_claim(facts.mounts)
     for path, process in facts.private_mounts:
-        if _contained(process):
-            inner = _container_claim(process, facts, pods, _alias([path]))
-            return msgspec.structs.replace(inner, main=False)
+        if _is_contained(process):
+            claim = _container_claim(process, facts, pods, _alias([path]))
+            return msgspec.structs.replace(claim, may_be_main=False)
     if facts.private_mounts:
         return _named_claim([path for path, _ in facts.private_mounts])
     return None
 
 
 def _named_claim(paths: Sequence[str]) -> Claim:
-    ours = [path for path in paths if not _SANDBOX_MOUNT.fullmatch(path)]
-    evidence: Evidence = "mount" if ours else "sandbox_mount"
-    makers = [] if ours else _makers_of_mounts(paths)
+    chosen = [path for path in paths if not _SANDBOX_MOUNT.fullmatch(path)]
+    runtimes = [] if chosen else _runtimes_of_mounts(paths)
     owner = Owner(
         kind="named",
-        netns=_alias(ours or paths),
-        runtime=makers[0] if makers else "",
-        evidence=evidence,
+        netns=_alias(chosen or paths),
+        runtime=runtimes[0] if runtimes else "",
+        evidence="mount" if chosen else "sandbox_mount",
     )
-    return Claim(owner=owner, complete=bool(ours))
+    return Claim(owner=owner, is_complete=bool(chosen))
 
 
-def _makers_of_mounts(paths: Sequence[str]) -> list[str]:
-    """Return the runtimes that alone make such mounts."""
+def _runtimes_of_mounts(paths: Sequence[str]) -> list[str]:
+    """Return the runtimes that are the only ones to make such mounts."""
     return [
         runtime.name
         for runtime in RUNTIMES
@@ -331,17 +352,20 @@ def _makers_of_mounts(paths: Sequence[str]) -> list[str]:
 
 
 def _process_claim(processes: list[ProcessFacts]) -> Claim:
+    """Claim a namespace for a systemd unit, or else for its oldest process."""
     for process in processes:
         if unit := process.cgroup.unit:
             owner = Owner(
                 kind="unit", netns=f"unit/{unit}", evidence="unit", comm=process.comm
             )
-            return Claim(owner=owner, complete=False, since=process.start_time)
+            return Claim(owner=owner, is_complete=False, start_time=process.start_time)
     oldest = next(iter(processes), None)
     if oldest is None:
-        return Claim(owner=Owner(kind="process"), main=False, complete=False)
+        return Claim(owner=Owner(kind="process"), may_be_main=False, is_complete=False)
     owner = Owner(kind="process", evidence="comm", comm=oldest.comm)
-    return Claim(owner=owner, main=False, complete=False, since=oldest.start_time)
+    return Claim(
+        owner=owner, may_be_main=False, is_complete=False, start_time=oldest.start_time
+    )
 
 
 def _alias(paths: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ class ContainerTracker:
 
     def add_from_facts(self, attribution: Attribution, facts: Facts) -> None:
         """Add the containers of the processes in a namespace."""
-        inside = [process for process in facts.processes if not process.visitor]
+        inside = [process for process in facts.processes if not process.is_visitor]
         found = [(p.cgroup.nested_in, p.container) for p in inside]
         found.append(("", facts.container))
         keys = {

@@ -1,8 +1,8 @@
 """
-What was asked for in a namespace, by whom, over all of its containers. Pure.
+Determine what the containers of a namespace declare in it. Pure: no I/O.
 
-A runtime writes a container's sysctls when it makes it, so a container that joins
-a namespace later may overwrite what the first one declared.
+A runtime writes the sysctls of a container when it creates it, so a container that
+joins a namespace later may overwrite what the first one declared.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,41 +17,41 @@ RUNTIME_DEFAULTS = {
     for runtime in RUNTIMES
     for sysctl, value in runtime.default_sysctls.items()
 }
-"""What some runtime sets by itself in every container."""
+"""What some runtimes set in every container without being asked to."""
 
 
 def declared_values(
     containers: Iterable[Container], pods: Mapping[str, Mapping[str, str]]
 ) -> tuple[Declared, ...]:
     """
-    Return what *containers* of one namespace set, in the order they did.
+    Return what the *containers* of one namespace set, in the order they did.
 
-    pods: uid -> the sysctls of the pod's specification, of the pods whose
-    specification is known.
+    *pods* are the sysctls of pods' specifications by uid, where these are available.
     """
     in_order = sorted(containers, key=lambda c: (c.started, c.container_id))
     return tuple(
-        one for container in in_order for one in _of_container(container, pods)
+        declared
+        for container in in_order
+        for declared in _of_container(container, pods)
     )
 
 
 def _of_container(
     container: Container, pods: Mapping[str, Mapping[str, str]]
 ) -> Iterable[Declared]:
-    asked = container.requested_sysctls
+    requested = container.requested_sysctls
     if container.is_sandbox and container.uid in pods:
-        asked = dict(pods[container.uid])
+        requested = dict(pods[container.uid])
     user: DeclaredBy = "pod" if container.is_sandbox else "container"
     name = "" if container.uid and container.is_sandbox else _name(container)
-    for sysctl, value in sorted({**container.sysctls, **(asked or {})}.items()):
+    for sysctl, value in sorted({**container.sysctls, **(requested or {})}.items()):
         if not sysctl.startswith("net."):
             continue
-        added = (
-            RUNTIME_DEFAULTS.get(sysctl) == value
-            if asked is None
-            else sysctl not in asked
-        )
-        source = "runtime" if added else user
+        if requested is None:
+            is_default = RUNTIME_DEFAULTS.get(sysctl) == value
+        else:
+            is_default = sysctl not in requested
+        source = "runtime" if is_default else user
         yield Declared(sysctl=sysctl, value=value, source=source, container=name)
 
 

@@ -90,7 +90,7 @@ class FactsReader:
                 == mount.mount_namespace
             ),
             container=self._metadata.by_mounts(holders.mounts),
-            awaited=self._metadata.pending_sources,
+            pending_sources=self._metadata.pending_sources,
         )
 
     def processes(self, ino: Ino, pids: Iterable[int]) -> tuple[ProcessFacts, ...]:
@@ -127,7 +127,7 @@ class FactsReader:
             start_time=stat.start_time,
             comm=stat.comm,
             cgroup=group,
-            visitor=home not in {ino, None},
+            is_visitor=home not in {ino, None},
             container=self._container(pid, stat, group, shim),
         )
 

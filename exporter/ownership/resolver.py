@@ -64,7 +64,7 @@ class OwnerResolver:
 
     def _assign(self, attribution: Attribution, claim: Claim, owner: Owner) -> None:
         """Assign *owner* unless waiting may bring a better one."""
-        is_complete = claim.complete and owner.netns == claim.owner.netns
+        is_complete = claim.is_complete and owner.netns == claim.owner.netns
         age = self._clock() - attribution.first_seen
         if (is_complete and attribution.is_readable) or age >= self._grace:
             attribution.set_owner(owner)
@@ -107,7 +107,7 @@ class OwnerResolver:
             return None
         attribution.record_resolution(holders)
         if ino == host:
-            return claim_owner(Facts(host=True), {})
+            return claim_owner(Facts(is_host=True), {})
         facts = self._facts.read(ino, holders)
         self._containers.add_from_facts(attribution, facts)
         claim = claim_owner(facts, self._pod_names(facts))
@@ -129,7 +129,9 @@ class OwnerResolver:
         A container that restarts has a new namespace, and the old one may live on:
         leaked, being cleaned up, or joined by another container.
         """
-        main = {owner_labels(claim.owner) for claim in claims.values() if claim.main}
+        main = {
+            owner_labels(claim.owner) for claim in claims.values() if claim.may_be_main
+        }
         for ino, attribution in attributions.items():
             owner = attribution.owner
             if owner is None or owner.kind not in {"pod", "container"}:

@@ -51,7 +51,7 @@ class TestTheHost:
     def test_is_the_host_whoever_is_in_it(self) -> None:
         facts = some_facts(a_process(POD), host=True, mounts=["/run/netns/blue"])
 
-        assert claim_owner(facts, PODS) == Claim(owner=the_host(), complete=True)
+        assert claim_owner(facts, PODS) == Claim(owner=the_host(), is_complete=True)
 
 
 class TestContainers:
@@ -71,8 +71,8 @@ class TestContainers:
                 evidence="cgroup",
                 comm="nginx",
             ),
-            complete=True,
-            since=5,
+            is_complete=True,
+            start_time=5,
         )
 
     def test_two_containers_whose_names_begin_alike_are_two(self) -> None:
@@ -90,7 +90,7 @@ class TestContainers:
 
         for order in itertools.permutations([old, young]):
             said = claim_owner(some_facts(*order), {})
-            assert (said.owner.comm, said.since) == ("old", 1)
+            assert (said.owner.comm, said.start_time) == ("old", 1)
 
     def test_of_two_that_started_in_one_tick_the_lower_pid_speaks(self) -> None:
         first = a_process(DOCKER, pid=10, comm="first")
@@ -188,8 +188,8 @@ class TestPods:
                 evidence="cgroup+log_directory",
                 comm="pause",
             ),
-            complete=True,
-            since=5,
+            is_complete=True,
+            start_time=5,
         )
 
     def test_the_containers_of_a_pod_are_one_owner(self) -> None:
@@ -210,7 +210,7 @@ class TestPods:
 
         assert owner_labels(said.owner) == ("", "", UID, "", "")
         assert (said.owner.kind, said.owner.evidence) == ("pod", "cgroup")
-        assert not said.complete
+        assert not said.is_complete
 
     @pytest.mark.parametrize(
         ("within", "netns"),
@@ -282,7 +282,7 @@ class TestPassingThrough:
         nested = claim_owner(msgspec.structs.replace(Facts(), **{where: someone}), PODS)
         main = claim_owner(some_facts(a_process(POD, start_time=5000)), PODS)
 
-        assert not nested.complete
+        assert not nested.is_complete
         assert settled([nested, main]) == ["cookie/1", ""]
         assert owner_labels(nested.owner) == owner_labels(main.owner)
 
@@ -315,7 +315,7 @@ class TestMounts:
         said = claim_owner(some_facts(mounts=["/run/netns/blue"]), {})
 
         assert said.owner == Owner(kind="named", netns="named/blue", evidence="mount")
-        assert said.complete
+        assert said.is_complete
 
     @pytest.mark.parametrize("process", [a_process(NGINX), a_process()])
     def test_a_mount_outweighs_a_unit_and_a_name_of_a_process(
@@ -343,7 +343,7 @@ class TestMounts:
 
         assert said.owner.netns == f"named/{path.rpartition('/')[2]}"
         assert said.owner.kind == "named"
-        assert not said.complete
+        assert not said.is_complete
 
     @pytest.mark.parametrize(
         "path",
@@ -358,7 +358,7 @@ class TestMounts:
         ],
     )
     def test_what_only_looks_like_a_runtimes_mount_is_a_name(self, path: str) -> None:
-        assert claim_owner(some_facts(mounts=[path]), {}).complete
+        assert claim_owner(some_facts(mounts=[path]), {}).is_complete
 
     def test_a_given_name_is_better_than_a_runtimes(self) -> None:
         paths = [f"/run/netns/cni-{UUID}", "/run/netns/blue"]
@@ -366,7 +366,7 @@ class TestMounts:
         said = claim_owner(some_facts(mounts=paths), {})
 
         assert said.owner.netns == "named/blue"
-        assert said.complete
+        assert said.is_complete
 
     def test_a_mount_that_only_a_container_sees_is_the_containers(self) -> None:
         said = claim_owner(
@@ -425,8 +425,8 @@ class TestUnitsAndProcesses:
             owner=Owner(
                 kind="unit", netns="unit/nginx.service", evidence="unit", comm="nginx"
             ),
-            complete=False,
-            since=5,
+            is_complete=False,
+            start_time=5,
         )
 
     def test_the_oldest_process_with_a_unit_names_it(self) -> None:
@@ -442,13 +442,13 @@ class TestUnitsAndProcesses:
         said = claim_owner(some_facts(a_process(comm="unshare", start_time=5)), {})
 
         assert said.owner == Owner(kind="process", evidence="comm", comm="unshare")
-        assert (said.complete, said.since) == (False, 5)
+        assert (said.is_complete, said.start_time) == (False, 5)
 
     def test_a_namespace_without_any_witness_is_somebodys(self) -> None:
         said = claim_owner(some_facts(), {})
 
         assert said.owner == Owner(kind="process")
-        assert not said.complete
+        assert not said.is_complete
 
 
 def settled(

@@ -317,7 +317,7 @@ def a_process(
         start_time=start_time,
         comm=comm,
         cgroup=cgroup or CgroupPath(),
-        visitor=visitor,
+        is_visitor=visitor,
     )
 
 
@@ -329,7 +329,7 @@ def some_facts(
     private_mounts: Iterable[tuple[str, ProcessFacts]] = (),
 ) -> Facts:
     return Facts(
-        host=host,
+        is_host=host,
         processes=processes,
         threads=tuple(threads),
         mounts=tuple(mounts),
@@ -347,10 +347,10 @@ def a_claim(
 ) -> Claim:
     return Claim(
         owner=owner or an_owner(),
-        main=main,
+        may_be_main=main,
         alias=alias,
-        complete=complete,
-        since=since,
+        is_complete=complete,
+        start_time=since,
     )
 
 
