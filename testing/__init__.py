@@ -1,1 +1,1 @@
-"""What tests and benchmarks share: namespaces, a running exporter, a Prometheus."""
+"""Shared by tests and benchmarks: real namespaces, a running exporter, Prometheus."""

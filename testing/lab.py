@@ -1,8 +1,7 @@
 """
-A laboratory of real network namespaces, all of our own making.
+A lab of real network namespaces, for tests and benchmarks.
 
-Everything it starts ends with it, by pid; it writes sysctls only inside
-namespaces that it made itself.
+It ends what it starts, by PID, and writes sysctls only in namespaces that it made.
 """
 
 import contextlib
@@ -49,11 +48,11 @@ for _ in range(count):
 signal.pause()
 """
 
-_GUEST = """
+_JOINED = """
 import ctypes, sys
 libc = ctypes.CDLL(None, use_errno=True)
-with open(sys.argv[1]) as door:
-    assert libc.setns(door.fileno(), 0x40000000) == 0
+with open(sys.argv[1]) as netns:
+    assert libc.setns(netns.fileno(), 0x40000000) == 0
 print("in", flush=True)
 sys.stdin.readline()
 assert libc.unshare(0x40000000) == 0
@@ -115,7 +114,8 @@ def new_namespaces(
     """
     Make *count* namespaces, a process called *comm* in each.
 
-    listeners: how many ports each listens on, from 8000, IPv4 and IPv6 in turn.
+    listeners: number of ports that each process listens on, from 8000, with IPv4 and
+    IPv6 in turn.
     """
     arguments = (str(count), str(flags), str(listeners), comm.hex())
     command = [sys.executable, "-I", "-S", "-c", _HOLDER, *arguments]
@@ -130,13 +130,14 @@ def new_namespaces(
 
 
 class JoinedProcess:
-    """A process that joins a namespace, and leaves it for one of its own on request."""
+    """A process that has joined a namespace."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
         self.pid = process.pid
 
     def leave(self) -> None:
+        """Move the process to a namespace of its own."""
         assert self._process.stdin
         self._process.stdin.write("\n")
         self._process.stdin.flush()
@@ -145,8 +146,8 @@ class JoinedProcess:
 
 
 @contextlib.contextmanager
-def joined_process(host: ProcessNetns) -> Iterator[JoinedProcess]:
-    command = [sys.executable, "-I", "-S", "-c", _GUEST, host.path]
+def joined_process(netns: ProcessNetns) -> Iterator[JoinedProcess]:
+    command = [sys.executable, "-I", "-S", "-c", _JOINED, netns.path]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         try:
@@ -159,7 +160,7 @@ def joined_process(host: ProcessNetns) -> Iterator[JoinedProcess]:
 
 @contextlib.contextmanager
 def named_netns(name: str) -> Iterator[LabNetns]:
-    """Make a namespace as `ip netns add` does: a mount and no process."""
+    """Make a namespace as `ip netns add` does: a mount without processes."""
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
         yield LabNetns(f"/run/netns/{name}")
@@ -168,7 +169,11 @@ def named_netns(name: str) -> Iterator[LabNetns]:
 
 
 def add_veth(pid: int, name: str) -> None:
-    """Link the namespace of *pid* to ours; our end is *name*, and dies with it."""
+    """
+    Connect the namespace of *pid* to ours with a veth pair.
+
+    The end in our namespace is *name*; it goes away with the namespace of *pid*.
+    """
     with IPRoute() as route:
         peer = {"ifname": "e0", "net_ns_pid": pid}
         route.link("add", ifname=name, kind="veth", peer=peer)
@@ -176,7 +181,7 @@ def add_veth(pid: int, name: str) -> None:
 
 @contextlib.contextmanager
 def cgroup(path: str, *pids: int) -> Iterator[None]:
-    """Put processes into a cgroup of ours, and take it away again."""
+    """Move processes into a new cgroup; move them back and remove it at the end."""
     root = _cgroup_root()
     if not os.access(root, os.W_OK):
         pytest.skip(f"cannot make cgroups below {root}")
@@ -192,11 +197,11 @@ def cgroup(path: str, *pids: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for left in (place / "cgroup.procs").read_text().split():
+        for member in (place / "cgroup.procs").read_text().split():
             with contextlib.suppress(ProcessLookupError):
-                (root / "cgroup.procs").write_text(left)
+                (root / "cgroup.procs").write_text(member)
         for directory in reversed(made):
-            wait_until(lambda one=directory: _removed(one))  # type: ignore[misc]
+            wait_until(lambda path=directory: _removed(path))  # type: ignore[misc]
 
 
 def _cgroup_root() -> Path:
@@ -212,7 +217,7 @@ def _cgroup_root() -> Path:
 def _removed(directory: Path) -> bool:
     try:
         directory.rmdir()
-    except OSError:  # a zombie is in it for a moment yet
+    except OSError:  # a zombie is still in it
         return False
     return True
 
@@ -223,13 +228,13 @@ def wait_until(
     """Return when *condition* holds; AssertionError after the deadline."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"still not so after {seconds} s"
+        assert time.monotonic() < deadline, f"still false after {seconds} s"
         time.sleep(0.005)
 
 
 @contextlib.contextmanager
 def alarm(seconds: float, error: BaseException) -> Iterator[None]:
-    """Raise *error* in this thread after *seconds*, whatever it is doing."""
+    """Raise *error* in this thread after *seconds*, by SIGALRM."""
 
     def ring(_signal: int, _frame: FrameType | None) -> None:
         raise error
@@ -246,22 +251,22 @@ def alarm(seconds: float, error: BaseException) -> Iterator[None]:
 _THREAD = """
 import ctypes, os, signal, threading
 libc = ctypes.CDLL(None)
-def live_apart():
+def unshare_and_wait():
     libc.unshare(0x40000000)
     print(os.stat("/proc/thread-self/ns/net").st_ino, flush=True)
     threading.Event().wait()
-threading.Thread(target=live_apart, daemon=True).start()
+threading.Thread(target=unshare_and_wait, daemon=True).start()
 signal.pause()
 """
 
 
 def thread_netns() -> AbstractContextManager[tuple[int, Ino]]:
-    """Make a namespace in which only one thread of a process lives."""
+    """Make a namespace whose only member is a thread that is not its process's main."""
     return _holder(sys.executable, "-I", "-S", "-c", _THREAD)
 
 
 def privately_mounted_netns(path: Path) -> AbstractContextManager[tuple[int, Ino]]:
-    """Mount a process-less namespace where only another mount namespace sees it."""
+    """Make a namespace without processes, mounted only in another mount namespace."""
     path.touch()
     script = f"unshare --net={path} true; stat -c %i {path}; exec sleep infinity"
     return _holder("unshare", "--mount", "--propagation", "private", "sh", "-c", script)
@@ -269,7 +274,7 @@ def privately_mounted_netns(path: Path) -> AbstractContextManager[tuple[int, Ino
 
 @contextlib.contextmanager
 def _holder(*command: str) -> Iterator[tuple[int, Ino]]:
-    """Run a command that prints an inode and waits; yield its pid and the inode."""
+    """Run a command that prints an inode and waits; yield its PID and the inode."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:

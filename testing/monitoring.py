@@ -1,4 +1,4 @@
-"""What stands around the exporter, for real: Prometheus, Alertmanager, a receiver."""
+"""Real Prometheus, Alertmanager and a webhook receiver, for tests and benchmarks."""
 
 import contextlib
 import json
@@ -51,11 +51,11 @@ class Prometheus(NamedTuple):
     port: int
 
     def api(self, path: str, **parameters: str) -> Any:  # noqa: ANN401
-        """Return the data of an answer; OSError (HTTPError) if there is none."""
+        """Return the data of a response; raise OSError (HTTPError) if there is none."""
         query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
         url = f"http://127.0.0.1:{self.port}/api/v1/{path}{query}"
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            return json.load(answer)["data"]
+        with urllib.request.urlopen(url, timeout=30) as response:
+            return json.load(response)["data"]
 
     def query(self, expression: str) -> list[Any]:
         """Return the series of an instant vector; none while it does not respond."""
@@ -80,7 +80,7 @@ class Alertmanager(NamedTuple):
 
 
 class Notification(NamedTuple):
-    """One alert of a notification."""
+    """An alert of a notification."""
 
     status: str
     labels: dict[str, str]
@@ -88,7 +88,7 @@ class Notification(NamedTuple):
 
 
 class WebhookReceiver(NamedTuple):
-    """A webhook that keeps its notifications."""
+    """A webhook that queues the notifications it receives."""
 
     port: int
     notifications: "queue.SimpleQueue[Notification]"
@@ -103,13 +103,12 @@ class WebhookReceiver(NamedTuple):
 
 def shorten_durations(rules: str) -> str:
     """
-    Return rules in which a second is what a minute was, and all else as it was.
+    Return rules with durations in seconds instead of minutes, minutes instead of hours.
 
-    >>> text = "[for: 1h, keep_firing_for: 10m, expr: 'rate(x:rate5m[5m]) > 5']"
-    >>> shorten_durations(text)
-    "[for: 1m, keep_firing_for: 10s, expr: 'rate(x:rate5m[5s]) > 5']"
+    >>> shorten_durations("[for: 1h, expr: 'rate(x:rate5m[5m]) > 5']")
+    "[for: 1m, expr: 'rate(x:rate5m[5s]) > 5']"
     """
-    return _DURATION.sub(lambda found: found[1] + _SHORTER[found[2]], rules)
+    return _DURATION.sub(lambda match: match[1] + _SHORTER[match[2]], rules)
 
 
 @contextlib.contextmanager
@@ -122,20 +121,20 @@ def run_prometheus(
     interval: str = "1s",
 ) -> Iterator[Prometheus]:
     """
-    Run one that scrapes those ports of loopback.
+    Run a Prometheus that scrapes ports of the loopback address.
 
     settings: lines of the scrape configuration's job; rules: files.
     """
     config = tmp_path / "prometheus.yml"
-    notified = [f"127.0.0.1:{alertmanager.port}"] if alertmanager else []
+    alertmanagers = [f"127.0.0.1:{alertmanager.port}"] if alertmanager else []
     config.write_text(
         _PROMETHEUS.format(
             interval=interval,
             job=JOB,
             targets=json.dumps([f"127.0.0.1:{port}" for port in targets]),
             settings=settings,
-            rules=json.dumps([str(one) for one in rules]),
-            alertmanagers=json.dumps(notified),
+            rules=json.dumps([str(file) for file in rules]),
+            alertmanagers=json.dumps(alertmanagers),
         )
     )
     port = free_port()
@@ -154,7 +153,7 @@ def run_prometheus(
 def run_alertmanager(
     tmp_path: Path, receiver: WebhookReceiver
 ) -> Iterator[Alertmanager]:
-    """Run one that tells *receiver* at once."""
+    """Run an Alertmanager that notifies *receiver* without delay."""
     config = tmp_path / "alertmanager.yml"
     config.write_text(_ALERTMANAGER.format(url=f"http://127.0.0.1:{receiver.port}/"))
     port = free_port()
@@ -178,9 +177,9 @@ def webhook_receiver() -> Iterator[WebhookReceiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            for one in json.loads(body)["alerts"]:
+            for alert in json.loads(body)["alerts"]:
                 notifications.put(
-                    Notification(one["status"], one["labels"], one["annotations"])
+                    Notification(alert["status"], alert["labels"], alert["annotations"])
                 )
             self.send_response(200)
             self.end_headers()
@@ -194,7 +193,7 @@ def webhook_receiver() -> Iterator[WebhookReceiver]:
 
 @contextlib.contextmanager
 def serve_http(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[int]:
-    """Answer on a port of loopback until the block ends."""
+    """Serve HTTP on a port of the loopback address until the block ends."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

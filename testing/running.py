@@ -1,4 +1,4 @@
-"""The exporter as its users run it: a command, two processes, a port."""
+"""The exporter as its users run it: the command, its processes and its port."""
 
 import contextlib
 import re
@@ -26,7 +26,7 @@ Labels = frozenset[tuple[str, str]]
 
 
 class Exposition:
-    """A parsed exposition; no series is in it twice."""
+    """A parsed exposition. AssertionError if a series occurs twice."""
 
     def __init__(self, text: str, content_type: str = "text/plain") -> None:
         openmetrics = content_type.startswith("application/openmetrics-text")
@@ -37,21 +37,21 @@ class Exposition:
         for family in parse(text):
             for sample in family.samples:
                 key = (sample.name, frozenset(sample.labels.items()))
-                assert key not in self.series, f"twice: {key}"
+                assert key not in self.series, f"duplicate series: {key}"
                 self.series[key] = sample.value
 
     def value(self, name: str, **labels: str) -> float | None:
-        """Return the one series of *name* that has all *labels*, None if none."""
+        """Return the value of the single series of *name* with *labels*, or None."""
         found = self.samples(name, **labels)
         assert len(found) <= 1, f"{name} {labels}: {found}"
         return next(iter(found.values()), None)
 
     def samples(self, name: str, **labels: str) -> dict[Labels, float]:
-        """Return every series of *name* that has all *labels*."""
+        """Return the series of *name* with all *labels*, and their values."""
         return {
-            found: value
-            for (series, found), value in self.series.items()
-            if series == name and labels.items() <= dict(found).items()
+            own: value
+            for (series, own), value in self.series.items()
+            if series == name and labels.items() <= dict(own).items()
         }
 
 
@@ -67,15 +67,15 @@ class Exporter(NamedTuple):
         return self.child_pid("--server-role")
 
     def child_pid(self, role: str) -> int:
-        """Return the pid of the process that the exporter started in a role."""
+        """Return the PID of the child process that the exporter started in a role."""
         children = psutil.Process(self.process.pid).children()
-        (found,) = [child.pid for child in children if role in _words(child)]
-        return found
+        (pid,) = [child.pid for child in children if role in _command_line(child)]
+        return pid
 
     def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-        named = {name.replace("_", "-"): text for name, text in headers.items()}
+        fields = {name.replace("_", "-"): text for name, text in headers.items()}
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}", headers=named
+            f"http://127.0.0.1:{self.port}{path}", headers=fields
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
@@ -93,8 +93,8 @@ class Exporter(NamedTuple):
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
 
-def _words(process: psutil.Process) -> list[str]:
-    """Return its command line; one that has just ended has none."""
+def _command_line(process: psutil.Process) -> list[str]:
+    """Return the command line of a process, [] if it has just exited."""
     try:
         return process.cmdline()
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -105,7 +105,7 @@ def _words(process: psutil.Process) -> list[str]:
 def run_exporter(
     tmp_path: Path, *arguments: str, prefix: tuple[str, ...] = ()
 ) -> Iterator[Exporter]:
-    """Run it on a free port of loopback until the block ends."""
+    """Run the exporter on a free port of 127.0.0.1 until the block ends."""
     log = tmp_path / "exporter.log"
     listen = ("--web.listen-address", "127.0.0.1:0")
     with log.open("wb") as file:
@@ -122,11 +122,11 @@ def run_exporter(
 def _port(process: subprocess.Popen[bytes], log: Path) -> int:
     serving = re.compile(r"serving on 127\.0\.0\.1:(\d+)")
 
-    def known() -> re.Match[str] | None:
+    def logged() -> re.Match[str] | None:
         assert process.poll() is None, log.read_text()
         return serving.search(log.read_text())
 
-    wait_until(known)
-    found = known()
-    assert found
-    return int(found[1])
+    wait_until(logged)
+    match = logged()
+    assert match
+    return int(match[1])
