@@ -17,8 +17,9 @@ from testing.lab import wait_until
 from testing.monitoring import free_port
 from testing.running import Exposition
 from tests.deploy.manifests import container_of, kustomized, one, pod_of
-from tests.support import daemons
-from tests.support.daemons import IMAGE, Containerd, _first_string, _message
+from tests.support.runtimes.containerd import Containerd, run_containerd
+from tests.support.runtimes.image import IMAGE
+from tests.support.runtimes.protobuf import decode_first_string, encode
 
 pytestmark = pytest.mark.root
 
@@ -67,7 +68,7 @@ class Running(NamedTuple):
 
 @pytest.fixture(scope="module")
 def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
-    with daemons.containerd(tmp_path_factory.mktemp("containerd")) as one_of_them:
+    with run_containerd(tmp_path_factory.mktemp("containerd")) as one_of_them:
         yield one_of_them
 
 
@@ -85,20 +86,20 @@ def _daemonset(containerd: Containerd, home: Path) -> Iterator[Running]:
     documents = kustomized("base")
     port = free_port()
     namespace, name, uid = OURS
-    options = _message({1: NODE, 2: NODE if pod_of(documents)["hostPID"] else 1})
-    context = _message({1: options})
-    config = _message(
+    options = encode({1: NODE, 2: NODE if pod_of(documents)["hostPID"] else 1})
+    context = encode({1: options})
+    config = encode(
         {
-            1: _message({1: name, 2: uid, 3: namespace}),
+            1: encode({1: name, 2: uid, 3: namespace}),
             3: str(home / "logs"),
-            8: _message({1: f"/kubepods/burstable/pod{uid}", 2: context}),
+            8: encode({1: f"/kubepods/burstable/pod{uid}", 2: context}),
         }
     )
-    sandbox = _first_string(
+    sandbox = decode_first_string(
         containerd.call("RuntimeService/RunPodSandbox", {1: config})
     )
     try:
-        container = _first_string(
+        container = decode_first_string(
             containerd.call(
                 "RuntimeService/CreateContainer",
                 {
@@ -109,7 +110,7 @@ def _daemonset(containerd: Containerd, home: Path) -> Iterator[Running]:
             )
         )
         containerd.call("RuntimeService/StartContainer", {1: container})
-        started = Running(containerd.pid_of(container), port)
+        started = Running(containerd.container_pid(container), port)
         wait_until(lambda: started.get("/-/ready")[0] == 200)
         yield started
     finally:
@@ -130,14 +131,12 @@ def _container(
     command = [sys.executable, "-m", "exporter", *arguments]
     mounts = (*_of_the_image(), *_of_the_pod(documents, home))
     return (
-        _message({1: _message({1: "exporter"}), 2: _message({1: IMAGE})})
-        + b"".join(_message({3: word}) for word in command)
-        + _message({5: str(Path(__file__).parents[2])})
-        + b"".join(_message({7: mount}) for mount in mounts)
-        + _message({11: "exporter/0.log"})
-        + _message(
-            {15: _message({2: _security(container["securityContext"], options)})}
-        )
+        encode({1: encode({1: "exporter"}), 2: encode({1: IMAGE})})
+        + b"".join(encode({3: word}) for word in command)
+        + encode({5: str(Path(__file__).parents[2])})
+        + b"".join(encode({7: mount}) for mount in mounts)
+        + encode({11: "exporter/0.log"})
+        + encode({15: encode({2: _security(container["securityContext"], options)})})
     )
 
 
@@ -146,20 +145,20 @@ def _security(asked: dict[str, Any], options: bytes) -> bytes:
     capabilities = asked.pop("capabilities")
     assert asked.pop("seccompProfile") == {"type": "RuntimeDefault"}
     assert asked.pop("appArmorProfile") == {"type": "Unconfined"}
-    message = _message(
+    message = encode(
         {
-            1: b"".join(_message({1: name}) for name in capabilities["add"])
-            + b"".join(_message({2: name}) for name in capabilities["drop"]),
+            1: b"".join(encode({1: name}) for name in capabilities["add"])
+            + b"".join(encode({2: name}) for name in capabilities["drop"]),
             2: int(asked.pop("privileged")),
             3: options,
-            4: _message({3: asked.pop("seLinuxOptions")["type"]}),
-            5: _message({1: asked.pop("runAsUser")}),
+            4: encode({3: asked.pop("seLinuxOptions")["type"]}),
+            5: encode({1: asked.pop("runAsUser")}),
             7: int(asked.pop("readOnlyRootFilesystem")),
-            12: _message({1: asked.pop("runAsGroup")}),
-            15: _message({1: 0}),
-            16: _message({1: UNCONFINED}),
+            12: encode({1: asked.pop("runAsGroup")}),
+            15: encode({1: 0}),
+            16: encode({1: UNCONFINED}),
         }
-    ) + b"".join(_message({14: f"/proc/{name}"}) for name in KUBELETS_READ_ONLY)
+    ) + b"".join(encode({14: f"/proc/{name}"}) for name in KUBELETS_READ_ONLY)
     assert not asked
     return message
 
@@ -170,7 +169,7 @@ def _of_the_image() -> Iterator[bytes]:
     root = str(Path(__file__).parents[2])
     for path in dict.fromkeys((*needed, root)):
         if Path(path).exists():
-            yield _message({1: path, 2: path, 3: 1})
+            yield encode({1: path, 2: path, 3: 1})
 
 
 def _of_the_pod(documents: list[dict[str, Any]], home: Path) -> Iterator[bytes]:
@@ -183,7 +182,7 @@ def _of_the_pod(documents: list[dict[str, Any]], home: Path) -> Iterator[bytes]:
         path = volume["hostPath"]["path"] if "hostPath" in volume else str(home)
         if not Path(path).exists():  # /var/log/pods, where there is no kubelet
             path = str(home)
-        yield _message({1: mount["mountPath"], 2: path, 3: int(mount["readOnly"])})
+        yield encode({1: mount["mountPath"], 2: path, 3: int(mount["readOnly"])})
 
 
 def _credentials(pid: int) -> list[Credentials]:

@@ -22,8 +22,7 @@ from testing.monitoring import (
     webhook_receiver,
 )
 from testing.running import run_exporter
-from tests.support import daemons
-from tests.support.daemons import Containerd
+from tests.support.runtimes.containerd import Containerd, run_containerd
 from tests.support.sockets import open_listener, start_connections
 
 pytestmark = pytest.mark.root
@@ -114,7 +113,7 @@ class Scene(NamedTuple):
 
 @pytest.fixture(scope="module")
 def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
-    with daemons.containerd(tmp_path_factory.mktemp("containerd")) as one:
+    with run_containerd(tmp_path_factory.mktemp("containerd")) as one:
         yield one
 
 
@@ -142,7 +141,7 @@ def scene(
 
 def a_pod(containerd: Containerd, name: str, uid: str) -> Pod:
     sandbox = containerd.pod(NAMESPACE, name, uid)
-    return Pod(name, uid, ProcessNetns(containerd.pid_of(sandbox)))
+    return Pod(name, uid, ProcessNetns(containerd.container_pid(sandbox)))
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ import pytest
 
 from testing.lab import wait_until
 from testing.running import Exporter, run_exporter
-from tests.support import daemons
-from tests.support.daemons import Containerd
+from tests.support.runtimes.containerd import Containerd, run_containerd
 
 pytestmark = pytest.mark.root
 
@@ -25,7 +24,7 @@ OTHER = {"namespace": "shop", "pod": "web-1", "uid": OTHER_UID}
 
 @pytest.fixture(scope="module")
 def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
-    with daemons.containerd(tmp_path_factory.mktemp("containerd")) as one:
+    with run_containerd(tmp_path_factory.mktemp("containerd")) as one:
         yield one
 
 
@@ -41,7 +40,7 @@ def running(
 @pytest.fixture(autouse=True)
 def cleared(containerd: Containerd) -> Iterator[None]:
     yield
-    containerd.clear()
+    containerd.remove_all()
 
 
 def test_pods_are_named_at_the_first_scrape_without_a_kubelets_logs(
@@ -104,7 +103,7 @@ def test_a_pod_whose_pause_process_died_keeps_its_name(
     containerd.container(sandbox, "app")
     before = running.scrape().value("netns_info", **POD)
 
-    pause = containerd.pid_of(sandbox)
+    pause = containerd.container_pid(sandbox)
     os.kill(pause, signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{pause}/ns/net").exists())
 

@@ -30,8 +30,8 @@ from tests.mixin.support.grafana import (
     interpolate,
     query_variables,
 )
-from tests.support import daemons
 from tests.support.httpserver import ok_response, run_scripted_server
+from tests.support.runtimes.oci import run_oci_container
 from tests.support.sockets import PORT, open_listener, start_connections
 
 pytestmark = pytest.mark.root
@@ -107,7 +107,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 def _pod(tmp_path: Path) -> contextlib.AbstractContextManager[int]:
     cri = "io.kubernetes.cri"
-    return daemons.oci(
+    return run_oci_container(
         "runc",
         tmp_path,
         POD_ID,
@@ -125,7 +125,7 @@ def _pod(tmp_path: Path) -> contextlib.AbstractContextManager[int]:
 
 
 def _plain(tmp_path: Path) -> contextlib.AbstractContextManager[int]:
-    return daemons.oci(
+    return run_oci_container(
         "runc",
         tmp_path,
         PLAIN_ID,

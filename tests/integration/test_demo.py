@@ -21,7 +21,7 @@ from tests.mixin.support.grafana import (
     interpolate,
     panels,
 )
-from tests.support.images import PROJECT, Engine
+from tests.support.runtimes.exporter_image import PROJECT, Engine
 
 DEMO = Path("deploy/demo")
 COMPOSE = "compose.yaml"
@@ -105,8 +105,8 @@ def demo(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
     directory = tmp_path_factory.mktemp("demo")
     files = copied(directory)
     every = services()
-    engine.stand_in(directory, every["prometheus"]["image"], "prometheus")
-    engine.stand_in(
+    engine.build_substitute(directory, every["prometheus"]["image"], "prometheus")
+    engine.build_substitute(
         directory,
         every["alertmanager"]["image"],
         "prometheus-alertmanager",

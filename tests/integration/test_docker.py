@@ -11,8 +11,8 @@ import pytest
 
 from testing.lab import cgroup, new_namespaces, wait_until
 from testing.running import COMMAND, Exporter, Exposition, Labels, run_exporter
-from tests.support import daemons
-from tests.support.daemons import Docker
+from tests.support.runtimes.docker import Docker, run_docker
+from tests.support.runtimes.image import IMAGE
 
 pytestmark = pytest.mark.root
 
@@ -24,7 +24,7 @@ HOST = int(Path("/proc/sys/net/core/somaxconn").read_text())
 
 @pytest.fixture(scope="module")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    with daemons.docker(tmp_path_factory.mktemp("docker"), "--live-restore") as one:
+    with run_docker(tmp_path_factory.mktemp("docker"), "--live-restore") as one:
         yield one
 
 
@@ -40,7 +40,7 @@ def running(
 @pytest.fixture(autouse=True)
 def cleared(docker: Docker) -> Iterator[None]:
     yield
-    docker.clear()
+    docker.remove_all()
 
 
 class Watch:
@@ -241,7 +241,7 @@ def test_a_storm_of_short_containers_leaves_nothing_behind(
     namespaces = len(watch.page.samples("netns_info"))
 
     def short(number: int) -> None:
-        docker.command("run", "--rm", "--name", f"short{number}", daemons.IMAGE, "true")
+        docker.command("run", "--rm", "--name", f"short{number}", IMAGE, "true")
 
     with ThreadPoolExecutor(4) as pool:
         done = pool.map(short, range(100))
@@ -279,13 +279,13 @@ def test_a_docker_that_hangs_costs_the_scrapes_nothing(
     usual = cpu_seconds(running, 50)
     said = {"container": "kept", "sysctl": SOMAXCONN}
 
-    docker.stop()
+    docker.suspend()
     try:
         docker_is_said_to_be_silent(running)
         hung = cpu_seconds(running, 50)
         page = running.scrape()
     finally:
-        docker.cont()
+        docker.resume()
 
     assert hung < 2 * usual + 0.2
     assert page.value("netns_sysctl_value", **said) == 777
@@ -337,11 +337,11 @@ def test_docker_may_start_after_the_exporter(tmp_path: Path) -> None:
     with run_exporter(tmp_path, "--runtimes.docker", f"unix://{socket}") as running:
         watch = Watch(running)
         running.scrape()
-        with daemons.docker(tmp_path) as late:
+        with run_docker(tmp_path) as late:
             os.symlink(late.socket, socket)
             one = late.run("--name", "late")
             page = watch.until_shown(one)
-            late.clear()
+            late.remove_all()
 
     assert page.value("netns_info", container="late") == 1
 

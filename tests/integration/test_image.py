@@ -19,8 +19,13 @@ from exporter.privsep.privileges import COLLECTOR_CAPABILITIES, NOBODY
 from testing.lab import wait_until
 from testing.monitoring import free_port
 from testing.running import Exposition
-from tests.support.images import NAME, PROJECT, Engine, documented
 from tests.support.processes import thread_credentials
+from tests.support.runtimes.exporter_image import (
+    NAME,
+    PROJECT,
+    Engine,
+    documented_command,
+)
 
 MOST_BYTES = 250_000_000
 SOMAXCONN = "net.core.somaxconn"
@@ -66,7 +71,7 @@ class Container(NamedTuple):
 @pytest.fixture(scope="module")
 def container(engine: Engine) -> Iterator[Container]:
     engine.run("--name", "beside", "--network=none", "--sysctl", f"{SOMAXCONN}=128")
-    flags, arguments = documented("README.md")
+    flags, arguments = documented_command("README.md")
     port = free_port()
     here = f"--web.listen-address=127.0.0.1:{port}"
     soon = "--health-interval=1s"
@@ -77,7 +82,7 @@ def container(engine: Engine) -> Iterator[Container]:
     finally:
         print(engine.command("logs", NAME))  # noqa: T201 # pytest shows it of a failure
     yield one
-    engine.clear()
+    engine.remove_all()
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +232,7 @@ def composed() -> dict[str, Any]:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_a_document_and_the_compose_file_give_the_same_rights(document: str) -> None:
     service = composed()
-    flags, arguments = documented(document)
+    flags, arguments = documented_command(document)
     lists = {
         "--cap-drop": service["cap_drop"],
         "--cap-add": service["cap_add"],

@@ -21,7 +21,9 @@ from testing.lab import (
     wait_until,
 )
 from testing.running import COMMAND, Exposition, run_exporter
-from tests.support import daemons
+from tests.support.runtimes.containerd import run_containerd
+from tests.support.runtimes.docker import run_docker
+from tests.support.runtimes.podman import isolated_podman
 
 pytestmark = pytest.mark.root
 
@@ -39,9 +41,9 @@ def test_each_namespace_of_a_mixed_node_is_there_once_with_its_own_owner(
 ) -> None:
     others = cookies_now()
     with (
-        daemons.docker(tmp_path) as docker,
-        daemons.containerd(tmp_path) as containerd,
-        daemons.podman(tmp_path) as podman,
+        run_docker(tmp_path) as docker,
+        run_containerd(tmp_path) as containerd,
+        isolated_podman(tmp_path) as podman,
         named_netns("by-hand"),
         new_namespaces(comm=b"a-process"),
         run_exporter(

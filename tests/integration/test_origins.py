@@ -13,8 +13,7 @@ from exporter.collector.collector import Collector
 from exporter.config.settings import Config
 from testing.lab import ProcessNetns, named_netns, new_namespaces, wait_until
 from testing.running import COMMAND, Exporter, Exposition, run_exporter
-from tests.support import daemons
-from tests.support.daemons import Docker
+from tests.support.runtimes.docker import Docker, run_docker
 
 pytestmark = pytest.mark.root
 
@@ -146,7 +145,7 @@ def test_what_was_written_from_outside_is_modified_and_counted(
 
 def test_what_was_declared_and_what_overrode_it(tmp_path: Path) -> None:
     with (
-        daemons.docker(tmp_path) as docker,
+        run_docker(tmp_path) as docker,
         run_exporter(
             tmp_path, "--runtimes.docker", f"unix://{docker.socket}"
         ) as running,
@@ -183,7 +182,7 @@ def overridden_by_joining(docker: Docker, running: Exporter) -> set[str]:
 
 def overridden_by_writing(docker: Docker, running: Exporter) -> set[str]:
     one = docker.run("--name", "third", "--sysctl", f"{SOMAXCONN}=777")
-    ProcessNetns(docker.pid_of(one)).write(SOMAXCONN, "555")
+    ProcessNetns(docker.container_pid(one)).write(SOMAXCONN, "555")
     return shown(running, "third", 555)
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from testing.lab import wait_until
 from testing.running import Exporter, run_exporter
-from tests.support import daemons
-from tests.support.daemons import Podman
+from tests.support.runtimes.oci import run_oci_container
+from tests.support.runtimes.podman import Podman, isolated_podman
 
 pytestmark = pytest.mark.root
 
@@ -19,7 +19,7 @@ ID = "5eed" * 16
 
 @pytest.fixture(scope="module")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    with daemons.podman(tmp_path_factory.mktemp("podman")) as one:
+    with isolated_podman(tmp_path_factory.mktemp("podman")) as one:
         yield one
 
 
@@ -32,7 +32,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
 @pytest.fixture(autouse=True)
 def cleared(podman: Podman) -> Iterator[None]:
     yield
-    podman.clear()
+    podman.remove_all()
 
 
 @pytest.mark.parametrize("network", ["podman", "none"])
@@ -143,7 +143,7 @@ def test_a_container_of_bare_runc_or_crun_has_its_id_for_name(
 ) -> None:
     assert podman.root.exists()
     for runtime in ("runc", "crun"):
-        with daemons.oci(
+        with run_oci_container(
             runtime,
             tmp_path,
             f"plain-{runtime}",
@@ -180,7 +180,7 @@ def test_a_pod_in_systemds_cgroups_is_a_pod(
     (tmp_path / f"root/var/log/pods/shop_web-0_{UID}").mkdir(parents=True)
     logs = ("--path.rootfs", str(tmp_path / "root"))
     with (
-        daemons.oci("runc", tmp_path, ID, cgroups_path=cgroups_path),
+        run_oci_container("runc", tmp_path, ID, cgroups_path=cgroups_path),
         run_exporter(tmp_path, *logs) as running,
     ):
         page = running.scrape()
@@ -193,7 +193,7 @@ def test_a_pod_in_systemds_cgroups_is_a_pod(
 def test_a_container_in_a_user_namespace_is_read_and_named(
     running: Exporter, tmp_path: Path
 ) -> None:
-    with daemons.oci(
+    with run_oci_container(
         "runc",
         tmp_path,
         ID,

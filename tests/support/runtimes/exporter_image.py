@@ -1,4 +1,4 @@
-"""The exporter's own image, on a base made by debootstrap; and an Engine to run it."""
+"""The exporter's image, on a base made by debootstrap, and an Engine to run it."""
 
 import os
 import re
@@ -12,16 +12,16 @@ from typing import IO
 
 import pytest
 
-from tests.support.daemons import Docker
+from tests.support.runtimes.docker import Docker
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 NAME = "netns-sysctl-exporter"
 BASE = "test/debian:bookworm"
 
 _RELEASE = "bookworm"
 _PYTHON = "3.11"
 _SECONDS = 600
-_ON_A_SHARED_RUN = 'mount --bind "$0" /run && exec "$@"'
+_WITH_SHARED_RUN = 'mount --bind "$0" /run && exec "$@"'
 _NOT_NEEDED = (
     "usr/share/doc",
     "usr/share/locale",
@@ -31,18 +31,18 @@ _NOT_NEEDED = (
 
 
 class Engine(Docker):
-    """An Engine on a node whose /run is its own and shared, as systemd makes it."""
+    """An Engine with its own /run, mounted shared as by systemd."""
 
     def __init__(self, log: Path, home: Path, bridge: str, *flags: str) -> None:
         host = "--host=unix:///run/docker.sock"
         super().__init__(log, home, bridge, host, *flags)
         (home / "run").mkdir()
-        apart = ("unshare", "--mount", "--propagation", "shared")
-        run = ("sh", "-c", _ON_A_SHARED_RUN, home / "run")
-        self._command = (*apart, *run, *self._command)
+        unshare = ("unshare", "--mount", "--propagation", "shared")
+        run = ("sh", "-c", _WITH_SHARED_RUN, home / "run")
+        self._command = (*unshare, *run, *self._command)
 
     def make_base(self, directory: Path) -> None:
-        """Import a Debian with Python and venv, from this machine's own mirror."""
+        """Import a Debian with Python and venv, from this machine's mirror."""
         root = directory / "root"
         include = "--include=python3,python3-venv"
         _do(
@@ -61,10 +61,10 @@ class Engine(Docker):
 
     def build(self, directory: Path) -> None:
         """
-        Build the image with the classic builder, which has no network.
+        Build the image with the classic builder, without network.
 
-        What pip is told here, in its files, in the environment, with whatever
-        certificate or password, is for pip here: it fetches the wheels.
+        pip downloads the wheels here, outside the build, so that the configuration of
+        pip on this machine, with its certificates and passwords, stays outside too.
         """
         context = directory / "context"
         context.mkdir()
@@ -80,17 +80,19 @@ class Engine(Docker):
             *(sys.executable, "-m", "pip", *download, "--requirement", lock),
             *(*wheels, "--python-version", _PYTHON),
         )
-        told = (f"BASE={BASE}", "PIP_NO_INDEX=1")
-        arguments = [word for one in told for word in ("--build-arg", one)]
+        variables = (f"BASE={BASE}", "PIP_NO_INDEX=1")
+        arguments = [word for value in variables for word in ("--build-arg", value)]
         build = ("build", "--quiet", "--network=none", *arguments, "--tag", NAME)
         _do(*self._client, *build, str(context), env={"DOCKER_BUILDKIT": "0"})
 
-    def stand_in(self, directory: Path, image: str, program: str, *others: str) -> None:
+    def build_substitute(
+        self, directory: Path, image: str, program: str, *others: str
+    ) -> None:
         """
-        Make an image of a registry's name, with this machine's own program in it.
+        Build an image named as one in a registry, with this machine's program.
 
-        As in Prometheus's own, nobody runs it, whose is a place for data, of the
-        image's name. others: paths of what else the program needs.
+        As in the image of Prometheus, the user is nobody, and owns a data directory
+        named after the image. others: paths of other files that the program needs.
         """
         name = re.sub(".*/|:.*", "", image)
         path = shutil.which(program) or pytest.skip(f"needs {program}")
@@ -109,16 +111,16 @@ class Engine(Docker):
         _do(*self._client, *build, str(context), env={"DOCKER_BUILDKIT": "0"})
 
     def compose(self, *arguments: str | Path) -> str:
-        """Run Docker Compose; as Debian has it, it is older than `docker compose`."""
+        """Run docker-compose: Debian's version is older than `docker compose`."""
         if not shutil.which("docker-compose"):
             pytest.skip("needs docker-compose")
         words = map(str, arguments)
-        address = {"DOCKER_HOST": f"unix://{self.socket}"}
-        return _do("docker-compose", "--ansi=never", *words, env=address)
+        host = {"DOCKER_HOST": f"unix://{self.socket}"}
+        return _do("docker-compose", "--ansi=never", *words, env=host)
 
 
-def documented(document: str) -> tuple[list[str], list[str]]:
-    """Return the flags of a document's `docker run`, and the exporter's arguments."""
+def documented_command(document: str) -> tuple[list[str], list[str]]:
+    """Return the flags of `docker run` in a document, and the exporter's arguments."""
     text = (PROJECT / document).read_text().replace("\\\n", " ")
     run = rf"^docker run --detach (--name {NAME} .*)$"
     (command,) = re.findall(run, text, re.MULTILINE)
@@ -128,7 +130,7 @@ def documented(document: str) -> tuple[list[str], list[str]]:
 
 
 def _copy(name: str, context: Path) -> None:
-    """Copy a file or directory of the project, if it is there."""
+    """Copy a file or directory of the project, if it exists."""
     source, target = PROJECT / name, context / name
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
@@ -138,16 +140,16 @@ def _copy(name: str, context: Path) -> None:
 
 
 def _mirror() -> str:
-    """Return where apt has Debian from, on this machine; skip where it is not."""
+    """Return the mirror from which apt has Debian here; skip the test without one."""
     if not shutil.which("debootstrap"):
         pytest.skip("needs debootstrap")
-    if found := _indexed():
-        return found
-    _do("apt-get", "update", "-qq")  # of what has no index yet it tells nothing
-    return _indexed() or pytest.skip(f"apt has no {_RELEASE} to make an image of")
+    if mirror := _indexed_mirror():
+        return mirror
+    _do("apt-get", "update", "-qq")  # apt shows only what it has an index of
+    return _indexed_mirror() or pytest.skip(f"apt has no mirror of {_RELEASE}")
 
 
-def _indexed() -> str | None:
+def _indexed_mirror() -> str | None:
     form = "$(CODENAME) $(COMPONENT) $(REPO_URI)"
     command = ("apt-get", "indextargets", "--format", form, "Identifier: Packages")
     for line in _do(*command).splitlines():
@@ -158,21 +160,21 @@ def _indexed() -> str | None:
 
 
 def _proxy() -> dict[str, str]:
-    """Return the proxies that apt is told, for a child's environment."""
-    known = (
+    """Return the proxies that apt is configured with, as environment variables."""
+    names = (
         "http_proxy",
         "Acquire::http::Proxy",
         "https_proxy",
         "Acquire::https::Proxy",
     )
-    said = shlex.split(_do("apt-config", "shell", *known))
-    return dict(word.split("=", 1) for word in said)
+    words = shlex.split(_do("apt-config", "shell", *names))
+    return dict(word.split("=", 1) for word in words)
 
 
 def _do(
     *command: str, env: Mapping[str, str] | None = None, stdin: IO[bytes] | None = None
 ) -> str:
-    """Run a command that may take its time; what it says tells no password."""
+    """Run a slow command; passwords in URLs are removed from its error output."""
     result = subprocess.run(
         command,
         check=False,
@@ -182,6 +184,6 @@ def _do(
         timeout=_SECONDS,
         env=os.environ | (env or {}),
     )
-    said = re.sub("://[^/@ ]*@", "://…@", result.stdout + result.stderr)
-    assert result.returncode == 0, f"{command[0]}: {said[-4000:]}"
+    output = re.sub("://[^/@ ]*@", "://…@", result.stdout + result.stderr)
+    assert result.returncode == 0, f"{command[0]}: {output[-4000:]}"
     return result.stdout

@@ -1,0 +1,1 @@
+"""Real container runtimes for tests: Docker, containerd, podman, runc and crun."""
