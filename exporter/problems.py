@@ -1,43 +1,44 @@
-"""The words for what keeps us from the whole truth, and the remedies. Pure."""
+"""Define the problems that make a collection incomplete, and their remedies. Pure."""
 
 from collections.abc import Sequence
 
 from exporter.model import Problem
 
-_NAMED = 5
-"""How many of many a detail names."""
+_LISTED = 5
+"""How many sysctls a detail lists at most."""
 
 NOT_THE_HOSTS_PROCESSES = Problem(
     what="not_the_hosts_processes",
-    detail="this proc shows only a container's processes: its pid 1 stands in "
-    "for the host, and namespaces of other containers are not seen",
-    remedy="run with the host's pid namespace (hostPID, --pid=host), or mount "
-    "the host's /proc and name it with --path.procfs",
+    detail="this proc file system shows only the processes of a container: its pid 1 "
+    "is taken for the host, and namespaces of other containers are not discovered",
+    remedy="run with the host's PID namespace (hostPID, --pid=host), or mount the "
+    "host's /proc and set --path.procfs",
 )
 HOST_NETNS_GUESSED = Problem(
     what="host_netns_guessed",
-    detail="the network namespace of pid 1 cannot be read; the exporter's own "
-    "is taken for the host's",
-    remedy="give the exporter CAP_SYS_PTRACE and the host's pid and network "
-    "namespaces, or run it as root",
+    detail="the network namespace of pid 1 cannot be read; the exporter's own is taken "
+    "for the host's",
+    remedy="run as root, or add CAP_SYS_PTRACE and the host's PID and network "
+    "namespaces",
 )
 
 _REMEDIES = {
     "missing_cap_sys_ptrace": "run as root or add CAP_SYS_PTRACE and CAP_SYS_ADMIN",
     "missing_cap_sys_admin": "run as root or add CAP_SYS_ADMIN and CAP_SYS_PTRACE",
     "refused_by_policy": "a security module (AppArmor, SELinux, Yama) or a user "
-    "namespace refuses in spite of the capability: run unconfined, in the initial "
-    "user namespace",
-    "failed": "a full fd table is the usual cause: raise LimitNOFILE; "
-    "--log.level=debug tells each failure",
+    "namespace denies access in spite of the capability: run unconfined, in the "
+    "initial user namespace",
+    "failed": "a full file descriptor table is the usual cause: raise LimitNOFILE; "
+    "--log.level=debug logs each failure",
 }
+"""Why namespaces cannot be entered, and the remedy."""
 
 
 def entry_denied(reason: str, count: int) -> Problem:
     """
-    Return that *count* namespaces cannot be entered, for a reason of theirs.
+    Return that *count* namespaces cannot be entered, for a reason of _REMEDIES.
 
-    0: a right is missing, and as yet nobody was found to whom it matters.
+    0: a capability is missing, and no namespace is known to be affected yet.
     """
     number = f"{count} network namespaces" if count else "other network namespaces"
     return Problem(
@@ -52,75 +53,77 @@ def mounts_not_read(count: int) -> Problem:
     """Return that *count* mount namespaces have more mounts than are read."""
     return Problem(
         what="mounts_not_read",
-        detail=f"{count} mount namespaces have more mounts than are read; a network "
-        "namespace that only they hold may be missed",
-        remedy="find who made so many mounts: /proc/*/mountinfo of over 4 MiB",
+        detail=f"{count} mount namespaces have more mounts than are read; network "
+        "namespaces held only by such a mount may be missed",
+        remedy="find what created so many mounts: a /proc/PID/mountinfo of over 4 MiB",
         count=count,
     )
 
 
 def fd_budget(visited: int, limit: int) -> Problem:
-    """Return that *visited* values cost a visit each pass, for want of files."""
+    """Return that *visited* values are read by entering, for lack of descriptors."""
     return Problem(
         what="fd_budget",
-        detail=f"{visited} values are read by a visit each pass, since only {limit} "
-        "files may be held open",
-        remedy="raise RLIMIT_NOFILE (LimitNOFILE=) or sysctls.max_fds, or read "
-        "fewer sysctls",
+        detail=f"{visited} values are read by entering their network namespace in each "
+        f"collection, because only {limit} files may be held open",
+        remedy="raise RLIMIT_NOFILE (LimitNOFILE=) or sysctls.max_fds, or read fewer "
+        "sysctls",
         count=visited,
     )
 
 
-def no_fresh_namespace(why: str) -> Problem:
-    """Return that no throwaway namespace can be made, and *why*."""
+def no_fresh_namespace(reason: str) -> Problem:
+    """Return that no temporary network namespace can be created."""
     return Problem(
         what="no_fresh_namespace",
-        detail=f"no network namespace can be made to see what a new one gets: {why}",
-        remedy="see /proc/sys/user/max_net_namespaces and the node's memory; origins "
-        "are as of the last one, and missing once the host has changed",
+        detail="cannot create a network namespace to read what a new one gets: "
+        f"{reason}",
+        remedy="check /proc/sys/user/max_net_namespaces and the node's memory; origins "
+        "are derived from the last one, and missing once the host has changed",
     )
 
 
-def no_sock_diag(why: str) -> Problem:
-    """Return that this kernel does not list listening sockets, and *why*."""
+def no_sock_diag(reason: str) -> Problem:
+    """Return that this kernel does not list listening sockets."""
     return Problem(
         what="no_sock_diag",
-        detail=f"the kernel does not tell what listens, nor the accept queues: {why}",
-        remedy="load the module tcp_diag (CONFIG_INET_TCP_DIAG), and unix_diag where "
-        "signals.listeners is all; or set that to none",
+        detail=f"the kernel does not list listening sockets: {reason}",
+        remedy="load the module tcp_diag (CONFIG_INET_TCP_DIAG), and unix_diag if "
+        "signals.listeners is all; or set signals.listeners to none",
     )
 
 
 def listeners_left_out(count: int, limit: int) -> Problem:
-    """Return that namespaces have more listeners than are shown of each."""
+    """Return that namespaces have more listeners than are exported of each."""
     return Problem(
         what="listeners_left_out",
-        detail=f"at least {count} listeners are not shown: of one namespace only the "
-        f"{limit} fullest are",
-        remedy="raise signals.max_listeners, or find out who listens that often",
+        detail=f"at least {count} listeners are not exported: only the {limit} fullest "
+        "of each network namespace are",
+        remedy="raise signals.max_listeners, or find out what opens so many listeners",
         count=count,
     )
 
 
-def web_config(why: str) -> Problem:
-    """Return that the web configuration changed and cannot be used, and *why*."""
+def web_config(reason: str) -> Problem:
+    """Return that the web configuration changed and was rejected."""
     return Problem(
         what="web_config",
-        detail=f"the web configuration changed and cannot be used: {why}",
-        remedy="the last one that could stays in force; repair the file, it is read "
-        "again then",
+        detail=f"the web configuration changed and was rejected: {reason}",
+        remedy="repair the file, which is then reloaded; until then the previous "
+        "configuration stays in use",
     )
 
 
 def class_disagrees(sysctls: Sequence[str]) -> Problem:
-    """Return that this kernel treats *sysctls* otherwise than the catalog says."""
+    """Return that this kernel handles *sysctls* differently from the catalog."""
+    more = " and others" if len(sysctls) > _LISTED else ""
     return Problem(
         what="class_disagrees",
-        detail=f"a new network namespace shows that {', '.join(sysctls[:_NAMED])}"
-        f"{' and others' if len(sysctls) > _NAMED else ''} are not what the catalog "
-        "says of them: shared, a namespace's own, or a copy of the host's",
-        remedy="report it with the kernel's release; what is said of their origin is "
-        "not to be relied on",
+        detail="a new network namespace shows that the catalog's class is wrong for "
+        f"{', '.join(sysctls[:_LISTED])}{more}: shared, own value, or copy of the "
+        "host's",
+        remedy="report it with the kernel's release; the origins of these sysctls are "
+        "not reliable",
         count=len(sysctls),
     )
 
@@ -147,11 +150,11 @@ def poll_incomplete(source: str, detail: str) -> Problem:
 
 
 def bundles_not_read(count: int) -> Problem:
-    """Return that *count* containers' files were too many, too large or malformed."""
+    """Return that the files of *count* containers were unreadable or malformed."""
     return Problem(
         what="bundles_not_read",
-        detail=f"the files that a runtime keeps of {count} containers cannot be read",
-        remedy="give the exporter CAP_DAC_READ_SEARCH; --log.level=debug tells each",
+        detail=f"cannot read the files that the runtime keeps for {count} containers",
+        remedy="add CAP_DAC_READ_SEARCH; --log.level=debug logs each failure",
         count=count,
     )
 

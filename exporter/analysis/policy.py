@@ -22,7 +22,7 @@ from exporter.model import (
     Sysctl,
     Unreadable,
 )
-from exporter.policy_rules import Operands, incompatibility, operands, shown
+from exporter.policy_rules import Operands, format_operands, incompatibility, operands
 from exporter.values import parse_numbers
 
 _REFERENCE_TEXT: Mapping[Reference, str] = {
@@ -129,7 +129,7 @@ def evaluate(rule: Rule, sysctl: Sysctl, value: str, reference: str | None) -> V
         severity=rule.severity,
         sysctl=sysctl.name,
         violated=not all(is_met for is_met, _ in conditions),
-        value=shown(actual),
+        value=format_operands(actual),
         expected=f"{rule.field} {texts}" if rule.field else texts,
         message=rule.message,
     )
@@ -146,12 +146,12 @@ def _conditions(
         yield max(numbers) <= rule.max, f"at most {rule.max}"
     if rule.equals is not None:
         expected = operands(rule.equals)
-        yield actual == expected, f"equal to {shown(expected)}"
+        yield actual == expected, f"equal to {format_operands(expected)}"
     if rule.one_of is not None:
         choices = [operands(choice) for choice in rule.one_of]
-        yield actual in choices, f"one of {', '.join(map(shown, choices))}"
+        yield actual in choices, f"one of {', '.join(map(format_operands, choices))}"
     if rule.same_as and reference is not None:
-        text = f"same as {_REFERENCE_TEXT[rule.same_as]} {shown(reference)}"
+        text = f"same as {_REFERENCE_TEXT[rule.same_as]} {format_operands(reference)}"
         yield actual == reference, text
 
 
