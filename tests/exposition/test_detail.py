@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.exposition import series_limit
 from exporter.exposition.metrics import COUNTER_METRICS, METRICS
 from exporter.exposition.renderer import SERVER_SERIES, Renderer
 from exporter.exposition.series_limit import ExportLevel, SeriesCount, allocate
@@ -212,22 +213,30 @@ SIZES = st.builds(
 
 class TestRoom:
     @given(st.lists(st.tuples(OWNERS, SIZES), max_size=30), st.integers(-10, 4000))
-    def test_it_is_never_exceeded_and_all_is_told_where_it_suffices(
-        self, some: list[tuple[Owner, SeriesCount]], room: int
+    def test_the_limit_is_never_exceeded_and_all_is_exported_where_it_fits(
+        self, namespaces: list[tuple[Owner, SeriesCount]], limit: int
     ) -> None:
-        owners, sizes = [one for one, _ in some], [size for _, size in some]
+        counts = [count for _, count in namespaces]
 
-        found = allocate(owners, sizes, room)
+        levels = allocate([owner for owner, _ in namespaces], counts, limit)
 
-        spent = {ExportLevel.WHOLE: 0, ExportLevel.SUMMARY: 1}
-        used = sum(
-            size[spent[level]]
-            for size, level in zip(sizes, found, strict=True)
-            if level in spent
+        exported = sum(
+            count.whole if level is ExportLevel.WHOLE else count.summary
+            for count, level in zip(counts, levels, strict=True)
+            if level is not ExportLevel.NOTHING
         )
-        assert used <= max(room, 0)
-        whole = all(level is ExportLevel.WHOLE for level in found)
-        assert whole == (sum(size.whole for size in sizes) <= room) or not whole
+        assert exported <= max(limit, 0)
+        if sum(count.whole for count in counts) <= limit:
+            assert set(levels) <= {ExportLevel.WHOLE}
+
+    def test_nothing_is_ranked_where_everything_just_fits(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(series_limit, "_by_rank", pytest.fail)
+
+        levels = allocate([an_owner()] * 3, [SeriesCount(10, 2)] * 3, 30)
+
+        assert levels == [ExportLevel.WHOLE] * 3
 
     def test_a_summary_of_all_equals_comes_before_the_whole_of_any(self) -> None:
         owners = [an_owner(pod=f"web-{at}") for at in range(3)]
