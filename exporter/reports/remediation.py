@@ -40,10 +40,23 @@ _ALL_BUT_HOST: tuple[OwnerScope, ...] = (
     _SECONDARY,
 )
 _NAMESPACED: frozenset[SettableBy] = frozenset({"pod", "pod-unsafe"})
-_DOCKER = frozenset({"docker"})
-_PODMAN = frozenset({"podman"})
-_CONTAINERD = frozenset({"containerd"})
-_BUNDLE = frozenset({"", "runc", "crun", "crio", "garden"})
+
+SYSCTL_OPTIONS = {
+    "": "bundle",
+    "containerd": "nerdctl",
+    "crio": "bundle",
+    "crun": "bundle",
+    "docker": "docker",
+    "garden": "bundle",
+    "lxc": "lxc",
+    "podman": "podman",
+    "runc": "bundle",
+}
+"""How each container runtime, "" for an unknown one, takes a container's sysctls."""
+
+
+def _runtimes(option: str) -> frozenset[str]:
+    return frozenset(name for name, given in SYSCTL_OPTIONS.items() if given == option)
 
 
 class Fix(Frozen, frozen=True, kw_only=True):
@@ -161,37 +174,37 @@ TEMPLATES = (
         where="when the container is created",
         lines=("docker run --sysctl {shell} …",),
         owner_scopes=("container",),
-        runtimes=_DOCKER,
+        runtimes=_runtimes("docker"),
     ),
     FixTemplate(
         where="when the container is created, or its pod (podman pod create)",
         lines=("podman run --sysctl {shell} …",),
         owner_scopes=("container",),
-        runtimes=_PODMAN,
+        runtimes=_runtimes("podman"),
     ),
     FixTemplate(
         where="or in containers.conf, for all containers of podman",
         lines=("[containers]", "default_sysctls = [{json_setting}]"),
         owner_scopes=("container",),
-        runtimes=_PODMAN,
+        runtimes=_runtimes("podman"),
     ),
     FixTemplate(
         where="when the container is created",
         lines=("nerdctl run --sysctl {shell} …",),
         owner_scopes=("container",),
-        runtimes=_CONTAINERD,
+        runtimes=_runtimes("nerdctl"),
     ),
     FixTemplate(
         where="in the configuration of the container",
         lines=("lxc.sysctl.{name} = {value}",),
         owner_scopes=("container",),
-        runtimes=frozenset({"lxc"}),
+        runtimes=_runtimes("lxc"),
     ),
     FixTemplate(
         where="in config.json of the bundle, which the creator of the container writes",
         lines=('"linux": {{"sysctl": {{{json_name}: {json}}}}}',),
         owner_scopes=("container",),
-        runtimes=_BUNDLE,
+        runtimes=_runtimes("bundle"),
     ),
     FixTemplate(
         where="in the unit that creates the namespace: systemd has no setting for it, "
@@ -211,7 +224,7 @@ TEMPLATES = (
         "its own state directory)",
         lines=("nsenter --net=/run/docker/netns/{netns} sysctl -w {shell}",),
         owner_scopes=("named",),
-        runtimes=_DOCKER,
+        runtimes=_runtimes("docker"),
     ),
     FixTemplate(
         where="in the namespace, until it ends; PID is any of its processes",

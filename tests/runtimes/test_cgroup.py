@@ -353,6 +353,45 @@ class TestNesting:
         assert parse(f"0::{path}\n") == helper("podman", "", outer=A)
 
 
+class TestANodeThatIsAContainer:
+    """A kind node's own processes and pods are nested in the node's container."""
+
+    NODE = "kind-node"
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            found("docker", A),
+            found("docker", NODE),
+            within(NODE, "containerd", B, UID),
+            CgroupPath(unit="a.service"),
+        ],
+    )
+    def test_on_another_node_a_path_stays_as_it_is(self, path: CgroupPath) -> None:
+        assert path.relative_to("") == path
+
+    def test_its_pods_are_pods_of_the_node(self) -> None:
+        pod = within(self.NODE, "containerd", B, UID)
+
+        assert pod.relative_to(self.NODE) == found("containerd", B, UID)
+
+    def test_its_own_processes_are_in_no_container(self) -> None:
+        assert found("docker", self.NODE).relative_to(self.NODE) == NOTHING
+
+    @pytest.mark.parametrize(
+        "path", [found("docker", A), CgroupPath(unit="a.service"), NOTHING]
+    )
+    def test_a_neighbor_stays_as_it_is(self, path: CgroupPath) -> None:
+        assert path.relative_to(self.NODE) == path
+
+    @pytest.mark.parametrize("container_id", [A, NODE])
+    def test_what_is_nested_elsewhere_stays_as_it_is(self, container_id: str) -> None:
+        """Even with the node's ID, which a user may choose for a container."""
+        path = within(MANAGER, "podman", container_id)
+
+        assert path.relative_to(self.NODE) == path
+
+
 WORDS = "/ : - _ .. .scope .slice .service pod docker 0:: lxc garden ecs libpod"
 SHAPES = [*KUBERNETES, *CONTAINERS, *MONITORS, *UNITS, *SILENT]
 IDS = [A, B, UID, UID_, STATIC, TASK, GARDEN]
