@@ -148,7 +148,7 @@ class Collector:
         if not hidden:
             return 0
         visible = {identity("thread-self")}
-        for pids in self._processes.pids_by_netns.values():
+        for pids in self._processes.members.pids_by_netns.values():
             # A zombie has none.
             visible.add(next(filter(None, map(identity, pids)), None))
         return len(hidden - visible - {None})

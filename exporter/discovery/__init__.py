@@ -1,1 +1,14 @@
-"""Find network namespaces, the processes in them, and a way to enter each."""
+"""
+Find the network namespaces of the node, the processes in each, and how to enter it.
+
+It reads /proc and keeps what it read between collections; nothing here reads a sysctl
+or resolves an owner. All of it runs in the collector process.
+
+- processes: the table of processes, stray threads and mounts, kept up to date by scans
+- new_pids: pids assigned since the last scan, so that most scans need no list of /proc
+- netns_members: the processes of each namespace (no I/O)
+- full_scan: which processes a full scan reads, and what it found of them (no I/O)
+- nsfs_mounts: bind mounts of namespaces, in every mount namespace
+- host_netns: which namespace is that of the host
+- entry: enter a namespace by a pidfd or a path, or report why it is denied
+"""

@@ -1,4 +1,4 @@
-"""Into a namespace through whichever door is open, and why none is."""
+"""Enter a network namespace by a known path, or report why that is denied."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -20,90 +20,109 @@ from exporter.kernel.procfs import own_credentials
 from exporter.kernel.syscalls import CAP_SYS_ADMIN, CAP_SYS_PTRACE, netns_cookie
 from exporter.model import Ino
 
-_NEEDED = {
+_REQUIRED = {
     "open": (CAP_SYS_PTRACE, "missing_cap_sys_ptrace"),
     "setns": (CAP_SYS_ADMIN, "missing_cap_sys_admin"),
 }
+"""By step of EntryDeniedError: the capability it takes, and the reason without it."""
+
 _REFUSED = "refused_by_policy"
 
 _T = TypeVar("_T")
 
+RunInside = Callable[[Ino, Callable[[], object]], None]
+"""Run a function inside a namespace; see NamespaceAccess.session."""
+
 
 class NamespaceAccess:
     """
-    The ways into namespaces that a census knows.
+    Enters the namespaces of a process table.
 
-    short_cuts: for pidfds, through which a tour goes at a fifth of the cost. A pidfd
-    keeps nothing alive but a pid's place in the kernel's books.
+    A session enters by pidfd where it holds one, at a fifth of the cost of a path. An
+    open pidfd keeps neither its process nor a namespace alive, only the kernel's record
+    of the pid.
+
+    Args:
+        processes: where each namespace can be entered.
+        pidfd_budget: how many pidfds may be held, one per namespace.
+
+    Attributes:
+        own_netns: the namespace of this process.
     """
 
     def __init__(self, processes: ProcessTable, pidfd_budget: FdBudget) -> None:
-        self._census = processes
+        self._processes = processes
         self._capabilities = own_credentials().effective
         self._budget = pidfd_budget
         self._pidfds: dict[Ino, int] = {}
-        self._may_take_short_cuts = netns_cookie() is not None
+        self._use_pidfds = netns_cookie() is not None
         self.own_netns = own_netns()
 
     def enter(self, ino: Ino, work: Callable[[], _T]) -> _T:
-        """Do *work* inside *ino*; raises what `inside` does of the last door."""
+        """
+        Return the result of *work*, run inside *ino*.
+
+        Raises NetnsGoneError if no known path leads there, EntryDeniedError if one was
+        denied, or another OSError.
+        """
         if ino == self.own_netns:
             return work()
-        return self._through_one(ino, partial(_work_behind, work, ino))
+        return self._try_paths(ino, partial(_run_inside, work, ino))
 
     def pids(self, ino: Ino) -> list[int]:
-        """Return the processes that live there, the oldest pid first."""
-        return sorted(self._census.pids_by_netns.get(ino, ()))
+        """Return the processes in *ino*, in ascending order."""
+        return sorted(self._processes.members.pids_by_netns.get(ino, ()))
 
     def membership_generation(self, ino: Ino) -> int:
-        """Return a number that is another one after a process came to live there."""
-        return self._census.membership_generations.get(ino, 0)
+        """Return a number that changes when a process is found to have joined *ino*."""
+        return self._processes.members.generations.get(ino, 0)
 
     @contextmanager
-    def session(self) -> Iterator[Callable[[Ino, Callable[[], object]], None]]:
+    def session(self) -> Iterator[RunInside]:
         """
-        Run the block with a way to do work in one namespace after another; then home.
+        Run the block with a function that runs work in one namespace after another.
 
-        A process may have moved on: work that finds itself elsewhere, by the cookie,
-        raises NetnsGoneError, and is done once more by another way, if there is one.
+        Afterwards this thread is in its own namespace again. The process of a pidfd may
+        have moved to another namespace. Work that detects this, by the cookie, raises
+        NetnsGoneError, and is run again through a path, if there is one.
         """
-        with netns_entry() as tour:
-            yield partial(self._do_in, tour)
+        with netns_entry() as entry:
+            yield partial(self._run, entry)
 
-    def _do_in(self, tour: NetnsEntry, ino: Ino, work: Callable[[], object]) -> None:
+    def _run(self, entry: NetnsEntry, ino: Ino, work: Callable[[], object]) -> None:
         if ino == self.own_netns:
-            tour.return_to_own()
+            entry.return_to_own()
             work()
             return
-        if self._followed(tour, ino):
+        if self._enter_by_pidfd(entry, ino):
             try:
                 work()
             except NetnsGoneError:
                 self.close_pidfd(ino)
             else:
                 return
-        self._through_one(ino, lambda door: tour.enter(door, ino))
-        self._shorten(ino)
+        self._try_paths(ino, lambda path: entry.enter(path, ino))
+        self._open_pidfd(ino)
         work()
 
-    def _followed(self, tour: NetnsEntry, ino: Ino) -> bool:
+    def _enter_by_pidfd(self, entry: NetnsEntry, ino: Ino) -> bool:
         pidfd = self._pidfds.get(ino)
         if pidfd is None:
             return False
         try:
-            tour.enter_by_pidfd(pidfd)
+            entry.enter_by_pidfd(pidfd)
         except NetnsGoneError:
             pass
-        except EntryDeniedError:  # the door may be open all the same
-            self._may_take_short_cuts = False
+        except EntryDeniedError:  # a path may be allowed nevertheless
+            self._use_pidfds = False
         else:
             return True
         self.close_pidfd(ino)
         return False
 
-    def _shorten(self, ino: Ino) -> None:
-        """Keep a short way to where a process lives."""
-        if not self._may_take_short_cuts or not self._budget.reserve(1):
+    def _open_pidfd(self, ino: Ino) -> None:
+        """Hold a pidfd of the oldest process in *ino*, within the budget."""
+        if not self._use_pidfds or not self._budget.reserve(1):
             return
         for pid in self.pids(ino)[:1]:
             with suppress(OSError):
@@ -112,21 +131,21 @@ class NamespaceAccess:
             self._budget.release(1)
 
     def close_pidfd(self, ino: Ino) -> None:
-        """Give back what is held for *ino*."""
+        """Close the pidfd held for *ino*, if any."""
         if (pidfd := self._pidfds.pop(ino, None)) is not None:
             os.close(pidfd)
             self._budget.release(1)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close every pidfd."""
         for ino in list(self._pidfds):
             self.close_pidfd(ino)
 
-    def _through_one(self, ino: Ino, go: Callable[[str], _T]) -> _T:
+    def _try_paths(self, ino: Ino, enter: Callable[[str], _T]) -> _T:
         denied: EntryDeniedError | None = None
-        for door in self._census.entry_paths(ino):
+        for path in self._processes.entry_paths(ino):
             try:
-                return go(door)
+                return enter(path)
             except NetnsGoneError:
                 continue
             except EntryDeniedError as error:
@@ -136,16 +155,16 @@ class NamespaceAccess:
         raise denied or NetnsGoneError(ino)
 
     def denial_reason(self, step: str) -> str:
-        """Return why a step of EntryDeniedError, or the link before it, fails."""
-        capability, missing = _NEEDED[step]
+        """Return the reason (problems.py) why a step of EntryDeniedError was denied."""
+        capability, missing = _REQUIRED[step]
         return _REFUSED if self._capabilities >> capability & 1 else missing
 
     def missing_capabilities(self) -> dict[str, int]:
-        """Return what is missing from the start, whether or not it hurts yet."""
-        reasons = map(self.denial_reason, _NEEDED)
+        """Return the reason for each missing capability, with a count of 0."""
+        reasons = map(self.denial_reason, _REQUIRED)
         return dict.fromkeys((r for r in reasons if r != _REFUSED), 0)
 
 
-def _work_behind(work: Callable[[], _T], ino: Ino, door: str) -> _T:
-    with entered(door, ino):
+def _run_inside(work: Callable[[], _T], ino: Ino, path: str) -> _T:
+    with entered(path, ino):
         return work()

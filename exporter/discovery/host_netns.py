@@ -1,4 +1,4 @@
-"""Which network namespace is the host's."""
+"""Identify the network namespace of the host."""
 
 from exporter.kernel.netns import own_netns
 from exporter.kernel.procfs import Procfs
@@ -10,23 +10,23 @@ _KTHREADD = 2
 
 def host_netns(procfs: Procfs) -> tuple[Ino, list[Problem]]:
     """
-    Return the host's namespace: pid 1's, else pid 2's, else our own.
+    Return the namespace of pid 1, else of pid 2, else our own, and what is uncertain.
 
-    Where a security module hides /proc/1/ns/net, even from root, our own is
-    pid 1's if both show the same /proc/PID/net; pid 2 counts only if it is a
+    A security module may deny /proc/1/ns/net even to root: then our own namespace is
+    that of pid 1 if both have the same /proc/PID/net. Pid 2 counts only if it is a
     kernel thread (kthreadd), which never leaves the initial namespace.
     """
-    initial = _has_kernel_threads(procfs)
-    problems = [] if initial else [NOT_THE_HOSTS_PROCESSES]
-    ours = own_netns()
+    has_kernel_threads = _has_kernel_threads(procfs)
+    problems = [] if has_kernel_threads else [NOT_THE_HOSTS_PROCESSES]
+    own = own_netns()
     if (first := _netns(procfs, 1)) is not None:
         return first, problems
-    identity = procfs.net_dev_inode(1)
-    if identity is not None and identity == procfs.net_dev_inode("thread-self"):
-        return ours, problems
-    if initial and (kernel := _netns(procfs, _KTHREADD)) is not None:
-        return kernel, problems
-    return ours, [*problems, HOST_NETNS_GUESSED]
+    inode = procfs.net_dev_inode(1)
+    if inode is not None and inode == procfs.net_dev_inode("thread-self"):
+        return own, problems
+    if has_kernel_threads and (initial := _netns(procfs, _KTHREADD)) is not None:
+        return initial, problems
+    return own, [*problems, HOST_NETNS_GUESSED]
 
 
 def _has_kernel_threads(procfs: Procfs) -> bool:

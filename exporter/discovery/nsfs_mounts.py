@@ -1,8 +1,8 @@
 """
-Where network namespaces are mounted: as pid 1 sees it, and in other mount namespaces.
+Bind mounts of network namespaces, in the mount namespace of pid 1 and in others.
 
-Pid 1's mounts are polled, and read when they changed. The others are read when the
-census looks at everything again.
+The mount table of pid 1 is polled, and read when it changed. Those of other mount
+namespaces are read by a full scan.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,15 +13,24 @@ from exporter.kernel.procfs import MountNs, MountWatch, NsMount, Procfs
 from exporter.model import Ino
 
 INIT_MOUNTINFO_BYTES = 64 << 20
+"""Limit for the mount table of pid 1."""
+
 MOUNTINFO_BYTES = 4 << 20
-"""Of one other mount namespace; a crowded node's has some 100 kB."""
+"""Limit for that of another mount namespace; 100 kB on a crowded node."""
 
 FULL_SCAN_MOUNTINFO_BYTES = 64 << 20
-"""Of all of them together, each recheck."""
+"""Limit for all of those in one full scan."""
 
 
 class PrivateMount(NamedTuple):
-    """A mount that *pid* sees, in a mount namespace that is not pid 1's."""
+    """
+    A mount of a network namespace that pid 1 does not see.
+
+    Attributes:
+        path: where it is mounted, as *pid* sees it.
+        pid: a process in its mount namespace.
+        mount_namespace: its mount namespace.
+    """
 
     path: str
     pid: int
@@ -30,49 +39,54 @@ class PrivateMount(NamedTuple):
 
 class NsfsMounts:
     """
-    Every mount of a netns, as last seen.
+    The mounts of every network namespace, as last read.
 
-    rootfs: where pid 1's root is mounted for us.
+    Args:
+        procfs: the proc mount to read.
+        rootfs: where the root of pid 1 is mounted.
+
+    Attributes:
+        init_paths: by namespace, where pid 1 sees it mounted.
+        private_mounts: by namespace, its mounts that pid 1 does not see.
+        failures: mount tables that could not be read, other than by denial, since the
+            caller last reset it to 0.
+        truncated: mount namespaces whose table exceeded a limit in the last full scan.
     """
 
     def __init__(self, procfs: Procfs, rootfs: str) -> None:
         self._procfs = procfs
         self._rootfs = rootfs.rstrip("/")
         self._watch: MountWatch | None = None
-        self._init_is_known = False
+        self._is_init_read = False
         self.init_paths: dict[Ino, list[str]] = {}
-        """Paths as pid 1 sees them."""
         self.private_mounts: dict[Ino, list[PrivateMount]] = {}
-        """Those that pid 1 does not see."""
         self.failures = 0
-        """Mount tables that could not be read, for another reason than a refusal."""
         self.truncated = 0
-        """Mount namespaces with more mounts than the last recheck would read."""
 
     def scan(self) -> None:
-        """Take in pid 1's, if they changed."""
+        """Read the mounts of pid 1 if they changed."""
         try:
             self._watch = self._watch or MountWatch(self._procfs)
-            if self._init_is_known and not self._watch.changed():
+            if self._is_init_read and not self._watch.changed():
                 return
-            self._init_is_known = False
+            self._is_init_read = False
             mounts, _ = self._procfs.netns_mounts(1, INIT_MOUNTINFO_BYTES)
-        except PermissionError:  # hidepid: the recheck sees our own mounts
+        except PermissionError:  # hidepid; a full scan reads our own mount namespace
             return
         except OSError:
             self.failures += 1
             return
-        self._init_is_known = True
+        self._is_init_read = True
         self.init_paths.clear()
         for mount in mounts:
             self.init_paths.setdefault(mount.ino, []).append(mount.path)
 
-    def full_scan(self, one_of_each: Mapping[MountNs, int]) -> None:
-        """Take in those of other mount namespaces; one_of_each: a process in each."""
+    def full_scan(self, pids: Mapping[MountNs, int]) -> None:
+        """Read the mounts of other mount namespaces; *pids*: a process in each."""
         self.private_mounts.clear()
-        self.truncated, left = 0, FULL_SCAN_MOUNTINFO_BYTES
-        for name, pid in one_of_each.items():
-            limit = min(left, MOUNTINFO_BYTES)
+        self.truncated, remaining = 0, FULL_SCAN_MOUNTINFO_BYTES
+        for mount_namespace, pid in pids.items():
+            limit = min(remaining, MOUNTINFO_BYTES)
             try:
                 mounts, size = self._procfs.netns_mounts(pid, limit)
             except PermissionError:
@@ -80,19 +94,19 @@ class NsfsMounts:
             except OSError:
                 self.failures += 1
                 continue
-            left -= size
+            remaining -= size
             self.truncated += size >= limit
             for mount in mounts:
                 if mount.path not in self.init_paths.get(mount.ino, ()):
-                    found = self.private_mounts.setdefault(mount.ino, [])
-                    found.append(PrivateMount(mount.path, pid, name))
+                    private = self.private_mounts.setdefault(mount.ino, [])
+                    private.append(PrivateMount(mount.path, pid, mount_namespace))
 
     def entry_paths(self, ino: Ino) -> Iterator[str]:
-        """Yield every path that leads to *ino*."""
+        """Yield every path that may lead to *ino*."""
         root = self._procfs.root
         for path in self.init_paths.get(ino, ()):
-            door = mount_ns_path(root, 1, NsMount(ino=ino, path=path))
-            yield from dict.fromkeys((f"{self._rootfs}{path}", door, path))
+            seen_by_init = mount_ns_path(root, 1, NsMount(ino=ino, path=path))
+            yield from dict.fromkeys((f"{self._rootfs}{path}", seen_by_init, path))
         for mount in self.private_mounts.get(ino, ()):
             yield mount_ns_path(root, mount.pid, NsMount(ino=ino, path=mount.path))
 
@@ -104,6 +118,6 @@ class NsfsMounts:
         return None
 
     def close(self) -> None:
-        """Give the watched file back."""
+        """Close the watched mount table."""
         if self._watch:
             self._watch.close()

@@ -1,17 +1,18 @@
 """
-Who is in which network namespace: processes, threads and bind mounts.
+Which processes, threads and bind mounts are in each network namespace.
 
-A pass looks at what is new; the recheck, on a slower cadence, looks at the rest
-again: it finds processes that ended or moved, threads that live apart from their
-process, and mounts in other mount namespaces than pid 1's. Until then somebody who
-meets a process that is gone may say so.
+A scan reads what is new. A full scan, at longer intervals, also detects processes that
+ended or moved to another namespace, stray threads (in another network namespace than
+their process), and mounts in mount namespaces other than that of pid 1. Between full
+scans, a caller that cannot enter through a process has it revalidated.
 """
 
 import time
-from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
+from exporter.discovery.full_scan import FullScanResults
+from exporter.discovery.netns_members import NetnsMembers
 from exporter.discovery.new_pids import NewPidScanner
 from exporter.discovery.nsfs_mounts import NsfsMounts
 from exporter.kernel.netns import process_ns_path, thread_ns_path
@@ -21,217 +22,180 @@ from exporter.model import Ino
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
-_YOUNG_SECONDS = 2.0
+_RECENT_SECONDS = 2.0
 """A runtime forks in its own namespace and unshares a moment later (runc init)."""
-
-FULL_SCAN_PROCESSES = 2000
-"""Processes that a recheck looks at again; each takes 15 us."""
-
-
-class _Rechecked(NamedTuple):
-    """
-    What the last recheck of a process showed.
-
-    threads: those that live apart from it, each as netns and thread id.
-    """
-
-    threads: list[tuple[Ino, int]]
-    mount_namespace: MountNs | None
 
 
 class ProcessTable:
     """
-    Where every process, stray thread and mount of a netns is, as last seen.
+    The processes, stray threads and mounts of every network namespace, as last read.
 
-    clock: monotonic seconds.
+    Args:
+        procfs: the proc mount to read.
+        rootfs: where the root of pid 1 is mounted.
+        clock: monotonic seconds.
+
+    Attributes:
+        members: the processes of each namespace.
+        mounts: the mounts of each namespace.
+        denied_pids: processes whose /proc/PID/ns/net may not be read.
+        failures: reads that failed other than by absence or denial, since the caller
+            last reset it to 0.
     """
 
     def __init__(
         self, procfs: Procfs, rootfs: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._procfs = procfs
-        self.mounts = NsfsMounts(procfs, rootfs)
         self._clock = clock
-        self._births = NewPidScanner(procfs)
-        self._behind = True
-        """The births of a pass went unseen: only the full list can make up for it."""
-        self._known: dict[int, int] = {}
-        """Of each pid, dead ones included, what Procfs.proc_inode said."""
-        self._netns: dict[int, Ino] = {}
+        self._new_pids = NewPidScanner(procfs)
+        self._needs_list = True
+        """Whether new pids may have been missed, so that only the list is complete."""
+        self._proc_inodes: dict[int, int] = {}
+        """Procfs.proc_inode of each process; those that ended remain until a list."""
         self._recent: dict[int, float] = {}
-        self._threads: dict[Ino, list[tuple[int, int]]] = {}
-        self._rechecked: dict[int, _Rechecked] = {}
-        self._rechecked_last = 0
-        self.pids_by_netns: dict[Ino, set[int]] = {}
-        self.membership_generations: dict[Ino, int] = {}
-        """A number for whoever was found in a namespace last, never used again."""
-        self._generation = 0
+        """When each process was added that may move to another namespace yet."""
+        self._full_scan = FullScanResults()
+        self.members = NetnsMembers()
+        self.mounts = NsfsMounts(procfs, rootfs)
         self.denied_pids: set[int] = set()
         self.failures = 0
-        """Questions that /proc answered with neither data, absence nor refusal."""
 
     def scan(self, *, list_all: bool = False) -> None:
         """
-        Take in who was born, and pid 1's mounts if they changed.
+        Find new processes, and the mounts of pid 1 if they changed.
 
-        thorough: read the list of all processes, which tells who ended as well.
+        list_all: read the list of all processes, which also shows those that ended.
         """
-        self._births.begin_scan()
-        found = None
-        if not list_all and not self._behind:
-            found = self._ask(self._births.new_processes, self._known)
-        born = self._read_list() if found is None else self._unknown(found)
+        self._new_pids.begin_scan()
+        pids = None
+        if not list_all and not self._needs_list:
+            pids = self._read(self._new_pids.new_processes, self._proc_inodes)
+        added = self._read_list() if pids is None else self._read_new(pids)
         self._locate_recent()
-        self._add(born)
+        self._add(added)
         self.mounts.scan()
 
     def full_scan(self) -> None:
-        """
-        Look at processes, their threads and their mount namespaces again.
-
-        At all of them, as long as they are RECHECKED or fewer; else at those that no
-        recheck has looked at, and the others take turns.
-        """
+        """Read processes, their threads and the mounts of other mount namespaces."""
         self._add(self._read_list())
-        for pid in self._due():
+        for pid in self._full_scan.due(self._proc_inodes):
             self._locate(pid)
             threads = list(self._stray_threads(pid))
-            self._rechecked[pid] = _Rechecked(threads, self._mount_namespace(pid))
-        self._threads.clear()
-        for pid, found in self._rechecked.items():
-            for ino, tid in found.threads:
-                self._threads.setdefault(ino, []).append((pid, tid))
-        self.mounts.full_scan(self._one_of_each_mount_namespace())
-
-    def _due(self) -> list[int]:
-        old = sorted(self._rechecked)
-        begin = bisect(old, self._rechecked_last)
-        turn = (old[begin:] + old[:begin])[:FULL_SCAN_PROCESSES]
-        self._rechecked_last = turn[-1] if turn else 0
-        return [*turn, *(self._known.keys() - self._rechecked.keys())]
+            self._full_scan.record(pid, threads, self._mount_namespace(pid))
+        self._full_scan.update_stray_threads()
+        self.mounts.full_scan(self._full_scan.pid_by_mount_namespace())
 
     def revalidate(self, pid: int) -> None:
-        """Look again at a process that did not lead where it was last seen."""
+        """Read again a process that no longer leads to the namespace it was in."""
         try:
             inode = self._procfs.proc_inode(pid)
         except OSError:
             self.failures += 1
             return
-        if inode is not None and inode == self._known.get(pid):
+        if inode is not None and inode == self._proc_inodes.get(pid):
             self._locate(pid)
             return
-        self._forget(pid)
-        self._behind |= inode is not None  # who has the pid now?
+        self._remove(pid)
+        self._needs_list |= inode is not None  # the pid is reused: add the process
 
     def namespaces(self) -> set[Ino]:
-        """Return every namespace that something was last seen in."""
+        """Return every namespace that has a process, a stray thread or a mount."""
         return {
-            *(ino for ino, pids in self.pids_by_netns.items() if pids),
-            *self._threads,
+            *self.members.pids_by_netns,
+            *self._full_scan.stray_threads,
             *self.mounts.init_paths,
             *self.mounts.private_mounts,
         }
 
     def entry_paths(self, ino: Ino) -> Iterator[str]:
         """
-        Return every known way into *ino*, the likeliest first.
+        Yield every known path to *ino*, the most promising first.
 
-        Who asks for one more found the last one shut: its process is doubted.
+        A caller that takes the next path could not enter by the last one: the process
+        of that path is revalidated.
         """
         root = self._procfs.root
-        for pid in sorted(self.pids_by_netns.get(ino, ())):
+        for pid in sorted(self.members.pids_by_netns.get(ino, ())):
             yield process_ns_path(root, pid)
             self.revalidate(pid)
         yield from self.mounts.entry_paths(ino)
-        for pid, tid in self._threads.get(ino, ()):
+        for pid, tid in self.stray_threads(ino):
             yield thread_ns_path(root, pid, tid)
 
     def stray_threads(self, ino: Ino) -> list[tuple[int, int]]:
-        """Return the (pid, tid) of threads in *ino* whose process is elsewhere."""
-        return self._threads.get(ino, [])
+        """Return (pid, tid) of the threads in *ino* whose process is elsewhere."""
+        return self._full_scan.stray_threads.get(ino, [])
 
     def close(self) -> None:
-        """Give the watched file back."""
+        """Close the watched mount table."""
         self.mounts.close()
 
     def _read_list(self) -> list[int]:
-        """Read the list of all processes, forget who ended, return who was born."""
-        self._behind = True
-        now = self._procfs.processes()
-        self._behind = False
-        born = [pid for pid, _ in now.items() - self._known.items()]
-        for pid, _ in self._known.items() - now.items():
-            self._forget(pid)
-        self._known = now
-        return born
+        """Read the list of all processes, remove those that ended, return new ones."""
+        self._needs_list = True
+        inodes = self._procfs.processes()
+        self._needs_list = False
+        new = [pid for pid, _ in inodes.items() - self._proc_inodes.items()]
+        for pid, _ in self._proc_inodes.items() - inodes.items():
+            self._remove(pid)
+        self._proc_inodes = inodes
+        return new
 
-    def _unknown(self, found: Iterable[int]) -> list[int]:
-        """Return those of the *found* that were born since they were last looked at."""
-        born = []
-        for pid in found:
+    def _read_new(self, pids: Iterable[int]) -> list[int]:
+        """Return those of *pids* that are new, or reused since they were read."""
+        new = []
+        for pid in pids:
             try:
                 inode = self._procfs.proc_inode(pid)
             except OSError:
                 self.failures += 1
-                self._behind = True
+                self._needs_list = True
                 continue
-            if inode == self._known.get(pid):
+            if inode == self._proc_inodes.get(pid):
                 continue
-            self._forget(pid)
+            self._remove(pid)
             if inode is not None:
-                self._known[pid] = inode
-                born.append(pid)
-        return born
+                self._proc_inodes[pid] = inode
+                new.append(pid)
+        return new
 
-    def _add(self, born: Iterable[int]) -> None:
-        moment = self._clock()
-        for pid in born:
+    def _add(self, pids: Iterable[int]) -> None:
+        now = self._clock()
+        for pid in pids:
             self._locate(pid)
-            self._recent[pid] = moment
+            self._recent[pid] = now
 
     def _locate_recent(self) -> None:
-        moment = self._clock()
-        for pid, seen in list(self._recent.items()):
+        now = self._clock()
+        for pid, added in list(self._recent.items()):
             self._locate(pid)
-            if moment - seen >= _YOUNG_SECONDS:
+            if now - added >= _RECENT_SECONDS:
                 del self._recent[pid]
 
-    def _forget(self, pid: int) -> None:
-        self._known.pop(pid, None)
+    def _remove(self, pid: int) -> None:
+        self._proc_inodes.pop(pid, None)
         self._recent.pop(pid, None)
-        self._rechecked.pop(pid, None)
-        self._leave(pid)
-
-    def _leave(self, pid: int) -> None:
+        self._full_scan.remove(pid)
+        self.members.move(pid, None)
         self.denied_pids.discard(pid)
-        if (ino := self._netns.pop(pid, None)) is not None:
-            self.pids_by_netns[ino].discard(pid)
-            if not self.pids_by_netns[ino]:
-                del self.pids_by_netns[ino]
-                del self.membership_generations[ino]
 
     def _locate(self, pid: int) -> None:
         try:
-            ino = self._ask(self._procfs.netns, pid)
+            ino = self._read(self._procfs.netns, pid)
         except PermissionError:
-            self._leave(pid)
+            self.members.move(pid, None)
             self.denied_pids.add(pid)
-            return
-        if ino == self._netns.get(pid):
-            return
-        self._leave(pid)
-        if ino is not None:
-            self._netns[pid] = ino
-            self.pids_by_netns.setdefault(ino, set()).add(pid)
-            self._generation += 1
-            self.membership_generations[ino] = self._generation
+        else:
+            self.members.move(pid, ino)
+            self.denied_pids.discard(pid)
 
-    def _ask(
-        self, question: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    def _read(
+        self, reader: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T | None:
-        """Return the answer; a failure costs this one answer and is counted."""
+        """Return what *reader* does, None if it fails, which is counted."""
         try:
-            return question(*args, **kwargs)
+            return reader(*args, **kwargs)
         except PermissionError:
             raise
         except OSError:
@@ -240,22 +204,15 @@ class ProcessTable:
 
     def _stray_threads(self, pid: int) -> Iterator[tuple[Ino, int]]:
         try:
-            for tid in self._ask(self._procfs.other_threads, pid) or ():
-                ino = self._ask(self._procfs.thread_netns, (pid, tid))
-                if ino is not None and ino != self._netns.get(pid):
+            for tid in self._read(self._procfs.other_threads, pid) or ():
+                ino = self._read(self._procfs.thread_netns, (pid, tid))
+                if ino is not None and ino != self.members.netns(pid):
                     yield ino, tid
         except PermissionError:
             self.denied_pids.add(pid)
 
     def _mount_namespace(self, pid: int) -> MountNs | None:
         try:
-            return self._ask(self._procfs.mount_namespace, pid)
+            return self._read(self._procfs.mount_namespace, pid)
         except PermissionError:
             return None
-
-    def _one_of_each_mount_namespace(self) -> dict[MountNs, int]:
-        pids: dict[MountNs, int] = {}
-        for pid, found in sorted(self._rechecked.items()):
-            if found.mount_namespace is not None:
-                pids.setdefault(found.mount_namespace, pid)
-        return pids

@@ -8,9 +8,9 @@ class FdBudget:
     Each open sysctl file takes about 1.1 KiB of kernel memory.
 
     Attributes:
-        limit: Maximum number of files, from RLIMIT_NOFILE and the configuration. May
+        limit: maximum number of files, from RLIMIT_NOFILE and the configuration. May
             be lowered below *held*: then nothing is granted until enough is released.
-        held: Number of files reserved now.
+        held: number of files reserved now.
     """
 
     def __init__(self, limit: int) -> None:

@@ -31,8 +31,8 @@ class SysctlFiles:
     open_all and read_unbound must run in that namespace; read_bound runs anywhere.
 
     Attributes:
-        readings: The last reading of each sysctl of the plan.
-        unbound: Indexes of the sysctls that *budget* had no file for. Each collection
+        readings: the last reading of each sysctl of the plan.
+        unbound: indexes of the sysctls that *budget* had no file for. Each collection
             has to enter the namespace to read them.
     """
 

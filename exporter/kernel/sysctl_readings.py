@@ -24,12 +24,12 @@ class SysctlPlan:
     sysctl in all of them, and in SysctlReadings.
 
     Attributes:
-        sysctls: The sysctls of the catalog.
-        paths: The path of each file.
-        locations: Each path in two parts: a directory that every namespace has an
+        sysctls: the sysctls of the catalog.
+        paths: the path of each file.
+        locations: each path in two parts: a directory that every namespace has an
             inode of its own for, and the rest; see locate().
-        buffer_sizes: Bytes for the first attempt to read each file.
-        variable_length: Indexes of the sysctls whose text has no maximum length.
+        buffer_sizes: bytes for the first attempt to read each file.
+        variable_length: indexes of the sysctls whose text has no maximum length.
     """
 
     def __init__(self, sysctls: Iterable[Sysctl], procfs: str) -> None:
@@ -74,7 +74,7 @@ class SysctlReadings:
     The last reading of each sysctl, by its index, and how often values changed.
 
     Attributes:
-        errors: Reasons of failed reads, since the caller last cleared the list. A
+        errors: reasons of failed reads, since the caller last cleared the list. A
             missing file is no error.
     """
 

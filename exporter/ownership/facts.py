@@ -64,7 +64,7 @@ class FactsReader:
         """Return what holds the namespace *ino*, as the process table last saw it."""
         processes = self._processes
         return Holders(
-            pids=frozenset(processes.pids_by_netns.get(ino, ())),
+            pids=frozenset(processes.members.pids_by_netns.get(ino, ())),
             threads=frozenset(processes.stray_threads(ino)),
             mounts=frozenset(processes.mounts.init_paths.get(ino, ())),
             private_mounts=frozenset(processes.mounts.private_mounts.get(ino, ())),

@@ -22,9 +22,9 @@ class Request(enum.Enum):
     Every request that one process sends another; the value is its byte.
 
     Attributes:
-        SNAPSHOT: Server to collector: reply with a snapshot.
-        WEB_CONFIG: Server to collector: reply with the web configuration if it is new.
-        POLL: Collector to runtime poller: poll now. It has no reply of its own.
+        SNAPSHOT: server to collector: reply with a snapshot.
+        WEB_CONFIG: server to collector: reply with the web configuration if it is new.
+        POLL: collector to runtime poller: poll now. It has no reply of its own.
     """
 
     SNAPSHOT = b"S"

@@ -69,7 +69,7 @@ class Stage:
         self.procfs.lists = 0
 
     def everyone(self) -> set[int]:
-        return set().union(*self.census.pids_by_netns.values())
+        return set().union(*self.census.members.pids_by_netns.values())
 
 
 def child(*, apart: bool = False) -> int:
@@ -105,7 +105,7 @@ def test_one_more_process_is_found_without_the_list() -> None:
     stage.census.scan()
 
     ino = os.stat(f"/proc/{born}/ns/net").st_ino
-    assert stage.census.pids_by_netns[Ino(ino)] == {born}
+    assert stage.census.members.pids_by_netns[Ino(ino)] == {born}
     assert stage.procfs.lists == 0
 
 
@@ -154,7 +154,7 @@ def test_a_reused_pid_is_taken_for_another_process() -> None:
     stage.census.scan()
 
     assert born == old
-    assert os.stat(f"/proc/{born}/ns/net").st_ino in stage.census.pids_by_netns
+    assert os.stat(f"/proc/{born}/ns/net").st_ino in stage.census.members.pids_by_netns
     assert stage.procfs.lists == 0
 
 
@@ -290,12 +290,12 @@ def census_of_others() -> None:
     census = ProcessTable(Procfs(), "/")
     for _ in range(3):
         census.scan()
-    before = set().union(*census.pids_by_netns.values())
+    before = set().union(*census.members.pids_by_netns.values())
     child()
 
     census.scan()
 
-    assert len(set().union(*census.pids_by_netns.values()) - before) >= 1
+    assert len(set().union(*census.members.pids_by_netns.values()) - before) >= 1
 
 
 class Given(Procfs):

@@ -44,7 +44,7 @@ def test_processes_are_grouped_by_namespace(
 
     census.scan()
 
-    assert census.pids_by_netns == {HOST_INO: {1}, POD: {10, 11}}
+    assert census.members.pids_by_netns == {HOST_INO: {1}, POD: {10, 11}}
     assert census.namespaces() == {HOST_INO, POD}
 
 
@@ -63,7 +63,7 @@ def test_a_zombie_is_in_no_namespace(fake_proc: FakeProc, census: ProcessTable) 
 
     census.scan()
 
-    assert census.pids_by_netns == {HOST_INO: {1}}
+    assert census.members.pids_by_netns == {HOST_INO: {1}}
 
 
 def test_a_process_that_became_a_zombie_is_in_no_namespace(
@@ -87,8 +87,8 @@ def test_a_runtime_that_unshares_after_its_fork_is_found_on_the_next_pass(
 
     census.scan()
 
-    assert census.pids_by_netns[POD] == {10}
-    assert census.pids_by_netns[Ino(HOST_INO)] == {1}
+    assert census.members.pids_by_netns[POD] == {10}
+    assert census.members.pids_by_netns[Ino(HOST_INO)] == {1}
 
 
 def test_a_process_known_for_long_costs_no_look_until_the_recheck(
@@ -104,7 +104,7 @@ def test_a_process_known_for_long_costs_no_look_until_the_recheck(
     assert POD not in census.namespaces()
 
     census.full_scan()
-    assert census.pids_by_netns[POD] == {10}
+    assert census.members.pids_by_netns[POD] == {10}
 
 
 def test_of_more_processes_some_are_looked_at_each_time_and_all_in_turn(
@@ -113,7 +113,7 @@ def test_of_more_processes_some_are_looked_at_each_time_and_all_in_turn(
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("exporter.discovery.processes.FULL_SCAN_PROCESSES", 2)
+    monkeypatch.setattr("exporter.discovery.full_scan.PROCESSES_PER_SCAN", 2)
     pids = (10, 11, 12, 13)
     for pid in pids:
         fake_proc.process(pid)
@@ -127,18 +127,18 @@ def test_of_more_processes_some_are_looked_at_each_time_and_all_in_turn(
     seen = []
     for _ in range(3):
         census.full_scan()
-        seen.append(len(census.pids_by_netns.get(POD, ())))
+        seen.append(len(census.members.pids_by_netns.get(POD, ())))
 
     assert seen[0] <= 2
     assert seen[0] < seen[1] <= 4
-    assert census.pids_by_netns[POD] == set(pids)
+    assert census.members.pids_by_netns[POD] == set(pids)
     assert {pid for pid, _ in census.stray_threads(OTHER)} == set(pids)
 
 
 def test_a_new_process_does_not_wait_for_its_turn(
     fake_proc: FakeProc, census: ProcessTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.discovery.processes.FULL_SCAN_PROCESSES", 1)
+    monkeypatch.setattr("exporter.discovery.full_scan.PROCESSES_PER_SCAN", 1)
     census.scan()
     census.full_scan()
     for pid in (10, 11, 12):
@@ -172,7 +172,7 @@ def test_a_reused_pid_is_looked_at_again(clock: Clock) -> None:
 
     census.scan(list_all=True)
 
-    assert census.pids_by_netns == {POD: {10}}
+    assert census.members.pids_by_netns == {POD: {10}}
 
 
 def test_a_process_in_doubt_is_forgotten_if_it_is_gone(
@@ -197,7 +197,7 @@ def test_the_recheck_reads_the_list_of_all(
 
     census.full_scan()
 
-    assert census.pids_by_netns == {HOST_INO: {1}, OTHER: {11}}
+    assert census.members.pids_by_netns == {HOST_INO: {1}, OTHER: {11}}
 
 
 def test_a_process_in_doubt_that_moved_is_found_where_it_is(
@@ -209,7 +209,7 @@ def test_a_process_in_doubt_that_moved_is_found_where_it_is(
 
     census.revalidate(10)
 
-    assert census.pids_by_netns == {HOST_INO: {1}, OTHER: {10}}
+    assert census.members.pids_by_netns == {HOST_INO: {1}, OTHER: {10}}
 
 
 def test_who_asks_for_another_door_doubts_the_last(
@@ -223,7 +223,7 @@ def test_who_asks_for_another_door_doubts_the_last(
     vanish()
 
     assert next(doors) == f"{fake_proc.root}/11/ns/net"
-    assert census.pids_by_netns[POD] == {11}
+    assert census.members.pids_by_netns[POD] == {11}
 
 
 def test_a_thread_apart_from_its_process_is_found_by_the_recheck(
@@ -400,7 +400,7 @@ def test_an_entry_that_fails_costs_only_itself(
     census.scan()
     census.full_scan()
 
-    assert census.pids_by_netns == {HOST_INO: {1}, POD: {11}}
+    assert census.members.pids_by_netns == {HOST_INO: {1}, POD: {11}}
     refused = code in {errno.EACCES, errno.EPERM}
     assert census.denied_pids == ({10} if refused else set())
     assert bool(census.failures) != refused

@@ -6,7 +6,7 @@ class Clock:
     Monotonic seconds, for whatever takes `clock` as a parameter.
 
     Attributes:
-        now: What the next call returns.
+        now: what the next call returns.
     """
 
     now = 1000.0
