@@ -40,10 +40,9 @@ def entry_denied(reason: str, count: int) -> Problem:
 
     0: a capability is missing, and no namespace is known to be affected yet.
     """
-    number = f"{count} network namespaces" if count else "other network namespaces"
     return Problem(
         what=reason,
-        detail=f"{number} cannot be entered",
+        detail=f"{_number(count, 'network namespace', 'other')} cannot be entered",
         remedy=_REMEDIES[reason],
         count=count,
     )
@@ -53,8 +52,8 @@ def mounts_not_read(count: int) -> Problem:
     """Return that *count* mount namespaces have more mounts than are read."""
     return Problem(
         what="mounts_not_read",
-        detail=f"{count} mount namespaces have more mounts than are read; network "
-        "namespaces held only by such a mount may be missed",
+        detail=f"the mounts of {_number(count, 'mount namespace')} exceed the limit; "
+        "network namespaces that only such a mount keeps alive may be missing",
         remedy="find what created so many mounts: a /proc/PID/mountinfo of over 4 MiB",
         count=count,
     )
@@ -97,8 +96,8 @@ def listeners_left_out(count: int, limit: int) -> Problem:
     """Return that namespaces have more listeners than are exported of each."""
     return Problem(
         what="listeners_left_out",
-        detail=f"at least {count} listeners are not exported: only the {limit} fullest "
-        "of each network namespace are",
+        detail=f"listeners that are not exported: at least {count}; of each network "
+        f"namespace only the {limit} fullest are",
         remedy="raise signals.max_listeners, or find out what opens so many listeners",
         count=count,
     )
@@ -153,10 +152,21 @@ def bundles_not_read(count: int) -> Problem:
     """Return that the files of *count* containers were unreadable or malformed."""
     return Problem(
         what="bundles_not_read",
-        detail=f"cannot read the files that the runtime keeps for {count} containers",
+        detail="cannot read the files that the runtime keeps for "
+        f"{_number(count, 'container')}",
         remedy="add CAP_DAC_READ_SEARCH; --log.level=debug logs each failure",
         count=count,
     )
+
+
+def _number(count: int, noun: str, without: str = "no") -> str:
+    """
+    Return a count with its noun; *without* replaces 0.
+
+    >>> _number(1, "host"), _number(2, "host"), _number(0, "host", "other")
+    ('1 host', '2 hosts', 'other hosts')
+    """
+    return f"{count or without} {noun}{'' if count == 1 else 's'}"
 
 
 _POLL_ERRORS = {

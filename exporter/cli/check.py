@@ -1,7 +1,7 @@
 """
-`check`: the policy as an exit code and one line.
+`check`: evaluate the policy; the result is an exit code and one line.
 
-Both follow the plug-in protocol of node-problem-detector.
+Both follow the plug-in interface of node-problem-detector.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,14 @@ from exporter.model import Owner, Rule, Severity, Snapshot
 from exporter.suggestions import did_you_mean
 
 OK, NON_OK, UNKNOWN = 0, 1, 2
-"""What a plug-in of node-problem-detector ends with."""
+"""Exit codes of a plug-in of node-problem-detector."""
 
 LINE_BYTES = 80
 """What node-problem-detector keeps of a plug-in's output: max_output_length."""
 
-_MOST_URGENT_FIRST: Mapping[Severity, int] = {"critical": 0, "warning": 1, "info": 2}
+_MORE = ", …"
+
+_RANKS: Mapping[Severity, int] = {"critical": 0, "warning": 1, "info": 2}
 
 
 def check(
@@ -28,75 +30,73 @@ def check(
     """
     Return the exit code and the line of a plug-in of node-problem-detector.
 
-    The line is ASCII but for its ellipsis, whatever an owner is called. Raises
-    ValueError where no rule is called *only*.
+    The line is ASCII but for its ellipsis, whatever the names of owners contain. *only*
+    selects one rule by name; raises ValueError where there is none.
     """
-    chosen = tuple(rules) if only is None else (_named(only, rules),)
+    chosen = tuple(rules) if only is None else (_rule_named(only, rules),)
     assessment = assess(msgspec.structs.replace(snapshot, policy=chosen))
-    judged = [
+    verdicts = [
         (entry.namespace.owner, verdict)
         for entry in assessment.namespaces
         for verdict in entry.verdicts
     ]
-    unread = sum(one.state != "read" for one in snapshot.namespaces)
+    unread = sum(entry.state != "read" for entry in snapshot.namespaces)
     unread += sum(snapshot.stats.hidden.values())
-    blind = f"; {_count(unread, 'namespace')} not read" if unread else ""
-    if bad := [(owner, one) for owner, one in judged if one.violated]:
-        bad.sort(key=lambda pair: _MOST_URGENT_FIRST[pair[1].severity])
-        return NON_OK, _fitted(_count(len(bad), "violation"), [_told(*b) for b in bad])
-    if judged:
-        return OK, f"no violation, {_count(len(judged), 'value')} judged{blind}"
-    why = "no value to judge" if chosen else "the policy has no rule"
-    return UNKNOWN, f"{why}{blind}"
+    coverage = f"; {_number(unread, 'namespace')} not read" if unread else ""
+    if violations := [pair for pair in verdicts if pair[1].violated]:
+        violations.sort(key=lambda pair: _RANKS[pair[1].severity])
+        items = [_violation(owner, verdict) for owner, verdict in violations]
+        return NON_OK, _fit_line(_number(len(violations), "violation"), items)
+    if verdicts:
+        return OK, f"no violation in {_number(len(verdicts), 'value')}{coverage}"
+    reason = "no value to evaluate" if chosen else "the policy has no rules"
+    return UNKNOWN, f"{reason}{coverage}"
 
 
-def _named(name: str, rules: Sequence[Rule]) -> Rule:
+def _rule_named(name: str, rules: Sequence[Rule]) -> Rule:
     by_name = {rule.name: rule for rule in rules}
     if name not in by_name:
-        known = f"; the policy has {', '.join(by_name) or 'no rules'}"
-        hint = did_you_mean(name, by_name) or known
+        all_names = f"; the policy has {', '.join(by_name) or 'no rules'}"
+        hint = did_you_mean(name, by_name) or all_names
         raise ValueError(f"no rule is named {name!r}{hint}")
     return by_name[name]
 
 
-def _told(owner: Owner, verdict: Verdict) -> tuple[str, str]:
-    """Return who violates, and what, each as ASCII: a mount may have any name."""
+def _violation(owner: Owner, verdict: Verdict) -> tuple[str, str]:
+    """Return the name of the owner and the violation as ASCII."""
     labels = (owner.namespace, owner.pod, owner.container, owner.netns)
-    who = "/".join(filter(None, labels))
-    what = f" {verdict.sysctl}={verdict.value} ({verdict.rule})"
-    return _ascii(who), _ascii(what)
+    name = "/".join(filter(None, labels))
+    violation = f" {verdict.sysctl}={verdict.value} ({verdict.rule})"
+    return _to_ascii(name), _to_ascii(violation)
 
 
-def _ascii(text: str) -> str:
+def _to_ascii(text: str) -> str:
     return text.encode("unicode_escape").decode()
 
 
-def _fitted(head: str, items: Sequence[tuple[str, str]]) -> str:
-    """Return *head* and as many items as a line holds, the first shortened to fit."""
-    (who, what), *others = items
+def _fit_line(head: str, items: Sequence[tuple[str, str]]) -> str:
+    """Return *head* and as many items as fit; the first is shortened if it must be."""
+    (name, violation), *others = items
     room = LINE_BYTES - len(f"{head}: ") - (len(_MORE.encode()) if others else 0)
-    line = f"{head}: {_shortened(who, what, room)}"
+    line = f"{head}: {_shorten(name, violation, room)}"
     for at, item in enumerate(others, start=1):
         longer = f"{line}, {''.join(item)}"
-        last = at == len(others)
-        if len((longer if last else longer + _MORE).encode()) > LINE_BYTES:
+        is_last = at == len(others)
+        if len((longer if is_last else longer + _MORE).encode()) > LINE_BYTES:
             return line + _MORE
         line = longer
     return line
 
 
-def _shortened(who: str, what: str, room: int) -> str:
-    """Return both in *room* bytes: less of the name first, which is the longest."""
-    if len(who) + len(what) <= room:
-        return who + what
+def _shorten(name: str, violation: str, room: int) -> str:
+    """Return both in *room* bytes; the name is cut first, since it is the longest."""
+    if len(name) + len(violation) <= room:
+        return name + violation
     left = room - len("…".encode())
-    if len(what) < left:
-        return f"{who[: left - len(what)]}…{what}"
-    return f"{(who + what)[:left]}…"
+    if len(violation) < left:
+        return f"{name[: left - len(violation)]}…{violation}"
+    return f"{(name + violation)[:left]}…"
 
 
-_MORE = ", …"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,4 +1,4 @@
-"""A snapshot that was written to a file: taken for one only if it fits. Pure."""
+"""Parse and validate a snapshot that was written to a file. Pure."""
 
 from collections.abc import Sequence
 
@@ -9,47 +9,54 @@ from exporter.values import parse_reading
 
 
 class InvalidSnapshotError(ValueError):
-    """What was read is not what `snapshot` writes."""
+    """The input is not an output of `snapshot`."""
 
 
 def parse_snapshot(raw: bytes, name: str) -> Snapshot:
-    """Return the snapshot that *raw* is; *name* is what to call it in an error."""
+    """
+    Return the snapshot in *raw*, the content of the file *name*.
+
+    Raises InvalidSnapshotError.
+    """
     try:
         snapshot = msgspec.json.decode(raw, type=Snapshot)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidSnapshotError(
-            f"{name} is not what this version's `snapshot` writes: {error}"
+            f"{name} is not an output of `snapshot` of this version: {error}"
         ) from error
-    if not _fits(snapshot):
-        raise InvalidSnapshotError(f"{name} is no snapshot: values and sysctls differ")
+    if not _is_consistent(snapshot):
+        raise InvalidSnapshotError(
+            f"{name} is not a valid snapshot: its values do not match its sysctls"
+        )
     return snapshot
 
 
-def _fits(snapshot: Snapshot) -> bool:
-    """Return whether every row is as long as what it follows."""
+def _is_consistent(snapshot: Snapshot) -> bool:
+    """Return whether each sequence is as long as the one whose order it follows."""
+    sysctls, namespaces = snapshot.sysctls, snapshot.namespaces
     return (
-        _fit(snapshot.shared, snapshot.shared_readings)
-        and (not snapshot.fresh or _fit(snapshot.sysctls, snapshot.fresh))
-        and all(_row_fits(snapshot, one) for one in snapshot.namespaces)
-        and len(snapshot.signals) in {0, len(snapshot.namespaces)}
-        and all(_signals_fit(snapshot, one) for one in snapshot.signals)
+        _match(snapshot.shared, snapshot.shared_readings)
+        and (not snapshot.fresh or _match(sysctls, snapshot.fresh))
+        and all(_has_readings(snapshot, namespace) for namespace in namespaces)
+        and len(snapshot.signals) in {0, len(namespaces)}
+        and all(_are_valid(snapshot, signals) for signals in snapshot.signals)
     )
 
 
-def _row_fits(snapshot: Snapshot, namespace: Namespace) -> bool:
+def _has_readings(snapshot: Snapshot, namespace: Namespace) -> bool:
     if namespace.state != "read":
         return not namespace.readings
-    return _fit(snapshot.sysctls, namespace.readings)
+    return _match(snapshot.sysctls, namespace.readings)
 
 
-def _signals_fit(snapshot: Snapshot, seen: Signals) -> bool:
-    return len(seen.counters) in {0, len(snapshot.counters)} and all(
-        min(one.queue, one.limit) >= 0 for one in seen.listeners or ()
+def _are_valid(snapshot: Snapshot, signals: Signals) -> bool:
+    return len(signals.counters) in {0, len(snapshot.counters)} and all(
+        min(listener.queue, listener.limit) >= 0 for listener in signals.listeners or ()
     )
 
 
-def _fit(sysctls: Sequence[Sysctl], readings: Sequence[Reading]) -> bool:
-    """Return whether each reading is what a sysctl of its kind can have."""
+def _match(sysctls: Sequence[Sysctl], readings: Sequence[Reading]) -> bool:
+    """Return whether each reading is possible for a sysctl of its kind."""
     return len(sysctls) == len(readings) and all(
         isinstance(value, Unreadable)
         or sysctl.kind == "text"
@@ -59,7 +66,7 @@ def _fit(sysctls: Sequence[Sysctl], readings: Sequence[Reading]) -> bool:
 
 
 def _as_read(sysctl: Sysctl, value: str) -> Reading:
-    """Return what a reader would have made of *value*; counts stay as they are."""
+    """Return *value* as it is parsed from a file; the counts of bitmaps unchanged."""
     if sysctl.kind in {"ranges", "cpumask"}:
         sysctl = msgspec.structs.replace(sysctl, kind="int")
     return parse_reading(sysctl, value.encode())

@@ -543,7 +543,7 @@ class TestCheck:
     def test_no_violation_is_0(self) -> None:
         node = a_snapshot(a_pod("web-0", "1024"), a_pod("web-1", "4096"))
 
-        assert check([self.FLOOR], node) == (0, "no violation, 2 values judged")
+        assert check([self.FLOOR], node) == (0, "no violation in 2 values")
 
     def test_what_was_not_read_is_told_beside_what_is_fine(self) -> None:
         node = a_snapshot(
@@ -554,7 +554,7 @@ class TestCheck:
 
         assert check([self.FLOOR], node) == (
             0,
-            "no violation, 1 value judged; 4 namespaces not read",
+            "no violation in 1 value; 4 namespaces not read",
         )
 
     def test_nothing_judged_is_unknown_never_fine(self) -> None:
@@ -562,10 +562,10 @@ class TestCheck:
 
         assert check([self.FLOOR], a_snapshot(locked)) == (
             2,
-            "no value to judge; 1 namespace not read",
+            "no value to evaluate; 1 namespace not read",
         )
-        assert check([self.FLOOR], a_snapshot()) == (2, "no value to judge")
-        assert check([], a_snapshot(a_pod("a", "1"))) == (2, "the policy has no rule")
+        assert check([self.FLOOR], a_snapshot()) == (2, "no value to evaluate")
+        assert check([], a_snapshot(a_pod("a", "1"))) == (2, "the policy has no rules")
 
     def test_it_knows_the_hosts_values_only_from_the_host(self) -> None:
         same = a_rule(same_as="host")

@@ -1,4 +1,4 @@
-"""A file is taken for a snapshot only if it is one."""
+"""A file is accepted only if it is a consistent snapshot."""
 
 import msgspec
 import pytest
@@ -23,7 +23,7 @@ GOOD = an_encoded_snapshot(
 )
 
 
-def test_what_snapshot_writes_is_one() -> None:
+def test_the_output_of_snapshot_is_parsed() -> None:
     snapshot = parse_snapshot(msgspec.json.encode(GOOD), "node.json")
 
     assert isinstance(snapshot, Snapshot)
@@ -42,13 +42,13 @@ def test_what_snapshot_writes_is_one() -> None:
         msgspec.json.encode(GOOD)[:-10],
     ],
 )
-def test_anything_else_is_an_error_that_names_it(raw: bytes) -> None:
+def test_any_other_input_is_an_error_with_the_name_of_the_file(raw: bytes) -> None:
     with pytest.raises(InvalidSnapshotError, match=r"node\.json is"):
         parse_snapshot(raw, "node.json")
 
 
 @pytest.mark.parametrize(
-    "odd",
+    "inconsistent",
     [
         an_encoded_snapshot(a_namespace(readings=["1", "2"])),
         an_encoded_snapshot(a_namespace(readings=[])),
@@ -66,6 +66,6 @@ def test_anything_else_is_an_error_that_names_it(raw: bytes) -> None:
         ),
     ],
 )
-def test_values_without_a_sysctl_are_no_snapshot(odd: object) -> None:
+def test_inconsistent_snapshots_are_refused(inconsistent: object) -> None:
     with pytest.raises(InvalidSnapshotError):
-        parse_snapshot(msgspec.json.encode(odd), "node.json")
+        parse_snapshot(msgspec.json.encode(inconsistent), "node.json")
