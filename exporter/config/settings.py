@@ -1,8 +1,7 @@
 """
 The configuration: defaults < YAML file < flags, one frozen Config.
 
-The file is strict: an unknown key is an error that names it and the nearest
-known one.
+The file is strict: an unknown key is an error that suggests the nearest valid one.
 """
 
 import re
@@ -27,7 +26,7 @@ LOG_LEVELS = get_args(LogLevel)
 LOG_FORMATS = get_args(LogFormat)
 LISTENERS = get_args(ListenerScope)
 
-YAML_ERRORS = (  # what PyYAML raises on `!!bool x` and its like, besides its own
+YAML_ERRORS = (  # what PyYAML raises for `!!bool x` and the like, besides its own
     ValueError,
     LookupError,
     AttributeError,
@@ -35,7 +34,7 @@ YAML_ERRORS = (  # what PyYAML raises on `!!bool x` and its like, besides its ow
     ArithmeticError,
     RecursionError,
 )
-"""Of a text that a person wrote, all that reading it as YAML may raise."""
+"""All that decoding arbitrary text as YAML may raise."""
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.*?)`")
@@ -46,9 +45,12 @@ class SysctlSettings(Frozen, frozen=True, kw_only=True):
     """
     Which sysctls to read.
 
-    profile: `default`, about 40, or `all`; include and exclude: globs over the
-    catalog's names, exclude wins; max_fds: how many files may be held
-    open, each 1.1 KiB of kernel memory, never more than RLIMIT_NOFILE allows.
+    Attributes:
+        profile: `default`, about 40 sysctls, or `all` of the catalog.
+        include: globs over the names of the catalog, to read as well.
+        exclude: globs over them, to leave out; takes precedence over *include*.
+        max_fds: maximum number of files to hold open, 1.1 KiB of kernel memory each;
+            never more than RLIMIT_NOFILE allows.
     """
 
     profile: Profile = "default"
@@ -61,7 +63,9 @@ class PathSettings(Frozen, frozen=True, kw_only=True):
     """
     Where the node is mounted.
 
-    procfs: its proc; rootfs: its root, for /var/log/pods and mounts.
+    Attributes:
+        procfs: its proc.
+        rootfs: its root, for /var/log/pods, files of runtimes and mounts.
     """
 
     procfs: str = "/proc"
@@ -70,13 +74,17 @@ class PathSettings(Frozen, frozen=True, kw_only=True):
 
 class RuntimeSettings(Frozen, frozen=True, kw_only=True):
     """
-    Whom to ask besides reading files.
+    Which APIs of container runtimes to poll, besides reading files.
 
-    docker: the Docker API, "" for never; a unix socket's path is below
-    path.rootfs; kubelet: its address, "" for never, with
-    kubelet_token_file and kubelet_ca_file ("" for the system's authorities) where
-    it is https; kubelet_insecure: take any certificate; stale_after: seconds that
-    an answer counts while its source is silent.
+    Attributes:
+        docker: address of the Docker API, "" for none; the path of a unix socket is
+            below PathSettings.rootfs.
+        kubelet: address of the kubelet, "" for none.
+        kubelet_token_file: the token for a kubelet with https.
+        kubelet_ca_file: the CA of its certificate, "" for the system's CAs.
+        kubelet_insecure: whether to accept any certificate of it.
+        stale_after: seconds for which the last response of a runtime is used while it
+            does not respond.
     """
 
     docker: str = "unix:///run/docker.sock"
@@ -89,11 +97,14 @@ class RuntimeSettings(Frozen, frozen=True, kw_only=True):
 
 class SignalSettings(Frozen, frozen=True, kw_only=True):
     """
-    What to look at to tell whether limits hurt.
+    Which signals of saturation and drops to read.
 
-    listeners: `tcp` (MPTCP too), `all` (unix sockets as well) or `none`;
-    max_listeners: how many of one namespace to show, the fullest; counters_include,
-    counters_exclude: globs over the kernel's names, TcpExt.*, exclude wins.
+    Attributes:
+        listeners: whose accept queues: `tcp` (MPTCP too), `all` (unix sockets as well)
+            or `none`.
+        max_listeners: maximum number to export per namespace, the fullest first.
+        counters_include: globs over the kernel's names (TcpExt.*), to export as well.
+        counters_exclude: globs over them, to leave out; takes precedence.
     """
 
     listeners: ListenerScope = "tcp"
@@ -106,10 +117,12 @@ class MetricSettings(Frozen, frozen=True, kw_only=True):
     """
     How much of each namespace to export.
 
-    detail: `full`, `drift` (of the sysctls those that differ from the host's or were
-    set, of the counters those that tell a loss) or `summary` (neither sysctls nor
-    listeners); max_series: of a page, beyond which the least important namespaces are
-    reduced, 0 for no limit.
+    Attributes:
+        detail: `full`; `drift`, of the sysctls those that differ from the host's or
+            were set, of the counters those that indicate a loss; `summary`, neither
+            sysctls nor listeners.
+        max_series: maximum number of series in an exposition, beyond which the least
+            important namespaces are reduced; 0 for no limit.
     """
 
     detail: Detail = "full"
@@ -120,9 +133,11 @@ class WebSettings(Frozen, frozen=True, kw_only=True):
     """
     Where and how to serve.
 
-    listen_address: each host:port, :port for every address, [v6]:port, or unix:path;
-    config_file: TLS and users, webconfig.py, "" for neither; systemd_socket: serve on
-    what a .socket unit hands over instead.
+    Attributes:
+        listen_address: host:port, :port for every address, [v6]:port or unix:path;
+            several in a list.
+        config_file: TLS and users, exporter/config/web_file.py; "" for neither.
+        systemd_socket: whether to serve on the sockets of a .socket unit instead.
     """
 
     listen_address: str | tuple[str, ...] = (":10128",)
@@ -131,20 +146,38 @@ class WebSettings(Frozen, frozen=True, kw_only=True):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Return every listen_address; one needs no list."""
-        one = self.listen_address
-        return (one,) if isinstance(one, str) else one
+        """Return all addresses; a single one may be configured without a list."""
+        addresses = self.listen_address
+        return (addresses,) if isinstance(addresses, str) else addresses
 
 
 class LogSettings(Frozen, frozen=True, kw_only=True):
-    """What to log, and how; on standard error."""
+    """
+    What to log on standard error.
+
+    Attributes:
+        level: the lowest severity.
+        format: `logfmt` or `json`.
+    """
 
     level: LogLevel = "info"
     format: LogFormat = "logfmt"
 
 
 class Config(Frozen, frozen=True, kw_only=True):
-    """The whole configuration; the YAML file has the same shape."""
+    """
+    The whole configuration; the YAML file has the same shape.
+
+    Attributes:
+        sysctls: which sysctls to read.
+        path: where the node is mounted.
+        runtimes: which APIs of runtimes to poll.
+        signals: which signals of saturation and drops to read.
+        metrics: how much of each namespace to export.
+        web: where and how to serve.
+        log: what to log.
+        policy: rules that values must follow.
+    """
 
     sysctls: SysctlSettings = SysctlSettings()
     path: PathSettings = PathSettings()
@@ -158,9 +191,9 @@ class Config(Frozen, frozen=True, kw_only=True):
 
 def load(file: str | None, flags: dict[str, dict[str, Any]]) -> Config:
     """
-    Return the defaults, overridden by *file*, overridden by *flags*.
+    Return the defaults, overridden by *file*, overridden by *flags*; ConfigError.
 
-    Rules are held against the catalog here, since a flag may exclude a sysctl.
+    Rules are checked against the catalog here, since a flag may exclude a sysctl.
     """
     config = parse_config(_read(file), file) if file else Config()
     sections = {
@@ -168,89 +201,87 @@ def load(file: str | None, flags: dict[str, dict[str, Any]]) -> Config:
         for section, values in flags.items()
     }
     config = msgspec.structs.replace(config, **sections)
-    if wrong := _check_policy(config):
-        message = f"{file}: {wrong}"
-        raise ConfigError(message)
+    if error := _check_policy(config):
+        raise ConfigError(f"{file}: {error}")
     _check_counters(config.signals)
     return config
 
 
-def _check_counters(chosen: SignalSettings) -> None:
-    include, exclude = chosen.counters_include, chosen.counters_exclude
-    try:
-        counters.select(include=include, exclude=exclude)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
 def parse_config(text: bytes, file: str) -> Config:
-    """Return the configuration in *text*; *file* is for the error message."""
+    """Return the configuration in *text*; *file* is its name in a ConfigError."""
     try:
         return msgspec.yaml.decode(text, type=Config | None) or Config()
     except YAML_ERRORS as error:
-        said = yaml_error_text(error)
-        message = f"{file}: {said}{_rule_name(text, said)}{_suggestion(said)}"
-        raise ConfigError(message) from error
+        reason = yaml_error_text(error)
+        rule, suggestion = _rule_name(text, reason), _suggestion(reason)
+        raise ConfigError(f"{file}: {reason}{rule}{suggestion}") from error
 
 
 def yaml_error_text(error: Exception) -> str:
-    """Return what to tell of one of NOT_YAML."""
+    """Return the message of one of YAML_ERRORS."""
     return str(error) if isinstance(error, ValueError) else f"not YAML: {error!r}"
-
-
-def _check_policy(config: Config) -> str:
-    """Return what is wrong with the first rule that cannot be used, or ""."""
-    if not config.policy:
-        return ""
-    every = [entry.sysctl() for entry in catalog.load()]
-    names = [rule.name for rule in config.policy]
-    for at, rule in enumerate(config.policy):
-        wrong = _duplicate_name(rule.name, names[:at]) or _check_rule(
-            rule, config, every
-        )
-        if wrong:
-            return f"policy rule {rule.name!r}: {wrong}"
-    return ""
-
-
-def _duplicate_name(name: str, before: list[str]) -> str:
-    return "another rule has this name; give each its own" if name in before else ""
-
-
-def _check_rule(rule: Rule, config: Config, every: list[Sysctl]) -> str:
-    names = [sysctl.name for sysctl in every]
-    try:
-        covered = catalog.match_glob(rule.sysctl, names)
-    except UnknownSysctlError as error:
-        return str(error)
-    for pattern in config.sysctls.exclude:
-        covered -= catalog.match_glob(pattern, names)
-    if not covered:
-        return f"sysctls.exclude leaves out {rule.sysctl!r}; take it out of there"
-    judged = [s for s in every if s.name in covered and s.class_ != "shared"]
-    if not judged:
-        return f"the machine has one {rule.sysctl!r}, the host's; choose another sysctl"
-    return validate_rule(rule, judged)
 
 
 def _read(file: str) -> bytes:
     try:
         return Path(file).read_bytes()
     except OSError as error:
-        message = f"cannot read the configuration {file}: {error.strerror}"
-        raise ConfigError(message) from error
+        raise ConfigError(
+            f"cannot read the configuration {file}: {error.strerror}"
+        ) from error
+
+
+def _check_counters(signals: SignalSettings) -> None:
+    include, exclude = signals.counters_include, signals.counters_exclude
+    try:
+        counters.select(include=include, exclude=exclude)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_policy(config: Config) -> str:
+    """Return the error of the first rule that cannot be used, "" if all can."""
+    if not config.policy:
+        return ""
+    sysctls = [entry.sysctl() for entry in catalog.load()]
+    names = [rule.name for rule in config.policy]
+    for at, rule in enumerate(config.policy):
+        if rule.name in names[:at]:
+            error = "another rule has this name; give each its own"
+        else:
+            error = _check_rule(rule, config, sysctls)
+        if error:
+            return f"policy rule {rule.name!r}: {error}"
+    return ""
+
+
+def _check_rule(rule: Rule, config: Config, sysctls: list[Sysctl]) -> str:
+    names = [sysctl.name for sysctl in sysctls]
+    try:
+        matching = catalog.match_glob(rule.sysctl, names)
+    except UnknownSysctlError as error:
+        return str(error)
+    for pattern in config.sysctls.exclude:
+        matching -= catalog.match_glob(pattern, names)
+    if not matching:
+        return f"sysctls.exclude leaves out {rule.sysctl!r}; remove it from there"
+    evaluated = [s for s in sysctls if s.name in matching and s.class_ != "shared"]
+    if not evaluated:
+        return (
+            f"all namespaces share {rule.sysctl!r} of the host; choose another sysctl"
+        )
+    return validate_rule(rule, evaluated)
 
 
 def _suggestion(message: str) -> str:
     found = _UNKNOWN_FIELD.search(message)
     if not found:
         return ""
-    known = _known_keys(Rule if _RULE.search(message) else Config)
-    return did_you_mean(found[1], known)
+    return did_you_mean(found[1], _keys(Rule if _RULE.search(message) else Config))
 
 
 def _rule_name(text: bytes, message: str) -> str:
-    """Return the name, if it has one, of the rule at the place in *message*."""
+    """Return the name, if any, of the rule at the place that *message* names."""
     found = _RULE.search(message)
     if not found:
         return ""
@@ -259,10 +290,10 @@ def _rule_name(text: bytes, message: str) -> str:
     return f" (rule {name!r})" if isinstance(name, str) else ""
 
 
-def _known_keys(struct: type[Frozen]) -> list[str]:
+def _keys(struct: type[Frozen]) -> list[str]:
     keys: list[str] = []
     for field in msgspec.structs.fields(struct):
         keys.append(field.encode_name)
         if isinstance(field.type, type) and issubclass(field.type, Frozen):
-            keys += _known_keys(field.type)
+            keys += _keys(field.type)
     return keys

@@ -1,8 +1,8 @@
 """
-The web configuration as the server has it: the wire between the two processes.
+The web configuration as the server receives it from the collector, in JSON.
 
-The collector makes it of the operator's files (webfile.py), since the server can open
-none.
+The collector makes it from the operator's files (exporter/config/web_file.py), since
+the server cannot open any.
 """
 
 from typing import Literal
@@ -17,11 +17,19 @@ Version = Literal["TLS12", "TLS13"]
 
 class TlsConfig(Frozen, frozen=True, kw_only=True):
     """
-    How to speak TLS; cert, key and client_ca are PEM texts, not paths.
+    How to speak TLS.
 
-    client_auth: whether a client needs a certificate of client_ca, optional: only a
-    good one if it gives any; allowed_sans: one of these has to be in it, () for no
-    matter; ciphers: OpenSSL's names for TLS 1.2, () for its defaults.
+    Attributes:
+        cert: the server's certificate with its intermediate certificates, PEM.
+        key: its private key, PEM, unencrypted.
+        client_ca: certificates of the CAs that sign clients' certificates, PEM.
+        client_auth: whether a client needs a certificate that they signed; `optional`
+            refuses a bad one.
+        allowed_sans: a client's certificate must contain one of these; () for any.
+        ciphers: of TLS 1.2, by OpenSSL's names; () for OpenSSL's defaults.
+        min_version: the lowest version of TLS.
+        max_version: the highest version of TLS.
+        prefer_server_ciphers: whether the server's order of ciphers counts.
     """
 
     cert: str
@@ -37,10 +45,12 @@ class TlsConfig(Frozen, frozen=True, kw_only=True):
 
 class WebConfig(Frozen, frozen=True, kw_only=True):
     """
-    What the server has to know.
+    All that the server needs.
 
-    tls: None for plain HTTP; headers: for every response; users: bcrypt hashes by
-    name, {} for no authentication.
+    Attributes:
+        tls: None for plain HTTP.
+        headers: of every response, by name.
+        users: bcrypt hashes by user name; {} for no authentication.
     """
 
     tls: TlsConfig | None = None

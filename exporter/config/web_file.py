@@ -1,7 +1,7 @@
 """
-What a web configuration file may say, in the form of Prometheus's exporter-toolkit.
+Parse a web configuration file, in the format of Prometheus's exporter-toolkit.
 
-What this exporter cannot do is refused with what to do instead, never ignored.
+What this exporter does not support is an error with a remedy, never ignored. Pure.
 """
 
 import re
@@ -19,7 +19,7 @@ from exporter.suggestions import did_you_mean
 T = TypeVar("T")
 
 Read = Callable[[str], bytes]
-"""Gives what a file holds that the configuration names; raises ConfigError."""
+"""Returns the content of a file that the configuration names; raises ConfigError."""
 
 
 class _TlsServer(Frozen, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ class _TlsServer(Frozen, frozen=True, kw_only=True):
     client_auth_type: str = ""
     client_allowed_sans: Annotated[
         tuple[Annotated[str, msgspec.Meta(pattern=r"\A[!-~]+\Z")], ...],
-        msgspec.Meta(min_length=1),  # an empty list would let everybody in
+        msgspec.Meta(min_length=1),  # an empty list would allow every client
     ] = ()
     cipher_suites: tuple[str, ...] = ()
     prefer_server_cipher_suites: bool = True
@@ -67,19 +67,19 @@ _AUTH_TYPES: dict[str, ClientAuth] = {
     "RequireAndVerifyClientCert": "required",
 }
 _UNVERIFIED = (
-    "a certificate that nobody verifies proves nothing, and Python cannot ask for "
-    "one; say RequireAndVerifyClientCert, VerifyClientCertIfGiven or NoClientCert"
+    "not supported, since a certificate that is not verified proves nothing; use "
+    "RequireAndVerifyClientCert, VerifyClientCertIfGiven or NoClientCert"
 )
-_REFUSED_AUTH_TYPES = {
+_UNSUPPORTED_AUTH_TYPES = {
     "RequestClientCert": _UNVERIFIED,
     "RequireClientCert": _UNVERIFIED,
     "RequireAnyClientCert": _UNVERIFIED,
 }
 _VERSIONS: dict[str, Version] = {"TLS12": "TLS12", "TLS13": "TLS13"}
-_REFUSED_VERSIONS = dict.fromkeys(
-    ("TLS10", "TLS11"), "it is broken (RFC 8996); say TLS12 or TLS13"
+_UNSUPPORTED_VERSIONS = dict.fromkeys(
+    ("TLS10", "TLS11"), "it is insecure (RFC 8996); use TLS12 or TLS13"
 )
-_CIPHERS = {  # Go's names, those of TLS 1.3 too, which neither Go nor we choose among
+_CIPHERS = {  # by Go's names; those of TLS 1.3 cannot be restricted, as in Go
     "TLS_AES_128_GCM_SHA256": "",
     "TLS_AES_256_GCM_SHA384": "",
     "TLS_CHACHA20_POLY1305_SHA256": "",
@@ -94,7 +94,7 @@ _CIPHERS = {  # Go's names, those of TLS 1.3 too, which neither Go nor we choose
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
 }
-_HEADERS: dict[str, tuple[str, ...]] = {  # and the values it may have, () for any
+_HEADERS: dict[str, tuple[str, ...]] = {  # by name: the valid values, () for any
     "Content-Security-Policy": (),
     "Strict-Transport-Security": (),
     "X-Content-Type-Options": ("nosniff",),
@@ -106,10 +106,10 @@ _PEM = re.compile(
     rb"-----BEGIN (?:[A-Z]+ )??(CERTIFICATE|PRIVATE KEY)-----"
     rb"(?:[\t\n\r -,.-~]|-(?!----))*-----END [A-Z ]+-----"
 )
-_BCRYPT = re.compile(  # of a salt's 22nd character, two bits count
+_BCRYPT = re.compile(  # only two bits of the salt's 22nd character are used
     r"\$2[aby]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}"
 )
-_UNKNOWN = re.compile(r"unknown field `(.*?)`(?: - at `\$\.(\w+))?", re.DOTALL)
+_UNKNOWN_FIELD = re.compile(r"unknown field `(.*?)`(?: - at `\$\.(\w+))?", re.DOTALL)
 _SECTIONS: dict[str | None, type[Frozen]] = {
     None: _File,
     "tls_server_config": _TlsServer,
@@ -119,124 +119,132 @@ _SECTIONS: dict[str | None, type[Frozen]] = {
 
 
 def parse_web_config(text: bytes, read: Read) -> WebConfig:
-    """Return what a configuration file's *text* and the files it names say."""
-    given = _parsed(text)
-    if given.rate_limit:
-        raise ConfigError("rate_limit: not supported; leave it to a reverse proxy")
-    tls = given.tls_server_config or _TlsServer()
+    """Return the configuration in *text* and in the files that it names."""
+    file = _decode(text)
+    if file.rate_limit:
+        raise ConfigError("rate_limit: not supported; use a reverse proxy")
+    tls = file.tls_server_config or _TlsServer()
     return WebConfig(
         tls=_tls(tls, read) if tls != _TlsServer() else None,
-        headers=_headers(given.http_server_config or _HttpServer()),
-        users=_users(given.basic_auth_users or {}),
+        headers=_headers(file.http_server_config or _HttpServer()),
+        users=_users(file.basic_auth_users or {}),
     )
 
 
-def _parsed(text: bytes) -> _File:
+def _decode(text: bytes) -> _File:
     try:
         return msgspec.yaml.decode(text, type=_File | None) or _File()
     except YAML_ERRORS as error:
-        said = yaml_error_text(error)
-        raise ConfigError(f"{said}{_nearest_key(said)}") from error
+        reason = yaml_error_text(error)
+        raise ConfigError(f"{reason}{_suggestion(reason)}") from error
 
 
-def _nearest_key(message: str) -> str:
-    found = _UNKNOWN.search(message)
+def _suggestion(message: str) -> str:
+    found = _UNKNOWN_FIELD.search(message)
     struct = _SECTIONS.get(found[2]) if found else None
     if not found or not struct:
         return ""
-    return _nearest(found[1], struct.__struct_encode_fields__)
+    return _valid_words(found[1], struct.__struct_encode_fields__)
 
 
-def _nearest(word: str, known: tuple[str, ...]) -> str:
-    return did_you_mean(word, known) or f"; want {' or '.join(known)}"
+def _valid_words(word: str, valid: tuple[str, ...]) -> str:
+    return did_you_mean(word, valid) or f"; valid: {', '.join(valid)}"
 
 
-def _chosen(
-    key: str, word: str, known: Mapping[str, T], refused: Mapping[str, str]
+def _choose(
+    key: str, word: str, choices: Mapping[str, T], unsupported: Mapping[str, str]
 ) -> T:
-    if word in known:
-        return known[word]
-    why = refused.get(word) or f"unknown{_nearest(word, tuple(filter(None, known)))}"
-    raise ConfigError(f"{key}: {word!r}: {why}")
+    """Return the choice for *word*; *unsupported*: the remedies of known words."""
+    if word in choices:
+        return choices[word]
+    hint = f"unknown{_valid_words(word, tuple(filter(None, choices)))}"
+    raise ConfigError(f"{key}: {word!r}: {unsupported.get(word) or hint}")
 
 
-def _tls(given: _TlsServer, read: Read) -> TlsConfig:
-    section = "tls_server_config"
-    if given.curve_preferences:
+def _tls(section: _TlsServer, read: Read) -> TlsConfig:
+    key = "tls_server_config"
+    if section.curve_preferences:
         raise ConfigError(
-            f"{section}.curve_preferences: Python cannot choose curves; leave it out "
-            "for OpenSSL's own"
+            f"{key}.curve_preferences: not supported by Python; remove it to use "
+            "OpenSSL's defaults"
         )
-    auth = _chosen(
-        f"{section}.client_auth_type",
-        given.client_auth_type,
+    client_auth = _choose(
+        f"{key}.client_auth_type",
+        section.client_auth_type,
         _AUTH_TYPES,
-        _REFUSED_AUTH_TYPES,
+        _UNSUPPORTED_AUTH_TYPES,
     )
-    least, most = (
-        _chosen(f"{section}.{key}", getattr(given, key), _VERSIONS, _REFUSED_VERSIONS)
-        for key in ("min_version", "max_version")
+    min_version, max_version = (
+        _choose(f"{key}.{name}", version, _VERSIONS, _UNSUPPORTED_VERSIONS)
+        for name, version in (
+            ("min_version", section.min_version),
+            ("max_version", section.max_version),
+        )
     )
-    if least > most:
+    if min_version > max_version:
         raise ConfigError(
-            f"{section}.min_version: {least} is above max_version, {most}"
+            f"{key}.min_version: {min_version} is above max_version, {max_version}; "
+            "exchange them"
         )
     tls = TlsConfig(
-        cert=_pem(given, "cert", read),
-        key=_pem(given, "key", read),
-        client_ca=_pem(given, "client_ca", read),
-        client_auth=auth,
-        allowed_sans=given.client_allowed_sans,
-        ciphers=_ciphers(given.cipher_suites, least),
-        min_version=least,
-        max_version=most,
-        prefer_server_ciphers=given.prefer_server_cipher_suites,
+        cert=_pem(section, "cert", read),
+        key=_pem(section, "key", read),
+        client_ca=_pem(section, "client_ca", read),
+        client_auth=client_auth,
+        allowed_sans=section.client_allowed_sans,
+        ciphers=_ciphers(section.cipher_suites, min_version),
+        min_version=min_version,
+        max_version=max_version,
+        prefer_server_ciphers=section.prefer_server_cipher_suites,
     )
-    if wrong := _contradiction(tls):
-        raise ConfigError(f"{section}.{wrong}")
+    if error := _check_tls(tls):
+        raise ConfigError(f"{key}.{error}")
     return tls
 
 
-def _contradiction(tls: TlsConfig) -> str:
+def _check_tls(tls: TlsConfig) -> str:
+    """Return the key, error and remedy of a contradiction, or ""."""
     if not tls.cert:
-        return "cert_file: missing; TLS needs it (or cert) and key_file (or key)"
+        return "cert_file: missing; TLS requires it (or cert) and key_file (or key)"
     if not tls.key:
-        return "key_file: missing; name the file of the certificate's key, or give key"
+        return (
+            "key_file: missing; set it to the file of the certificate's key, or set key"
+        )
     if tls.client_ca and tls.client_auth == "none":
         return (
-            "client_ca_file: of no use unless client_auth_type is "
-            "RequireAndVerifyClientCert or VerifyClientCertIfGiven; add that"
+            "client_ca_file: has no effect without client_auth_type; set that to "
+            "RequireAndVerifyClientCert or VerifyClientCertIfGiven"
         )
     if tls.client_auth != "none" and not tls.client_ca:
         return (
-            "client_auth_type: needs client_ca_file (or client_ca), the authority "
-            "whose clients may come; add that"
+            "client_auth_type: requires client_ca_file (or client_ca), the CA that "
+            "signs the certificates of clients; add that"
         )
     if tls.allowed_sans and tls.client_auth != "required":
         return (
-            "client_allowed_sans: whoever gives no certificate has none; set "
+            "client_allowed_sans: requires certificates of all clients; set "
             "client_auth_type: RequireAndVerifyClientCert"
         )
     return ""
 
 
-def _ciphers(suites: tuple[str, ...], least: Version) -> tuple[str, ...]:
+def _ciphers(suites: tuple[str, ...], min_version: Version) -> tuple[str, ...]:
     key = "tls_server_config.cipher_suites"
-    chosen = [_chosen(key, suite, _CIPHERS, {}) for suite in suites]
+    chosen = [_choose(key, suite, _CIPHERS, {}) for suite in suites]
     names = tuple(filter(None, chosen))
-    if suites and not names and least == "TLS12":
+    if suites and not names and min_version == "TLS12":
         raise ConfigError(
-            f"{key}: names none of TLS 1.2; add one, or set min_version: TLS13"
+            f"{key}: contains none for TLS 1.2; add one, or set min_version: TLS13"
         )
     return names
 
 
-def _pem(given: _TlsServer, name: str, read: Read) -> str:
-    """Return the certificates or the key among what was given for *name*, or ""."""
-    inline, path = getattr(given, name), getattr(given, f"{name}_file")
+def _pem(section: _TlsServer, name: str, read: Read) -> str:
+    """Return the certificates or the key that the key *name* is set to, or ""."""
+    inline, path = getattr(section, name), getattr(section, f"{name}_file")
     key = f"tls_server_config.{name}{'_file' if path else ''}"
     if inline and path:
-        raise ConfigError(f"{key}: given too is {name}; leave one of them out")
+        raise ConfigError(f"{key}: {name} is set too; remove one of them")
     if not inline and not path:
         return ""
     try:
@@ -246,31 +254,31 @@ def _pem(given: _TlsServer, name: str, read: Read) -> str:
     label = _LABELS[name]
     found = [m[0].decode() for m in _PEM.finditer(text) if m[1].decode() == label]
     if not found:
-        raise ConfigError(f"{key}: no {label} in PEM form is in it; give one")
+        raise ConfigError(f"{key}: contains no {label} in PEM format; add one")
     if name == "key" and "ENCRYPTED" in found[0]:
         raise ConfigError(
-            f"{key}: it is encrypted, and nobody is there to ask for the passphrase; "
-            "decrypt it with `openssl pkey -in KEY -out DECRYPTED`"
+            f"{key}: encrypted keys are not supported; decrypt it with "
+            "`openssl pkey -in KEY -out DECRYPTED`"
         )
     return "\n".join([*(found[:1] if name == "key" else found), ""])
 
 
-def _headers(given: _HttpServer) -> dict[str, str]:
-    if given.http2:
+def _headers(section: _HttpServer) -> dict[str, str]:
+    if section.http2:
         raise ConfigError(
-            "http_server_config.http2: this exporter speaks HTTP/1.1 only; leave it "
-            "out, or say false"
+            "http_server_config.http2: only HTTP/1.1 is supported; remove it, or set "
+            "it to false"
         )
     key = "http_server_config.headers"
-    headers = {name: str(value) for name, value in given.headers.items() if value != ""}
+    headers = {
+        name: str(value) for name, value in section.headers.items() if value != ""
+    }
     for name, value in headers.items():
-        allowed = _chosen(key, name, _HEADERS, {})
-        if allowed and value not in allowed:
-            raise ConfigError(f"{key}.{name}: want {' or '.join(allowed)}")
+        valid = _choose(key, name, _HEADERS, {})
+        if valid and value not in valid:
+            raise ConfigError(f"{key}.{name}: must be {' or '.join(valid)}")
         if not (value.isascii() and value.isprintable()):
-            raise ConfigError(
-                f"{key}.{name}: only printable ASCII in one line may be in a header"
-            )
+            raise ConfigError(f"{key}.{name}: must be one line of printable ASCII")
     return headers
 
 
@@ -278,12 +286,12 @@ def _users(users: dict[str, str]) -> dict[str, str]:
     for name, hashed in users.items():
         if not name or ":" in name or not name.isprintable():
             raise ConfigError(
-                f"basic_auth_users: {name!r}: want a name of printable characters "
-                "without ':' (RFC 7617)"
+                f"basic_auth_users: {name!r}: must be printable characters without ':' "
+                "(RFC 7617)"
             )
         if not _BCRYPT.fullmatch(hashed):
             raise ConfigError(
-                f"basic_auth_users.{name}: not a bcrypt hash of 60 characters; make "
+                f"basic_auth_users.{name}: not a bcrypt hash of 60 characters; create "
                 "one with `htpasswd -nBC 10 \"\" | tr -d ':\\n'`"
             )
     return users

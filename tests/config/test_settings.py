@@ -1,4 +1,4 @@
-"""Defaults, file and flags, and what an operator is told of a mistake."""
+"""Defaults, file and flags, and the errors of an invalid configuration."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ def a_file(directory: Path, text: str) -> str:
     return str(path)
 
 
-def complaint(text: str) -> str:
+def error_of(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         parse_config(text.encode(), "config.yaml")
     return str(caught.value)
@@ -24,7 +24,7 @@ def complaint(text: str) -> str:
 class TestLoad:
     """Defaults < file < flags."""
 
-    def test_nothing_given_is_a_default_install(self) -> None:
+    def test_without_file_and_flags_all_are_defaults(self) -> None:
         config = load(None, {})
 
         assert config == Config()
@@ -35,9 +35,7 @@ class TestLoad:
         assert config.web.listen_address == (":10128",)
         assert (config.log.level, config.log.format) == ("info", "logfmt")
 
-    def test_a_file_changes_what_it_names_and_nothing_else(
-        self, tmp_path: Path
-    ) -> None:
+    def test_a_file_changes_only_its_keys(self, tmp_path: Path) -> None:
         file = a_file(
             tmp_path,
             "sysctls: {profile: all, exclude: [net.ipv6.*], max_fds: 0}\n"
@@ -53,9 +51,7 @@ class TestLoad:
         assert (config.log.level, config.log.format) == ("debug", "logfmt")
         assert (config.path, config.web) == (Config().path, Config().web)
 
-    def test_a_flag_overrides_the_file_and_only_its_own_key(
-        self, tmp_path: Path
-    ) -> None:
+    def test_a_flag_overrides_only_its_own_key(self, tmp_path: Path) -> None:
         file = a_file(
             tmp_path, "log: {level: debug, format: json}\npath: {procfs: /host/proc}\n"
         )
@@ -65,7 +61,7 @@ class TestLoad:
         assert (config.log.level, config.log.format) == ("error", "json")
         assert config.path.procfs == "/host/proc"
 
-    def test_a_flag_needs_no_file(self) -> None:
+    def test_a_flag_does_not_need_a_file(self) -> None:
         config = load(None, {"sysctls": {"include": ("net.mptcp.*",)}})
 
         assert config.sysctls.include == ("net.mptcp.*",)
@@ -82,7 +78,7 @@ class TestLoad:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "{}\n", "log: {}\n"])
-def test_a_file_that_sets_nothing_is_the_defaults(text: str) -> None:
+def test_an_empty_file_is_the_defaults(text: str) -> None:
     assert parse_config(text.encode(), "config.yaml") == Config()
 
 
@@ -92,7 +88,7 @@ def test_a_file_of_comments_only_is_the_defaults(text: str) -> None:
 
 
 class TestMistakes:
-    """Every complaint names the file, the place and what to write instead."""
+    """Every error names the file, the place and the remedy."""
 
     @pytest.mark.parametrize(
         ("text", "key", "nearest"),
@@ -102,10 +98,10 @@ class TestMistakes:
             ("web: {listen-address: ':1'}", "`listen-address`", "listen_address"),
         ],
     )
-    def test_an_unknown_key_is_told_the_nearest(
+    def test_an_unknown_key_suggests_the_nearest(
         self, text: str, key: str, nearest: str
     ) -> None:
-        message = complaint(text)
+        message = error_of(text)
 
         assert message.startswith("config.yaml: ")
         assert key in message
@@ -120,10 +116,10 @@ class TestMistakes:
             ("path: {procf: /proc}", "procfs"),
         ],
     )
-    def test_an_unknown_key_of_a_section_is_told_the_nearest(
+    def test_an_unknown_key_of_a_section_suggests_the_nearest(
         self, text: str, nearest: str
     ) -> None:
-        assert complaint(text).endswith(f"; did you mean {nearest!r}?")
+        assert error_of(text).endswith(f"; did you mean {nearest!r}?")
 
     @pytest.mark.parametrize(
         ("text", "place"),
@@ -143,8 +139,10 @@ class TestMistakes:
             ("sysctls:", "`$.sysctls`"),
         ],
     )
-    def test_a_mistake_is_named_with_its_place(self, text: str, place: str) -> None:
-        message = complaint(text)
+    def test_an_invalid_value_is_named_with_its_place(
+        self, text: str, place: str
+    ) -> None:
+        message = error_of(text)
 
         assert message.startswith("config.yaml: ")
         assert f"at {place}" in message
@@ -164,31 +162,31 @@ class TestMistakes:
         ],
         ids=ascii,
     )
-    def test_what_is_not_a_mapping_in_yaml_is_told_so(self, text: str) -> None:
-        assert complaint(text).startswith("config.yaml: ")
+    def test_a_file_that_is_not_a_mapping_is_an_error(self, text: str) -> None:
+        assert error_of(text).startswith("config.yaml: ")
 
-    def test_bytes_that_are_no_text_are_told_so(self) -> None:
+    def test_bytes_that_are_not_text_are_an_error(self) -> None:
         with pytest.raises(ConfigError):
             parse_config(b"log: \xff\xfe", "config.yaml")
 
     @pytest.mark.parametrize("text", ["log: {level: 2020-13-45}", "log: !!int x"])
-    def test_a_scalar_that_yaml_cannot_build_is_told_so(self, text: str) -> None:
-        assert complaint(text).startswith("config.yaml: ")
+    def test_an_invalid_yaml_scalar_is_an_error(self, text: str) -> None:
+        assert error_of(text).startswith("config.yaml: ")
 
 
 @pytest.mark.parametrize("text", ["a: !!bool x", "a: !!int ''", "a: !!timestamp x"])
-def test_what_yaml_chokes_on_is_told_like_any_mistake(text: str) -> None:
-    assert "not YAML" in complaint(text)
+def test_text_that_makes_yaml_raise_is_an_error(text: str) -> None:
+    assert "not YAML" in error_of(text)
 
 
 def test_one_address_needs_no_list() -> None:
-    one = parse_config(b"web: {listen_address: ':9'}", "config.yaml").web
+    web = parse_config(b"web: {listen_address: ':9'}", "config.yaml").web
 
-    assert one.addresses == (":9",)
+    assert web.addresses == (":9",)
     assert Config().web.addresses == (":10128",)
 
 
-def test_what_a_flag_may_set_the_file_may_set(tmp_path: Path) -> None:
+def test_every_flag_has_its_key_in_the_file(tmp_path: Path) -> None:
     flags: dict[str, dict[str, Any]] = {
         "sysctls": {
             "profile": "all",
