@@ -1,4 +1,4 @@
-"""Whose a namespace is, who could lie about it, and that no two are called alike."""
+"""Owners of namespaces: what determines them, forgeries, and unique labels."""
 
 import itertools
 from collections import Counter
@@ -46,23 +46,25 @@ UUID = "5d1f4a3e-7c1b-4f6e-9a55-0c8c1a2b3d4e"
 
 
 class TestTheHost:
-    """Its namespace is known by being it."""
+    """Its namespace needs no other fact."""
 
-    def test_is_the_host_whoever_is_in_it(self) -> None:
-        facts = some_facts(a_process(POD), host=True, mounts=["/run/netns/blue"])
+    def test_it_is_the_host_whatever_holds_it(self) -> None:
+        facts = some_facts(a_process(POD), is_host=True, mounts=["/run/netns/blue"])
 
         assert claim_owner(facts, PODS) == Claim(owner=the_host(), is_complete=True)
 
 
 class TestContainers:
-    """The cgroup of the oldest process that has one."""
+    """The cgroup of the oldest process determines the container."""
 
-    def test_a_container_is_known_by_twelve_digits_and_has_its_whole_id(self) -> None:
-        said = claim_owner(
+    def test_a_container_without_a_name_is_named_by_twelve_digits_of_its_id(
+        self,
+    ) -> None:
+        claim = claim_owner(
             some_facts(a_process(DOCKER, comm="nginx", start_time=5)), {}
         )
 
-        assert said == Claim(
+        assert claim == Claim(
             owner=Owner(
                 kind="container",
                 container="a1a1a1a1a1a1",
@@ -75,31 +77,33 @@ class TestContainers:
             start_time=5,
         )
 
-    def test_two_containers_whose_names_begin_alike_are_two(self) -> None:
+    def test_containers_whose_names_begin_alike_have_different_labels(self) -> None:
         """LXC and Garden have names, not digests."""
         names = ["production-web", "production-worker"]
         groups = [a_cgroup_path(name, runtime="lxc") for name in names]
 
-        said = [claim_owner(some_facts(a_process(group)), {}).owner for group in groups]
+        first, second = (
+            claim_owner(some_facts(a_process(group)), {}).owner for group in groups
+        )
 
-        assert owner_labels(said[0]) != owner_labels(said[1])
+        assert owner_labels(first) != owner_labels(second)
 
-    def test_the_oldest_process_speaks_whatever_the_order(self) -> None:
+    def test_the_oldest_process_decides_whatever_the_order(self) -> None:
         old = a_process(DOCKER, pid=900, start_time=1, comm="old")
         young = a_process(DOCKER, pid=100, start_time=2, comm="young")
 
         for order in itertools.permutations([old, young]):
-            said = claim_owner(some_facts(*order), {})
-            assert (said.owner.comm, said.start_time) == ("old", 1)
+            claim = claim_owner(some_facts(*order), {})
+            assert (claim.owner.comm, claim.start_time) == ("old", 1)
 
-    def test_of_two_that_started_in_one_tick_the_lower_pid_speaks(self) -> None:
+    def test_of_two_that_started_in_the_same_tick_the_lower_pid_decides(self) -> None:
         first = a_process(DOCKER, pid=10, comm="first")
         second = a_process(OTHER_DOCKER, pid=11, comm="second")
 
         assert claim_owner(some_facts(second, first), {}).owner.comm == "first"
 
     @pytest.mark.parametrize("intruder", [OTHER_DOCKER, OTHER_POD, NGINX, CgroupPath()])
-    def test_a_younger_process_from_elsewhere_takes_nothing(
+    def test_a_younger_process_of_another_owner_changes_nothing(
         self, intruder: CgroupPath
     ) -> None:
         own = a_process(DOCKER, pid=900, start_time=1)
@@ -110,33 +114,33 @@ class TestContainers:
         )
 
     @pytest.mark.parametrize("bystander", [NGINX, CgroupPath()])
-    def test_an_older_process_of_no_container_keeps_it_from_a_container(
+    def test_an_older_process_outside_containers_prevents_a_container_claim(
         self, bystander: CgroupPath
     ) -> None:
         older = a_process(bystander, start_time=1)
 
-        said = claim_owner(some_facts(older, a_process(DOCKER, start_time=2)), {})
+        claim = claim_owner(some_facts(older, a_process(DOCKER, start_time=2)), {})
 
-        assert said.owner.container_id == ""
+        assert claim.owner.container_id == ""
 
-    def test_a_container_outweighs_a_mount(self) -> None:
-        said = claim_owner(
+    def test_a_container_takes_precedence_over_a_mount(self) -> None:
+        claim = claim_owner(
             some_facts(a_process(DOCKER), mounts=["/run/netns/blue"]), {}
         )
 
-        assert (said.owner.kind, said.owner.netns) == ("container", "")
-        assert said.alias == "named/blue"
+        assert (claim.owner.kind, claim.owner.netns) == ("container", "")
+        assert claim.alias == "named/blue"
 
-    def test_a_mount_that_only_it_sees_is_an_alias_too(self) -> None:
+    def test_a_mount_in_its_own_mount_namespace_is_an_alias_too(self) -> None:
         process = a_process(DOCKER)
 
-        said = claim_owner(
+        claim = claim_owner(
             some_facts(process, private_mounts=[("/x/red", process)]), {}
         )
 
-        assert (said.owner.netns, said.alias) == ("", "named/red")
+        assert (claim.owner.netns, claim.alias) == ("", "named/red")
 
-    def test_a_mount_that_the_host_sees_is_the_first_alias(self) -> None:
+    def test_a_mount_of_the_host_is_the_preferred_alias(self) -> None:
         process = a_process(DOCKER)
         facts = some_facts(
             process, mounts=["/run/netns/blue"], private_mounts=[("/x/red", process)]
@@ -145,39 +149,39 @@ class TestContainers:
         assert claim_owner(facts, {}).alias == "named/blue"
 
 
-class TestMonitors:
-    """conmon and lxc-start are beside the container they look after."""
+class TestShims:
+    """conmon and lxc-start run beside the container they supervise."""
 
-    MONITOR = a_process(
+    SHIM = a_process(
         a_cgroup_path(OTHER_CONTAINER, runtime="podman", is_shim=True), start_time=1
     )
 
-    def test_an_older_monitor_is_passed_over(self) -> None:
-        said = claim_owner(
-            some_facts(self.MONITOR, a_process(DOCKER, start_time=2)), {}
-        )
+    def test_an_older_shim_is_ignored(self) -> None:
+        claim = claim_owner(some_facts(self.SHIM, a_process(DOCKER, start_time=2)), {})
 
-        assert said.owner.container_id == CONTAINER
+        assert claim.owner.container_id == CONTAINER
 
-    def test_a_monitor_is_passed_over_for_a_unit(self) -> None:
-        said = claim_owner(some_facts(self.MONITOR, a_process(NGINX, start_time=2)), {})
+    def test_a_shim_is_ignored_in_favour_of_a_unit(self) -> None:
+        claim = claim_owner(some_facts(self.SHIM, a_process(NGINX, start_time=2)), {})
 
-        assert said.owner.kind == "unit"
+        assert claim.owner.kind == "unit"
 
-    def test_where_only_monitors_are_they_say_what_they_know(self) -> None:
-        said = claim_owner(some_facts(self.MONITOR), {})
+    def test_shims_alone_determine_the_container(self) -> None:
+        claim = claim_owner(some_facts(self.SHIM), {})
 
-        assert said.owner.container_id == OTHER_CONTAINER
-        assert said.owner.runtime == "podman"
+        assert claim.owner.container_id == OTHER_CONTAINER
+        assert claim.owner.runtime == "podman"
 
 
 class TestPods:
-    """The uid in the cgroup, the name in the kubelet's log directories."""
+    """The uid is in the cgroup, the name in the kubelet's log directories."""
 
-    def test_a_pod_has_its_name_from_the_log_directory(self) -> None:
-        said = claim_owner(some_facts(a_process(POD, comm="pause", start_time=5)), PODS)
+    def test_a_pod_gets_its_name_from_the_log_directory(self) -> None:
+        claim = claim_owner(
+            some_facts(a_process(POD, comm="pause", start_time=5)), PODS
+        )
 
-        assert said == Claim(
+        assert claim == Claim(
             owner=Owner(
                 kind="pod",
                 namespace="shop",
@@ -192,7 +196,7 @@ class TestPods:
             start_time=5,
         )
 
-    def test_the_containers_of_a_pod_are_one_owner(self) -> None:
+    def test_the_containers_of_a_pod_have_the_same_owner(self) -> None:
         pause, app = (
             a_cgroup_path(pod_uid=UID),
             a_cgroup_path(OTHER_CONTAINER, pod_uid=UID),
@@ -203,122 +207,127 @@ class TestPods:
         assert owner_labels(both[0]) == owner_labels(both[1])
 
     @pytest.mark.parametrize("pods", [{}, {OTHER_UID: PodName("shop", "db-0")}])
-    def test_a_pod_without_a_name_has_its_uid_and_may_yet_get_one(
+    def test_a_pod_without_a_name_has_its_uid_and_may_still_get_one(
         self, pods: Mapping[str, PodName]
     ) -> None:
-        said = claim_owner(some_facts(a_process(POD)), pods)
+        claim = claim_owner(some_facts(a_process(POD)), pods)
 
-        assert owner_labels(said.owner) == ("", "", UID, "", "")
-        assert (said.owner.kind, said.owner.evidence) == ("pod", "cgroup")
-        assert not said.is_complete
+        assert owner_labels(claim.owner) == ("", "", UID, "", "")
+        assert (claim.owner.kind, claim.owner.evidence) == ("pod", "cgroup")
+        assert not claim.is_complete
 
     @pytest.mark.parametrize(
-        ("within", "netns"),
+        ("nested_in", "netns"),
         [
             (CONTAINER, "within/a1a1a1a1a1a1"),
             ("user@1000.service", "within/user@1000.service"),
         ],
     )
-    def test_a_pod_that_another_vouches_for_is_no_pod_of_this_host(
-        self, within: str, netns: str
+    def test_a_pod_within_another_owner_is_no_pod_of_this_host(
+        self, nested_in: str, netns: str
     ) -> None:
-        """Whoever runs there chose that uid, and could choose another pod's."""
-        inner = a_cgroup_path(OTHER_CONTAINER, pod_uid=UID, nested_in=within)
+        """Its cgroup could be given the uid of any other pod."""
+        inner = a_cgroup_path(OTHER_CONTAINER, pod_uid=UID, nested_in=nested_in)
 
-        said = claim_owner(some_facts(a_process(inner)), PODS)
+        claim = claim_owner(some_facts(a_process(inner)), PODS)
 
-        assert owner_labels(said.owner) == ("", "", "", "b2b2b2b2b2b2", netns)
-        assert said.owner.kind == "container"
+        assert owner_labels(claim.owner) == ("", "", "", "b2b2b2b2b2b2", netns)
+        assert claim.owner.kind == "container"
 
-    def test_who_pretends_to_be_a_container_cannot_have_its_names(self) -> None:
+    def test_a_forged_cgroup_cannot_take_the_labels_of_a_container(self) -> None:
         real = claim_owner(some_facts(a_process(DOCKER, start_time=9)), {})
-        fake_group = a_cgroup_path(CONTAINER, nested_in="user@1000.service")
-        fakes = [
-            claim_owner(some_facts(a_process(fake_group, start_time=1)), {}),
-            claim_owner(some_facts(private_mounts=[("/x", a_process(fake_group))]), {}),
-            claim_owner(some_facts(a_process(fake_group, visitor=True)), {}),
+        forged_group = a_cgroup_path(CONTAINER, nested_in="user@1000.service")
+        forged = [
+            claim_owner(some_facts(a_process(forged_group, start_time=1)), {}),
+            claim_owner(
+                some_facts(private_mounts=[("/x", a_process(forged_group))]), {}
+            ),
+            claim_owner(some_facts(a_process(forged_group, is_visitor=True)), {}),
         ]
 
-        assert sorted(settled([real, *fakes])) == [
+        assert sorted(netns_labels([real, *forged])) == [
             "",
             "within/user@1000.service",
             "within/user@1000.service/cookie/4",
             "within/user@1000.service/named/x",
         ]
 
-    def test_a_container_of_no_pod_is_no_nameless_pod(self) -> None:
-        said = claim_owner(some_facts(a_process(DOCKER)), PODS)
+    def test_a_container_outside_pods_is_not_a_pod_without_a_name(self) -> None:
+        claim = claim_owner(some_facts(a_process(DOCKER)), PODS)
 
-        assert owner_labels(said.owner) == ("", "", "", "a1a1a1a1a1a1", "")
+        assert owner_labels(claim.owner) == ("", "", "", "a1a1a1a1a1a1", "")
 
 
-class TestPassingThrough:
-    """A CNI plug-in, nsenter, a debug container: in a namespace not their own."""
+class TestVisitors:
+    """A CNI plug-in, nsenter or a debug container in a namespace of another owner."""
 
-    def test_a_visitor_does_not_take_a_runtimes_sandbox(self) -> None:
+    def test_a_visitor_does_not_claim_a_sandbox_that_a_runtime_made(self) -> None:
         facts = some_facts(
-            a_process(POD, visitor=True), mounts=["/run/docker/netns/3fa9c1d2e4b5"]
+            a_process(POD, is_visitor=True), mounts=["/run/docker/netns/3fa9c1d2e4b5"]
         )
 
         assert claim_owner(facts, PODS).owner.kind == "named"
 
-    def test_a_visitor_older_than_the_owner_does_not_take_its_namespace(self) -> None:
+    def test_a_visitor_older_than_the_owner_does_not_claim_the_namespace(self) -> None:
         facts = some_facts(
-            a_process(POD, visitor=True, start_time=1), a_process(DOCKER, start_time=9)
+            a_process(POD, is_visitor=True, start_time=1),
+            a_process(DOCKER, start_time=9),
         )
 
         assert claim_owner(facts, PODS).owner.container == "a1a1a1a1a1a1"
 
-    def test_a_thread_does_not_take_a_mounted_namespace(self) -> None:
+    def test_a_thread_does_not_claim_a_mounted_namespace(self) -> None:
         facts = some_facts(threads=[a_process(POD)], mounts=["/run/netns/blue"])
 
         assert claim_owner(facts, PODS).owner.netns == "named/blue"
 
     @pytest.mark.parametrize("where", ["processes", "threads"])
-    def test_a_namespace_a_container_made_is_its_own_but_not_its_main_one(
+    def test_a_namespace_that_a_container_made_is_not_its_main_one(
         self, where: str
     ) -> None:
-        someone = (a_process(POD, visitor=where == "processes"),)
-        nested = claim_owner(msgspec.structs.replace(Facts(), **{where: someone}), PODS)
+        processes = (a_process(POD, is_visitor=where == "processes"),)
+        nested = claim_owner(
+            msgspec.structs.replace(Facts(), **{where: processes}), PODS
+        )
         main = claim_owner(some_facts(a_process(POD, start_time=5000)), PODS)
 
         assert not nested.is_complete
-        assert settled([nested, main]) == ["cookie/1", ""]
+        assert netns_labels([nested, main]) == ["cookie/1", ""]
         assert owner_labels(nested.owner) == owner_labels(main.owner)
 
-    @pytest.mark.parametrize("visitor", [True, False])
-    def test_who_comes_later_does_not_take_a_units_namespace(
-        self, *, visitor: bool
+    @pytest.mark.parametrize("is_visitor", [True, False])
+    def test_a_later_process_does_not_claim_the_namespace_of_a_unit(
+        self, *, is_visitor: bool
     ) -> None:
-        """Not by nsenter, and not as an exec'd process whose parent is the shim."""
+        """Neither by nsenter, nor as an exec'd process whose parent is the shim."""
         facts = some_facts(
             a_process(NGINX, start_time=1),
-            a_process(POD, visitor=visitor, start_time=2),
+            a_process(POD, is_visitor=is_visitor, start_time=2),
         )
 
         assert claim_owner(facts, PODS).owner.kind == "unit"
 
-    def test_who_enters_a_name_that_an_operator_gave_is_there_by_it(self) -> None:
-        given = claim_owner(some_facts(mounts=["/run/netns/blue"]), {}).owner
+    def test_a_name_that_an_operator_chose_is_final(self) -> None:
+        chosen = claim_owner(some_facts(mounts=["/run/netns/blue"]), {}).owner
         sandbox = claim_owner(
             some_facts(mounts=["/run/docker/netns/3fa9c1d2e4b5"]), {}
         ).owner
 
-        assert is_final(given)
+        assert is_final(chosen)
         assert not is_final(sandbox)
 
 
 class TestMounts:
-    """Names that an operator or a runtime gave; a container's tell only its own."""
+    """Names that an operator, a runtime or a container chose."""
 
-    def test_a_namespace_of_ip_netns_is_named_by_it(self) -> None:
-        said = claim_owner(some_facts(mounts=["/run/netns/blue"]), {})
+    def test_a_namespace_of_ip_netns_is_named_by_its_mount(self) -> None:
+        claim = claim_owner(some_facts(mounts=["/run/netns/blue"]), {})
 
-        assert said.owner == Owner(kind="named", netns="named/blue", evidence="mount")
-        assert said.is_complete
+        assert claim.owner == Owner(kind="named", netns="named/blue", evidence="mount")
+        assert claim.is_complete
 
     @pytest.mark.parametrize("process", [a_process(NGINX), a_process()])
-    def test_a_mount_outweighs_a_unit_and_a_name_of_a_process(
+    def test_a_mount_takes_precedence_over_a_unit_and_a_process(
         self, process: ProcessFacts
     ) -> None:
         facts = some_facts(process, mounts=["/run/netns/blue"])
@@ -336,14 +345,14 @@ class TestMounts:
             f"/host/run/netns/cni-{UUID}",
         ],
     )
-    def test_a_runtimes_own_mount_is_a_name_until_its_container_starts(
+    def test_a_mount_of_a_runtime_is_a_name_until_its_container_starts(
         self, path: str
     ) -> None:
-        said = claim_owner(some_facts(mounts=[path]), {})
+        claim = claim_owner(some_facts(mounts=[path]), {})
 
-        assert said.owner.netns == f"named/{path.rpartition('/')[2]}"
-        assert said.owner.kind == "named"
-        assert not said.is_complete
+        assert claim.owner.netns == f"named/{path.rpartition('/')[2]}"
+        assert claim.owner.kind == "named"
+        assert not claim.is_complete
 
     @pytest.mark.parametrize(
         "path",
@@ -357,49 +366,67 @@ class TestMounts:
             "/srv/docker/blue",
         ],
     )
-    def test_what_only_looks_like_a_runtimes_mount_is_a_name(self, path: str) -> None:
+    def test_a_mount_that_resembles_a_runtimes_is_an_operators(self, path: str) -> None:
         assert claim_owner(some_facts(mounts=[path]), {}).is_complete
 
-    def test_a_given_name_is_better_than_a_runtimes(self) -> None:
+    @pytest.mark.parametrize(
+        ("path", "runtime"),
+        [
+            ("/run/docker/netns/3fa09c1b2d4e", "docker"),
+            (f"/run/netns/cni-{UUID}", ""),
+            (f"/run/netns/{UUID}", ""),
+            ("/run/netns/blue", ""),
+        ],
+    )
+    def test_a_mount_names_its_runtime_if_no_other_makes_such_mounts(
+        self, path: str, runtime: str
+    ) -> None:
+        assert claim_owner(some_facts(mounts=[path]), {}).owner.runtime == runtime
+
+    def test_an_operators_mount_takes_precedence_over_a_runtimes(self) -> None:
         paths = [f"/run/netns/cni-{UUID}", "/run/netns/blue"]
 
-        said = claim_owner(some_facts(mounts=paths), {})
+        claim = claim_owner(some_facts(mounts=paths), {})
 
-        assert said.owner.netns == "named/blue"
-        assert said.is_complete
+        assert claim.owner.netns == "named/blue"
+        assert claim.is_complete
 
-    def test_a_mount_that_only_a_container_sees_is_the_containers(self) -> None:
-        said = claim_owner(
+    def test_a_mount_in_the_mount_namespace_of_a_container_is_the_containers(
+        self,
+    ) -> None:
+        claim = claim_owner(
             some_facts(private_mounts=[("/run/netns/blue", a_process(DOCKER))]), {}
         )
 
-        assert owner_labels(said.owner) == ("", "", "", "a1a1a1a1a1a1", "")
-        assert settled([said]) == ["named/blue"]
+        assert owner_labels(claim.owner) == ("", "", "", "a1a1a1a1a1a1", "")
+        assert netns_labels([claim]) == ["named/blue"]
 
-    def test_a_mount_that_only_a_pod_sees_is_the_pods(self) -> None:
-        said = claim_owner(
+    def test_a_mount_in_the_mount_namespace_of_a_pod_is_the_pods(self) -> None:
+        claim = claim_owner(
             some_facts(private_mounts=[("/run/netns/blue", a_process(POD))]), PODS
         )
 
-        assert owner_labels(said.owner) == ("shop", "web-0", UID, "", "")
-        assert settled([said]) == ["named/blue"]
+        assert owner_labels(claim.owner) == ("shop", "web-0", UID, "", "")
+        assert netns_labels([claim]) == ["named/blue"]
 
-    def test_a_container_that_sees_the_mount_outweighs_a_unit_that_does(self) -> None:
+    def test_a_mount_of_a_container_takes_precedence_over_that_of_a_unit(self) -> None:
         mounts = [("/run/netns/a", a_process(NGINX)), ("/run/b", a_process(DOCKER))]
 
         for order in itertools.permutations(mounts):
-            said = claim_owner(some_facts(private_mounts=order), {})
-            assert owner_labels(said.owner) == ("", "", "", "a1a1a1a1a1a1", "")
-            assert settled([said]) == ["named/b"]
+            claim = claim_owner(some_facts(private_mounts=order), {})
+            assert owner_labels(claim.owner) == ("", "", "", "a1a1a1a1a1a1", "")
+            assert netns_labels([claim]) == ["named/b"]
 
-    def test_a_process_inside_outweighs_who_sees_the_mount(self) -> None:
+    def test_a_process_inside_takes_precedence_over_a_mount_elsewhere(self) -> None:
         facts = some_facts(
             a_process(DOCKER), private_mounts=[("/x/blue", a_process(OTHER_DOCKER))]
         )
 
         assert claim_owner(facts, {}).owner.container_id == CONTAINER
 
-    def test_what_the_host_sees_outweighs_what_a_container_sees(self) -> None:
+    def test_a_mount_of_the_host_takes_precedence_over_that_of_a_container(
+        self,
+    ) -> None:
         facts = some_facts(
             mounts=["/run/netns/blue"],
             private_mounts=[("/run/netns/evil", a_process(DOCKER))],
@@ -407,21 +434,25 @@ class TestMounts:
 
         assert claim_owner(facts, {}).owner.netns == "named/blue"
 
-    def test_a_mount_in_a_namespace_of_a_unit_is_named_as_on_the_host(self) -> None:
-        said = claim_owner(
+    def test_a_mount_in_the_mount_namespace_of_a_unit_is_named_as_on_the_host(
+        self,
+    ) -> None:
+        claim = claim_owner(
             some_facts(private_mounts=[("/run/netns/blue", a_process(NGINX))]), {}
         )
 
-        assert (said.owner.kind, said.owner.netns) == ("named", "named/blue")
+        assert (claim.owner.kind, claim.owner.netns) == ("named", "named/blue")
 
 
 class TestUnitsAndProcesses:
-    """What is left when no container and no mount says more."""
+    """Owners of namespaces without a container and without a mount."""
 
-    def test_a_unit_is_named_and_may_yet_turn_out_a_container(self) -> None:
-        said = claim_owner(some_facts(a_process(NGINX, comm="nginx", start_time=5)), {})
+    def test_a_unit_is_claimed_until_a_container_appears(self) -> None:
+        claim = claim_owner(
+            some_facts(a_process(NGINX, comm="nginx", start_time=5)), {}
+        )
 
-        assert said == Claim(
+        assert claim == Claim(
             owner=Owner(
                 kind="unit", netns="unit/nginx.service", evidence="unit", comm="nginx"
             ),
@@ -434,45 +465,43 @@ class TestUnitsAndProcesses:
         unit = a_process(NGINX, start_time=2)
         late = a_process(CgroupPath(unit="late.service"), start_time=3)
 
-        said = claim_owner(some_facts(late, unit, shell), {})
+        claim = claim_owner(some_facts(late, unit, shell), {})
 
-        assert said.owner.netns == "unit/nginx.service"
+        assert claim.owner.netns == "unit/nginx.service"
 
-    def test_a_process_of_nothing_is_told_by_its_name_only(self) -> None:
-        said = claim_owner(some_facts(a_process(comm="unshare", start_time=5)), {})
+    def test_a_process_without_unit_and_container_has_only_its_name(self) -> None:
+        claim = claim_owner(some_facts(a_process(comm="unshare", start_time=5)), {})
 
-        assert said.owner == Owner(kind="process", evidence="comm", comm="unshare")
-        assert (said.is_complete, said.start_time) == (False, 5)
+        assert claim.owner == Owner(kind="process", evidence="comm", comm="unshare")
+        assert (claim.is_complete, claim.start_time) == (False, 5)
 
-    def test_a_namespace_without_any_witness_is_somebodys(self) -> None:
-        said = claim_owner(some_facts(), {})
+    def test_a_namespace_without_any_fact_has_an_owner_too(self) -> None:
+        claim = claim_owner(some_facts(), {})
 
-        assert said.owner == Owner(kind="process")
-        assert not said.is_complete
+        assert claim.owner == Owner(kind="process")
+        assert not claim.is_complete
 
 
-def settled(
-    claims: Sequence[Claim], taken: Sequence[Owner] = (), *, first: int = 1
-) -> list[str]:
-    """Settle *claims*, with cookies from *first* up; return their netns labels."""
-    ids = [a_netns(cookie, ino=cookie) for cookie in range(first, first + len(claims))]
-    owners = resolve_labels(dict(zip(ids, claims, strict=True)), taken)
+def netns_labels(claims: Sequence[Claim], assigned: Sequence[Owner] = ()) -> list[str]:
+    """Return the netns labels of *claims*, whose cookies are 1, 2 and so on."""
+    ids = [a_netns(cookie, ino=cookie) for cookie in range(1, 1 + len(claims))]
+    owners = resolve_labels(dict(zip(ids, claims, strict=True)), assigned)
     assert owners.keys() == set(ids)
     return [owners[netns].netns for netns in ids]
 
 
-class TestSettle:
-    """Labels that are unique on a node, and stay."""
+class TestLabels:
+    """Labels are unique on a node and permanent."""
 
-    def test_an_only_namespace_is_its_owners_main(self) -> None:
-        assert settled([a_claim(alias="named/blue")]) == [""]
+    def test_the_only_namespace_of_an_owner_is_its_main_one(self) -> None:
+        assert netns_labels([a_claim(alias="named/blue")]) == [""]
 
-    def test_the_oldest_of_an_owner_is_the_main_one(self) -> None:
-        claims = [a_claim(since=since) for since in (30, 10, 20)]
+    def test_the_oldest_namespace_of_an_owner_is_its_main_one(self) -> None:
+        claims = [a_claim(start_time=time) for time in (30, 10, 20)]
 
-        assert settled(claims) == ["cookie/1", "", "cookie/3"]
+        assert netns_labels(claims) == ["cookie/1", "", "cookie/3"]
 
-    def test_of_equal_age_the_lower_cookie_is_the_older(self) -> None:
+    def test_of_equal_age_the_lower_cookie_counts_as_older(self) -> None:
         claims = {a_netns(9): a_claim(), a_netns(8): a_claim()}
 
         owners = resolve_labels(claims, [])
@@ -480,35 +509,35 @@ class TestSettle:
         assert owners[a_netns(8)].netns == ""
         assert owners[a_netns(9)].netns == "cookie/9"
 
-    def test_a_mount_tells_the_others_apart(self) -> None:
+    def test_mounts_distinguish_the_others(self) -> None:
         claims = [
-            a_claim(since=1, alias="named/main"),
-            a_claim(since=2, alias="named/blue"),
-            a_claim(since=3, alias="named/blue"),
-            a_claim(since=4, alias="named/red"),
+            a_claim(start_time=1, alias="named/main"),
+            a_claim(start_time=2, alias="named/blue"),
+            a_claim(start_time=3, alias="named/blue"),
+            a_claim(start_time=4, alias="named/red"),
         ]
 
-        assert settled(claims) == ["", "named/blue", "cookie/3", "named/red"]
+        assert netns_labels(claims) == ["", "named/blue", "cookie/3", "named/red"]
 
-    def test_different_owners_do_not_stand_in_each_others_way(self) -> None:
+    def test_different_owners_have_a_main_namespace_each(self) -> None:
         claims = [a_claim(an_owner(uid=uid)) for uid in (UID, OTHER_UID)]
 
-        assert settled(claims) == ["", ""]
+        assert netns_labels(claims) == ["", ""]
 
-    def test_what_only_describes_does_not_tell_apart(self) -> None:
+    def test_descriptive_fields_do_not_distinguish_owners(self) -> None:
         claims = [a_claim(an_owner(comm=comm, runtime=comm)) for comm in ("a", "b")]
 
-        assert settled(claims) == ["", "cookie/2"]
+        assert netns_labels(claims) == ["", "cookie/2"]
 
-    def test_a_process_is_always_told_by_its_cookie(self) -> None:
-        said = claim_owner(some_facts(a_process(comm="unshare")), {})
+    def test_a_process_always_has_a_cookie_label(self) -> None:
+        claim = claim_owner(some_facts(a_process(comm="unshare")), {})
 
-        assert settled([said]) == ["cookie/1"]
+        assert netns_labels([claim]) == ["cookie/1"]
 
     def test_two_namespaces_of_one_unit(self) -> None:
         owner = Owner(kind="unit", netns="unit/nginx.service")
 
-        assert settled([a_claim(owner), a_claim(owner)]) == [
+        assert netns_labels([a_claim(owner), a_claim(owner)]) == [
             "unit/nginx.service",
             "cookie/2",
         ]
@@ -516,53 +545,56 @@ class TestSettle:
     def test_two_mounts_of_one_name(self) -> None:
         owner = Owner(kind="named", netns="named/blue")
 
-        assert settled([a_claim(owner), a_claim(owner)]) == ["named/blue", "cookie/2"]
+        assert netns_labels([a_claim(owner), a_claim(owner)]) == [
+            "named/blue",
+            "cookie/2",
+        ]
 
-    def test_settling_changes_nothing_but_the_name(self) -> None:
+    def test_only_the_netns_label_is_changed(self) -> None:
         netns, owner = a_netns(), an_owner()
 
         assert resolve_labels({netns: a_claim(owner)}, []) == {netns: owner}
 
-    def test_a_name_that_is_settled_is_not_given_twice(self) -> None:
-        older = a_claim(since=1, alias="named/blue")
+    def test_an_assigned_label_is_not_assigned_again(self) -> None:
+        older = a_claim(start_time=1, alias="named/blue")
 
-        assert settled([older], [an_owner()]) == ["named/blue"]
-        assert settled([older], [an_owner(), an_owner(netns="named/blue")]) == [
+        assert netns_labels([older], [an_owner()]) == ["named/blue"]
+        assert netns_labels([older], [an_owner(), an_owner(netns="named/blue")]) == [
             "cookie/1"
         ]
 
-    def test_nothing_to_settle(self) -> None:
+    def test_without_claims_nothing_is_assigned(self) -> None:
         assert resolve_labels({}, [an_owner()]) == {}
 
-    def test_five_hundred_namespaces_of_one_cgroup_have_one_main(self) -> None:
+    def test_five_hundred_namespaces_of_one_cgroup_have_one_main_label(self) -> None:
         """As a container can make with unshare(2)."""
         claims = [
             claim_owner(some_facts(a_process(POD, pid=n, start_time=n)), PODS)
             for n in range(1, 501)
         ]
 
-        names = settled(claims)
+        names = netns_labels(claims)
 
         assert names[0] == ""
         assert names[1:] == [f"cookie/{n}" for n in range(2, 501)]
 
-    def test_five_hundred_that_share_one_mount_name(self) -> None:
+    def test_five_hundred_with_the_same_mount_name_have_it_once(self) -> None:
         facts = some_facts(private_mounts=[("/x/blue", a_process(POD))])
 
-        names = Counter(settled([claim_owner(facts, PODS)] * 500))
+        names = Counter(netns_labels([claim_owner(facts, PODS)] * 500))
 
         assert names["named/blue"] == 1
         assert len(names) == 500
 
-    def test_a_container_cannot_be_called_the_host(self) -> None:
+    def test_a_container_cannot_take_the_label_of_the_host(self) -> None:
         process = a_process(DOCKER)
         facts = [
-            some_facts(host=True),
+            some_facts(is_host=True),
             some_facts(private_mounts=[("/run/netns/host", process)]),
             some_facts(mounts=["/run/netns/host"]),
         ]
 
-        assert settled([claim_owner(f, {}) for f in facts]) == [
+        assert netns_labels([claim_owner(f, {}) for f in facts]) == [
             "host",
             "named/host",
             "named/host",
@@ -570,39 +602,41 @@ class TestSettle:
 
 
 class TestWithoutCookies:
-    """Before Linux 5.14 the moment of discovery stands in."""
+    """Before Linux 5.14 the time of discovery replaces the cookie."""
 
-    def test_the_name_is_when_it_was_first_seen(self) -> None:
+    def test_the_label_is_the_time_of_discovery(self) -> None:
         netns = a_netns(None, first_seen=1_700_000_000.125)
 
         assert cookie_name(netns).startswith("seen/1700000000.125")
         assert cookie_name(a_netns(7)) == "cookie/7"
 
-    def test_the_oldest_process_is_the_main_one_all_the_same(self) -> None:
+    def test_the_oldest_process_still_has_the_main_namespace(self) -> None:
         young, old = a_netns(None, first_seen=1.0), a_netns(None, ino=2, first_seen=2.0)
 
-        owners = resolve_labels({young: a_claim(since=9), old: a_claim(since=8)}, [])
+        owners = resolve_labels(
+            {young: a_claim(start_time=9), old: a_claim(start_time=8)}, []
+        )
 
         assert owners[old].netns == ""
         assert owners[young].netns.startswith("seen/1.000")
 
-    def test_two_of_one_millisecond_are_told_apart(self) -> None:
+    def test_two_of_the_same_millisecond_have_different_labels(self) -> None:
         one, two = (
             a_netns(None, ino=1, first_seen=1_700_000_000.0001),
             a_netns(None, ino=2, first_seen=1_700_000_000.0002),
         )
-        nobodys = a_claim(Owner(kind="process"))
+        claim = a_claim(Owner(kind="process"))
 
-        owners = resolve_labels({one: nobodys, two: nobodys}, [])
+        owners = resolve_labels({one: claim, two: claim}, [])
 
         assert owner_labels(owners[one]) != owner_labels(owners[two])
 
 
 class TestFinal:
-    """When to stop looking."""
+    """When an owner is not resolved again."""
 
     @pytest.mark.parametrize(
-        ("owner", "final"),
+        ("owner", "expected"),
         [
             (the_host(), True),
             (an_owner(), True),
@@ -614,10 +648,10 @@ class TestFinal:
         ],
         ids=["host", "pod", "container", "nameless pod", "named", "unit", "process"],
     )
-    def test_only_what_cannot_be_named_better_is_final(
-        self, owner: Owner, *, final: bool
+    def test_an_owner_is_final_if_no_better_name_is_possible(
+        self, owner: Owner, *, expected: bool
     ) -> None:
-        assert is_final(owner) is final
+        assert is_final(owner) is expected
 
     STRENGTH: tuple[OwnerKind, ...] = (
         "process",
@@ -632,7 +666,7 @@ class TestFinal:
         ("weak", "strong"),
         list(itertools.combinations(STRENGTH, 2)),
     )
-    def test_stronger_evidence_is_better_and_weaker_never(
+    def test_only_stronger_evidence_is_better(
         self, weak: OwnerKind, strong: OwnerKind
     ) -> None:
         one, two = Owner(kind=weak), Owner(kind=strong)
@@ -641,13 +675,13 @@ class TestFinal:
         assert not is_better(a_claim(one), two)
 
     @pytest.mark.parametrize("kind", STRENGTH)
-    def test_the_same_again_is_not_better(self, kind: OwnerKind) -> None:
-        """A name that changed for nothing would be a new series."""
+    def test_the_same_kind_is_not_better(self, kind: OwnerKind) -> None:
+        """A needless change of a name would make new series."""
         named = Owner(kind=kind, netns="named/red")
 
         assert not is_better(a_claim(named), Owner(kind=kind, netns="named/blue"))
 
-    def test_a_pods_name_is_better_than_its_uid(self) -> None:
+    def test_the_name_of_a_pod_is_better_than_its_uid_alone(self) -> None:
         nameless = an_owner(namespace="", pod="")
 
         assert is_better(a_claim(an_owner()), nameless)
@@ -689,7 +723,7 @@ def all_labels(owners: Mapping[NetnsId, Owner]) -> list[tuple[str, ...]]:
 
 
 @given(st.lists(CLAIMS, max_size=12), st.lists(CLAIMS, max_size=12))
-def test_no_two_namespaces_are_ever_called_alike(
+def test_no_two_namespaces_have_the_same_labels(
     early: list[Claim], late: list[Claim]
 ) -> None:
     before = resolve_labels({a_netns(n): c for n, c in enumerate(early, 1)}, [])
@@ -703,39 +737,39 @@ def test_no_two_namespaces_are_ever_called_alike(
 
 
 @given(CLAIMS, st.lists(st.floats(0, 1e9), unique_by=round, max_size=6))
-def test_without_cookies_different_moments_are_different_names(
-    one: Claim, moments: list[float]
+def test_without_cookies_different_times_give_different_labels(
+    claim: Claim, times: list[float]
 ) -> None:
-    ids = [a_netns(None, first_seen=round(moment)) for moment in moments]
+    ids = [a_netns(None, first_seen=round(time)) for time in times]
 
-    assert len(set(all_labels(resolve_labels(dict.fromkeys(ids, one), [])))) == len(
-        moments
-    )
+    owners = resolve_labels(dict.fromkeys(ids, claim), [])
 
-
-@given(FACTS)
-def test_facts_that_are_not_the_hosts_never_claim_to_be(facts: Facts) -> None:
-    said = claim_owner(facts, PODS).owner
-
-    assert said.kind != "host"
-    assert said.netns.startswith(("named/", "unit/", "within/")) or not said.netns
+    assert len(set(all_labels(owners))) == len(times)
 
 
 @given(FACTS)
-def test_a_pods_name_comes_only_with_its_uid_and_never_to_a_nested_one(
+def test_only_the_host_can_be_the_host(facts: Facts) -> None:
+    owner = claim_owner(facts, PODS).owner
+
+    assert owner.kind != "host"
+    assert owner.netns.startswith(("named/", "unit/", "within/")) or not owner.netns
+
+
+@given(FACTS)
+def test_the_name_of_a_pod_takes_its_uid_in_a_cgroup_that_is_not_nested(
     facts: Facts,
 ) -> None:
-    said = claim_owner(facts, PODS).owner
+    owner = claim_owner(facts, PODS).owner
     processes = [*facts.processes, *(process for _, process in facts.private_mounts)]
 
-    assert (said.namespace, said.pod) in {("", ""), PODS.get(said.uid, ("", ""))[:2]}
-    assert not said.pod or any(
-        p.cgroup.pod_uid == said.uid and not p.cgroup.nested_in for p in processes
+    assert (owner.namespace, owner.pod) in {("", ""), PODS.get(owner.uid, ("", ""))[:2]}
+    assert not owner.pod or any(
+        p.cgroup.pod_uid == owner.uid and not p.cgroup.nested_in for p in processes
     )
 
 
 @given(st.lists(PROCESSES), st.lists(PATHS), st.lists(PATHS))
-def test_nothing_that_comes_later_changes_whose_a_containers_namespace_is(
+def test_later_facts_do_not_change_the_owner_of_a_containers_namespace(
     others: list[ProcessFacts], mounts: list[str], private_mounts: list[str]
 ) -> None:
     own = a_process(DOCKER, pid=0, start_time=0)
@@ -746,6 +780,6 @@ def test_nothing_that_comes_later_changes_whose_a_containers_namespace_is(
         private_mounts=[(path, own) for path in private_mounts],
     )
 
-    said = owner_labels(claim_owner(facts, PODS).owner)
+    labels = owner_labels(claim_owner(facts, PODS).owner)
 
-    assert said == ("", "", "", "a1a1a1a1a1a1", "")
+    assert labels == ("", "", "", "a1a1a1a1a1a1", "")

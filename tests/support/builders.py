@@ -309,7 +309,7 @@ def a_process(
     pid: int = 100,
     start_time: int = 1000,
     comm: str = "app",
-    visitor: bool = False,
+    is_visitor: bool = False,
 ) -> ProcessFacts:
     """Return a process of no container and no unit, unless *cgroup* says more."""
     return ProcessFacts(
@@ -317,19 +317,19 @@ def a_process(
         start_time=start_time,
         comm=comm,
         cgroup=cgroup or CgroupPath(),
-        is_visitor=visitor,
+        is_visitor=is_visitor,
     )
 
 
 def some_facts(
     *processes: ProcessFacts,
-    host: bool = False,
+    is_host: bool = False,
     threads: Iterable[ProcessFacts] = (),
     mounts: Iterable[str] = (),
     private_mounts: Iterable[tuple[str, ProcessFacts]] = (),
 ) -> Facts:
     return Facts(
-        is_host=host,
+        is_host=is_host,
         processes=processes,
         threads=tuple(threads),
         mounts=tuple(mounts),
@@ -340,17 +340,17 @@ def some_facts(
 def a_claim(
     owner: Owner | None = None,
     *,
-    main: bool = True,
+    may_be_main: bool = True,
     alias: str = "",
-    complete: bool = True,
-    since: int = 1000,
+    is_complete: bool = True,
+    start_time: int = 1000,
 ) -> Claim:
     return Claim(
         owner=owner or an_owner(),
-        may_be_main=main,
+        may_be_main=may_be_main,
         alias=alias,
-        is_complete=complete,
-        start_time=since,
+        is_complete=is_complete,
+        start_time=start_time,
     )
 
 
