@@ -1,9 +1,8 @@
 """
-The catalog: every namespaced sysctl that may be read. Loads catalog.yaml.
+Load the catalog (catalog.yaml): every sysctl that may be read.
 
-It is the only list that a configuration can choose names of: secrets and write-only
-files are not in it, so nobody can ask for them. watch.py and machine.py name the three
-numbers that are read besides.
+A configuration selects names from this list only. Secrets and write-only files are not
+in it, so no configuration can reach them.
 """
 
 import fnmatch
@@ -26,11 +25,20 @@ _BRACES = re.compile(r"\{([^}]*)\}")
 
 class Entry(Frozen, frozen=True, kw_only=True):
     """
-    One sysctl of the catalog, with what people need to know of it.
+    A sysctl of the catalog.
 
-    profile: "default" for those that are read unless told otherwise; the order
-    of the file is the order of importance; harm: the signals that show whether its
-    value hurts, the most telling first.
+    Attributes:
+        name: dotted, as sysctl(8) prints it.
+        kind: how its text is parsed.
+        class_: how a new namespace gets its value; `class` in YAML and JSON.
+        settable_by: what can set it for a container.
+        why: what it does and why it matters, in one sentence.
+        fields: the names of the numbers of an `ints`.
+        comparable: whether the difference from the host's value has a meaning;
+            `drift` in YAML and JSON.
+        profile: `default` for those that are read by default.
+        harm: the signals in which a wrong value shows, the most specific first.
+
     """
 
     name: str
@@ -44,7 +52,7 @@ class Entry(Frozen, frozen=True, kw_only=True):
     harm: tuple[str, ...] = ()
 
     def sysctl(self) -> Sysctl:
-        """Return what a reader of values needs of it."""
+        """Return the part that is needed to interpret values."""
         return Sysctl(
             name=self.name,
             kind=self.kind,
@@ -57,11 +65,11 @@ class Entry(Frozen, frozen=True, kw_only=True):
 
 
 class UnknownSysctlError(ValueError):
-    """A pattern that matches nothing in the catalog."""
+    """A name or a glob that matches no sysctl."""
 
 
 def load() -> list[Entry]:
-    """Return the catalog in order of importance, braces expanded."""
+    """Return the catalog in order of importance, with braces expanded."""
     text = resources.files("exporter").joinpath("catalog.yaml").read_bytes()
     return parse(text)
 
@@ -70,7 +78,8 @@ def parse(text: bytes) -> list[Entry]:
     """
     Return the entries of a catalog file.
 
-    One by one: of the whole, YAML makes megabytes that no process gives back.
+    They are parsed one by one: parsing the whole file takes megabytes that the process
+    never returns.
     """
     return [
         msgspec.structs.replace(entry, name=name)
@@ -102,24 +111,24 @@ def select(
     exclude: Iterable[str],
 ) -> list[Entry]:
     """
-    Return the entries of *profile* with the globs of *include*, less *exclude*.
+    Return the entries of *profile* and *include*, without those of *exclude*.
 
-    Raises UnknownSysctlError for a glob that matches nothing in the catalog.
+    Both are globs. Raises UnknownSysctlError for one that matches nothing.
     """
-    chosen = {e.name for e in entries if profile in ("all", e.profile)}
-    names = [e.name for e in entries]
+    chosen = {entry.name for entry in entries if profile in ("all", entry.profile)}
+    names = [entry.name for entry in entries]
     for pattern in include:
         chosen |= match_glob(pattern, names)
     for pattern in exclude:
         chosen -= match_glob(pattern, names)
-    return [e for e in entries if e.name in chosen]
+    return [entry for entry in entries if entry.name in chosen]
 
 
 def match_glob(pattern: str, names: Sequence[str]) -> set[str]:
     """
-    Return those of the catalog's *names* that a glob matches.
+    Return the *names* that match a glob.
 
-    Raises UnknownSysctlError, with the nearest name, where there are none.
+    Raises UnknownSysctlError with the nearest name if there are none.
     """
     found = set(fnmatch.filter(names, pattern.replace("/", ".")))
     if not found:

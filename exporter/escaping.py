@@ -1,4 +1,4 @@
-"""Text that somebody else chose, made fit for a terminal. Pure."""
+"""Escape text from outside, so that a terminal can print it. Pure."""
 
 import re
 import unicodedata
@@ -8,10 +8,10 @@ _ASCII = re.compile(r"[ -~]*")
 
 def escape_control(text: str) -> str:
     r"""
-    Return *text* with what a terminal would act upon, or not show, escaped.
+    Return *text* with control characters, and invisible ones, escaped.
 
-    Controls, line ends, and what reorders or hides text; the escapes are JSON's, so
-    that JSON stays the same document.
+    That includes line ends and characters that reorder text. The escapes are those of
+    JSON, so an escaped JSON document has the same content.
 
     >>> escape_control("web\x1b[31m")
     'web\\u001b[31m'

@@ -1,4 +1,4 @@
-"""How an owner is identified and displayed. Pure."""
+"""Names of owners and of network namespaces. Pure."""
 
 import re
 
@@ -8,24 +8,24 @@ _DIGEST = re.compile(r"\A([0-9a-f]{12})[0-9a-f]{52}\Z")
 
 
 def owner_labels(owner: Owner) -> tuple[str, str, str, str, str]:
-    """Return the five labels that tell namespaces apart."""
+    """Return the five labels that identify a namespace on a node."""
     return (owner.namespace, owner.pod, owner.uid, owner.container, owner.netns)
 
 
 def cookie_name(netns: NetnsId) -> str:
-    """Return a name unique since boot, or nearly so where the kernel has no cookie."""
+    """Return a name that is unique since boot, or nearly so without a cookie."""
     if netns.cookie is None:
         return f"seen/{netns.first_seen:.3f}"
     return f"cookie/{netns.cookie}"
 
 
 def short_id(container_id: str) -> str:
-    """Return a digest as `docker ps` shows it, and a name as it is."""
+    """Return a digest as `docker ps` prints it, and any other name unchanged."""
     return _DIGEST.sub(r"\1", container_id)
 
 
 def display_name(owner: Owner) -> str:
-    """Return what to call an owner on a screen; not always unique."""
+    """Return the name of an owner for people; not always unique."""
     main = owner.pod or owner.uid or owner.container
     if owner.namespace:
         main = f"{owner.namespace}/{main}"

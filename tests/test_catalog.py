@@ -1,4 +1,4 @@
-"""What the catalog holds, and that no configuration reaches anything else."""
+"""The content of the catalog, and that a configuration reaches nothing else."""
 
 import contextlib
 import os
@@ -32,59 +32,61 @@ def entries(text: str) -> list[Entry]:
 
 
 class TestContents:
-    """The list as it is shipped."""
+    """The list itself."""
 
-    def test_no_name_comes_twice(self) -> None:
+    def test_names_are_unique(self) -> None:
         assert len(set(NAMES)) == len(NAMES)
 
-    def test_an_entry_names_its_fields_if_and_only_if_it_has_several(self) -> None:
-        odd = [e.name for e in CATALOG if bool(e.fields) != (e.kind == "ints")]
+    def test_only_entries_with_several_numbers_have_fields(self) -> None:
+        wrong = [e.name for e in CATALOG if bool(e.fields) != (e.kind == "ints")]
 
-        assert not odd
+        assert not wrong
 
-    def test_fields_are_labels_and_no_two_are_the_same(self) -> None:
+    def test_fields_are_unique_labels(self) -> None:
         for entry in CATALOG:
             assert len(set(entry.fields)) == len(entry.fields) != 1
             assert all(re.fullmatch("[a-z_]+", field) for field in entry.fields)
 
-    def test_the_default_profile_is_about_forty_and_begins_with_somaxconn(self) -> None:
+    def test_the_default_profile_has_about_forty_and_begins_with_somaxconn(
+        self,
+    ) -> None:
         assert 40 <= len(DEFAULT) <= 50
         assert NAMES[0] == DEFAULT[0] == "net.core.somaxconn"
 
     def test_the_default_profile_comes_first(self) -> None:
-        """Files run short at the end of the list."""
+        """Entries at the end of the list lose their open files first."""
         assert NAMES[: len(DEFAULT)] == DEFAULT
 
     @pytest.mark.parametrize("secret", FORBIDDEN)
     def test_secrets_and_write_only_files_are_not_in_it(self, secret: str) -> None:
         assert not [name for name in NAMES if fnmatch(name, secret)]
 
-    def test_what_all_namespaces_share_is_the_nodes_to_set(self) -> None:
+    def test_shared_sysctls_are_set_on_the_node(self) -> None:
         shared = [e for e in CATALOG if e.class_ == "shared"]
 
         assert shared
         assert {e.settable_by for e in shared} == {"node"}
 
-    def test_every_why_is_one_short_sentence(self) -> None:
-        """The length is what a --help or a table cell holds."""
+    def test_every_purpose_is_one_short_sentence(self) -> None:
+        """It has to fit into a table cell."""
         wrong = [e.name for e in CATALOG if not re.fullmatch(r".{9,119}\.", e.why)]
 
         assert not wrong
 
-    def test_a_sign_of_harm_is_one_that_is_known_and_named_once(self) -> None:
+    def test_signals_exist_and_are_named_once(self) -> None:
         for entry in CATALOG:
             assert set(entry.harm) <= signal_names()
             assert len(set(entry.harm)) == len(entry.harm)
 
-    def test_what_is_lost_by_default_is_a_sign_of_a_sysctl(self) -> None:
-        """But what tcp_max_orphans and tcp_mem cause, which are no namespace's."""
+    def test_counters_of_losses_belong_to_a_sysctl(self) -> None:
+        """Except those of tcp_max_orphans and tcp_mem, which are the machine's."""
         tied = {signal for entry in CATALOG for signal in entry.harm}
-        lost = {one.name for one in COUNTERS if one.lost and one.default}
+        lost = {entry.name for entry in COUNTERS if entry.lost and entry.default}
 
         assert lost - tied == {"TcpExt.TCPAbortOnMemory"}
         assert set(RESOURCES) <= tied
 
-    def test_a_reader_of_values_gets_what_the_entry_says(self) -> None:
+    def test_a_sysctl_has_the_attributes_of_its_entry(self) -> None:
         for entry in CATALOG:
             sysctl = entry.sysctl()
             for field in msgspec.structs.fields(sysctl):
@@ -92,7 +94,7 @@ class TestContents:
 
 
 class TestPaths:
-    """Names become paths by turning dots into slashes, which must lose nothing."""
+    """A name becomes a path by turning dots into slashes, without loss."""
 
     @pytest.mark.parametrize("procfs", ["/proc", "/host/proc"])
     def test_every_file_is_below_sys_net(self, procfs: str) -> None:
@@ -100,7 +102,7 @@ class TestPaths:
             assert path.startswith(f"{procfs}/sys/net/")
             assert os.path.normpath(path) == path
 
-    def test_no_path_component_holds_a_dot_or_is_empty(self) -> None:
+    def test_no_path_component_contains_a_dot_or_is_empty(self) -> None:
         for name in NAMES:
             assert re.fullmatch(r"net(\.[a-z0-9][a-z0-9_-]*)+", name)
 
@@ -113,11 +115,11 @@ class TestPaths:
 
 
 class TestParse:
-    """The form of the file."""
+    """The format of the file."""
 
     ENTRY = "{name: net.a, kind: int, class: constant, settable_by: pod, why: Why.}"
 
-    def test_what_an_entry_leaves_out_is_usual(self) -> None:
+    def test_optional_keys_have_defaults(self) -> None:
         (entry,) = entries(f"[{self.ENTRY}]")
 
         assert entry == Entry(
@@ -126,12 +128,12 @@ class TestParse:
         assert (entry.profile, entry.comparable) == ("all", True)
         assert (entry.fields, entry.harm) == ((), ())
 
-    def test_drift_false_is_what_cannot_be_compared(self) -> None:
+    def test_drift_false_means_not_comparable(self) -> None:
         (entry,) = entries(f"[{self.ENTRY[:-1]}, drift: false}}]")
 
         assert not entry.sysctl().comparable
 
-    def test_a_name_with_braces_is_an_entry_for_each(self) -> None:
+    def test_a_name_with_braces_is_an_entry_for_each_alternative(self) -> None:
         text = self.ENTRY.replace("net.a", "'net.{a,b}.c'")
 
         assert [e.name for e in entries(f"[{text}]")] == ["net.a.c", "net.b.c"]
@@ -147,7 +149,7 @@ class TestParse:
             f"{ENTRY[:-1]}, profile: most}}",
         ],
     )
-    def test_a_mistake_in_the_file_is_an_error(self, wrong: str) -> None:
+    def test_an_invalid_entry_is_an_error(self, wrong: str) -> None:
         with pytest.raises(msgspec.ValidationError):
             entries(f"[{wrong}]")
 
@@ -162,7 +164,7 @@ class TestParse:
         ("nf_log.{0,1,10}", ["nf_log.0", "nf_log.1", "nf_log.10"]),
     ],
 )
-def test_braces_stand_for_one_name_an_alternative(name: str, names: list[str]) -> None:
+def test_braces_stand_for_one_name_per_alternative(name: str, names: list[str]) -> None:
     assert list(expand(name)) == names
 
 
@@ -176,7 +178,7 @@ def chosen(
 class TestSelect:
     """Profile, then include, then exclude."""
 
-    def test_the_default_profile_is_what_is_marked_so(self) -> None:
+    def test_the_default_profile_is_selected(self) -> None:
         assert chosen() == DEFAULT
 
     def test_the_profile_all_is_the_whole_catalog(self) -> None:
@@ -188,7 +190,7 @@ class TestSelect:
         assert added not in DEFAULT
         assert chosen(include=(added,)) == [*DEFAULT, added]
 
-    def test_include_of_what_is_there_changes_nothing(self) -> None:
+    def test_include_of_a_selected_sysctl_changes_nothing(self) -> None:
         assert chosen(include=("net.core.somaxconn",)) == DEFAULT
 
     def test_a_glob_includes_everything_it_matches(self) -> None:
@@ -197,7 +199,7 @@ class TestSelect:
         assert bridges
         assert chosen(include=("net.bridge.*",)) == [*DEFAULT, *bridges]
 
-    def test_exclude_takes_away(self) -> None:
+    def test_exclude_removes_from_the_profile(self) -> None:
         assert chosen(exclude=("net.core.somaxconn",)) == DEFAULT[1:]
 
     def test_exclude_wins(self) -> None:
@@ -209,9 +211,9 @@ class TestSelect:
         assert chosen(exclude=("*",)) == []
 
     def test_the_order_is_the_catalogs_not_the_globs(self) -> None:
-        asked = ("net.netfilter.*", "net.core.*", "net.bridge.*")
+        globs = ("net.netfilter.*", "net.core.*", "net.bridge.*")
 
-        found = chosen(include=asked)
+        found = chosen(include=globs)
 
         assert found == sorted(found, key=NAMES.index)
 
@@ -229,18 +231,18 @@ class TestSelect:
             ("net.ipv4.tcp_rmen", "net.ipv4.tcp_rmem"),
         ],
     )
-    def test_a_glob_that_matches_nothing_is_told_the_nearest(
+    def test_a_glob_without_a_match_is_an_error_with_the_nearest_name(
         self, unknown: str, nearest: str
     ) -> None:
-        wanted = re.escape(f"{unknown!r}; did you mean {nearest!r}?") + "$"
+        message = re.escape(f"{unknown!r}; did you mean {nearest!r}?") + "$"
 
-        with pytest.raises(UnknownSysctlError, match=wanted):
+        with pytest.raises(UnknownSysctlError, match=message):
             chosen(include=(unknown,))
-        with pytest.raises(UnknownSysctlError, match=wanted):
+        with pytest.raises(UnknownSysctlError, match=message):
             chosen(exclude=(unknown,))
 
     @pytest.mark.parametrize("unknown", ["", "kernel.hostname", "zzz"])
-    def test_what_is_near_nothing_gets_no_hint(self, unknown: str) -> None:
+    def test_a_glob_similar_to_no_name_has_no_suggestion(self, unknown: str) -> None:
         with pytest.raises(UnknownSysctlError, match=f"matches {unknown!r}$"):
             chosen(include=(unknown,))
 
@@ -257,7 +259,7 @@ class TestSelect:
             "net/ipv4/../../kernel/core_pattern",
         ],
     )
-    def test_what_is_not_in_the_catalog_cannot_be_asked_for(self, unknown: str) -> None:
+    def test_a_name_outside_the_catalog_cannot_be_selected(self, unknown: str) -> None:
         with pytest.raises(UnknownSysctlError):
             chosen(include=(unknown,))
 

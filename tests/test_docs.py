@@ -61,22 +61,23 @@ Those on request need `signals.counters_include` ([configuration](configuration.
 SYSCTLS_HEAD = """# Sysctls
 
 Generated from `exporter/catalog.yaml` by `make docs`. Secrets and write-only files are
-not in it, and besides it only three numbers are ever read below /proc/sys: of each
-namespace `net.netfilter.nf_conntrack_count`, of the host `net.ipv4.tcp_max_orphans` and
-`net.ipv4.tcp_mem`.
+not in the catalog. Only three other numbers are read below /proc/sys:
+`net.netfilter.nf_conntrack_count` of each namespace, and `net.ipv4.tcp_max_orphans` and
+`net.ipv4.tcp_mem` of the host.
 
-- **class**, what a new network namespace starts with: `constant` the kernel's own
-  value, whatever the host has; `derived` computed from a hash table's size;
-  `inherited` a copy of the host's at creation; `devconf` decided by the host's
-  `net.core.devconf_inherit_init_net`; `shared` one value for the whole machine,
-  exported once, for the host.
-- **set by**: `pod` the pod spec (on the kubelet's safe list); `pod-unsafe` the pod
-  spec where the kubelet's `allowedUnsafeSysctls` has it; `node` on the host only;
-  `none` nobody. Docker and podman `--sysctl` and the CNI tuning plug-in can set both
-  of the first two.
-- **shows in**: the [metrics](metrics.md) that tell whether the value hurts, the most
-  telling first. Some have other causes as well: their help names them. Counters that
-  are not exported by default are read with `--signals.counters-include`.
+- **class**, the value of a new network namespace: `constant`, the kernel's built-in
+  value, independent of the host; `derived`, computed from the size of a hash table;
+  `inherited`, a copy of the host's value at creation; `devconf`, depends on the host's
+  `net.core.devconf_inherit_init_net`; `shared`, one value for the whole machine, which
+  is exported once, for the host.
+- **set by**: `pod`, the pod spec (on the kubelet's safe list); `pod-unsafe`, the pod
+  spec if the kubelet's `allowedUnsafeSysctls` permits it; `node`, only the host;
+  `none`, read-only. The `--sysctl` flag of Docker and podman and the CNI plug-in
+  `tuning` can set both `pod` and `pod-unsafe`.
+- **shows in**: the [metrics](metrics.md) in which a wrong value shows, the most
+  specific first. Some have other causes as well, which their descriptions name.
+  Counters that are not exported by default are read with
+  `--signals.counters-include`.
 
 """
 
@@ -130,11 +131,11 @@ def sysctls_md() -> str:
 
     parts = [
         f"## The default profile ({len(read)})\n",
-        "Most important first: when file descriptors run short, the last are read",
-        "by a visit first.\n",
+        "Most important first: if file descriptors run short, the last ones are read",
+        "without open files first.\n",
         *head,
         *rows(read),
-        f"\n## Read when asked for ({len(rest)})\n",
+        f"\n## Read on request ({len(rest)})\n",
         "`--sysctls.profile=all`, or `--sysctls.include=GLOB`.\n",
         *head,
         *rows(rest),
