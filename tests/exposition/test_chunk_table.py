@@ -1,12 +1,10 @@
 """Chunks stay the same objects where nothing changed."""
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.exposition.chunk_table import LARGE, Chunk, ChunkTable, Row, reuse_chunk
-from exporter.exposition.unchanged import copy_of, find_unchanged
 
 ROWS = [Row(key, (b"a%d" % key, b"b%d" % key)) for key in range(32)]
 
@@ -115,17 +113,3 @@ def test_the_text_is_that_of_the_rows(histories: list[list[Row]]) -> None:
     for rows in histories:
         table.update(rows)
         assert text(table) == expected(rows)
-
-
-SOME = st.lists(st.sampled_from([b"1", b"2", b"3", b"[4,4]"]), max_size=6)
-
-
-@given(SOME, SOME)
-def test_what_was_there_before_is_found(now: list[bytes], before: list[bytes]) -> None:
-    known = [copy_of(msgspec.Raw(one)) for one in before]
-
-    found = list(find_unchanged([msgspec.Raw(one) for one in now], known))
-
-    assert len(found) == len(now)
-    for one, at in zip(now, found, strict=True):
-        assert one not in before if at is None else before[at] == one
