@@ -72,8 +72,8 @@ class ShimInspector:
 
         self._bundles.add_directory(directory, root, is_alive)
         if user := _USER_SCOPE.fullmatch(scope):
-            for form, path in USER_DIRECTORIES:
-                state = BundleDirectory(scope, form, path.format(uid=user[1]))
+            for name, path in USER_DIRECTORIES:
+                state = BundleDirectory(scope, name, path.format(uid=user[1]))
                 self._bundles.add_directory(state, root, is_alive)
 
     def _is_trusted_shim(self, scope: str, shim: Shim, uid: int | None) -> bool:
@@ -110,9 +110,9 @@ class ShimInspector:
     def _bundle_directory(
         self, scope: str, pid: int, *, trusted: bool
     ) -> BundleDirectory | None:
-        for form in FORMATS.values():
-            if form.directory_of_shim is None:
+        for bundle_format in FORMATS.values():
+            if bundle_format.directory_of_shim is None:
                 continue
-            if path := form.directory_of_shim(self._procfs, pid):
-                return BundleDirectory(scope, form.name, path, trusted)
+            if path := bundle_format.directory_of_shim(self._procfs, pid):
+                return BundleDirectory(scope, bundle_format.name, path, trusted)
         return None

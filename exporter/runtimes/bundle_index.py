@@ -179,16 +179,16 @@ class BundleIndex:
         self._failed_parents: set[str] = set()
         self._refused = 0
         self._new: list[tuple[ContainerKey, Container]] = []
-        for form, path in WELL_KNOWN:
+        for name, path in WELL_KNOWN:
             if not path.endswith(_EVERY):
-                self._watch(BundleDirectory("", form, path), self._root, _always)
+                self._watch(BundleDirectory("", name, path), self._root, _always)
 
     def poll(self) -> list[tuple[ContainerKey, Container]]:
         """Read all changes; return the containers that are new."""
         self._refused = 0
-        for form, path in WELL_KNOWN:
+        for name, path in WELL_KNOWN:
             if path.endswith(_EVERY):
-                self._find_directories(form, path.removesuffix(_EVERY))
+                self._find_directories(name, path.removesuffix(_EVERY))
         for directory, watched in list(self._watched.items()):
             self._poll(directory, watched)
         new, self._new = self._new, []
@@ -279,7 +279,7 @@ class BundleIndex:
             (ContainerKey(directory.scope, found.container_id), found) for found in new
         ]
 
-    def _find_directories(self, form: str, parent: str) -> None:
+    def _find_directories(self, format_name: str, parent: str) -> None:
         """Watch every directory in *parent*."""
         try:
             stamp = self._root.stamp(parent)
@@ -287,7 +287,7 @@ class BundleIndex:
                 return
             self._parent_stamps[parent] = _if_settled(stamp)
             for entry in self._root.entries(parent, NODE_LIMITS.entries):
-                directory = BundleDirectory("", form, f"{parent}/{entry.name}")
+                directory = BundleDirectory("", format_name, f"{parent}/{entry.name}")
                 self._watch(directory, self._root, _always)
             self._failed_parents.discard(parent)
         except OSError as error:

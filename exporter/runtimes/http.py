@@ -2,7 +2,7 @@
 HTTP GET with a timeout, a size limit and one kind of error.
 
 It uses an adapter of requests, not a Session: an adapter follows no redirect (a
-Session reads the whole body of a redirect even when told not to), keeps no cookie,
+Session reads the whole body of a redirect even with redirects off), keeps no cookie,
 and takes neither proxies from the environment nor passwords from ~/.netrc. The
 libraries are imported at their first use, since the collector loads this module
 too.

@@ -1,7 +1,7 @@
 """
-Pod names from the kubelet's log directories: no socket, no privilege.
+Read pod names from the kubelet's log directories: no socket, no privilege.
 
-The kubelet makes /var/log/pods/<namespace>_<pod>_<uid> before it asks for the
+The kubelet makes /var/log/pods/<namespace>_<pod>_<uid> before it requests the
 pod's sandbox (BuildPodLogsDirectory), whatever the runtime. Namespaces and pod
 names are DNS names and hold no underscore.
 """

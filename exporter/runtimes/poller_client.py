@@ -84,7 +84,7 @@ class PollerProcess:
         """Those that the running process has not reported as absent."""
 
     def request(self) -> None:
-        """Ask for a poll soon, since a result would be of use."""
+        """Request a poll, since a result would be of use."""
         self._is_requested = True
 
     def results(self) -> list[PollResult]:

@@ -127,7 +127,7 @@ class RuntimePoller(Protocol):
     """The names of the sources that it polls, as in PollResult.source."""
 
     def request(self) -> None:
-        """Ask for a poll soon, since a result would be of use."""
+        """Request a poll, since a result would be of use."""
 
     def results(self) -> Iterable[PollResult]:
         """Return the results since the last call, without waiting."""

@@ -1,4 +1,4 @@
-"""Which containers a node has by its files, as they come and go."""
+"""The containers of a node by its files, as these come and go."""
 
 import json
 import os
@@ -29,7 +29,7 @@ TASKS = "run/containerd/io.containerd.runtime.v2.task"
 K8S = f"{TASKS}/k8s.io"
 STORAGE = "var/lib/containers/storage/overlay-containers"
 FOREIGN = "srv/x/io.containerd.runtime.v2.task/k8s.io"
-"""No well-known place: one that only a shim shows."""
+"""Not a well-known directory: only a shim shows it."""
 
 LONG_AGO = 1_000_000_000
 SOMAXCONN = "net.core.somaxconn"
@@ -43,11 +43,11 @@ def put(path: Path, body: bytes = b"") -> Path:
 
 
 def a_bundle(
-    root: Path, container_id: str = CONTAINER, place: str = K8S, value: str = "9"
+    root: Path, container_id: str = CONTAINER, directory: str = K8S, value: str = "9"
 ) -> Path:
     """Write a containerd bundle; return its config.json."""
     config = a_config(sysctls={SOMAXCONN: value})
-    return put(root / place / container_id / "config.json", config)
+    return put(root / directory / container_id / "config.json", config)
 
 
 def a_podman(
@@ -68,7 +68,7 @@ def a_status(root: Path, name: str = "web", *, pid: int = 7, start: int = 70) ->
 
 
 def settle(path: Path) -> None:
-    """Let a directory have changed long ago, for the last time."""
+    """Set the last change of a directory to long ago."""
     os.utime(path, (LONG_AGO, LONG_AGO))
 
 
@@ -105,29 +105,29 @@ def bundles(node: Path) -> BundleIndex:
     return BundleIndex(str(node))
 
 
-def learn(
+def add_directory(
     bundles: BundleIndex,
     root: Path,
-    place: str = FOREIGN,
+    directory: str = FOREIGN,
     *,
     scope: str = "",
     form: str = "containerd",
     alive: Callable[[], bool] = forever,
 ) -> None:
     bundles.add_directory(
-        BundleDirectory(scope, form, f"/{place}"), RootDirectory(str(root)), alive
+        BundleDirectory(scope, form, f"/{directory}"), RootDirectory(str(root)), alive
     )
 
 
-class TestComing:
-    """What is new is told once."""
+class TestNewContainers:
+    """A new container is returned once."""
 
     def test_an_empty_node_has_none(self, bundles: BundleIndex) -> None:
         assert bundles.poll() == []
         assert list(bundles.all()) == []
         assert bundles.failures == 0
 
-    def test_a_new_container_is_told_once(
+    def test_a_new_container_is_returned_once(
         self, node: Path, bundles: BundleIndex
     ) -> None:
         bundles.poll()
@@ -138,7 +138,7 @@ class TestComing:
         assert bundles.poll() == []
         assert ids(bundles.all()) == [CONTAINER]
 
-    def test_a_container_is_known_until_it_is_gone(
+    def test_a_container_is_kept_until_it_is_gone(
         self, node: Path, bundles: BundleIndex
     ) -> None:
         config = a_bundle(node)
@@ -153,7 +153,7 @@ class TestComing:
         assert ids(bundles.all()) == [OTHER_CONTAINER]
 
     @pytest.mark.parametrize("settled", [False, True])
-    def test_a_place_that_goes_takes_its_containers_along(
+    def test_a_directory_that_is_removed_has_no_containers(
         self, node: Path, bundles: BundleIndex, *, settled: bool
     ) -> None:
         a_state(node)
@@ -166,7 +166,7 @@ class TestComing:
         assert bundles.poll() == []
         assert list(bundles.all()) == []
 
-    def test_a_place_that_comes_again_is_read_again(
+    def test_a_directory_that_returns_is_read_again(
         self, node: Path, bundles: BundleIndex
     ) -> None:
         a_state(node)
@@ -179,7 +179,7 @@ class TestComing:
 
         assert ids(bundles.poll()) == ["web"]
 
-    def test_an_id_made_anew_is_read_anew(
+    def test_an_id_that_is_created_again_is_read_again(
         self, node: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(node, value="1")
@@ -196,7 +196,7 @@ class TestComing:
     def test_an_entry_gets_its_config_a_moment_later(
         self, node: Path, bundles: BundleIndex
     ) -> None:
-        """That does not change the directory it is in."""
+        """That does not change the directory that contains the entry."""
         (node / K8S / CONTAINER).mkdir(parents=True)
         before = (node / K8S).stat().st_mtime_ns
         assert bundles.poll() == []
@@ -218,7 +218,7 @@ class TestComing:
         assert ids(bundles.poll()) == [CONTAINER]
         assert bundles.failures == 0
 
-    def test_a_settled_place_is_read_when_it_changes(
+    def test_a_settled_directory_is_read_when_it_changes(
         self, node: Path, bundles: BundleIndex
     ) -> None:
         (node / K8S / CONTAINER).mkdir(parents=True)
@@ -232,14 +232,14 @@ class TestComing:
         assert ids(bundles.poll()) == [CONTAINER]
 
 
-class TestWellKnownPlaces:
-    """They are looked for, and may come at any time."""
+class TestWellKnownDirectories:
+    """They are searched, and may be created at any time."""
 
     @pytest.mark.parametrize(
         "tasks",
         [path[1:-2] for form, path in WELL_KNOWN if form == "containerd"],
     )
-    def test_a_containerds_namespaces_are_found(
+    def test_the_namespaces_of_a_containerd_are_found(
         self, node: Path, bundles: BundleIndex, tasks: str
     ) -> None:
         a_bundle(node, "one", f"{tasks}/k8s.io")
@@ -283,13 +283,13 @@ class TestWellKnownPlaces:
         assert ids(bundles.poll()) == [OTHER_CONTAINER]
 
     @pytest.mark.parametrize(
-        ("form", "place"), [it for it in WELL_KNOWN if not it[1].endswith("/*")]
+        ("form", "directory"), [it for it in WELL_KNOWN if not it[1].endswith("/*")]
     )
-    def test_every_other_is_read(
-        self, node: Path, bundles: BundleIndex, form: str, place: str
+    def test_every_other_directory_is_read(
+        self, node: Path, bundles: BundleIndex, form: str, directory: str
     ) -> None:
         {
-            "libpod": lambda: a_podman(node, storage=place[1:]),
+            "libpod": lambda: a_podman(node, storage=directory[1:]),
             "runc": lambda: a_state(node, CONTAINER),
             "crun": lambda: a_status(node, CONTAINER),
         }[form]()
@@ -297,7 +297,7 @@ class TestWellKnownPlaces:
         assert ids(bundles.poll()) == [CONTAINER]
         assert bundles.container(ContainerKey("", CONTAINER))
 
-    def test_a_link_to_a_place_stays_below_the_nodes_root(
+    def test_a_link_to_a_directory_stays_below_the_nodes_root(
         self, node: Path, inner: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(inner)
@@ -308,11 +308,11 @@ class TestWellKnownPlaces:
 
 
 class TestFailures:
-    """What cannot be read is counted, and costs nobody else."""
+    """What cannot be read is counted, and does not affect other containers."""
 
     @pytest.mark.parametrize("body", [b"", b"[]", b"{", bytes(2 << 20)])
     @pytest.mark.parametrize("name", ["0", "z"])
-    def test_one_that_cannot_be_read_costs_no_other(
+    def test_an_unreadable_container_does_not_affect_others(
         self, node: Path, bundles: BundleIndex, name: str, body: bytes
     ) -> None:
         put(node / K8S / name / "config.json", body)
@@ -321,7 +321,9 @@ class TestFailures:
         assert ids(bundles.poll()) == [CONTAINER]
         assert bundles.failures == 1
 
-    def test_a_fifo_costs_no_other(self, node: Path, bundles: BundleIndex) -> None:
+    def test_a_fifo_does_not_affect_others(
+        self, node: Path, bundles: BundleIndex
+    ) -> None:
         (node / K8S / "0").mkdir(parents=True)
         os.mkfifo(node / K8S / "0/config.json")
         a_bundle(node)
@@ -329,7 +331,7 @@ class TestFailures:
         assert ids(bundles.poll()) == [CONTAINER]
         assert bundles.failures == 1
 
-    def test_a_failure_that_goes_is_forgotten(
+    def test_a_failed_entry_that_is_removed_is_no_failure(
         self, node: Path, bundles: BundleIndex
     ) -> None:
         config = put(node / K8S / "0" / "config.json", b"{")
@@ -342,7 +344,7 @@ class TestFailures:
 
         assert bundles.failures == 0
 
-    def test_failures_of_every_place_add_up(
+    def test_failures_of_all_directories_are_added(
         self, node: Path, bundles: BundleIndex
     ) -> None:
         put(node / K8S / "0/config.json", b"{")
@@ -353,7 +355,7 @@ class TestFailures:
 
         assert bundles.failures == 3
 
-    def test_a_place_that_cannot_be_listed_is_one_failure(
+    def test_a_directory_that_cannot_be_listed_is_one_failure(
         self, node: Path, bundles: BundleIndex
     ) -> None:
         (node / "run").mkdir()
@@ -364,7 +366,7 @@ class TestFailures:
         bundles.poll()
         assert bundles.failures == 1
 
-    def test_the_nodes_places_are_bounded(
+    def test_the_nodes_directories_are_bounded(
         self, node: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(node, "0")
@@ -374,12 +376,12 @@ class TestFailures:
         assert ids(bundles.poll()) == ["0"]
         assert bundles.failures == 1
 
-    def test_a_scoped_place_holds_fewer(
+    def test_a_scoped_directory_has_fewer_entries(
         self, inner: Path, bundles: BundleIndex
     ) -> None:
         for number in range(SCOPED_LIMITS.entries):
             a_bundle(inner, f"{number:03}", FOREIGN)
-        learn(bundles, inner, scope="c")
+        add_directory(bundles, inner, scope="c")
         assert (len(bundles.poll()), bundles.failures) == (256, 0)
 
         a_bundle(inner, "new", FOREIGN)
@@ -390,7 +392,7 @@ class TestFailures:
         assert ids(bundles.poll()) == ["new"]
         assert bundles.failures == 0
 
-    def test_a_scoped_places_files_are_shorter(
+    def test_files_of_a_scoped_directory_are_shorter(
         self, node: Path, inner: Path, bundles: BundleIndex
     ) -> None:
         for root in (node, inner):
@@ -399,33 +401,33 @@ class TestFailures:
                 body = config + b" " * (size - len(config))
                 put(root / FOREIGN / name / "config.json", body)
 
-        learn(bundles, inner, scope="c")
+        add_directory(bundles, inner, scope="c")
         assert ids(bundles.poll()) == ["fits"]
         assert bundles.failures == 1
-        learn(bundles, node)
+        add_directory(bundles, node)
         assert ids(bundles.poll()) == ["fits", "long"]
 
-    def test_one_that_is_nested_deeply_costs_no_other(
+    def test_a_deeply_nested_file_does_not_affect_others(
         self, inner: Path, bundles: BundleIndex
     ) -> None:
         text = b'{"x":' + b"[" * 10_000
         put(inner / FOREIGN / "0/config.json", text)
-        a_bundle(inner, place=FOREIGN)
+        a_bundle(inner, directory=FOREIGN)
 
-        learn(bundles, inner, scope="c")
+        add_directory(bundles, inner, scope="c")
 
         assert ids(bundles.poll()) == [CONTAINER]
 
-    def test_one_whose_name_is_not_text_can_be_encoded(
+    def test_a_name_that_is_not_text_is_a_failure(
         self, inner: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(inner, "\udcff", FOREIGN)
-        learn(bundles, inner, scope="c")
+        add_directory(bundles, inner, scope="c")
 
         for _, found in bundles.poll():
             assert msgspec.json.encode(found)
 
-    def test_a_failure_is_forgotten_once_it_could_be_read(
+    def test_a_failed_entry_that_can_be_read_is_no_failure(
         self, node: Path, bundles: BundleIndex
     ) -> None:
         config = a_podman(node)
@@ -461,49 +463,49 @@ class TestFailures:
             assert msgspec.json.encode([container for _, container in found])
 
 
-class TestLearning:
-    """A place is shown by the process that watches over a container."""
+class TestAddedDirectories:
+    """The shim of a container shows its directory."""
 
-    def test_it_is_read_at_once_and_told_with_the_next_poll(
+    def test_it_is_read_at_once_and_returned_by_the_next_poll(
         self, node: Path, bundles: BundleIndex
     ) -> None:
-        a_bundle(node, place=FOREIGN)
+        a_bundle(node, directory=FOREIGN)
         assert bundles.poll() == []
 
-        learn(bundles, node)
+        add_directory(bundles, node)
 
         assert bundles.container(ContainerKey("", CONTAINER))
         assert ids(bundles.poll()) == [CONTAINER]
         assert bundles.poll() == []
 
-    def test_learning_it_again_tells_nothing_twice(
+    def test_adding_it_again_returns_nothing_twice(
         self, node: Path, bundles: BundleIndex
     ) -> None:
-        a_bundle(node, place=FOREIGN)
+        a_bundle(node, directory=FOREIGN)
 
-        learn(bundles, node)
-        learn(bundles, node)
+        add_directory(bundles, node)
+        add_directory(bundles, node)
 
         assert ids(bundles.poll()) == [CONTAINER]
         assert ids(bundles.all()) == [CONTAINER]
 
-    def test_what_comes_later_is_found_too(
+    def test_a_later_container_is_found_too(
         self, node: Path, bundles: BundleIndex
     ) -> None:
-        a_bundle(node, place=FOREIGN)
-        learn(bundles, node)
+        a_bundle(node, directory=FOREIGN)
+        add_directory(bundles, node)
         bundles.poll()
 
         a_bundle(node, OTHER_CONTAINER, FOREIGN)
 
         assert ids(bundles.poll()) == [OTHER_CONTAINER]
 
-    def test_a_place_below_a_process_that_ended_is_forgotten(
+    def test_a_directory_below_a_process_that_ended_is_forgotten(
         self, inner: Path, bundles: BundleIndex
     ) -> None:
         living = [True]
-        a_bundle(inner, place=FOREIGN)
-        learn(bundles, inner, alive=lambda: living[0])
+        a_bundle(inner, directory=FOREIGN)
+        add_directory(bundles, inner, alive=lambda: living[0])
         bundles.poll()
         assert bundles.container(ContainerKey("", CONTAINER))
 
@@ -514,33 +516,33 @@ class TestLearning:
         assert bundles.container(ContainerKey("", CONTAINER)) is None
         assert list(bundles.all()) == []
 
-    def test_what_a_process_showed_before_it_ended_is_not_believed(
+    def test_a_container_read_after_its_process_ended_is_dropped(
         self, inner: Path, bundles: BundleIndex
     ) -> None:
-        """It was read below whoever has its pid by then."""
-        a_bundle(inner, place=FOREIGN)
+        """It was read below another process with the same pid."""
+        a_bundle(inner, directory=FOREIGN)
 
-        learn(bundles, inner, alive=ended)
+        add_directory(bundles, inner, alive=ended)
 
         assert list(bundles.all()) == []
         assert bundles.poll() == []
 
-    def test_a_forgotten_place_can_be_learned_again(
+    def test_a_forgotten_directory_can_be_added_again(
         self, node: Path, inner: Path, bundles: BundleIndex
     ) -> None:
-        a_bundle(inner, place=FOREIGN)
-        learn(bundles, node, scope="c", alive=ended)
+        a_bundle(inner, directory=FOREIGN)
+        add_directory(bundles, node, scope="c", alive=ended)
 
-        learn(bundles, inner, scope="c")
+        add_directory(bundles, inner, scope="c")
 
         assert bundles.container(ContainerKey("c", CONTAINER))
 
     def test_the_nodes_own_root_outlives_the_process(
         self, node: Path, bundles: BundleIndex
     ) -> None:
-        a_bundle(node, place=FOREIGN)
+        a_bundle(node, directory=FOREIGN)
 
-        learn(bundles, node, alive=ended)
+        add_directory(bundles, node, alive=ended)
         bundles.poll()
 
         assert bundles.container(ContainerKey("", CONTAINER))
@@ -548,7 +550,7 @@ class TestLearning:
     def test_the_nodes_own_root_needs_no_owner(
         self, node: Path, bundles: BundleIndex
     ) -> None:
-        a_bundle(node, place=FOREIGN)
+        a_bundle(node, directory=FOREIGN)
         root = RootDirectory(str(node), owner=os.geteuid() + 1)
 
         bundles.add_directory(
@@ -560,27 +562,27 @@ class TestLearning:
     def test_another_directory_of_the_same_path_is_not_the_nodes(
         self, node: Path, inner: Path, bundles: BundleIndex
     ) -> None:
-        a_bundle(node, place=FOREIGN)
+        a_bundle(node, directory=FOREIGN)
         a_bundle(inner, OTHER_CONTAINER, FOREIGN)
 
-        learn(bundles, inner)
+        add_directory(bundles, inner)
 
         assert ids(bundles.all()) == [OTHER_CONTAINER]
 
-    def test_a_scoped_place_is_never_the_nodes_own(
+    def test_a_scoped_directory_is_never_the_nodes_own(
         self, node: Path, bundles: BundleIndex
     ) -> None:
-        """Its files would count whoever they are of."""
-        a_bundle(node, place=FOREIGN)
+        """Its files would be accepted from any user."""
+        a_bundle(node, directory=FOREIGN)
 
-        learn(bundles, node, scope="c", alive=ended)
+        add_directory(bundles, node, scope="c", alive=ended)
 
         assert list(bundles.all()) == []
 
-    def test_a_users_place_holds_only_the_users_files(
+    def test_only_the_users_files_count_in_a_users_directory(
         self, inner: Path, bundles: BundleIndex
     ) -> None:
-        a_bundle(inner, place=FOREIGN)
+        a_bundle(inner, directory=FOREIGN)
         root = RootDirectory(str(inner), owner=os.geteuid() + 1)
 
         bundles.add_directory(
@@ -590,20 +592,20 @@ class TestLearning:
         assert list(bundles.all()) == []
         assert bundles.failures == 1
 
-    def test_a_place_that_cannot_be_looked_at_is_no_error(
+    def test_a_directory_that_cannot_be_read_is_no_error(
         self, inner: Path, bundles: BundleIndex
     ) -> None:
-        """As root of another process is to us without CAP_SYS_PTRACE."""
+        """For example the root of another process, without CAP_SYS_PTRACE."""
         (inner / "srv").symlink_to("srv")
 
-        learn(bundles, inner)
+        add_directory(bundles, inner)
 
-    def test_a_place_that_cannot_be_looked_at_is_forgotten_with_its_process(
+    def test_a_directory_that_cannot_be_read_is_forgotten_with_its_process(
         self, inner: Path, bundles: BundleIndex
     ) -> None:
         living = [True]
-        a_bundle(inner, place=FOREIGN)
-        learn(bundles, inner, scope="c", alive=lambda: living[0])
+        a_bundle(inner, directory=FOREIGN)
+        add_directory(bundles, inner, scope="c", alive=lambda: living[0])
         living[0] = False
         (inner / "srv").rename(inner / "old")
         (inner / "srv").symlink_to("srv")
@@ -615,13 +617,13 @@ class TestLearning:
 
 
 class TestScopes:
-    """Who vouches for a container within another does so for no other."""
+    """What one scope contains is never applied to another."""
 
-    def test_a_scoped_place_never_answers_for_the_node(
+    def test_a_scoped_directory_is_not_the_nodes(
         self, inner: Path, bundles: BundleIndex
     ) -> None:
-        a_bundle(inner, place=FOREIGN)
-        learn(bundles, inner, scope="c")
+        a_bundle(inner, directory=FOREIGN)
+        add_directory(bundles, inner, scope="c")
 
         assert bundles.container(ContainerKey("", CONTAINER)) is None
         assert bundles.container(ContainerKey("d", CONTAINER)) is None
@@ -629,7 +631,7 @@ class TestScopes:
         assert list(bundles.all()) == []
         assert [key for key, _ in bundles.poll()] == [ContainerKey("c", CONTAINER)]
 
-    def test_the_node_never_answers_for_a_scope(
+    def test_the_nodes_directories_are_not_a_scopes(
         self, node: Path, bundles: BundleIndex
     ) -> None:
         a_bundle(node)
@@ -645,7 +647,7 @@ class TestScopes:
         a_bundle(node, value="1")
         a_bundle(inner, value="2")
         bundles.poll()
-        learn(bundles, inner, K8S, scope="c")
+        add_directory(bundles, inner, K8S, scope="c")
 
         values = {}
         for scope in ("", "c"):
@@ -655,24 +657,24 @@ class TestScopes:
 
         assert values == {"": "1", "c": "2"}
 
-    def test_a_scoped_places_process_is_not_the_nodes(
+    def test_a_process_of_a_scoped_directory_is_not_the_nodes(
         self, inner: Path, bundles: BundleIndex
     ) -> None:
-        """Its pids are of another pid namespace, or made up."""
+        """Its pids are those of another pid namespace, or invented."""
         a_state(inner)
-        learn(bundles, inner, "run/runc", scope="c", form="runc")
+        add_directory(bundles, inner, "run/runc", scope="c", form="runc")
 
         assert bundles.container(ContainerKey("c", "web"))
         assert bundles.by_init_pid(7, 70) is None
 
 
-class TestAsking:
-    """What is known of one container."""
+class TestLookup:
+    """One container by its key, or by its first process."""
 
-    def test_a_podmans_bundle_is_read_anew(
+    def test_a_bundle_of_podman_is_read_at_each_lookup(
         self, node: Path, bundles: BundleIndex
     ) -> None:
-        """It is rewritten in its place at each start."""
+        """The bundle is rewritten at each start."""
         a_podman(node, value="1")
         settle(node / STORAGE)
         bundles.poll()
@@ -684,7 +686,7 @@ class TestAsking:
         assert found.sysctls == {SOMAXCONN: "2"}
         assert [c.sysctls for c in bundles.all()] == [{SOMAXCONN: "2"}]
 
-    def test_a_podmans_container_that_started_late_is_found(
+    def test_a_container_of_podman_that_started_late_is_found(
         self, node: Path, bundles: BundleIndex
     ) -> None:
         (node / STORAGE / CONTAINER).mkdir(parents=True)
@@ -695,7 +697,7 @@ class TestAsking:
 
         assert bundles.container(ContainerKey("", CONTAINER))
 
-    def test_a_podmans_container_whose_bundle_is_gone_is_unknown(
+    def test_a_container_of_podman_without_its_bundle_is_unknown(
         self, node: Path, bundles: BundleIndex
     ) -> None:
         config = a_podman(node)
@@ -705,7 +707,7 @@ class TestAsking:
 
         assert bundles.container(ContainerKey("", CONTAINER)) is None
 
-    def test_another_runtimes_bundle_is_read_once(
+    def test_a_bundle_of_another_runtime_is_read_once(
         self, node: Path, bundles: BundleIndex, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("exporter.runtimes.bundle_index._SETTLED_NS", 0)
@@ -719,7 +721,7 @@ class TestAsking:
         assert found is not None
         assert found.sysctls == {SOMAXCONN: "1"}
 
-    def test_any_place_of_a_scope_may_know_it(
+    def test_any_directory_of_a_scope_may_have_it(
         self, node: Path, bundles: BundleIndex
     ) -> None:
         a_podman(node, "one")
@@ -731,7 +733,7 @@ class TestAsking:
             assert bundles.container(ContainerKey("", name)), name
 
     @pytest.mark.parametrize("write", [a_state, a_status])
-    def test_a_process_is_known_by_its_pid_and_its_start(
+    def test_a_process_is_identified_by_its_pid_and_start_time(
         self, node: Path, bundles: BundleIndex, write: Callable[..., Path]
     ) -> None:
         write(node, "web", pid=7, start=70)

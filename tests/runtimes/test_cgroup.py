@@ -1,4 +1,4 @@
-"""What /proc/PID/cgroup says of a process, shape by shape, and what it must not."""
+"""Parsing /proc/PID/cgroup: every shape of path, and what only looks like one."""
 
 import itertools
 import re
@@ -39,7 +39,7 @@ def within(
     )
 
 
-def helper(
+def shim(
     runtime: str, container_id: str, pod_uid: str = "", *, outer: str = ""
 ) -> CgroupPath:
     return CgroupPath(
@@ -127,15 +127,15 @@ CONTAINERS = {
     "/garden/good": NOTHING,
 }
 
-MONITORS = {
-    f"{BURSTABLE}/crio-conmon-{A}.scope": helper("crio", A, UID),
-    f"/kubepods/besteffort/pod{UID}/crio-conmon-{A}": helper("crio", A, UID),
-    f"/machine.slice/libpod-conmon-{A}.scope": helper("podman", A),
-    f"{USER}/user.slice/libpod-conmon-{A}.scope": helper("podman", A, outer=MANAGER),
-    "/libpod_parent/conmon": helper("podman", ""),
-    f"/libpod_parent/{A}/conmon": helper("podman", ""),
-    "/lxc.monitor.web": helper("lxc", "web"),
-    "/lxc.monitor/101": helper("lxc", "101"),
+SHIMS = {
+    f"{BURSTABLE}/crio-conmon-{A}.scope": shim("crio", A, UID),
+    f"/kubepods/besteffort/pod{UID}/crio-conmon-{A}": shim("crio", A, UID),
+    f"/machine.slice/libpod-conmon-{A}.scope": shim("podman", A),
+    f"{USER}/user.slice/libpod-conmon-{A}.scope": shim("podman", A, outer=MANAGER),
+    "/libpod_parent/conmon": shim("podman", ""),
+    f"/libpod_parent/{A}/conmon": shim("podman", ""),
+    "/lxc.monitor.web": shim("lxc", "web"),
+    "/lxc.monitor/101": shim("lxc", "101"),
 }
 
 UNITS = {
@@ -161,7 +161,7 @@ UNITS = {
     f"/system.slice/docker-{A}0.scope": f"docker-{A}0.scope",
 }
 
-SILENT = [
+NAMELESS = [
     "/",
     "/..",
     "/init.scope",
@@ -188,33 +188,33 @@ SILENT = [
 
 def by_path(*tables: dict[str, CgroupPath]) -> list[object]:
     rows = itertools.chain.from_iterable(table.items() for table in tables)
-    return [pytest.param(path, said, id=short(path)) for path, said in rows]
+    return [pytest.param(path, expected, id=short(path)) for path, expected in rows]
 
 
 def short(path: str) -> str:
     return re.sub(r"[0-9a-f]{32}([0-9a-f]{32})?", lambda m: f"{m[0][:2]}..", path)
 
 
-@pytest.mark.parametrize(("path", "said"), by_path(KUBERNETES, CONTAINERS, MONITORS))
-def test_every_shape_says_the_same_on_v1_v2_and_hybrid(
-    path: str, said: CgroupPath
+@pytest.mark.parametrize(("path", "expected"), by_path(KUBERNETES, CONTAINERS, SHIMS))
+def test_every_shape_is_parsed_alike_on_v1_v2_and_hybrid(
+    path: str, expected: CgroupPath
 ) -> None:
     v1 = f"12:pids:{path}\n3:cpu,cpuacct:{path}\n1:name=systemd:{path}\n"
 
-    assert parse(f"0::{path}\n") == said
-    assert parse(v1) == said
-    assert parse(f"{v1}0::/\n") == said
+    assert parse(f"0::{path}\n") == expected
+    assert parse(v1) == expected
+    assert parse(f"{v1}0::/\n") == expected
 
 
 @pytest.mark.parametrize(("path", "unit"), UNITS.items(), ids=map(short, UNITS))
-def test_a_process_in_no_container_has_the_unit_the_hosts_systemd_knows(
+def test_a_process_in_no_container_has_the_unit_of_the_hosts_systemd(
     path: str, unit: str
 ) -> None:
     assert parse(f"0::{path}\n") == CgroupPath(unit=unit)
 
 
-@pytest.mark.parametrize("path", SILENT, ids=map(short, map(ascii, SILENT)))
-def test_what_looks_like_a_name_only_in_part_says_nothing(path: str) -> None:
+@pytest.mark.parametrize("path", NAMELESS, ids=map(short, map(ascii, NAMELESS)))
+def test_a_name_that_fits_only_in_part_gives_nothing(path: str) -> None:
     assert parse(f"0::{path}\n") == NOTHING
 
 
@@ -223,7 +223,7 @@ def test_what_looks_like_a_name_only_in_part_says_nothing(path: str) -> None:
     ["", "\n", "\n\n", ":", "::", "0:", "0::", f"/docker/{A}", f"0:/docker/{A}"],
     ids=repr,
 )
-def test_a_file_without_paths_says_nothing(text: str) -> None:
+def test_a_file_without_paths_gives_nothing(text: str) -> None:
     assert parse(text) == NOTHING
 
 
@@ -242,7 +242,7 @@ def test_only_a_newline_ends_a_line(separator: str) -> None:
 
 
 class TestLines:
-    """Lines of one file, which must not part ways."""
+    """Lines of one file, which must not contradict each other."""
 
     def test_fargate_names_the_container_on_the_v1_lines_only(self) -> None:
         task = f"/ecs/{TASK}/{TASK}-3057940393"
@@ -251,7 +251,7 @@ class TestLines:
 
         assert parse(text) == within(f"{TASK}-3057940393", "", A, UID)
 
-    def test_a_line_that_says_nothing_does_not_contradict(self) -> None:
+    def test_a_line_without_a_name_does_not_contradict(self) -> None:
         text = f"9:rdma:/\n2:cpu:/mine\n1:name=systemd:/docker/{A}\n0::/init.scope\n"
 
         assert parse(text) == found("docker", A)
@@ -266,7 +266,7 @@ class TestLines:
 
         assert parse(text) == found("docker", A, UID)
 
-    def test_one_id_under_two_drivers_has_the_runtime_that_is_known(self) -> None:
+    def test_one_id_under_two_drivers_has_the_runtime_that_one_names(self) -> None:
         cgroupfs, systemd = f"/pod{UID}/{A}", f"{BURSTABLE}/cri-containerd-{A}.scope"
 
         text = f"2:cpu:{cgroupfs}\n0::{systemd}\n"
@@ -276,7 +276,7 @@ class TestLines:
     def test_one_id_with_two_runtimes_has_none(self) -> None:
         assert parse(f"2:cpu:/docker/{A}\n0::/crio-{A}.scope\n") == found("", A)
 
-    def test_a_helper_and_its_container_on_two_lines_are_the_container(self) -> None:
+    def test_a_shim_and_its_container_on_two_lines_are_the_container(self) -> None:
         text = f"2:cpu:/libpod-conmon-{A}.scope\n0::/libpod-{A}.scope\n"
 
         assert parse(text) == found("podman", A)
@@ -296,7 +296,9 @@ class TestLines:
             ("/system.slice/a.service", "/system.slice/b.service"),
         ],
     )
-    def test_lines_that_part_ways_give_nothing(self, one: str, two: str) -> None:
+    def test_lines_that_contradict_each_other_give_nothing(
+        self, one: str, two: str
+    ) -> None:
         assert parse(f"2:cpu:{one}\n1:pids:{two}\n") == NOTHING
         assert parse(f"2:cpu:{two}\n1:pids:{one}\n") == NOTHING
 
@@ -322,35 +324,35 @@ class TestNesting:
         ],
     )
     def test_a_pod_cannot_name_itself_another(self, below: str) -> None:
-        for own, said in KUBERNETES.items():
-            if said.pod_uid and said.container_id and "deleted" not in own:
-                assert parse(f"0::{own}/{below}\n") == said
+        for own, expected in KUBERNETES.items():
+            if expected.pod_uid and expected.container_id and "deleted" not in own:
+                assert parse(f"0::{own}/{below}\n") == expected
 
-    def test_a_pod_whose_runtime_is_unknown_cannot_name_itself_another(self) -> None:
+    def test_a_pod_of_an_unknown_runtime_cannot_name_itself_another(self) -> None:
         path = f"/kubepods/pod{UID}/kata_x/kubepods/pod{OTHER}/{B}"
 
         assert parse(f"0::{path}\n") == CgroupPath(pod_uid=UID)
 
     def test_outside_a_pod_the_last_name_counts_as_on_a_kind_node(self) -> None:
-        """The path cannot tell the two; it says who vouches, so the caller can."""
+        """The path is the same for both; nested_in lets the caller decide."""
         path = f"/docker/{A}/kubepods/pod{OTHER}/{B}"
 
         assert parse(f"0::{path}\n") == within(A, "", B, OTHER)
 
     @pytest.mark.parametrize(
-        "handed_over", [USER, "/machine.slice/machine-foo.scope/payload"]
+        "delegated", [USER, "/machine.slice/machine-foo.scope/payload"]
     )
-    def test_a_pod_below_what_a_user_owns_is_vouched_for_by_the_user(
-        self, handed_over: str
+    def test_a_pod_below_a_delegated_unit_is_nested_in_that_unit(
+        self, delegated: str
     ) -> None:
-        group = parse(f"0::{handed_over}/kubepods/pod{OTHER}/{B}\n")
+        group = parse(f"0::{delegated}/kubepods/pod{OTHER}/{B}\n")
 
         assert group.nested_in in {MANAGER, "machine-foo.scope"}
 
-    def test_a_helper_inside_a_container_names_no_container(self) -> None:
+    def test_a_shim_inside_a_container_names_no_container(self) -> None:
         path = f"/docker/{A}/libpod_parent/conmon"
 
-        assert parse(f"0::{path}\n") == helper("podman", "", outer=A)
+        assert parse(f"0::{path}\n") == shim("podman", "", outer=A)
 
 
 class TestANodeThatIsAContainer:
@@ -393,7 +395,7 @@ class TestANodeThatIsAContainer:
 
 
 WORDS = "/ : - _ .. .scope .slice .service pod docker 0:: lxc garden ecs libpod"
-SHAPES = [*KUBERNETES, *CONTAINERS, *MONITORS, *UNITS, *SILENT]
+SHAPES = [*KUBERNETES, *CONTAINERS, *SHIMS, *UNITS, *NAMELESS]
 IDS = [A, B, UID, UID_, STATIC, TASK, GARDEN]
 PIECES = st.sampled_from([*SHAPES, *IDS, *WORDS.split(), "\n", " (deleted)", "\udc80"])
 PATHS = st.lists(PIECES, max_size=8).map("".join)
@@ -405,32 +407,35 @@ TEXTS = st.text() | FILES
 
 
 @given(TEXTS)
-def test_any_text_gives_a_path_that_it_holds_itself(text: str) -> None:
-    said = parse(text)
+def test_any_text_gives_only_names_that_it_contains(text: str) -> None:
+    parsed = parse(text)
 
-    assert isinstance(said, CgroupPath)
-    assert said.container_id in text
-    assert said.unit in text
-    assert said.pod_uid in text.replace("_", "-")
-
-
-@given(TEXTS)
-def test_a_result_is_fit_for_a_label(text: str) -> None:
-    said = parse(text)
-
-    assert f"{said.runtime}{said.container_id}{said.pod_uid}{said.unit}".isascii()
-    assert not re.search(r"\s|/", f"{said.container_id}{said.pod_uid}{said.unit}")
+    assert isinstance(parsed, CgroupPath)
+    assert parsed.container_id in text
+    assert parsed.unit in text
+    assert parsed.pod_uid in text.replace("_", "-")
 
 
 @given(TEXTS)
-def test_a_unit_is_of_no_container_and_no_pod(text: str) -> None:
-    said = parse(text)
+def test_a_result_is_a_valid_label(text: str) -> None:
+    parsed = parse(text)
 
-    assert not said.unit or said == CgroupPath(unit=said.unit)
+    ids = f"{parsed.container_id}{parsed.pod_uid}{parsed.unit}"
+    assert f"{parsed.runtime}{ids}".isascii()
+    assert not re.search(r"\s|/", ids)
+
+
+@given(TEXTS)
+def test_a_result_with_a_unit_has_no_container_and_no_pod(text: str) -> None:
+    parsed = parse(text)
+
+    assert not parsed.unit or parsed == CgroupPath(unit=parsed.unit)
 
 
 @given(TWO_ORDERS)
-def test_the_order_of_the_lines_is_nothing(orders: tuple[list[str], list[str]]) -> None:
+def test_the_order_of_the_lines_does_not_matter(
+    orders: tuple[list[str], list[str]],
+) -> None:
     one, two = ("\n".join(f"0::{path}" for path in paths) for paths in orders)
 
     assert parse(one) == parse(two)

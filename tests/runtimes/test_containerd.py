@@ -1,4 +1,4 @@
-"""containerd's bundles: who runs a container, and since when."""
+"""containerd's bundles: the runtime of a container, and its start time."""
 
 import os
 import tempfile
@@ -131,7 +131,7 @@ def test_annotations_of_a_docker_container_are_ignored(
         ({"runtime": b"\xff", "shim_binary_path": b"\xff"}, ""),
     ],
 )
-def test_any_of_the_shims_files_tells_a_sandbox(
+def test_any_of_the_shims_files_shows_a_sandbox(
     tmp_path: Path, files: dict[str, bytes], expected: Sandbox
 ) -> None:
     a_bundle(tmp_path, K8S, **files)
@@ -142,14 +142,14 @@ def test_any_of_the_shims_files_tells_a_sandbox(
     assert found.sandbox == expected
 
 
-def test_a_bundle_without_a_config_is_none_yet(tmp_path: Path) -> None:
+def test_a_bundle_without_a_config_is_no_container_yet(tmp_path: Path) -> None:
     (a_bundle(tmp_path) / "config.json").unlink()
 
     assert read(RootDirectory(str(tmp_path)), K8S, CONTAINER, LIMIT) is None
     assert read(RootDirectory(str(tmp_path)), K8S, "missing", LIMIT) is None
 
 
-def test_the_limit_is_the_configs(tmp_path: Path) -> None:
+def test_the_limit_applies_to_config_json(tmp_path: Path) -> None:
     config = a_config()
     a_bundle(tmp_path, config_json=config)
     root = RootDirectory(str(tmp_path))
@@ -159,21 +159,21 @@ def test_the_limit_is_the_configs(tmp_path: Path) -> None:
         read(root, K8S, CONTAINER, len(config) - 1)
 
 
-def test_options_that_are_too_long_say_nothing(tmp_path: Path) -> None:
-    """A runtime's configuration may be in them, as config_body."""
+def test_options_that_are_too_long_are_ignored(tmp_path: Path) -> None:
+    """They may contain the configuration of a runtime, as config_body."""
     a_bundle(tmp_path, options_json=b'{"config_body":"%s"}' % (b"x" * 5000))
 
     assert read(RootDirectory(str(tmp_path)), K8S, CONTAINER, LIMIT)
 
 
-def test_options_that_are_nested_deeply_say_nothing() -> None:
+def test_options_that_are_nested_deeply_are_ignored() -> None:
     assert parse_options('{"x":' + "[" * 4000) == ""
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"binary_name": 1}', '{"binary_name": null}', "\ufffd"]
 )
-def test_options_of_another_shape_say_nothing(text: str) -> None:
+def test_options_of_another_shape_are_ignored(text: str) -> None:
     assert parse_options(text) == ""
 
 
@@ -205,5 +205,7 @@ def test_any_files_give_a_container_or_an_error(
         (K8S, None),
     ],
 )
-def test_a_shim_works_below_its_tasks(directory: str, bundles: str | None) -> None:
+def test_a_shims_working_directory_shows_its_bundles(
+    directory: str, bundles: str | None
+) -> None:
     assert bundles_of_shim(directory) == bundles

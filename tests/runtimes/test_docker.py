@@ -1,4 +1,4 @@
-"""What Docker says, and every way in which it may say nothing."""
+"""Polling Docker: containers, and every way in which a poll may fail."""
 
 import contextlib
 import gc
@@ -56,13 +56,13 @@ QUICK = 0.2
 
 
 class Engine:
-    """A Docker Engine, as much of one as GET has to do with."""
+    """The part of a Docker Engine that GET requests need."""
 
     def __init__(self) -> None:
         self.listed: dict[str, dict[str, Any]] = {}
         self.inspected: dict[str, dict[str, Any]] = {}
         self.instead: dict[str, list[bytes]] = {}
-        """By container: what is sent in its inspect's place."""
+        """By container: what is sent instead of its inspect."""
 
     def run(
         self,
@@ -75,7 +75,7 @@ class Engine:
         life: str = "1",
         parent: str = "",
     ) -> None:
-        """Start a container; again with another *life* for a restart."""
+        """Start a container; with another *life* restart it."""
         shares = mode.startswith("container:")
         networks = {} if shares else {mode: {"EndpointID": life, "Gateway": ""}}
         self.listed[container_id] = {
@@ -125,21 +125,19 @@ def web(engine: Engine, tmp_path: Path) -> Iterator[ScriptedServer]:
         yield web
 
 
-def only(answer: PollResult) -> Container:
-    """Return the one container of a good answer that can go over the wire."""
-    assert answer.error is None
-    assert not answer.detail
-    assert msgspec.json.decode(msgspec.json.encode(answer), type=PollResult) == answer
-    (container,) = answer.containers
+def only(result: PollResult) -> Container:
+    """Return the only container of a result that can be encoded."""
+    assert result.error is None
+    assert not result.detail
+    assert msgspec.json.decode(msgspec.json.encode(result), type=PollResult) == result
+    (container,) = result.containers
     return container
 
 
-# What it says of containers
+# Containers
 
 
-def test_a_container_as_docker_run_makes_it(
-    engine: Engine, web: ScriptedServer
-) -> None:
+def test_a_container_of_docker_run(engine: Engine, web: ScriptedServer) -> None:
     engine.run(A, "web")
 
     assert only(Docker(web.url).poll()) == Container(
@@ -154,17 +152,17 @@ def test_a_container_as_docker_run_makes_it(
     assert web.request_paths == ["/containers/json", f"/containers/{A}/json"]
 
 
-def test_an_engine_on_tcp_answers_too(engine: Engine) -> None:
+def test_an_engine_on_tcp_is_polled_too(engine: Engine) -> None:
     engine.run(A, "web")
     with run_scripted_server(engine) as web:
         assert only(Docker(web.url).poll()).name == "web"
 
 
-def test_no_containers_is_an_answer(web: ScriptedServer) -> None:
+def test_an_empty_list_is_a_result(web: ScriptedServer) -> None:
     assert Docker(web.url).poll() == PollResult(source="docker")
 
 
-def test_sysctls_are_those_asked_for_in_either_spelling(
+def test_sysctls_are_the_requested_ones_in_either_spelling(
     engine: Engine, web: ScriptedServer
 ) -> None:
     sysctls = {"net.core.somaxconn": "77", "net/ipv4/conf/eth0.1/rp_filter": "2"}
@@ -221,7 +219,7 @@ def test_a_network_joined_by_name_is_not_an_id(
         ("io.containerd.kata.v2", "kata"),
     ],
 )
-def test_the_runtime_tells_of_a_sandbox(
+def test_the_runtime_shows_a_sandbox(
     engine: Engine, web: ScriptedServer, runtime: str, sandbox: str
 ) -> None:
     engine.run(A, "web", runtime=runtime)
@@ -284,7 +282,7 @@ def test_a_pods_container_of_cri_dockerd(
     assert (container.namespace, container.pod, container.uid) == ("shop", "web-0", UID)
 
 
-def test_the_engine_knows_better_than_a_label(
+def test_the_engine_takes_precedence_over_a_label(
     engine: Engine, web: ScriptedServer
 ) -> None:
     labels = kubernetes("app", "container") | {"io.kubernetes.sandbox.id": B}
@@ -293,7 +291,7 @@ def test_the_engine_knows_better_than_a_label(
     assert only(Docker(web.url).poll()).network_of == C
 
 
-def test_a_sandbox_label_means_nothing_outside_a_pod(
+def test_a_sandbox_label_is_ignored_outside_a_pod(
     engine: Engine, web: ScriptedServer
 ) -> None:
     engine.run(A, "x", labels={"io.kubernetes.sandbox.id": B})
@@ -302,10 +300,10 @@ def test_a_sandbox_label_means_nothing_outside_a_pod(
 
 
 @pytest.mark.parametrize("parent", ["", OTHER_UID])
-def test_a_pod_is_not_believed_in_another_cgroup(
+def test_a_pod_is_not_accepted_in_another_cgroup(
     engine: Engine, web: ScriptedServer, parent: str
 ) -> None:
-    """Whoever builds an image chooses its labels."""
+    """The author of an image chooses its labels."""
     engine.run(A, "harmless", labels=kubernetes("POD", "podsandbox"))
     host = engine.inspected[A]["HostConfig"]
     host["CgroupParent"] = f"/kubepods/pod{parent}" if parent else ""
@@ -320,7 +318,7 @@ def test_a_pod_is_not_believed_in_another_cgroup(
 @pytest.mark.parametrize(
     ("container", "name", "is_sandbox"), [("POD", "", True), ("app", "app", False)]
 )
-def test_a_name_of_dockershim_tells_what_labels_do_not(
+def test_a_name_of_dockershim_has_what_labels_lack(
     engine: Engine,
     web: ScriptedServer,
     uid: str,
@@ -347,7 +345,7 @@ def test_a_name_of_dockershim_tells_what_labels_do_not(
         (f"k8s_POD_web-0_shop_{UID}_0", {"io.kubernetes.pod.name": "web-0"}),
     ],
 )
-def test_a_name_of_nearly_that_shape_is_a_name(
+def test_a_name_of_a_similar_shape_is_a_name(
     engine: Engine, web: ScriptedServer, name: str, labels: dict[str, str]
 ) -> None:
     engine.run(A, name, labels=labels)
@@ -357,7 +355,7 @@ def test_a_name_of_nearly_that_shape_is_a_name(
     assert (found.name, found.uid, found.is_sandbox) == (name, "", False)
 
 
-# What it keeps from one ask to the next
+# What is kept from one poll to the next
 
 
 def test_a_container_is_inspected_once(engine: Engine, web: ScriptedServer) -> None:
@@ -370,7 +368,7 @@ def test_a_container_is_inspected_once(engine: Engine, web: ScriptedServer) -> N
     assert web.request_paths.count(f"/containers/{A}/json") == 1
 
 
-def test_a_new_name_shows_without_an_inspect(
+def test_a_new_name_takes_effect_without_an_inspect(
     engine: Engine, web: ScriptedServer
 ) -> None:
     engine.run(A, "web", sysctls={"net.core.somaxconn": "77"})
@@ -385,7 +383,9 @@ def test_a_new_name_shows_without_an_inspect(
     assert web.request_paths.count(f"/containers/{A}/json") == 1
 
 
-def test_a_restart_shows_in_the_endpoints(engine: Engine, web: ScriptedServer) -> None:
+def test_a_restart_is_seen_by_the_endpoints(
+    engine: Engine, web: ScriptedServer
+) -> None:
     engine.run(A, "web", life="1")
     docker = Docker(web.url)
     docker.poll()
@@ -394,7 +394,7 @@ def test_a_restart_shows_in_the_endpoints(engine: Engine, web: ScriptedServer) -
     assert only(docker.poll()).netns_path == "/var/run/docker/netns/2"
 
 
-def test_who_is_gone_is_forgotten(engine: Engine, web: ScriptedServer) -> None:
+def test_a_removed_container_is_forgotten(engine: Engine, web: ScriptedServer) -> None:
     engine.run(A, "web")
     docker = Docker(web.url)
     docker.poll()
@@ -420,7 +420,7 @@ def test_who_is_gone_is_forgotten(engine: Engine, web: ScriptedServer) -> None:
     ],
     ids=["404", "409", "500", "empty", "no fields", "wrong shape", "too large"],
 )
-def test_one_bad_inspect_does_not_lose_the_others(
+def test_a_failed_inspect_does_not_affect_other_containers(
     engine: Engine, web: ScriptedServer, instead: list[bytes]
 ) -> None:
     for container_id, name in ((A, "one"), (B, "two"), (C, "three")):
@@ -428,11 +428,11 @@ def test_one_bad_inspect_does_not_lose_the_others(
     engine.instead[B] = instead
     docker = Docker(web.url)
 
-    answer = docker.poll()
+    result = docker.poll()
 
-    assert answer.error is None
-    assert [container.name for container in answer.containers] == ["one", "three"]
-    assert answer.detail.startswith(f"1 of 3 containers left out: /containers/{B}/json")
+    assert result.error is None
+    assert [container.name for container in result.containers] == ["one", "three"]
+    assert result.detail.startswith(f"1 of 3 containers left out: /containers/{B}/json")
     engine.instead.clear()
     assert len(docker.poll().containers) == 3
 
@@ -447,7 +447,7 @@ def test_a_container_gone_before_its_inspect_is_left_out(
     assert [it.name for it in Docker(web.url).poll().containers] == ["web"]
 
 
-def test_an_engine_that_falls_silent_keeps_what_it_said_before(
+def test_an_engine_that_falls_silent_keeps_its_inspects(
     engine: Engine, tmp_path: Path
 ) -> None:
     engine.run(A, "one")
@@ -465,7 +465,7 @@ def test_an_engine_that_falls_silent_keeps_what_it_said_before(
         assert web.request_paths.count(f"/containers/{A}/json") == 1
 
 
-def test_an_inspect_that_is_forbidden_is_the_engines_word(
+def test_a_forbidden_inspect_concerns_the_engine(
     engine: Engine, web: ScriptedServer
 ) -> None:
     engine.run(A, "web")
@@ -474,44 +474,44 @@ def test_an_inspect_that_is_forbidden_is_the_engines_word(
     assert Docker(web.url).poll().error == "refused"
 
 
-# When there is no answer
+# Failures
 
 
-def asked(script: Script, path: Path) -> tuple[PollResult, ScriptedServer]:
+def fail_to_poll(script: Script, path: Path) -> tuple[PollResult, ScriptedServer]:
     with run_scripted_server(script, path) as web:
-        answer = Docker(web.url, timeout=QUICK).poll()
-    assert answer.containers == ()
-    assert web.url in answer.detail
-    return answer, web
+        result = Docker(web.url, timeout=QUICK).poll()
+    assert result.containers == ()
+    assert web.url in result.detail
+    return result, web
 
 
-def test_no_socket_is_no_docker_and_loads_no_library(tmp_path: Path) -> None:
-    answer = Docker(f"unix://{tmp_path}/none/docker.sock").poll()
+def test_without_a_socket_docker_is_absent(tmp_path: Path) -> None:
+    result = Docker(f"unix://{tmp_path}/none/docker.sock").poll()
 
-    assert answer.error == "absent"
-    assert f"{tmp_path}/none/docker.sock" in answer.detail
+    assert result.error == "absent"
+    assert f"{tmp_path}/none/docker.sock" in result.detail
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_socket_that_nobody_listens_on_is_silent(tmp_path: Path) -> None:
+def test_a_socket_without_a_listener_is_silent(tmp_path: Path) -> None:
     with run_scripted_server(silent, tmp_path / "docker.sock") as web:
         pass
 
-    answer = Docker(web.url).poll()
-    gc.collect()  # docker.transport does not close a socket that nobody heard
+    result = Docker(web.url).poll()
+    gc.collect()  # docker.transport does not close a socket that failed to connect
 
-    assert answer.error == "silent"
-    assert "Connection refused" in answer.detail
+    assert result.error == "silent"
+    assert "Connection refused" in result.detail
 
 
-def test_a_port_that_nobody_listens_on_is_silent() -> None:
+def test_a_port_without_a_listener_is_silent() -> None:
     with run_scripted_server(silent) as web:
         pass
 
-    answer = Docker(web.url).poll()
+    result = Docker(web.url).poll()
 
-    assert answer.error == "silent"
-    assert "Connection refused" in answer.detail
+    assert result.error == "silent"
+    assert "Connection refused" in result.detail
 
 
 @contextlib.contextmanager
@@ -526,7 +526,7 @@ def as_nobody() -> Iterator[None]:
 @pytest.mark.root
 @pytest.mark.parametrize("closed", ["directory", "socket"])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_socket_without_the_right_to_it_is_refused(closed: str) -> None:
+def test_a_socket_without_permission_is_refused(closed: str) -> None:
     with (
         open_directory() as directory,
         run_scripted_server(silent, directory / "docker.sock") as web,
@@ -535,15 +535,15 @@ def test_a_socket_without_the_right_to_it_is_refused(closed: str) -> None:
         (directory / "docker.sock").chmod(0o600 if closed == "socket" else 0o666)
         Docker(f"unix://{directory}/docker.sock", timeout=QUICK).poll()  # imports
         with as_nobody():
-            answer = Docker(web.url, timeout=QUICK).poll()
+            result = Docker(web.url, timeout=QUICK).poll()
     gc.collect()
 
-    assert answer.error == "refused"
+    assert result.error == "refused"
 
 
 @contextlib.contextmanager
 def open_directory() -> Iterator[Path]:
-    """Make a directory that others may enter, as they may not pytest's own."""
+    """Make a directory that others may enter, unlike pytest's own."""
     with tempfile.TemporaryDirectory() as name:
         yield Path(name)
 
@@ -551,21 +551,23 @@ def open_directory() -> Iterator[Path]:
 def test_silence_ends_with_the_sockets_timeout(tmp_path: Path) -> None:
     begin = time.monotonic()
 
-    answer, _ = asked(silent, tmp_path / "docker.sock")
+    result, _ = fail_to_poll(silent, tmp_path / "docker.sock")
 
-    assert answer.error == "silent"
-    assert "timed out" in answer.detail
+    assert result.error == "silent"
+    assert "timed out" in result.detail
     assert QUICK <= time.monotonic() - begin < 5
 
 
 def test_a_connection_that_ends_at_once_is_silent(tmp_path: Path) -> None:
-    assert asked(lambda *_: [], tmp_path / "docker.sock")[0].error == "silent"
+    assert fail_to_poll(lambda *_: [], tmp_path / "docker.sock")[0].error == "silent"
 
 
-def test_an_answer_cut_short_is_malformed(tmp_path: Path) -> None:
+def test_a_truncated_response_is_malformed(tmp_path: Path) -> None:
     cut = [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[]"]
 
-    assert asked(lambda *_: cut, tmp_path / "docker.sock")[0].error == "malformed"
+    assert (
+        fail_to_poll(lambda *_: cut, tmp_path / "docker.sock")[0].error == "malformed"
+    )
 
 
 @pytest.mark.parametrize(
@@ -577,29 +579,35 @@ def test_an_answer_cut_short_is_malformed(tmp_path: Path) -> None:
         (endless_redirect, "malformed"),
     ],
 )
-def test_a_gigabyte_is_not_taken_in(tmp_path: Path, script: Script, error: str) -> None:
-    answer, web = asked(script, tmp_path / "docker.sock")
+def test_a_response_is_bounded(tmp_path: Path, script: Script, error: str) -> None:
+    result, web = fail_to_poll(script, tmp_path / "docker.sock")
 
-    assert answer.error == error
+    assert result.error == error
     assert web.bytes_sent < (32 + 4) << 20
 
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
-def test_a_proxy_that_forbids_it_refuses(tmp_path: Path, status: str) -> None:
-    answer, _ = asked(lambda *_: ok_response(b"", status), tmp_path / "docker.sock")
+def test_a_proxy_that_forbids_the_request_is_refused(
+    tmp_path: Path, status: str
+) -> None:
+    result, _ = fail_to_poll(
+        lambda *_: ok_response(b"", status), tmp_path / "docker.sock"
+    )
 
-    assert answer.error == "refused"
-    assert status[:3] in answer.detail
+    assert result.error == "refused"
+    assert status[:3] in result.detail
 
 
 @pytest.mark.parametrize(
     "status", ["500 Internal Server Error", "400 Bad Request", "404 Not Found"]
 )
-def test_a_status_that_is_no_answer_is_told(tmp_path: Path, status: str) -> None:
-    answer, _ = asked(lambda *_: ok_response(b"[]", status), tmp_path / "docker.sock")
+def test_another_status_is_in_the_detail(tmp_path: Path, status: str) -> None:
+    result, _ = fail_to_poll(
+        lambda *_: ok_response(b"[]", status), tmp_path / "docker.sock"
+    )
 
-    assert answer.error == "malformed"
-    assert f"HTTP {status[:3]}" in answer.detail
+    assert result.error == "malformed"
+    assert f"HTTP {status[:3]}" in result.detail
 
 
 @pytest.mark.parametrize(
@@ -619,13 +627,13 @@ def test_a_status_that_is_no_answer_is_told(tmp_path: Path, status: str) -> None
         b'[{"Id": "%s", "X": %s}]' % (A.encode(), b"[" * 9999 + b"]" * 9999),
     ],
 )
-def test_a_body_that_is_no_list_of_containers_is_malformed(
+def test_a_body_without_a_list_of_containers_is_malformed(
     tmp_path: Path, body: bytes
 ) -> None:
-    answer, _ = asked(lambda *_: ok_response(body), tmp_path / "docker.sock")
+    result, _ = fail_to_poll(lambda *_: ok_response(body), tmp_path / "docker.sock")
 
-    assert answer.error == "malformed"
-    msgspec.json.encode(answer)
+    assert result.error == "malformed"
+    msgspec.json.encode(result)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -640,13 +648,15 @@ def test_a_body_that_is_no_list_of_containers_is_malformed(
         b"\x16\x03\x01\x02",
     ],
 )
-def test_what_is_no_http_at_all_breaks_nothing(tmp_path: Path, raw: bytes) -> None:
-    answer, _ = asked(lambda *_: [raw], tmp_path / "docker.sock")
+def test_a_response_that_is_not_http_is_malformed_or_silent(
+    tmp_path: Path, raw: bytes
+) -> None:
+    result, _ = fail_to_poll(lambda *_: [raw], tmp_path / "docker.sock")
     gc.collect()  # urllib3 does not close after a Content-Length of two minds
 
-    assert answer.error in {"malformed", "silent", None}
-    assert len(answer.detail) < 1000
-    msgspec.json.encode(answer)
+    assert result.error in {"malformed", "silent", None}
+    assert len(result.detail) < 1000
+    msgspec.json.encode(result)
 
 
 def test_a_compressed_body_is_not_unpacked(tmp_path: Path) -> None:
@@ -654,13 +664,13 @@ def test_a_compressed_body_is_not_unpacked(tmp_path: Path) -> None:
         yield b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"
         yield gzip.compress(b"[]")
 
-    answer, web = asked(script, tmp_path / "docker.sock")
+    result, web = fail_to_poll(script, tmp_path / "docker.sock")
 
-    assert answer.error == "malformed"
+    assert result.error == "malformed"
     assert "Accept-Encoding: identity" in web.request_heads[0]
 
 
-# The caller's deadline
+# The caller's timeout
 
 
 @pytest.mark.parametrize("error", [TimeoutError("deadline"), MemoryError()])
@@ -668,7 +678,7 @@ def test_a_compressed_body_is_not_unpacked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "script", [silent, dribbling_head, dribbling_body, dribbling_chunks]
 )
-def test_the_callers_deadline_passes_through(
+def test_the_callers_timeout_passes_through(
     tmp_path: Path, script: Script, error: Exception, *, tcp: bool
 ) -> None:
     with run_scripted_server(script, None if tcp else tmp_path / "docker.sock") as web:
@@ -681,16 +691,16 @@ def test_the_callers_deadline_passes_through(
     assert time.monotonic() - begin < 5
 
 
-def test_a_deadline_of_another_time_explains_nothing() -> None:
+def test_an_earlier_timeout_is_not_the_cause() -> None:
     with run_scripted_server(silent) as web:
         pass
     try:
-        raise TimeoutError("an earlier deadline")  # noqa: TRY301
+        raise TimeoutError("an earlier timeout")  # noqa: TRY301
     except TimeoutError:
-        answer = Docker(web.url).poll()
+        result = Docker(web.url).poll()
 
-    assert answer.error == "silent"
-    assert "Connection refused" in answer.detail
+    assert result.error == "silent"
+    assert "Connection refused" in result.detail
 
 
 @pytest.mark.usefixtures("no_leaked_files")
@@ -709,7 +719,7 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
     gc.collect()  # what the alarm cut short may be held by its own traceback
 
 
-# Whom it asks
+# Addresses
 
 
 @pytest.mark.parametrize(
@@ -730,12 +740,12 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
         "http://127.0.0.1:2375",
     ],
 )
-def test_an_address_of_another_kind_is_told_at_once(base_url: str) -> None:
+def test_an_invalid_address_is_an_error_at_once(base_url: str) -> None:
     with pytest.raises(ValueError, match=r"unix:///run/docker\.sock or tcp://host"):
         Docker(base_url)
 
 
-def test_the_environment_has_no_say(
+def test_the_environment_is_ignored(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "config.json").write_text('{"auths": {"registry": "nonsense"}}')
@@ -748,7 +758,7 @@ def test_the_environment_has_no_say(
         assert only(Docker(web.url).poll()).name == "web"
 
 
-# Any answer at all
+# Arbitrary responses
 
 
 @given(BODIES)
@@ -768,7 +778,7 @@ TEXTS = st.dictionaries(KEYS | st.text(), TEXT)
     TEXT,
     TEXT,
 )
-def test_any_text_of_an_owner_goes_over_the_wire(
+def test_a_container_with_any_text_can_be_encoded(
     names: list[str],
     labels: dict[str, str],
     sysctls: dict[str, str],
@@ -784,17 +794,17 @@ def test_any_text_of_an_owner_goes_over_the_wire(
         }
     )
     try:
-        answers = parse_list(listed.encode())[0], parse_inspect(inspected.encode())
+        responses = parse_list(listed.encode())[0], parse_inspect(inspected.encode())
     except SourceError:
         return  # half a surrogate pair
 
-    container = parse_container(*answers)
+    container = parse_container(*responses)
 
     assert msgspec.json.decode(msgspec.json.encode(container), type=Container)
     assert container.started >= 0
 
 
-def test_any_bytes_on_the_wire_are_an_answer(tmp_path: Path) -> None:
+def test_any_bytes_give_a_result(tmp_path: Path) -> None:
     raw = [b""]
     with run_scripted_server(lambda *_: raw, tmp_path / "docker.sock") as web:
         docker = Docker(web.url)
@@ -804,15 +814,15 @@ def test_any_bytes_on_the_wire_are_an_answer(tmp_path: Path) -> None:
             | st.binary().map(b"HTTP/1.1 ".__add__)
             | BODIES.map(b"HTTP/1.1 200 OK\r\n\r\n".__add__)
         )
-        def ask(sent: bytes) -> None:
+        def poll(sent: bytes) -> None:
             raw[0] = sent
             msgspec.json.encode(docker.poll())
 
-        ask()
+        poll()
 
 
 @given(st.text() | st.datetimes().map(lambda at: f"{at.isoformat()}Z"))
-def test_any_time_is_some_seconds(stamp: str) -> None:
+def test_any_time_gives_seconds(stamp: str) -> None:
     assert unix_seconds(stamp) >= 0
 
 
@@ -832,7 +842,7 @@ def streaming(*pieces: bytes, chunked: bool = True) -> Script:
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_each_event_is_a_hint_and_the_end_an_end(
+def test_each_event_calls_back_and_the_end_returns(
     tmp_path: Path, *, chunked: bool
 ) -> None:
     hints: list[float] = []
@@ -845,7 +855,7 @@ def test_each_event_is_a_hint_and_the_end_an_end(
     assert web.request_paths[0].startswith("/events?filters=%7B%22type%22")
 
 
-def test_a_stream_that_is_idle_for_long_goes_on(tmp_path: Path) -> None:
+def test_an_idle_stream_stays_open(tmp_path: Path) -> None:
     hints = threading.Semaphore(0)
 
     def late(_path: str, _web: ScriptedServer) -> Iterator[bytes]:
@@ -868,7 +878,7 @@ def test_an_engine_that_dies_ends_the_stream(tmp_path: Path) -> None:
     assert hints.acquire(blocking=False)
 
 
-def test_events_wait_in_another_thread(tmp_path: Path) -> None:
+def test_events_are_awaited_in_another_thread(tmp_path: Path) -> None:
     def idle(_path: str, web: ScriptedServer) -> Iterator[bytes]:
         yield b"HTTP/1.1 200 OK\r\n\r\n"
         web.stopping.wait(60)
@@ -882,7 +892,7 @@ def test_events_wait_in_another_thread(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "500 Internal Server Error"])
-def test_an_engine_without_events_is_told(tmp_path: Path, status: str) -> None:
+def test_an_engine_without_events_is_an_error(tmp_path: Path, status: str) -> None:
     with (
         run_scripted_server(
             lambda *_: ok_response(b"", status), tmp_path / "docker.sock"
@@ -892,12 +902,12 @@ def test_an_engine_without_events_is_told(tmp_path: Path, status: str) -> None:
         events(web.url, pytest.fail)
 
 
-def test_events_of_nobody_are_told(tmp_path: Path) -> None:
+def test_events_of_an_absent_engine_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(EventsError, match="no such socket"):
         events(f"unix://{tmp_path}/docker.sock", pytest.fail)
 
 
-def test_what_changed_does_is_its_own_affair(tmp_path: Path) -> None:
+def test_an_error_of_the_callback_passes_through(tmp_path: Path) -> None:
     def changed() -> None:
         raise OSError("mine")
 

@@ -1,4 +1,4 @@
-"""What the kubelet says of its pods, and what it takes to be told."""
+"""Polling the kubelet: its pods, authentication, and failures."""
 
 import contextlib
 import json
@@ -54,11 +54,11 @@ def item(
 
 
 def pod_list(*items: dict[str, Any]) -> bytes:
-    known = {"kind": "PodList", "apiVersion": "v1", "metadata": {}}
-    return json.dumps(known | {"items": list(items)}).encode()
+    head = {"kind": "PodList", "apiVersion": "v1", "metadata": {}}
+    return json.dumps(head | {"items": list(items)}).encode()
 
 
-def saying(*items: dict[str, Any]) -> Script:
+def respond_with(*items: dict[str, Any]) -> Script:
     return lambda *_: ok_response(pod_list(*items))
 
 
@@ -70,22 +70,22 @@ def https(web: ScriptedServer) -> str:
     return web.url.replace("tcp:", "https:")
 
 
-# What it says of pods
+# Pods
 
 
-def test_a_pod_without_anything_special() -> None:
+def test_a_pod_without_sysctls() -> None:
     assert parse_pods(pod_list(item())) == (
         Pod(uid=UID, namespace="shop", name="web-0"),
     )
 
 
-def test_the_sysctls_a_pod_asked_for_in_either_spelling() -> None:
-    asked = [
+def test_the_sysctls_of_a_pod_in_either_spelling() -> None:
+    sysctls = [
         {"name": "net.core.somaxconn", "value": "77"},
         {"name": "net/ipv4/conf/eth0.1/rp_filter", "value": "2"},
     ]
 
-    (pod,) = parse_pods(pod_list(item(securityContext={"sysctls": asked})))
+    (pod,) = parse_pods(pod_list(item(securityContext={"sysctls": sysctls})))
 
     assert pod.sysctls == {
         "net.core.somaxconn": "77",
@@ -94,13 +94,13 @@ def test_the_sysctls_a_pod_asked_for_in_either_spelling() -> None:
 
 
 @pytest.mark.parametrize("context", [None, {}, {"sysctls": None}, {"sysctls": []}])
-def test_a_pod_that_asked_for_none(context: object) -> None:
+def test_a_pod_that_requests_none(context: object) -> None:
     (pod,) = parse_pods(pod_list(item(securityContext=context)))
 
     assert pod.sysctls == {}
 
 
-def test_a_static_pod_is_known_by_its_manifests_hash() -> None:
+def test_a_static_pod_has_the_hash_of_its_manifest() -> None:
     etcd = item(STATIC, "etcd-1", "kube-system", {"kubernetes.io/config.hash": STATIC})
 
     assert parse_pods(pod_list(etcd)) == (
@@ -108,7 +108,7 @@ def test_a_static_pod_is_known_by_its_manifests_hash() -> None:
     )
 
 
-def test_a_mirror_pod_is_known_by_both_its_names() -> None:
+def test_a_mirror_pod_has_both_uids() -> None:
     etcd = item(
         MIRROR,
         "etcd-1",
@@ -123,7 +123,7 @@ def test_a_mirror_pod_is_known_by_both_its_names() -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_an_annotation_takes_no_other_pods_uid(*, first: bool) -> None:
+def test_an_annotation_replaces_no_other_pods_uid(*, first: bool) -> None:
     etcd = item(STATIC, "etcd-1", "kube-system")
     liar = item(UID, "liar", "shop", {"kubernetes.io/config.hash": STATIC})
 
@@ -132,9 +132,9 @@ def test_an_annotation_takes_no_other_pods_uid(*, first: bool) -> None:
     assert {pod.uid: pod.name for pod in pods} == {UID: "liar", STATIC: "etcd-1"}
 
 
-@pytest.mark.parametrize("said", ["", UID, STATIC.upper(), f"{STATIC}\n", "../x"])
-def test_a_hash_of_another_shape_is_none(said: str) -> None:
-    pods = parse_pods(pod_list(item(annotations={"kubernetes.io/config.hash": said})))
+@pytest.mark.parametrize("text", ["", UID, STATIC.upper(), f"{STATIC}\n", "../x"])
+def test_a_hash_of_another_shape_is_none(text: str) -> None:
+    pods = parse_pods(pod_list(item(annotations={"kubernetes.io/config.hash": text})))
 
     assert [pod.uid for pod in pods] == [UID]
 
@@ -163,13 +163,13 @@ def test_a_node_without_pods(body: bytes) -> None:
         b"\xff",
     ],
 )
-def test_a_body_that_is_no_list_of_pods_is_malformed(body: bytes) -> None:
+def test_a_body_without_a_list_of_pods_is_malformed(body: bytes) -> None:
     with run_scripted_server(lambda *_: ok_response(body)) as web:
-        answer = Kubelet(http(web)).poll()
+        result = Kubelet(http(web)).poll()
 
-    assert answer.error == "malformed"
-    assert http(web) in answer.detail
-    msgspec.json.encode(answer)
+    assert result.error == "malformed"
+    assert http(web) in result.detail
+    msgspec.json.encode(result)
 
 
 @given(BODIES)
@@ -180,18 +180,20 @@ def test_any_body_is_parsed_or_refused(body: bytes) -> None:
         parse_pods(b'{"items": [{"metadata": %s, "spec": {}}]}' % body)
 
 
-# How it is asked
+# Requests
 
 
-def test_the_read_only_port_wants_no_token(token: Path) -> None:
-    with run_scripted_server(saying(item())) as web:
-        answer = Kubelet(f"{http(web)}/", str(token)).poll()
+def test_the_read_only_port_gets_no_token(token: Path) -> None:
+    with run_scripted_server(respond_with(item())) as web:
+        result = Kubelet(f"{http(web)}/", str(token)).poll()
 
-    assert answer == PollResult(
+    assert result == PollResult(
         source="kubelet", pods=(Pod(uid=UID, namespace="shop", name="web-0"),)
     )
     assert web.request_paths == ["/pods"]
-    assert "Authorization" not in web.request_heads[0], "not for everybody to read"
+    assert "Authorization" not in web.request_heads[0], (
+        "it would be readable on the wire"
+    )
 
 
 @pytest.fixture
@@ -207,7 +209,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def certified(path: Path) -> Path:
-    """Make a certificate for 127.0.0.1 that signs itself, and its key, in one file."""
+    """Make a self-signed certificate for 127.0.0.1 and its key in one file."""
     key, crt = path.with_suffix(".key"), path.with_suffix(".crt")
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
     names = "-nodes -days 2 -subj /CN=kubelet -addext subjectAltName=IP:127.0.0.1"
@@ -228,8 +230,8 @@ def tls_served(script: Script, certificate: Path) -> Iterator[ScriptedServer]:
         yield web
 
 
-def test_the_token_is_sent_and_read_anew(certificate: Path, token: Path) -> None:
-    with tls_served(saying(item()), certificate) as web:
+def test_the_token_is_read_at_each_poll(certificate: Path, token: Path) -> None:
+    with tls_served(respond_with(item()), certificate) as web:
         kubelet = Kubelet(https(web), str(token), str(certificate))
         assert kubelet.poll().error is None
         token.write_text("second")
@@ -240,49 +242,52 @@ def test_the_token_is_sent_and_read_anew(certificate: Path, token: Path) -> None
 
 
 def test_without_a_token_file_there_is_no_token(certificate: Path) -> None:
-    with tls_served(saying(item()), certificate) as web:
+    with tls_served(respond_with(item()), certificate) as web:
         assert Kubelet(https(web), ca_file=str(certificate)).poll().error is None
 
     assert "Authorization" not in web.request_heads[0]
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["another's", "the system's"])
-def test_a_kubelet_that_nobody_vouches_for_gets_no_token(
+def test_a_kubelet_with_an_untrusted_certificate_gets_no_token(
     certificate: Path, token: Path, tmp_path: Path, *, own: bool
 ) -> None:
     other = certified(tmp_path / "other.pem")
-    with tls_served(saying(item()), certificate) as web:
-        answer = Kubelet(https(web), str(token), str(other) if own else "").poll()
+    with tls_served(respond_with(item()), certificate) as web:
+        result = Kubelet(https(web), str(token), str(other) if own else "").poll()
 
-    assert answer.error == "refused"
-    assert "ca_file" in answer.detail
-    assert str(other) in answer.detail or not own
+    assert result.error == "refused"
+    assert "ca_file" in result.detail
+    assert str(other) in result.detail or not own
     assert web.request_heads == []
 
 
-def test_insecure_asks_whoever_is_there_and_does_not_warn(
+def test_insecure_accepts_any_certificate_without_a_warning(
     certificate: Path, token: Path
 ) -> None:
-    with tls_served(saying(item()), certificate) as web, warnings.catch_warnings():
+    with (
+        tls_served(respond_with(item()), certificate) as web,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("error")
-        answer = Kubelet(https(web), str(token), insecure=True).poll()
+        result = Kubelet(https(web), str(token), insecure=True).poll()
 
-    assert answer.error is None
+    assert result.error is None
     assert "Bearer first" in web.request_heads[0]
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])
-def test_an_authority_that_is_none_is_refused(
+def test_a_file_without_an_authority_is_refused(
     tmp_path: Path, content: str | None
 ) -> None:
     ca_file = tmp_path / "ca.crt"
     if content is not None:
         ca_file.write_text(content)
     with run_scripted_server(silent) as web:
-        answer = Kubelet(https(web), ca_file=str(ca_file), timeout=QUICK).poll()
+        result = Kubelet(https(web), ca_file=str(ca_file), timeout=QUICK).poll()
 
-    assert answer.error == "refused"
-    assert str(ca_file) in answer.detail
+    assert result.error == "refused"
+    assert str(ca_file) in result.detail
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"two\nlines", b"\xff", b"a b"])
@@ -293,79 +298,79 @@ def test_a_token_file_without_a_token_is_refused(
     if content is not None:
         path.write_bytes(content)
 
-    answer = Kubelet("https://127.0.0.1:1", str(path)).poll()
+    result = Kubelet("https://127.0.0.1:1", str(path)).poll()
 
-    assert answer.error == "refused"
-    assert str(path) in answer.detail
+    assert result.error == "refused"
+    assert str(path) in result.detail
 
 
 @pytest.mark.root
-def test_a_token_file_without_the_right_to_it_is_refused(token: Path) -> None:
+def test_a_token_file_without_permission_is_refused(token: Path) -> None:
     os.seteuid(NOBODY)
     try:
-        answer = Kubelet("https://127.0.0.1:1", str(token)).poll()
+        result = Kubelet("https://127.0.0.1:1", str(token)).poll()
     finally:
         os.seteuid(0)
 
-    assert answer.error == "refused"
-    assert f"{token}: Permission denied" in answer.detail
+    assert result.error == "refused"
+    assert f"{token}: Permission denied" in result.detail
 
 
-def test_a_token_is_not_told() -> None:
+def test_an_error_does_not_show_the_token() -> None:
     with pytest.raises(SourceError) as raised:
         parse_token(b"secret secret", "/token")
 
     assert "secret" not in str(raised.value)
 
 
-def test_the_environment_has_no_say(
+def test_the_environment_is_ignored(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    with run_scripted_server(saying(item())) as web:
+    with run_scripted_server(respond_with(item())) as web:
         assert Kubelet(http(web)).poll().error is None
 
     assert "Authorization" not in web.request_heads[0]
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:10250", "ftp://node", "http://"])
-def test_an_address_of_another_kind_is_told_at_once(url: str) -> None:
+def test_an_invalid_address_is_an_error_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="write https://127"):
         Kubelet(url)
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://node:99999"])
-def test_an_address_of_nobody_is_told_when_asked(url: str) -> None:
-    answer = Kubelet(url).poll()
+def test_an_address_that_cannot_exist_fails_the_poll(url: str) -> None:
+    result = Kubelet(url).poll()
 
-    assert answer.error == "malformed"
+    assert result.error == "malformed"
 
 
-# When there is no answer
+# Failures
 
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
-def test_a_token_without_the_right_is_refused(
+def test_a_token_without_permission_is_refused(
     certificate: Path, token: Path, status: str
 ) -> None:
     with tls_served(lambda *_: ok_response(b"", status), certificate) as web:
-        answer = Kubelet(https(web), str(token), str(certificate)).poll()
+        result = Kubelet(https(web), str(token), str(certificate)).poll()
 
-    assert answer.error == "refused"
+    assert result.error == "refused"
     for named in (status[:3], str(token), str(certificate)):
-        assert named in answer.detail
+        assert named in result.detail
 
 
-def test_a_kubelet_that_is_not_there_is_silent() -> None:
+def test_a_port_without_a_listener_is_silent() -> None:
     with run_scripted_server(silent) as web:
         pass
 
-    answer = Kubelet(http(web)).poll()
+    result = Kubelet(http(web)).poll()
 
-    assert answer.error == "silent"
-    assert "Connection refused" in answer.detail
+    assert result.error == "silent"
+    assert "Connection refused" in result.detail
 
 
 @pytest.mark.parametrize("scheme", [http, https])
@@ -374,30 +379,30 @@ def test_silence_ends_with_the_sockets_timeout(
     certificate: Path,
 ) -> None:
     begin = time.monotonic()
-    with run_scripted_server(silent) as web:  # which does not even greet over TLS
-        answer = Kubelet(scheme(web), "", str(certificate), timeout=QUICK).poll()
+    with run_scripted_server(silent) as web:  # which sends no greeting over TLS either
+        result = Kubelet(scheme(web), "", str(certificate), timeout=QUICK).poll()
 
-    assert answer.error == "silent"
+    assert result.error == "silent"
     assert QUICK <= time.monotonic() - begin < 5
 
 
 @pytest.mark.parametrize("status", ["302 Found", "404 Not Found", "500 No"])
-def test_a_status_that_is_no_answer_is_told(status: str) -> None:
+def test_another_status_is_in_the_detail(status: str) -> None:
     with run_scripted_server(lambda *_: ok_response(pod_list(), status)) as web:
-        answer = Kubelet(http(web)).poll()
+        result = Kubelet(http(web)).poll()
 
-    assert answer.error == "malformed"
-    assert f"HTTP {status[:3]}" in answer.detail
+    assert result.error == "malformed"
+    assert f"HTTP {status[:3]}" in result.detail
 
 
 @pytest.mark.parametrize(
     ("script", "error"), [(endless, "too_large"), (endless_redirect, "malformed")]
 )
-def test_a_gigabyte_is_not_taken_in(script: Script, error: str) -> None:
+def test_a_response_is_bounded(script: Script, error: str) -> None:
     with run_scripted_server(script) as web:
-        answer = Kubelet(http(web)).poll()
+        result = Kubelet(http(web)).poll()
 
-    assert answer.error == error
+    assert result.error == error
     assert web.bytes_sent < (64 + 16) << 20
     assert web.request_paths == ["/pods"], "a redirect is not followed"
 
@@ -405,7 +410,7 @@ def test_a_gigabyte_is_not_taken_in(script: Script, error: str) -> None:
 @pytest.mark.parametrize("error", [TimeoutError("deadline"), MemoryError()])
 @pytest.mark.parametrize("script", [silent, dribbling_head, dribbling_body])
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-def test_the_callers_deadline_passes_through(
+def test_the_callers_timeout_passes_through(
     certificate: Path, script: Script, error: Exception, *, tls: bool
 ) -> None:
     with tls_served(script, certificate) if tls else run_scripted_server(script) as web:
@@ -419,14 +424,14 @@ def test_the_callers_deadline_passes_through(
     assert time.monotonic() - begin < 5
 
 
-def test_the_callers_deadline_passes_through_a_greeting(certificate: Path) -> None:
+def test_the_callers_timeout_passes_through_a_greeting(certificate: Path) -> None:
     with run_scripted_server(silent) as web:
         kubelet = Kubelet(https(web), "", str(certificate), timeout=30)
         with pytest.raises(TimeoutError), alarm(QUICK, TimeoutError("deadline")):
             kubelet.poll()
 
 
-def test_the_callers_deadline_passes_through_a_token_file(tmp_path: Path) -> None:
+def test_the_callers_timeout_passes_through_a_token_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "token")
     kubelet = Kubelet("https://127.0.0.1:1", str(tmp_path / "token"))
     with pytest.raises(TimeoutError), alarm(QUICK, TimeoutError("deadline")):
@@ -435,13 +440,13 @@ def test_the_callers_deadline_passes_through_a_token_file(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("no_leaked_files")
 def test_nothing_stays_open(certificate: Path) -> None:
-    def say(path: str, web: ScriptedServer) -> Iterable[bytes]:
+    def respond(path: str, web: ScriptedServer) -> Iterable[bytes]:
         return (
             ok_response(pod_list())
             if len(web.request_heads) == 1
             else silent(path, web)
         )
 
-    with tls_served(say, certificate) as web:
+    with tls_served(respond, certificate) as web:
         kubelet = Kubelet(https(web), "", str(certificate), timeout=QUICK)
         assert [kubelet.poll().error, kubelet.poll().error] == [None, "silent"]

@@ -59,7 +59,7 @@ def found_in(root: Path) -> Container:
 
 
 class TestPodman:
-    """What is called what stands in the storage's containers.json."""
+    """Names are in containers.json of the storage."""
 
     def test_a_container_has_its_name(self, tmp_path: Path) -> None:
         config = a_config(
@@ -101,7 +101,9 @@ class TestPodman:
         "name",
         ["infra", "my-infra", "0123456789ab-infra-2", "0123456789xy-infra", "web"],
     )
-    def test_another_name_makes_no_infra(self, tmp_path: Path, name: str) -> None:
+    def test_a_container_of_another_name_is_no_infra(
+        self, tmp_path: Path, name: str
+    ) -> None:
         config = a_config(annotations=PODMAN, hostname="shop")
         a_bundle(tmp_path, config, named(name))
 
@@ -150,7 +152,7 @@ class TestPodman:
 
 
 class TestCrio:
-    """Its annotations say more than the storage's names."""
+    """Its annotations have more than the names of the storage."""
 
     def test_a_sandbox_is_its_pod(self, tmp_path: Path) -> None:
         config = a_config(annotations=CRIO, hostname="web-0")
@@ -170,7 +172,7 @@ class TestCrio:
 
 
 class TestFiles:
-    """What is there, and what a user may have made of it."""
+    """Files that are missing, too large or malformed."""
 
     def test_a_container_that_never_started_has_no_bundle(self, tmp_path: Path) -> None:
         (a_bundle(tmp_path, a_config()) / "config.json").unlink()
@@ -181,7 +183,7 @@ class TestFiles:
         )
 
     @pytest.mark.parametrize("name", ["containers.json", "containers.lock", "missing"])
-    def test_what_else_is_in_the_storage_is_none(
+    def test_another_file_in_the_storage_is_no_container(
         self, tmp_path: Path, name: str
     ) -> None:
         home = a_bundle(tmp_path, a_config(), named("web"))
@@ -189,7 +191,7 @@ class TestFiles:
 
         assert Storage(RootDirectory(str(tmp_path)), STORAGE).read(name, LIMIT) is None
 
-    def test_the_limit_is_the_configs(self, tmp_path: Path) -> None:
+    def test_the_limit_applies_to_config_json(self, tmp_path: Path) -> None:
         config = a_config(annotations=PODMAN)
         names = named("x" * 2 * len(config))
         a_bundle(tmp_path, config, names)
@@ -200,7 +202,7 @@ class TestFiles:
             Storage(root, STORAGE).read(CONTAINER, len(config) - 1)
 
     def test_many_names_are_read(self, tmp_path: Path) -> None:
-        """A node with a thousand containers has some hundred kB of them."""
+        """A node with a thousand containers has some hundred kB of names."""
         stored = [{"id": f"{n:064x}", "names": [f"c{n}"]} for n in range(1000)]
         stored.append({"id": CONTAINER, "names": ["web"]})
         a_bundle(tmp_path, a_config(annotations=PODMAN), json.dumps(stored).encode())
@@ -278,5 +280,5 @@ class TestConmon:
             (f"{BUNDLE}/", None),
         ],
     )
-    def test_a_bundle_lies_in_a_storage(self, bundle: str, storage: str | None) -> None:
+    def test_a_bundle_is_in_a_storage(self, bundle: str, storage: str | None) -> None:
         assert storage_of_bundle(bundle) == storage

@@ -1,4 +1,4 @@
-"""Whose a container is by its config.json, as each runtime writes it."""
+"""Identifying a container by its config.json, as each runtime writes it."""
 
 import json
 from typing import Any
@@ -66,7 +66,7 @@ CONFIGS = st.fixed_dictionaries(
 )
 
 
-def said(
+def annotated(
     annotations: dict[str, str],
     container_id: str = CONTAINER,
     *,
@@ -79,7 +79,7 @@ def said(
 class TestTheSpecification:
     """The parts that every runtime writes alike."""
 
-    def test_says_hostname_annotations_and_sysctls(self) -> None:
+    def test_has_hostname_annotations_and_sysctls(self) -> None:
         spec = parse(
             a_config(
                 hostname="web",
@@ -93,7 +93,7 @@ class TestTheSpecification:
         assert spec.sysctls == {"net.core.somaxconn": "1024"}
 
     @pytest.mark.parametrize("network", [None, "", CNI, "/proc/812/ns/net"])
-    def test_says_which_network_it_joins(self, network: str | None) -> None:
+    def test_has_the_network_that_it_joins(self, network: str | None) -> None:
         assert parse(a_config(network=network)).network == network
 
     def test_only_the_network_namespace_counts(self) -> None:
@@ -110,13 +110,13 @@ class TestTheSpecification:
             b'{"linux": {"resources": {"devices": [{"allow": false}]}}, "x": [1]}',
         ],
     )
-    def test_what_it_does_not_say_is_empty(self, text: bytes) -> None:
+    def test_what_it_lacks_is_empty(self, text: bytes) -> None:
         spec = parse(text)
 
         assert (spec.hostname, spec.annotations, spec.sysctls) == ("", {}, {})
         assert spec.network is None
 
-    def test_sysctls_are_known_by_their_dotted_names(self) -> None:
+    def test_sysctls_have_dotted_names(self) -> None:
         spec = parse(a_config(sysctls={"net/ipv4/conf/eth0.100/forwarding": "1"}))
 
         assert spec.sysctls == {"net.ipv4.conf.eth0/100.forwarding": "1"}
@@ -139,12 +139,12 @@ class TestTheSpecification:
             b'{"linux": {"namespaces": ["network"]}}',
         ],
     )
-    def test_what_is_none_is_malformed(self, text: bytes) -> None:
+    def test_another_text_is_malformed(self, text: bytes) -> None:
         with pytest.raises(MalformedError):
             parse(text)
 
     @pytest.mark.parametrize("brackets", ["[", '{"a":'])
-    def test_what_is_nested_deeply_is_malformed(self, brackets: str) -> None:
+    def test_a_deeply_nested_text_is_malformed(self, brackets: str) -> None:
         text = b'{"x": %s' % (brackets.encode() * 10_000)
 
         with pytest.raises(MalformedError):
@@ -178,7 +178,7 @@ class TestSysctlNames:
             ("", ""),
         ],
     )
-    def test_the_first_separator_tells_the_spelling(
+    def test_the_first_separator_decides_the_spelling(
         self, name: str, expected: str
     ) -> None:
         assert dotted(name) == expected
@@ -192,7 +192,7 @@ class TestSysctlNames:
 
 
 class TestContainerd:
-    """Its CRI plug-in says whose a container is, nerdctl what it is called."""
+    """Its CRI plug-in writes the pod of a container into the annotations."""
 
     def test_a_sandbox_is_its_pod(self) -> None:
         annotations = {**OF_POD, f"{CRI}container-type": "sandbox"}
@@ -221,7 +221,7 @@ class TestContainerd:
             f"{CRI}container-name": "app",
         }
 
-        found = said(annotations)
+        found = annotated(annotations)
 
         assert (found.namespace, found.pod, found.uid) == ("shop", "web-0", UID)
         assert (found.name, found.is_sandbox) == ("app", False)
@@ -234,10 +234,10 @@ class TestContainerd:
             f"{CRI}container-name": "POD",
         }
 
-        assert said(annotations, OTHER_CONTAINER).name == ""
+        assert annotated(annotations, OTHER_CONTAINER).name == ""
 
     def test_a_pods_sandbox_id_alone_makes_no_pod(self) -> None:
-        assert said(OF_POD) == said({})
+        assert annotated(OF_POD) == annotated({})
 
 
 class TestATrustedCgroup:
@@ -266,7 +266,7 @@ class TestATrustedCgroup:
 
 
 class TestCrio:
-    """Its annotations say that it is it, whoever reads them."""
+    """Its containers are recognized by the cgroup, with any reader."""
 
     @pytest.mark.parametrize("reader", ["podman", "runc", "containerd"])
     def test_a_sandbox_is_its_pod(self, reader: str) -> None:
@@ -276,7 +276,7 @@ class TestCrio:
             "io.kubernetes.container.name": "POD",
         }
 
-        assert said(annotations, OTHER_CONTAINER, runtime=reader) == Container(
+        assert annotated(annotations, OTHER_CONTAINER, runtime=reader) == Container(
             runtime="crio",
             container_id=OTHER_CONTAINER,
             evidence="oci_bundle",
@@ -293,27 +293,27 @@ class TestCrio:
             "io.kubernetes.container.name": "app",
         }
 
-        found = said(annotations, runtime="podman")
+        found = annotated(annotations, runtime="podman")
 
         assert (found.namespace, found.pod, found.uid) == ("shop", "web-0", UID)
         assert (found.name, found.network_of) == ("app", OTHER_CONTAINER)
         assert not found.is_sandbox
 
-    def test_its_handler_tells_a_sandboxed_runtime(self) -> None:
+    def test_its_handler_shows_a_sandboxed_runtime(self) -> None:
         annotations = {
             **OF_CRIO_POD,
             f"{CRIO}ContainerType": "sandbox",
             f"{CRIO}RuntimeHandler": "kata-qemu",
         }
 
-        assert said(annotations, runtime="podman").sandbox == "kata"
+        assert annotated(annotations, runtime="podman").sandbox == "kata"
 
 
 class TestPodman:
-    """It has pods that are not Kubernetes's."""
+    """It has pods that are not those of Kubernetes."""
 
     def test_its_pods_are_not_kubernetess(self) -> None:
-        """An image may bring all of a pod's annotations, its manager's too."""
+        """An image may contain all annotations of a pod, and of its manager."""
         annotations = {
             **OF_POD,
             **OF_CRIO_POD,
@@ -333,7 +333,7 @@ class TestPodman:
 
 
 class TestSandboxes:
-    """What stands between a container and this kernel, by who runs it."""
+    """A sandbox is detected by the names of the programs that run a container."""
 
     @pytest.mark.parametrize(
         ("words", "expected"),
@@ -349,17 +349,17 @@ class TestSandboxes:
             (["/home/runsc/bin/runc"], ""),
         ],
     )
-    def test_a_program_tells_by_its_own_name(
+    def test_only_the_file_name_of_a_program_counts(
         self, words: list[str], expected: Sandbox
     ) -> None:
         assert detect_sandbox(words) == expected
 
-    def test_a_handler_that_a_pods_owner_may_name_tells_nothing(self) -> None:
+    def test_a_handler_that_a_pods_author_may_choose_is_ignored(self) -> None:
         annotations = {"io.containerd.cri.runtime-handler": "gvisor"}
 
-        assert said(annotations).sandbox == ""
+        assert annotated(annotations).sandbox == ""
 
-    def test_the_shim_tells_what_the_annotations_do_not(self) -> None:
+    def test_the_shim_shows_what_the_annotations_lack(self) -> None:
         spec: Any = parse(a_config())
 
         found = container(

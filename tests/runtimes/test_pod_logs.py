@@ -1,4 +1,4 @@
-"""Which pods the kubelet's log directories name."""
+"""Pod names from the kubelet's log directories."""
 
 from pathlib import Path
 
@@ -63,9 +63,7 @@ def test_any_directory_names_give_whole_pods_or_none(names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "/"])
-def test_directories_are_looked_for_below_the_nodes_root(
-    tmp_path: Path, end: str
-) -> None:
+def test_directories_are_read_below_the_nodes_root(tmp_path: Path, end: str) -> None:
     (tmp_path / f"var/log/pods/shop_web-0_{UID}/app").mkdir(parents=True)
     (tmp_path / f"var/log/pods/shop_web-1_{OTHER}").mkdir()
     (tmp_path / "var/log/pods/notes.txt").touch()

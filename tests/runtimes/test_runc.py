@@ -1,4 +1,4 @@
-"""What runc and crun say of the containers they run: pid, since when, and bundle."""
+"""The files of runc and crun: pid, start time and bundle of a container."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def status_of_crun(bundle: str, pid: int = 812, start: int = 4711) -> bytes:
 
 
 def put_state(root: Path, form: str, name: str, bundle: str) -> Path:
-    """Write what *form* keeps of a container that it runs."""
+    """Write the file that *form* keeps about a container."""
     if form == "runc":
         return put(root / f"run/runc/{name}/state.json", state_of_runc(bundle))
     return put(root / f"run/crun/{name}/status", status_of_crun(bundle))
@@ -69,9 +69,9 @@ def read(root: Path, form: str, name: str, limit: int = LIMIT) -> Container | No
 
 @pytest.mark.parametrize("form", FORMS)
 class TestContainers:
-    """A container that one of the two runs, whoever asked for it."""
+    """A container that one of the two runs, for a user or for another runtime."""
 
-    def test_that_nobody_else_knows_has_only_an_id(
+    def test_that_no_other_runtime_manages_has_only_an_id(
         self, tmp_path: Path, form: str
     ) -> None:
         config = a_config(sysctls={"net.core.somaxconn": "9"})
@@ -89,7 +89,7 @@ class TestContainers:
         )
 
     @pytest.mark.parametrize("bundle", ["", "/gone", "/b\0"])
-    def test_whose_bundle_is_gone_is_known_by_its_process(
+    def test_without_its_bundle_is_identified_by_its_process(
         self, tmp_path: Path, form: str, bundle: str
     ) -> None:
         put_state(tmp_path, form, "web", bundle)
@@ -163,15 +163,13 @@ class TestStates:
             pid=812, start_time=4711, bundle="/b"
         )
 
-    def test_crun_says_it_outright(self) -> None:
+    def test_cruns_bundle_is_a_field(self) -> None:
         assert parse_crun(status_of_crun("/b")) == State(
             pid=812, start_time=4711, bundle="/b"
         )
 
     @pytest.mark.parametrize("parse", [parse_runc, parse_crun])
-    def test_what_they_do_not_say_is_empty(
-        self, parse: Callable[[bytes], State]
-    ) -> None:
+    def test_what_they_lack_is_empty(self, parse: Callable[[bytes], State]) -> None:
         assert parse(b"{}") == State(pid=0, start_time=0, bundle="")
 
     def test_runc_may_have_no_labels(self) -> None:
@@ -179,7 +177,7 @@ class TestStates:
 
     @pytest.mark.parametrize("parse", [parse_runc, parse_crun])
     @pytest.mark.parametrize("text", [b"", b"[]", b"null", b"\xff", b"{", b'{"": 1} x'])
-    def test_what_is_none_is_malformed(
+    def test_another_text_is_malformed(
         self, parse: Callable[[bytes], State], text: bytes
     ) -> None:
         with pytest.raises(MalformedError):
@@ -201,7 +199,7 @@ class TestStates:
             parse(text)
 
     @pytest.mark.parametrize("parse", [parse_runc, parse_crun])
-    def test_what_is_nested_deeply_is_malformed(
+    def test_a_deeply_nested_text_is_malformed(
         self, parse: Callable[[bytes], State]
     ) -> None:
         with pytest.raises(MalformedError):
