@@ -1,8 +1,8 @@
 """
-The server's connections: how many there are, and which one goes for a new one.
+The server's connections: their maximum number, and which is evicted for a new one.
 
-They are accepted here and not by asyncio, so that their number has an end that
-counts those in their handshake, and each one gets the certificates of its moment.
+They are accepted here instead of by asyncio, so that the maximum includes connections
+in their handshake, and each connection gets the certificate that is current then.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ from exporter.web.protocol import (
 from exporter.web.stats import ServerStats
 
 SEND_BYTES = 128 << 10
-"""A socket's send buffer (the kernel doubles it): else it grows to megabytes for each
-peer that does not read. An answer is at most one part above it."""
+"""Send buffer of a socket (the kernel doubles it), which would grow to megabytes for
+each client that does not read. A response buffers at most one part more."""
 
 RECEIVE_BYTES = 32 << 10
-"""A request has 16 KiB at most."""
+"""Receive buffer of a socket; a request has at most 16 KiB."""
 
 TLS_BUFFER_BYTES = 16 << 10
-"""What asyncio receives of TLS at once: one record, where its own 256 KiB for each
-connection would be most of what a connection takes."""
+"""What asyncio receives of TLS at once: one record, since its default of 256 KiB would
+be most of the memory of a connection."""
 
 ACCEPT_RETRY_SECONDS = 0.2
 
@@ -46,7 +46,14 @@ log = logging.getLogger(__name__)
 
 
 class TlsPolicy(Frozen, frozen=True, kw_only=True):
-    """Who gets in: TLS or none, and which peers' certificates."""
+    """
+    TLS for new connections.
+
+    Attributes:
+        context: with the certificate; None for plain HTTP.
+        allows_peer: checks a client's certificate; None to allow all that *context*
+            accepts.
+    """
 
     context: ssl.SSLContext | None = None
     allows_peer: PeerCheck | None = None
@@ -60,9 +67,9 @@ async def serve(
     limits: ConnectionLimits,
 ) -> None:
     """
-    Serve until cancelled; *listeners* are bound, listen, and stay the caller's.
+    Serve until cancelled; the caller opens and closes the *listeners*.
 
-    door: asked at each new connection.
+    *tls_policy* is called for each new connection.
     """
     server = Server(application, tls_policy, stats, limits)
     try:
@@ -74,7 +81,7 @@ async def serve(
 
 
 class Server:
-    """Every connection of a server."""
+    """All connections of a server."""
 
     def __init__(
         self,
@@ -95,11 +102,11 @@ class Server:
             on_closed=self._remove,
         )
         self._open: dict[Connection, asyncio.Task[None]] = {}
-        self._idle = asyncio.Event()
+        self._closed = asyncio.Event()
         self._accept_failure_logged = False
 
     async def accept(self, listener: socket.socket) -> None:
-        """Take connections until cancelled."""
+        """Accept connections until cancelled."""
         loop = asyncio.get_running_loop()
         listener.settimeout(0)
         while True:
@@ -109,10 +116,10 @@ class Server:
                 await self._handle_accept_error(error)
             else:
                 self.add(conn)
-                await asyncio.sleep(0)  # a flood of them leaves the others their turn
+                await asyncio.sleep(0)  # let others run during a flood of connections
 
     async def stop(self) -> None:
-        """End all connections; requests in progress get a moment."""
+        """Close all connections; requests in progress may complete for a moment."""
         for connection, task in list(self._open.items()):
             if connection.stage is Stage.HANDSHAKE:
                 task.cancel()
@@ -121,31 +128,31 @@ class Server:
         await self._wait_until_closed(self._limits.stop)
         for connection in list(self._open):
             self._close(connection)
-        if self._context.state.tasks:  # they see that their peers are gone
+        if self._context.state.tasks:  # their clients have disconnected
             await asyncio.wait(self._context.state.tasks, timeout=self._limits.stop)
 
     async def _wait_until_closed(self, seconds: float) -> None:
         # not asyncio.timeout: before Python 3.11.4 it raises CancelledError in a task
-        # that was cancelled, as the one that stops us is
-        ended = asyncio.ensure_future(self._all_closed())
-        await asyncio.wait({ended}, timeout=seconds)
-        ended.cancel()
+        # that was cancelled, as the caller's is
+        closed = asyncio.ensure_future(self._all_closed())
+        await asyncio.wait({closed}, timeout=seconds)
+        closed.cancel()
 
     async def _all_closed(self) -> None:
         while self._open:
-            self._idle.clear()
-            await self._idle.wait()
+            self._closed.clear()
+            await self._closed.wait()
 
     def add(self, conn: socket.socket) -> None:
-        """Serve a connection, ending another one if there are too many."""
+        """Serve a connection; evict another if the maximum is reached."""
         conn.settimeout(0)
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         if len(self._open) >= self._limits.connections:
             self._evict_one()
-        door = self._tls_policy()
-        connection = Connection(self._context, door.allows_peer)
-        task = asyncio.create_task(self._handshake(connection, conn, door.context))
+        policy = self._tls_policy()
+        connection = Connection(self._context, policy.allows_peer)
+        task = asyncio.create_task(self._handshake(connection, conn, policy.context))
         task.add_done_callback(
             lambda task: self._handshake_done(connection, conn, task)
         )
@@ -164,25 +171,25 @@ class Server:
     def _handshake_done(
         self, connection: Connection, conn: socket.socket, task: asyncio.Task[None]
     ) -> None:
-        if connection.stage is Stage.HANDSHAKE:  # it came to nothing
+        if connection.stage is Stage.HANDSHAKE:  # it failed
             conn.close()
             self._remove(connection)
         error = None if task.cancelled() else task.exception()
         if error and not isinstance(error, OSError):
-            log.error("a connection could not be opened: %r", error)
+            log.error("cannot open a connection: %r", error)
         if error:
-            error.with_traceback(None)  # it would keep the connection, in a cycle
+            error.with_traceback(None)  # a cycle that would keep the connection alive
 
     def _evict_one(self) -> None:
         """
-        End the connection that is in its stage for longest, for a new one.
+        Close the connection that has been in its stage for longest.
 
-        One that is being answered is ended only if all are.
+        One with a request in progress is closed only if all have one.
         """
-        every = list(self._open)
-        spare = [one for one in every if not one.is_busy] or every
-        if spare:
-            self._close(min(spare, key=lambda one: one.stage_since))
+        idle = [connection for connection in self._open if not connection.is_busy]
+        candidates = idle or list(self._open)
+        if candidates:
+            self._close(min(candidates, key=lambda candidate: candidate.stage_since))
             self._stats.evictions += 1
 
     def _close(self, connection: Connection) -> None:
@@ -196,17 +203,17 @@ class Server:
     def _remove(self, connection: Connection) -> None:
         self._open.pop(connection, None)
         self._stats.connections = len(self._open)
-        self._idle.set()
+        self._closed.set()
 
     async def _handle_accept_error(self, error: OSError) -> None:
         if isinstance(error, ConnectionError):
-            return  # it was gone before we took it
+            return  # it was closed before it was accepted
         if error.errno in _EXHAUSTED:
             self._evict_one()
         if not self._accept_failure_logged:
             log.warning(
-                "cannot accept connections: %s; the oldest make room, and this is not "
-                "told again",
+                "cannot accept connections: %s; closing the oldest ones instead "
+                "(logged once)",
                 error,
             )
             self._accept_failure_logged = True

@@ -1,4 +1,4 @@
-"""What a scrape asks for: format, families, compression, how soon. Pure."""
+"""What a scrape requests: format, metrics, compression, deadline. Pure."""
 
 import math
 import re
@@ -11,27 +11,35 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encode
 from prometheus_client.exposition import generate_latest as generate_text
 
 DEFAULT_TIMEOUT_SECONDS = 9.0
-"""Below Prometheus's default scrape timeout of 10 s, so that it sees our reason."""
+"""Below Prometheus's default scrape timeout, 10 s, so that it receives the reason."""
 
 MAX_TIMEOUT_SECONDS = 120.0
 MIN_TIMEOUT_SECONDS = 0.5
 RESPONSE_SECONDS = 0.5
-"""What is left of a scrape's time for its answer to arrive."""
+"""The part of a scrape's timeout that is left for the response to arrive."""
 
 MAX_NAMES = 100
 
 
 _ESCAPING = re.compile(r"escaping=(?!allow-utf-8)[^;,]*")
-"""Ways to write names that are not plain words, which ours are; `dots` would double
-each underscore."""
+"""How to write names that are not plain words. The exporter's are, and `dots` would
+double each underscore."""
 
 Encoder = Callable[[Any], bytes]
-"""Makes text of what has the families of a registry."""
+"""Formats the families of a registry."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScrapeRequest:
-    """A form of the page, its encoder by the way; None as names is every family."""
+    """
+    The form of an exposition.
+
+    Attributes:
+        content_type: of the response.
+        encode: formats prometheus_client's families so.
+        names: of the metrics to include; None for all.
+        gzip: whether to compress it.
+    """
 
     content_type: str
     encode: Encoder = field(compare=False)
@@ -40,10 +48,10 @@ class ScrapeRequest:
 
 
 def choose_format(accept: str) -> tuple[Encoder, str]:
-    """Return the encoder and content type for an Accept header, plain text if odd."""
+    """Return encoder and content type for an Accept header, plain text if malformed."""
     try:
         return choose_encoder(_ESCAPING.sub("escaping=underscores", accept))
-    except (TypeError, ValueError):  # a version that is no number
+    except (TypeError, ValueError):  # a version that is not a number
         return generate_text, CONTENT_TYPE_PLAIN_0_0_4
 
 
@@ -65,11 +73,11 @@ def accepts_gzip(header: str) -> bool:
 
 def parse_timeout(timeout: str) -> float:
     """
-    Return how long a scrape may take; *timeout* is Prometheus's header, in seconds.
+    Return the deadline of a scrape in seconds, by the header of Prometheus.
 
-    >>> scrape_seconds("5"), scrape_seconds("0.1"), scrape_seconds("9e9")
+    >>> parse_timeout("5"), parse_timeout("0.1"), parse_timeout("9e9")
     (4.5, 0.5, 120.0)
-    >>> {scrape_seconds(text) for text in ("", "soon", "nan", "inf", "-1")}
+    >>> {parse_timeout(text) for text in ("", "soon", "nan", "inf", "-1")}
     {9.0}
     """
     try:
@@ -85,11 +93,11 @@ def parse_timeout(timeout: str) -> float:
 
 def parse_names(query: bytes) -> frozenset[str] | None:
     """
-    Return the families of `name[]=`, None without any; ValueError for too many.
+    Return the metrics of `name[]=`, None without any; ValueError for too many.
 
-    >>> sorted(names(b"name[]=a&name%5B%5D=b_total&x=y"))
+    >>> sorted(parse_names(b"name[]=a&name%5B%5D=b_total&x=y"))
     ['a', 'b_total']
-    >>> names(b"")
+    >>> parse_names(b"")
     """
     fields = parse_qs(query.decode("latin-1"), max_num_fields=MAX_NAMES)
     return frozenset(fields["name[]"]) if "name[]" in fields else None

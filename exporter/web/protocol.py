@@ -1,8 +1,8 @@
 """
-One connection to the server: uvicorn's HTTP, with an end to everything.
+One connection of the server: uvicorn's HTTP, with a limit to everything.
 
-A connection is always in one stage, and each stage has its deadline, whatever the
-peer sends or does not read. The stages also say which connection may go when there
+A connection is always in one stage, and each stage has a deadline, whatever the client
+sends or does not read. The stage also decides which connection is evicted when there
 are too many.
 """
 
@@ -23,25 +23,30 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-"""ASGI 3, as far as this server goes."""
+"""An ASGI 3 application."""
 
 PeerCheck = Callable[[Mapping[str, Any]], bool]
-"""Whether a peer may speak, by its certificate as ssl.SSLSocket.getpeercert has it."""
+"""Whether a client is allowed, by its certificate (ssl.SSLSocket.getpeercert)."""
 
 CLOSE = (b"connection", b"close")
 
 HEAD_BYTES = 16384
-"""The most of a request line and its headers."""
+"""Maximum size of a request line and its headers."""
 
 
 class ConnectionLimits(Frozen, frozen=True, kw_only=True):
     """
-    How many connections there may be, and how long each stage may last, in seconds.
+    The maximum number of connections, and of seconds in each stage.
 
-    answer: from the first byte of an answer until the peer took the last; a total,
-    since a peer that takes a byte now and then makes progress for ever.
-    work: until an answer starts; the application's own deadlines are shorter.
-    stop: until requests in progress are given up when the server ends.
+    Attributes:
+        connections: open at the same time, those in their handshake included.
+        handshake: for the TLS handshake.
+        head: for the request line and the headers.
+        processing: until the response starts; the application's deadlines are shorter.
+        response: from the first byte of a response until the client has read the last.
+            It is a total, since a client may read a byte now and then for ever.
+        idle: between two requests.
+        stop: for requests in progress when the server stops.
     """
 
     connections: int = 256
@@ -54,7 +59,7 @@ class ConnectionLimits(Frozen, frozen=True, kw_only=True):
 
 
 class Stage(enum.Enum):
-    """Where a connection is; `head` is before and amid a request's head."""
+    """The stage of a connection; HEAD is before and during a request's head."""
 
     HANDSHAKE = enum.auto()
     HEAD = enum.auto()
@@ -64,7 +69,16 @@ class Stage(enum.Enum):
 
 
 class ConnectionContext(Frozen, frozen=True, kw_only=True):
-    """What every connection of a server is told at its start."""
+    """
+    What all connections of a server share.
+
+    Attributes:
+        config: uvicorn's configuration.
+        state: uvicorn's state.
+        limits: the deadlines.
+        stats: where responses are counted.
+        on_closed: called once a connection is closed.
+    """
 
     config: Config
     state: ServerState
@@ -75,9 +89,9 @@ class ConnectionContext(Frozen, frozen=True, kw_only=True):
 
 def uvicorn_config(application: Application, limits: ConnectionLimits) -> Config:
     """
-    Return uvicorn's configuration, loaded: nothing is imported for a connection.
+    Return uvicorn's configuration, loaded, so that a connection imports nothing.
 
-    Below `error` uvicorn logs a line for whatever a peer sends wrong.
+    Below the level `error` uvicorn would log each malformed request.
     """
     config = Config(
         application,
@@ -100,7 +114,7 @@ def uvicorn_config(application: Application, limits: ConnectionLimits) -> Config
 
 
 class Connection(H11Protocol):
-    """A connection from its accept on; *admits* judges the peer's certificate."""
+    """A connection, from accept(2) on; *allows_peer* checks its client certificate."""
 
     def __init__(
         self, context: ConnectionContext, allows_peer: PeerCheck | None
@@ -116,7 +130,7 @@ class Connection(H11Protocol):
 
     @property
     def app(self) -> Application:
-        """What uvicorn runs: not kept, since that would make a cycle of references."""
+        """What uvicorn runs; not an attribute, which would be a reference cycle."""
         return self._run_application
 
     @app.setter
@@ -125,25 +139,25 @@ class Connection(H11Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a complete request waits for its answer, or reads it."""
+        """Whether a request is processed, or its response being read."""
         return self.stage in {Stage.PROCESSING, Stage.RESPONSE}
 
     def abort(self) -> None:
-        """End it now, once its handshake is over; what is not sent is lost."""
+        """Close it now, discarding what is not sent; only after its handshake."""
         self.transport.abort()
 
     def finish(self) -> None:
-        """End it when the request in progress is answered, or now if none is."""
+        """Close it after the response in progress, or now if there is none."""
         if not self.transport.is_closing():
             self.shutdown()
 
     def connection_made(  # type: ignore[override]
         self, transport: asyncio.Transport
     ) -> None:
-        """Wait for a request, if the peer's certificate is allowed to make one."""
+        """Wait for a request, if the client's certificate is allowed."""
         super().connection_made(transport)
-        # Each part of a page waits until the one before is sent. TLS takes 0 for
-        # "always full".
+        # Each part of a body waits until the one before is sent. With TLS, 0 would
+        # mean "always full".
         transport.set_write_buffer_limits(high=1 if self.scheme == "https" else 0)
         self._enter_stage(Stage.HEAD)
         peer = transport.get_extra_info("peercert")
@@ -151,33 +165,33 @@ class Connection(H11Protocol):
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take a request, or a part of one; of a body no more than came with it."""
+        """Receive a request or a part of one; of a body, only what came with it."""
         if self.transport.is_closing():
-            return  # TLS hands over what it had read
+            return  # TLS may deliver what it had read before
         if self.stage is Stage.IDLE:
             self._enter_stage(Stage.HEAD)
         super().data_received(data)
         if self._request_in_progress and _has_body(self.scope):
-            self.flow.pause_reading()  # only here: it hides that the peer is gone
+            self.flow.pause_reading()  # only here: a disconnect is not noticed then
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP; a broken body changes nothing for its request."""
+        """Refuse malformed HTTP; a malformed body does not affect its request."""
         if not self._request_in_progress:
             self._context.stats.responses[400] += 1
             super().send_400_response(msg)
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, which may have come already."""
+        """Wait for the next request, which may have arrived already."""
         super().on_response_complete()
         self._finish_response()
 
     def resume_writing(self) -> None:
-        """Go on with the answer: all that was written is sent."""
+        """Continue the response: all that was written is sent."""
         super().resume_writing()
         self._finish_response()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of everything: a timer would keep it all in memory for minutes."""
+        """Cancel the timers: they would keep the connection in memory for minutes."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         if self._timer:
@@ -190,7 +204,7 @@ class Connection(H11Protocol):
         return bool(self.cycle) and not self.cycle.response_complete
 
     def _finish_response(self) -> None:
-        """End the stage of the answer, if it is all made and sent."""
+        """Leave the stage RESPONSE, once the response is complete and sent."""
         if self._request_in_progress or self.transport.is_closing():
             return
         if self.transport.get_write_buffer_size():
@@ -208,7 +222,7 @@ class Connection(H11Protocol):
             Stage.HEAD: limits.head,
             Stage.PROCESSING: limits.processing,
             Stage.RESPONSE: limits.response,
-            # uvicorn says goodbye first
+            # uvicorn closes idle connections first
             Stage.IDLE: limits.idle + limits.response,
         }[stage]
         self.stage, self.stage_since = stage, self.loop.time()
@@ -217,23 +231,23 @@ class Connection(H11Protocol):
     async def _run_application(
         self, scope: Scope, _receive: Receive, send: Send
     ) -> None:
-        """Run the application; a request with a body is its connection's last."""
+        """Run the application; a request with a body is the last of its connection."""
         self._enter_stage(Stage.PROCESSING)
 
-        async def sending(message: Message) -> None:
+        async def send_message(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._enter_stage(Stage.RESPONSE)
                 if _has_body(scope):
                     message = {**message, "headers": [*message["headers"], CLOSE]}
             await send(message)
-            # When the peer is gone, that has to be noticed before many more parts are
-            # written: asyncio warns of each.
+            # A disconnect must be noticed before many more parts are written: asyncio
+            # logs a warning for each.
             await asyncio.sleep(0)
 
-        await self._application(scope, self._receive, sending)
+        await self._application(scope, self._receive, send_message)
 
     async def _receive(self) -> Message:
-        """Return when the peer is gone: an application receives nothing else."""
+        """Wait for the disconnect; the application receives nothing else."""
         await self._disconnected.wait()
         return {"type": "http.disconnect"}
 

@@ -1,4 +1,4 @@
-"""What the server counts of itself."""
+"""The server's metrics about itself."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -16,12 +16,21 @@ from exporter.exposition.metrics import (
 from exporter.exposition.renderer import family
 
 _PROCESS = ProcessCollector(registry=None)
-"""Made at import: it reads when the machine booted, which a process that gave up the
-file system cannot. /proc/self it reads at each page."""
+"""Created at import: it reads the boot time, which a process without file access
+cannot. It reads /proc/self at each scrape."""
 
 
 class ServerStats:
-    """Plain numbers: the event loop counts, the thread that renders reads."""
+    """
+    Numbers that the event loop counts and the rendering thread reads.
+
+    Attributes:
+        connections: open now.
+        evictions: connections closed to make room for new ones.
+        responses: by status.
+        in_flight: requests being processed now.
+        web_config_failures: web configurations that could not be used.
+    """
 
     def __init__(self) -> None:
         self.connections = 0
@@ -31,7 +40,7 @@ class ServerStats:
         self.web_config_failures = 0
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the server's own metrics; a registry's collector."""
+        """Yield the metrics; called by a registry."""
         codes = sorted(self.responses.copy().items())
         yield family(CONNECTIONS, [({}, self.connections)])
         yield family(EVICTED, [({}, self.evictions)])

@@ -1,9 +1,9 @@
 """
-TLS for the server, made of PEM texts by a process that can open no file.
+TLS contexts from PEM texts, in a process that cannot open files.
 
-OpenSSL's way in, for a certificate with its key, is a path. A memfd has one below
-/proc/self/fd, which a process may follow whoever it became and which Landlock, that
-knows no files without a mount, lets pass.
+OpenSSL reads a certificate with its key only from a path. A memfd has one below
+/proc/self/fd, which a process may open after a change of user, and which Landlock does
+not restrict, since it only applies to files of mounts.
 """
 
 import contextlib
@@ -25,60 +25,59 @@ _SAN_TYPES = {"DNS", "IP Address", "URI", "email"}
 
 
 class TlsError(Exception):
-    """What OpenSSL does not take of a Tls; says which part, and what to do."""
+    """A TlsConfig that OpenSSL rejects; names the part and the remedy."""
 
 
 def create_context(tls: TlsConfig) -> ssl.SSLContext:
     """
-    Return what a connection of the server is wrapped with; TlsError if it cannot be.
+    Return the context of new connections; TlsError if OpenSSL rejects *tls*.
 
-    It has tickets and keys of its own, so that nobody resumes a session that another
-    one, with other authorities, let in.
+    It has session tickets and keys of its own, so that no client resumes a session
+    that an earlier context, with other CAs, accepted.
     """
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.minimum_version = _VERSIONS[tls.min_version]
-    made.maximum_version = _VERSIONS[tls.max_version]
-    made.options |= ssl.OP_NO_COMPRESSION
-    made.options |= ssl.OP_NO_RENEGOTIATION  # a client could make us compute for ever
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _VERSIONS[tls.min_version]
+    context.maximum_version = _VERSIONS[tls.max_version]
+    context.options |= ssl.OP_NO_COMPRESSION
+    context.options |= ssl.OP_NO_RENEGOTIATION  # each costs the server CPU time
     if not tls.prefer_server_ciphers:
-        made.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     if tls.ciphers:
-        with _translate_errors(
-            "cipher_suites", "this OpenSSL has none of them; choose others"
-        ):
-            made.set_ciphers(":".join(tls.ciphers))
-    _load_certificate(made, tls)
-    made.verify_mode = _VERIFY[tls.client_auth]
-    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # below another one, as in Go
+        remedy = "this OpenSSL supports none of them; choose others"
+        with _errors_of("cipher_suites", remedy):
+            context.set_ciphers(":".join(tls.ciphers))
+    _load_certificate(context, tls)
+    context.verify_mode = _VERIFY[tls.client_auth]
+    # an intermediate CA suffices, as in Go
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if tls.client_ca:
-        with _translate_errors(
-            "client_ca", "give the authority's certificates in PEM form"
-        ):
-            made.load_verify_locations(cadata=tls.client_ca)
-    return made
+        remedy = "set it to the certificates of the CA, in PEM format"
+        with _errors_of("client_ca", remedy):
+            context.load_verify_locations(cadata=tls.client_ca)
+    return context
 
 
 def has_allowed_san(peer: Mapping[str, Any] | None, sans: Sequence[str]) -> bool:
     """
     Return whether a client's certificate (getpeercert) has one of *sans*.
 
-    Names of hosts, mails and URIs have to be the same to the letter, as they have
-    for the exporter-toolkit; addresses are compared as such. () allows everybody.
+    Host names, mail addresses and URIs are compared literally, as by the
+    exporter-toolkit; IP addresses by value. () allows every client.
     """
     if not sans:
         return True
-    wanted = {_normalize_san(san) for san in sans}
-    given = peer.get("subjectAltName", ()) if peer else ()
+    allowed = {_normalize_san(san) for san in sans}
+    names = peer.get("subjectAltName", ()) if peer else ()
     return any(
-        kind in _SAN_TYPES and _normalize_san(value) in wanted for kind, value in given
+        kind in _SAN_TYPES and _normalize_san(name) in allowed for kind, name in names
     )
 
 
 def _normalize_san(san: str) -> str:
     """
-    Return an address as Go writes it, anything else as it is.
+    Return an IP address as Go writes it, any other name unchanged.
 
-    >>> _canonical("2001:DB8:0:0:0:0:0:1")
+    >>> _normalize_san("2001:DB8:0:0:0:0:0:1")
     '2001:db8::1'
     """
     try:
@@ -87,25 +86,27 @@ def _normalize_san(san: str) -> str:
         return san
 
 
-def _load_certificate(made: ssl.SSLContext, tls: TlsConfig) -> None:
-    with _translate_errors("cert", "give the server's certificate in PEM form"):
-        # It is said of no part of a pair which of them is broken.
+def _load_certificate(context: ssl.SSLContext, tls: TlsConfig) -> None:
+    with _errors_of("cert", "set it to the server's certificate, in PEM format"):
+        # load_cert_chain does not report which of the two is invalid
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=tls.cert)
     remedy = (
-        "give the unencrypted key, in PEM form, of the first certificate in cert; "
-        "its authorities come after it"
+        "set it to the unencrypted key, in PEM format, of the first certificate in "
+        "cert, which intermediate certificates must follow"
     )
     with (
-        _translate_errors("key", remedy),
+        _errors_of("key", remedy),
         _memfd_path(tls.cert) as cert,
         _memfd_path(tls.key) as key,
     ):
-        made.load_cert_chain(cert, key, password=_refuse_passphrase)
+        context.load_cert_chain(cert, key, password=_refuse_passphrase)
 
 
 def _refuse_passphrase() -> NoReturn:
-    """Refuse; without this OpenSSL would ask on the terminal."""
-    raise TlsError("key: it is encrypted; give it decrypted (`openssl pkey`)")
+    """Raise TlsError; otherwise OpenSSL would prompt on the terminal."""
+    raise TlsError(
+        "key: encrypted keys are not supported; decrypt it with `openssl pkey`"
+    )
 
 
 @contextlib.contextmanager
@@ -118,14 +119,14 @@ def _memfd_path(text: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _translate_errors(part: str, remedy: str) -> Iterator[None]:
+def _errors_of(part: str, remedy: str) -> Iterator[None]:
     try:
         yield
-    except (ssl.SSLError, TypeError, ValueError) as error:  # no ASCII: TypeError
+    except (ssl.SSLError, TypeError, ValueError) as error:  # TypeError: not ASCII
         reason = getattr(error, "reason", None) or error
         raise TlsError(f"{part}: {reason}; {remedy}") from error
     except OSError as error:
         raise TlsError(
-            f"{part}: {error.strerror}; OpenSSL takes it from a memfd, which needs "
+            f"{part}: {error.strerror}; OpenSSL reads it from a memfd, which requires "
             "/proc and a free file descriptor"
         ) from error

@@ -1,4 +1,4 @@
-"""A server that cannot be stalled: real sockets, real TLS, and peers that stall."""
+"""Connections, with real sockets, real TLS, and clients that stall."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ PAGE = b"0123456789abcdef" * (1_500_000 // 16)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 SOON = 5.0
-"""How long a scrape may take beside whatever stalls: it takes 10 ms."""
+"""The maximum duration of a scrape beside clients that stall; it takes 10 ms."""
 
 
 async def short(scope: Scope, _receive: Receive, send: Send) -> None:
@@ -57,13 +57,13 @@ async def reply(send: Send, body: bytes, part: int = 32768) -> None:
         await send({"type": "http.response.body", "body": body})
         return
     for start in range(0, len(body), part):
-        one = body[start : start + part]
-        await send({"type": "http.response.body", "body": one, "more_body": True})
+        content = body[start : start + part]
+        await send({"type": "http.response.body", "body": content, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
 class Held:
-    """An application whose answers wait until they are let go."""
+    """An application whose responses wait until *go* is set."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -79,8 +79,8 @@ class Held:
         going = asyncio.ensure_future(self.go.wait())
         await asyncio.wait((gone, going), return_when=asyncio.FIRST_COMPLETED)
         self.left += gone.done()
-        for one in (gone, going):
-            one.cancel()
+        for task in (gone, going):
+            task.cancel()
         await reply(send, b"held")
 
 
@@ -94,15 +94,15 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[HttpServer]:
-    with run_server(short) as one:
-        yield one
+    with run_server(short) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def secure(ours: Certificate) -> Iterator[HttpServer]:
     context = ours.server_context()
-    with run_server(short, lambda: TlsPolicy(context=context)) as one:
-        yield one
+    with run_server(short, lambda: TlsPolicy(context=context)) as running:
+        yield running
 
 
 PHASES: tuple[Literal["setup", "call", "teardown"], ...]
@@ -111,10 +111,9 @@ PHASES = ("setup", "call", "teardown")
 
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No peer can make the server say anything at all."""
+    """No client can make the server log anything."""
     yield
-    said = [one for when in PHASES for one in caplog.get_records(when)]
-    assert not said
+    assert not [record for when in PHASES for record in caplog.get_records(when)]
 
 
 @contextlib.contextmanager
@@ -130,8 +129,8 @@ class TestStalls:
     def server(self, ours: Certificate) -> Iterator[HttpServer]:
         context = ours.server_context()
         for_ever = ConnectionLimits(handshake=900, head=900, response=900, idle=900)
-        with run_server(page, lambda: TlsPolicy(context=context), for_ever) as one:
-            yield one
+        with run_server(page, lambda: TlsPolicy(context=context), for_ever) as running:
+            yield running
 
     @pytest.mark.parametrize(
         "words",
@@ -145,7 +144,7 @@ class TestStalls:
         ids=["connect", "line", "header", "body", "reading"],
     )
     @pytest.mark.parametrize("number", [200, 300])
-    def test_a_scrape_comes_beside_those_who_stall(
+    def test_a_scrape_succeeds_beside_clients_that_stall(
         self, server: HttpServer, ours: Certificate, words: bytes, number: int
     ) -> None:
         tls = ours.client_context()
@@ -159,7 +158,7 @@ class TestStalls:
             self.scrape(server, ours)
 
     @pytest.mark.parametrize("words", [b"", b"\x16\x03\x01\x02"])
-    def test_a_scrape_comes_beside_stalled_handshakes(
+    def test_a_scrape_succeeds_beside_stalled_handshakes(
         self, server: HttpServer, ours: Certificate, words: bytes
     ) -> None:
         def stall(sock: socket.socket) -> socket.socket:
@@ -186,14 +185,14 @@ class TestStalls:
 
 
 class TestDeadlines:
-    def test_a_head_that_does_not_end_ends_its_connection(self) -> None:
+    def test_an_endless_head_closes_its_connection(self) -> None:
         with run_server(short, limits=ConnectionLimits(head=0.3)) as server:
             for words in (b"", b"G", b"GET / HTTP/1.1\r\n", GET + b"GE"):
                 with server.connect() as sock:
                     sock.sendall(words)
                     assert closed_by_server(sock)
 
-    def test_a_byte_now_and_then_does_not_prolong_it(self) -> None:
+    def test_a_slow_head_does_not_extend_its_deadline(self) -> None:
         with (
             run_server(short, limits=ConnectionLimits(head=0.5)) as server,
             server.connect() as sock,
@@ -208,7 +207,7 @@ class TestDeadlines:
                             break
             assert time.monotonic() - start < SECONDS
 
-    def test_the_head_of_a_further_request_has_it_from_its_first_byte(self) -> None:
+    def test_a_further_head_has_its_deadline_from_its_first_byte(self) -> None:
         with (
             run_server(short, limits=ConnectionLimits(head=0.3)) as server,
             server.connect() as sock,
@@ -216,11 +215,11 @@ class TestDeadlines:
             for _ in range(2):
                 sock.sendall(GET)
                 answered(sock)
-                time.sleep(0.6)  # idle is not the same as slow
+                time.sleep(0.6)  # idle is not slow
             sock.sendall(b"GET")
             assert closed_by_server(sock)
 
-    def test_a_handshake_that_does_not_end_ends_its_connection(
+    def test_an_endless_handshake_closes_its_connection(
         self, ours: Certificate
     ) -> None:
         context, limits = ours.server_context(), ConnectionLimits(handshake=0.3)
@@ -231,7 +230,7 @@ class TestDeadlines:
             assert closed_by_server(sock)
             wait_until(lambda: server.stats.connections == 0)
 
-    def test_an_idle_connection_is_ended(self) -> None:
+    def test_an_idle_connection_is_closed(self) -> None:
         with (
             run_server(short, limits=ConnectionLimits(idle=0.3)) as server,
             server.connect() as sock,
@@ -241,7 +240,7 @@ class TestDeadlines:
 
     @pytest.mark.parametrize("last", [GET, LAST])
     @pytest.mark.parametrize("part", [32768, len(PAGE)])
-    def test_an_answer_that_is_not_read_is_given_up(
+    def test_a_response_that_is_not_read_is_aborted(
         self, last: bytes, part: int
     ) -> None:
         async def large(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -254,7 +253,7 @@ class TestDeadlines:
             wait_until(lambda: server.stats.connections == 1)
             wait_until(lambda: server.stats.connections == 0)
 
-    def test_an_answer_that_is_read_slowly_in_time_is_whole(self) -> None:
+    def test_a_response_that_is_read_slowly_is_complete(self) -> None:
         with run_server(page) as server, server.connect() as sock:
             sock.sendall(LAST)
             parts = []
@@ -264,10 +263,10 @@ class TestDeadlines:
             assert b"".join(parts).endswith(PAGE)
 
 
-class TestTheMost:
+class TestMaximum:
     FEW = ConnectionLimits(connections=4)
 
-    def test_the_oldest_that_asks_nothing_makes_room(self) -> None:
+    def test_the_oldest_idle_connection_is_evicted(self) -> None:
         with (
             run_server(short, limits=self.FEW) as server,
             many(server, 4, lambda sock: sock) as idle,
@@ -275,12 +274,12 @@ class TestTheMost:
             wait_until(lambda: server.stats.connections == 4)
             assert server.get()[0] == 200
             assert closed_by_server(idle[0])
-            for one in idle[1:]:
-                one.sendall(LAST)
-                assert read_to_end(one).endswith(b"GET /")
+            for sock in idle[1:]:
+                sock.sendall(LAST)
+                assert read_to_end(sock).endswith(b"GET /")
             assert server.stats.evictions == 1
 
-    def test_who_was_answered_lately_stays_before_who_connected_lately(self) -> None:
+    def test_a_recent_response_counts_more_than_a_recent_connection(self) -> None:
         with (
             run_server(short, limits=self.FEW) as server,
             many(server, 4, lambda sock: sock) as four,
@@ -293,7 +292,7 @@ class TestTheMost:
             four[0].sendall(LAST)
             assert read_to_end(four[0]).endswith(b"GET /")
 
-    def test_an_answer_in_progress_is_not_ended_for_a_new_connection(self) -> None:
+    def test_a_request_in_progress_is_not_evicted(self) -> None:
         held = Held()
         with run_server(held, limits=self.FEW) as server, server.connect() as first:
             first.sendall(HELD)
@@ -303,7 +302,7 @@ class TestTheMost:
                 assert server.get()[0] == 200
             assert (held.begun, held.left) == (1, 0)
 
-    def test_when_all_are_answering_the_oldest_makes_room(self) -> None:
+    def test_if_all_have_requests_in_progress_the_oldest_is_evicted(self) -> None:
         held = Held()
 
         def begin(sock: socket.socket) -> socket.socket:
@@ -322,18 +321,18 @@ class TestTheMost:
             assert server.stats.evictions == 1
             assert held.begun == 4
 
-    def test_a_handshake_makes_room_as_well(self, ours: Certificate) -> None:
+    def test_a_handshake_is_evicted_as_well(self, ours: Certificate) -> None:
         context = ours.server_context()
-        door = TlsPolicy(context=context)
+        policy = TlsPolicy(context=context)
         with (
-            run_server(short, lambda: door, self.FEW) as server,
+            run_server(short, lambda: policy, self.FEW) as server,
             many(server, 9, lambda sock: sock) as nine,
         ):
             wait_until(lambda: server.stats.evictions == 5)
-            assert all(closed_by_server(one) for one in nine[:5])
+            assert all(closed_by_server(sock) for sock in nine[:5])
             assert server.stats.connections == 4
 
-    def test_one_that_makes_room_before_its_handshake_began_is_closed(self) -> None:
+    def test_a_connection_evicted_before_its_handshake_is_closed(self) -> None:
         async def main() -> None:
             tally = ServerStats()
             server = Server(short, TlsPolicy, tally, ConnectionLimits(connections=1))
@@ -349,7 +348,7 @@ class TestTheMost:
 
         asyncio.run(main())
 
-    def test_without_file_descriptors_the_oldest_make_room(
+    def test_without_file_descriptors_the_oldest_are_evicted(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -358,8 +357,8 @@ class TestTheMost:
             first_free = clients[-1].fileno() + 1
             resource.setrlimit(resource.RLIMIT_NOFILE, (first_free + 4, hard))
             try:
-                for one in clients:
-                    one.connect(("127.0.0.1", server.port))
+                for client in clients:
+                    client.connect(("127.0.0.1", server.port))
                 last = clients[-1]
                 last.settimeout(SECONDS)
                 last.sendall(LAST)
@@ -367,7 +366,7 @@ class TestTheMost:
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             assert server.stats.evictions
-            assert [one.levelname for one in caplog.records] == ["WARNING"]
+            assert [record.levelname for record in caplog.records] == ["WARNING"]
             assert "Too many open files" in caplog.text
             caplog.clear()
 
@@ -401,9 +400,7 @@ WORDS = st.lists(
 
 
 class TestRequests:
-    def test_a_connection_takes_one_request_after_the_other(
-        self, server: HttpServer
-    ) -> None:
+    def test_a_connection_serves_successive_requests(self, server: HttpServer) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
         with contextlib.closing(connection):
             for _ in range(3):
@@ -416,19 +413,17 @@ class TestRequests:
             assert request(connection, "/last")[2] == b"GET /last"
 
     @pytest.mark.parametrize("number", [2, 50, 2000])
-    def test_requests_may_come_all_at_once(
-        self, server: HttpServer, number: int
-    ) -> None:
-        said = server.send(GET * number + LAST)
+    def test_requests_may_be_pipelined(self, server: HttpServer, number: int) -> None:
+        responses = server.send(GET * number + LAST)
 
-        assert said.count(b"HTTP/1.1 200") == number + 1
+        assert responses.count(b"HTTP/1.1 200") == number + 1
 
     def test_a_head_that_is_too_long_is_refused(self, server: HttpServer) -> None:
         for line in (b"GET /", b"GET / HTTP/1.1\r\nHost: x\r\nX: "):
             assert server.send(line + b"x" * 20_000).startswith(b"HTTP/1.1 400")
         assert server.get()[0] == 200
 
-    def test_a_request_with_a_body_is_answered_and_the_last(
+    def test_a_request_with_a_body_is_the_last_of_its_connection(
         self, server: HttpServer
     ) -> None:
         head = b"POST /up HTTP/1.1\r\nHost: x\r\n"
@@ -440,10 +435,10 @@ class TestRequests:
             b"Transfer-Encoding: chunked\r\n\r\n",
             b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n",
         ):
-            said = server.send(head + body)
-            assert said.startswith(b"HTTP/1.1 200")
-            assert b"connection: close" in said
-            assert said.endswith(b"POST /up")
+            response = server.send(head + body)
+            assert response.startswith(b"HTTP/1.1 200")
+            assert b"connection: close" in response
+            assert response.endswith(b"POST /up")
 
     @pytest.mark.parametrize(
         "head",
@@ -453,7 +448,7 @@ class TestRequests:
             b"Transfer-Encoding: chunked\r\n\r\nno number\r\n",
         ],
     )
-    def test_an_endless_body_is_not_kept(self, head: bytes) -> None:
+    def test_an_endless_body_is_not_buffered(self, head: bytes) -> None:
         held = Held()
         with run_server(held) as server, server.connect() as sock:
             sock.sendall(HELD[:-2] + head)
@@ -464,7 +459,7 @@ class TestRequests:
                     sent += sock.send(b"x" * 65536)
             assert sent < 1 << 24  # kernel buffers, on both sides
 
-    def test_who_leaves_is_told_to_the_application(self) -> None:
+    def test_the_application_learns_of_a_disconnect(self) -> None:
         held = Held()
         with run_server(held) as server:
             with server.connect() as sock:
@@ -473,14 +468,14 @@ class TestRequests:
             wait_until(lambda: held.left == 1)
             wait_until(lambda: server.stats.connections == 0)
 
-    def test_parts_for_who_has_left_are_not_worth_a_word(self) -> None:
+    def test_parts_after_a_disconnect_are_not_logged(self) -> None:
         reset = threading.Event()
 
         async def slow(_scope: Scope, _receive: Receive, send: Send) -> None:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             part = {"type": "http.response.body", "body": b"x" * 99, "more_body": True}
             await send(part)
-            reset.wait(SECONDS)  # the loop cannot see it
+            reset.wait(SECONDS)  # the event loop does not notice it
             for _ in range(99):
                 await send(part)
             await send({"type": "http.response.body", "body": b""})
@@ -493,7 +488,7 @@ class TestRequests:
             reset.set()
             wait_until(lambda: server.stats.connections == 0)
 
-    def test_what_was_no_http_is_counted(self) -> None:
+    def test_malformed_http_is_counted(self) -> None:
         with run_server(short) as server:
             assert server.send(b"\0\r\n\r\n").startswith(b"HTTP/1.1 400")
             assert server.stats.responses[400] == 1
@@ -505,7 +500,7 @@ class TestRequests:
         WORDS,
         st.booleans(),
     )
-    def test_garbage_is_never_a_traceback(
+    def test_garbage_is_not_logged(
         self,
         server: HttpServer,
         caplog: pytest.LogCaptureFixture,
@@ -513,8 +508,8 @@ class TestRequests:
         whole: bool,  # noqa: FBT001
     ) -> None:
         with server.connect() as sock, contextlib.suppress(OSError):
-            for one in [b"".join(words)] if whole else words:
-                sock.sendall(one)
+            for word in [b"".join(words)] if whole else words:
+                sock.sendall(word)
             sock.shutdown(socket.SHUT_WR)
             read_to_end(sock)
         assert server.get()[2] == b"GET /"
@@ -524,7 +519,7 @@ class TestRequests:
         max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(WORDS)
-    def test_nor_is_it_over_tls(
+    def test_garbage_over_tls_is_not_logged(
         self,
         secure: HttpServer,
         ours: Certificate,
@@ -538,8 +533,8 @@ class TestRequests:
             ) as tls,
             contextlib.suppress(OSError),
         ):
-            for one in words:
-                tls.sendall(one)
+            for word in words:
+                tls.sendall(word)
             tls.settimeout(0.01)
             read_to_end(tls)
         assert not caplog.records
@@ -548,7 +543,7 @@ class TestRequests:
         max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(st.binary(max_size=200), st.booleans())
-    def test_nor_is_what_is_no_tls(
+    def test_malformed_tls_is_not_logged(
         self,
         ours: Certificate,
         caplog: pytest.LogCaptureFixture,
@@ -573,16 +568,16 @@ class TestRequests:
         assert not caplog.records
 
 
-class TestDoors:
-    def test_each_connection_gets_the_certificate_of_its_moment(
+class TestTlsPolicy:
+    def test_a_connection_gets_the_current_certificate(
         self, ours: Certificate, tmp_path: Path
     ) -> None:
         other = make_certificate(tmp_path, "other")
-        doors = [TlsPolicy(context=ours.server_context())]
-        with run_server(short, lambda: doors[-1]) as server:
+        policies = [TlsPolicy(context=ours.server_context())]
+        with run_server(short, lambda: policies[-1]) as server:
             kept = self.https(server, ours)
             assert request(kept)[0] == 200
-            doors.append(TlsPolicy(context=other.server_context()))
+            policies.append(TlsPolicy(context=other.server_context()))
             with contextlib.closing(self.https(server, other)) as new:
                 assert request(new)[0] == 200
             with (
@@ -592,7 +587,7 @@ class TestDoors:
                 old.connect()
             assert request(kept)[0] == 200
             kept.close()
-            doors.append(TlsPolicy())
+            policies.append(TlsPolicy())
             assert server.get()[0] == 200
 
     def https(
@@ -605,7 +600,7 @@ class TestDoors:
             context=trusted.client_context(own),
         )
 
-    def test_a_peer_is_judged_by_its_certificate(
+    def test_a_client_is_checked_by_its_certificate(
         self, ours: Certificate, tmp_path: Path
     ) -> None:
         friend, stranger = (
@@ -616,16 +611,16 @@ class TestDoors:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(friend.cert)
         context.load_verify_locations(stranger.cert)
-        door = TlsPolicy(
+        policy = TlsPolicy(
             context=context,
             allows_peer=lambda peer: ("DNS", "friend") in peer["subjectAltName"],
         )
-        with run_server(short, lambda: door) as server:
-            with contextlib.closing(self.https(server, ours, friend)) as one:
-                assert request(one)[0] == 200
-            for who in (stranger, None):
+        with run_server(short, lambda: policy) as server:
+            with contextlib.closing(self.https(server, ours, friend)) as connection:
+                assert request(connection)[0] == 200
+            for certificate in (stranger, None):
                 with (
-                    contextlib.closing(self.https(server, ours, who)) as other,
+                    contextlib.closing(self.https(server, ours, certificate)) as other,
                     pytest.raises((OSError, http.client.HTTPException)),
                 ):
                     request(other)
@@ -654,8 +649,8 @@ class TestListeners:
                         assert read_to_end(sock).endswith(b"GET /")
 
 
-class TestTheEnd:
-    def test_a_request_in_progress_is_answered_and_no_other_taken(self) -> None:
+class TestStop:
+    def test_a_request_in_progress_completes_and_no_other_is_accepted(self) -> None:
         held = Held()
 
         async def slow(scope: Scope, receive: Receive, send: Send) -> None:
@@ -675,7 +670,7 @@ class TestTheEnd:
             assert read_to_end(busy).endswith(b"GET /held")
             assert read_to_end(idle) == b""
 
-    def test_nobody_can_hold_it_up(self, ours: Certificate) -> None:
+    def test_no_client_can_delay_it(self, ours: Certificate) -> None:
         context, limits = ours.server_context(), ConnectionLimits(stop=0.5)
         held = Held()
         with (
@@ -684,15 +679,15 @@ class TestTheEnd:
         ):
             wait_until(lambda: held.begun == 5)
             server.stop()
-            assert all(closed_by_server(one) for one in five)
-        door = TlsPolicy(context=context)
+            assert all(closed_by_server(sock) for sock in five)
+        policy = TlsPolicy(context=context)
         with (
-            run_server(short, lambda: door, limits) as server,
+            run_server(short, lambda: policy, limits) as server,
             many(server, 5, lambda sock: sock) as five,
         ):
             wait_until(lambda: server.stats.connections == 5)
             server.stop()
-            assert all(closed_by_server(one) for one in five)
+            assert all(closed_by_server(sock) for sock in five)
 
     @pytest.mark.usefixtures("no_leaked_files")
     def test_no_file_descriptor_and_no_object_is_left(self, ours: Certificate) -> None:
@@ -722,19 +717,19 @@ class TestTheEnd:
 
 
 def hang_up(sock: socket.socket) -> None:
-    """End the connection with a reset, once it is closed."""
+    """Make the connection end with a reset once it is closed."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def answered(sock: socket.socket) -> None:
-    """Read one answer of the short application."""
-    said = b""
-    while not said.endswith(b"GET /"):
-        said += sock.recv(1000)
+    """Read one response of the short application."""
+    response = b""
+    while not response.endswith(b"GET /"):
+        response += sock.recv(1000)
 
 
 def left() -> list[object]:
-    return [one for one in gc.get_objects() if isinstance(one, Connection)]
+    return [item for item in gc.get_objects() if isinstance(item, Connection)]
 
 
 def stalled(sock: socket.socket) -> socket.socket:
@@ -752,21 +747,22 @@ from tests.support.clients import Certificate
 from tests.web.test_connections import page
 preload()
 context = Certificate(*sys.argv[1:]).server_context()
-door = connections.TlsPolicy(context=context)
+policy = connections.TlsPolicy(context=context)
 long = ConnectionLimits(handshake=900, head=900, response=900)
 with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
     print(listener.getsockname()[1], flush=True)
-    asyncio.run(connections.serve([listener], page, lambda: door, ServerStats(), long))
+    asyncio.run(connections.serve(
+        [listener], page, lambda: policy, ServerStats(), long))
 """
 
 
 @pytest.mark.parametrize(
     ("words", "kilobytes"), [(None, 120), (b"GET / HT", 120), (GET, 300)]
 )
-def test_what_a_connection_takes_has_a_bound(
+def test_the_memory_of_a_connection_is_bounded(
     ours: Certificate, words: bytes | None, kilobytes: int
 ) -> None:
-    """300 of them: the most is 256. None is before the handshake."""
+    """300 of them, of at most 256. None: before the handshake."""
     command = [sys.executable, "-c", SERVER, str(ours.cert), str(ours.key)]
     tls = ours.client_context()
     with (
@@ -791,7 +787,7 @@ def test_what_a_connection_takes_has_a_bound(
 
 
 def resident(pid: int) -> int:
-    """Return kilobytes."""
+    """Return the resident memory of a process in kilobytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
     return int(line.split()[1])

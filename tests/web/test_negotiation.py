@@ -1,4 +1,4 @@
-"""What a scrape asks for: any header is an answer, never an error."""
+"""What a scrape requests: any header is understood, never an error."""
 
 from typing import Any
 from urllib.parse import quote
@@ -44,7 +44,7 @@ def test_any_accept_header_gets_a_format(accept: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["dots", "values", "underscores", "allow-utf-8"])
 @pytest.mark.parametrize("media", ["text/plain", "application/openmetrics-text"])
-def test_no_scheme_writes_our_names_otherwise(media: str, scheme: str) -> None:
+def test_no_escaping_scheme_changes_the_names(media: str, scheme: str) -> None:
     registry = CollectorRegistry()
     Gauge("netns_a_b", "A gauge.", registry=registry)
 
@@ -59,17 +59,17 @@ class Nothing:
 
 
 @given(st.text())
-def test_any_accept_encoding_is_a_yes_or_no(header: str) -> None:
+def test_any_accept_encoding_is_accepted_or_not(header: str) -> None:
     assert accepts_gzip(header) in {True, False}
 
 
 @given(st.text() | st.floats().map(str))
-def test_any_timeout_is_one_that_can_be_kept(header: str) -> None:
+def test_any_timeout_becomes_a_valid_deadline(header: str) -> None:
     assert 0.5 <= parse_timeout(header) <= 120
 
 
 @given(st.frozensets(st.text(min_size=1), min_size=1, max_size=100))
-def test_names_are_understood_as_they_are_written(chosen: frozenset[str]) -> None:
+def test_names_are_decoded(chosen: frozenset[str]) -> None:
     query = "&".join(f"name[]={quote(name)}" for name in chosen)
 
     assert parse_names(query.encode()) == chosen

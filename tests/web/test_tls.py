@@ -1,4 +1,4 @@
-"""Contexts of PEM texts, held against clients in real handshakes."""
+"""TLS contexts from PEM texts, tested with clients in real handshakes."""
 
 import ipaddress
 import socket
@@ -42,8 +42,8 @@ def named(name: str) -> tuple[str, str]:
     return "-subj", f"/CN={name}"
 
 
-class Authority:
-    """An authority, and the certificates that it signs, as files of a directory."""
+class Ca:
+    """A CA, and the certificates that it signs, as files in a directory."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self._directory = directory
@@ -62,9 +62,9 @@ class Authority:
         self._certify(name, extension, by)
         return name
 
-    def intermediate(self, name: str) -> "Authority":
+    def intermediate(self, name: str) -> "Ca":
         self.sign(name, "basicConstraints=critical,CA:TRUE")
-        other = Authority.__new__(Authority)
+        other = Ca.__new__(Ca)
         other._directory, other.name = self._directory, name
         return other
 
@@ -79,36 +79,36 @@ class Pki:
         return (self.directory / file).read_text()
 
     def server(self, **changes: object) -> TlsConfig:
-        """Return a server's Tls that asks clients for nothing."""
+        """Return the configuration of a server that requests no client certificate."""
         plain = TlsConfig(cert=self.text("server.pem"), key=self.text("server.key"))
         return msgspec.structs.replace(plain, **changes)
 
     def client(self, name: str = "") -> ssl.SSLContext:
-        """Return the context of a client, with the certificate *name*."""
-        made = ssl.create_default_context(cafile=self.directory / "ca.pem")
+        """Return the context of a client, with the certificate *name* if any."""
+        context = ssl.create_default_context(cafile=self.directory / "ca.pem")
         if name:
-            made.load_cert_chain(
+            context.load_cert_chain(
                 self.directory / f"{name}.pem", self.directory / f"{name}.key"
             )
-        return made
+        return context
 
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     directory = tmp_path_factory.mktemp("pki")
-    ca = Authority(directory, "ca")
+    ca = Ca(directory, "ca")
     ca.sign("server", f"subjectAltName=DNS:{HOST}")
     ca.sign("prom", f"subjectAltName={SANS}")
     ca.sign("plain", "keyUsage=digitalSignature")
     ca.sign("webserver", "extendedKeyUsage=serverAuth")
     ca.intermediate("team").sign("member", "subjectAltName=DNS:member.test")
-    Authority(directory, "stranger").sign("foreign", f"subjectAltName={SANS}")
+    Ca(directory, "stranger").sign("foreign", f"subjectAltName={SANS}")
     return Pki(directory=directory)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Met:
-    """What a server saw of a client, and the client of the server."""
+class Handshake:
+    """What server and client learned of each other."""
 
     version: str
     cipher: str
@@ -117,12 +117,12 @@ class Met:
     session: ssl.SSLSession | None
 
 
-def meet(
+def handshake(
     server: ssl.SSLContext,
     client: ssl.SSLContext,
     session: ssl.SSLSession | None = None,
-) -> Met:
-    """Shake hands and speak; the server's error is raised, or else the client's."""
+) -> Handshake:
+    """Complete a handshake and send a byte; raise the server's error first."""
     theirs, ours = socket.socketpair()
     theirs.settimeout(LONG)
     ours.settimeout(LONG)
@@ -139,7 +139,7 @@ def meet(
             raise
         version, cipher, peer = answered.result()
     assert got == b"!"
-    return Met(
+    return Handshake(
         version=version, cipher=cipher, peer=peer, reused=bool(reused), session=kept
     )
 
@@ -156,30 +156,32 @@ def _answer(
 
 
 class TestVersionsAndCiphers:
-    """What is spoken is what the configuration says."""
+    """Versions and ciphers are those of the configuration."""
 
-    def test_a_pair_of_texts_is_enough_for_tls_1_3(self, pki: Pki) -> None:
-        assert meet(create_context(pki.server()), pki.client()).version == "TLSv1.3"
+    def test_a_certificate_and_a_key_suffice_for_tls_1_3(self, pki: Pki) -> None:
+        assert (
+            handshake(create_context(pki.server()), pki.client()).version == "TLSv1.3"
+        )
 
     def test_a_client_of_tls_1_2_is_served(self, pki: Pki) -> None:
         client = pki.client()
         client.maximum_version = ssl.TLSVersion.TLSv1_2
 
-        assert meet(create_context(pki.server()), client).version == "TLSv1.2"
+        assert handshake(create_context(pki.server()), client).version == "TLSv1.2"
 
-    def test_a_client_of_tls_1_2_is_refused_where_1_3_is_wanted(self, pki: Pki) -> None:
+    def test_a_client_of_tls_1_2_is_refused_if_1_3_is_required(self, pki: Pki) -> None:
         client = pki.client()
         client.maximum_version = ssl.TLSVersion.TLSv1_2
 
         with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
-            meet(create_context(pki.server(min_version="TLS13")), client)
+            handshake(create_context(pki.server(min_version="TLS13")), client)
 
-    def test_the_newest_version_can_be_held_back(self, pki: Pki) -> None:
+    def test_the_highest_version_can_be_limited(self, pki: Pki) -> None:
         server = create_context(pki.server(max_version="TLS12"))
 
-        assert meet(server, pki.client()).version == "TLSv1.2"
+        assert handshake(server, pki.client()).version == "TLSv1.2"
 
-    def test_tls_1_1_is_spoken_by_no_configuration(self, pki: Pki) -> None:
+    def test_no_configuration_supports_tls_1_1(self, pki: Pki) -> None:
         client = pki.client()
         client.set_ciphers("DEFAULT:@SECLEVEL=0")
         with pytest.warns(DeprecationWarning, match="TLSv1 is deprecated"):
@@ -188,7 +190,7 @@ class TestVersionsAndCiphers:
             client.maximum_version = ssl.TLSVersion.TLSv1_1
 
         with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
-            meet(create_context(pki.server()), client)
+            handshake(create_context(pki.server()), client)
 
     @pytest.mark.parametrize(
         ("prefer", "chosen"),
@@ -197,7 +199,7 @@ class TestVersionsAndCiphers:
             (False, "ECDHE-ECDSA-AES128-GCM-SHA256"),
         ],
     )
-    def test_whose_order_counts_can_be_said(
+    def test_the_order_of_ciphers_is_the_servers_or_the_clients(
         self, pki: Pki, chosen: str, *, prefer: bool
     ) -> None:
         both = ("ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-GCM-SHA256")
@@ -206,7 +208,7 @@ class TestVersionsAndCiphers:
         client.maximum_version = ssl.TLSVersion.TLSv1_2
         tls = pki.server(ciphers=both, prefer_server_ciphers=prefer)
 
-        assert meet(create_context(tls), client).cipher == chosen
+        assert handshake(create_context(tls), client).cipher == chosen
 
     def test_a_client_without_a_cipher_of_the_list_is_refused(self, pki: Pki) -> None:
         client = pki.client()
@@ -215,9 +217,9 @@ class TestVersionsAndCiphers:
         tls = pki.server(ciphers=("ECDHE-ECDSA-AES256-GCM-SHA384",))
 
         with pytest.raises(ssl.SSLError, match="NO_SHARED_CIPHER"):
-            meet(create_context(tls), client)
+            handshake(create_context(tls), client)
 
-    def test_nobody_may_make_us_compute_again_or_compress(self, pki: Pki) -> None:
+    def test_renegotiation_and_compression_are_disabled(self, pki: Pki) -> None:
         options = create_context(pki.server()).options
 
         assert options & ssl.OP_NO_RENEGOTIATION
@@ -225,98 +227,96 @@ class TestVersionsAndCiphers:
 
 
 class TestClients:
-    """Who comes with which certificate gets how far."""
+    """Client certificates: required, optional, refused."""
 
     @pytest.fixture
-    def asking(self, pki: Pki) -> ssl.SSLContext:
+    def requiring(self, pki: Pki) -> ssl.SSLContext:
         ca = pki.text("ca.pem")
         return create_context(pki.server(client_ca=ca, client_auth="required"))
 
     @pytest.fixture
-    def curious(self, pki: Pki) -> ssl.SSLContext:
+    def optional(self, pki: Pki) -> ssl.SSLContext:
         ca = pki.text("ca.pem")
         return create_context(pki.server(client_ca=ca, client_auth="optional"))
 
-    def test_nobody_is_asked_by_default(self, pki: Pki) -> None:
-        assert not meet(create_context(pki.server()), pki.client("foreign")).peer
+    def test_no_client_certificate_is_requested_by_default(self, pki: Pki) -> None:
+        assert not handshake(create_context(pki.server()), pki.client("foreign")).peer
 
-    def test_whom_the_authority_signed_is_served(
-        self, pki: Pki, asking: ssl.SSLContext
+    def test_a_certificate_signed_by_the_ca_is_accepted(
+        self, pki: Pki, requiring: ssl.SSLContext
     ) -> None:
-        peer = meet(asking, pki.client("prom")).peer
+        peer = handshake(requiring, pki.client("prom")).peer
 
         assert peer
         assert peer["subject"] == ((("commonName", "prom"),),)
 
-    def test_who_has_no_certificate_is_refused(
-        self, pki: Pki, asking: ssl.SSLContext
+    def test_a_client_without_a_certificate_is_refused(
+        self, pki: Pki, requiring: ssl.SSLContext
     ) -> None:
         with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
-            meet(asking, pki.client())
+            handshake(requiring, pki.client())
 
     @pytest.mark.parametrize("name", ["foreign", "stranger", "webserver"])
-    def test_whom_the_authority_does_not_vouch_for_is_refused(
-        self, pki: Pki, asking: ssl.SSLContext, name: str
+    def test_a_certificate_not_signed_by_the_ca_is_refused(
+        self, pki: Pki, requiring: ssl.SSLContext, name: str
     ) -> None:
         with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
-            meet(asking, pki.client(name))
+            handshake(requiring, pki.client(name))
 
     def test_a_certificate_may_be_optional(
-        self, pki: Pki, curious: ssl.SSLContext
+        self, pki: Pki, optional: ssl.SSLContext
     ) -> None:
-        assert not meet(curious, pki.client()).peer
-        assert meet(curious, pki.client("prom")).peer
+        assert not handshake(optional, pki.client()).peer
+        assert handshake(optional, pki.client("prom")).peer
 
-    def test_an_optional_one_has_to_be_good(
-        self, pki: Pki, curious: ssl.SSLContext
+    def test_an_optional_certificate_must_be_valid(
+        self, pki: Pki, optional: ssl.SSLContext
     ) -> None:
         with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
-            meet(curious, pki.client("foreign"))
+            handshake(optional, pki.client("foreign"))
 
-    def test_an_authority_below_another_vouches_for_its_own_only(
-        self, pki: Pki
-    ) -> None:
+    def test_an_intermediate_ca_accepts_only_what_it_signed(self, pki: Pki) -> None:
         team = pki.text("team.pem")
         server = create_context(pki.server(client_ca=team, client_auth="required"))
 
-        assert meet(server, pki.client("member")).peer
+        assert handshake(server, pki.client("member")).peer
         with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
-            meet(server, pki.client("prom"))
+            handshake(server, pki.client("prom"))
 
-    def test_several_authorities_may_vouch(self, pki: Pki) -> None:
+    def test_several_cas_are_accepted(self, pki: Pki) -> None:
         both = pki.text("ca.pem") + pki.text("stranger.pem")
         server = create_context(pki.server(client_ca=both, client_auth="required"))
 
-        assert meet(server, pki.client("prom")).peer
-        assert meet(server, pki.client("foreign")).peer
+        assert handshake(server, pki.client("prom")).peer
+        assert handshake(server, pki.client("foreign")).peer
 
-    def test_who_comes_back_is_still_known(
-        self, pki: Pki, asking: ssl.SSLContext
+    def test_a_resumed_session_keeps_the_client_certificate(
+        self, pki: Pki, requiring: ssl.SSLContext
     ) -> None:
         client = pki.client("prom")
-        first = meet(asking, client)
+        first = handshake(requiring, client)
 
-        again = meet(asking, client, first.session)
+        again = handshake(requiring, client, first.session)
 
         assert again.reused
         assert again.peer == first.peer
 
-    def test_no_session_outlives_its_context(
-        self, pki: Pki, asking: ssl.SSLContext
+    def test_a_session_is_not_resumed_by_another_context(
+        self, pki: Pki, requiring: ssl.SSLContext
     ) -> None:
         client = pki.client("prom")
-        session = meet(asking, client).session
+        session = handshake(requiring, client).session
         stranger = pki.text("stranger.pem")
         other = create_context(pki.server(client_ca=stranger, client_auth="required"))
 
         with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
-            meet(other, client, session)
+            handshake(other, client, session)
 
     @pytest.mark.parametrize("san", SANS.split(","))
-    def test_one_name_of_any_kind_is_enough(
-        self, pki: Pki, asking: ssl.SSLContext, san: str
+    def test_one_allowed_name_of_any_kind_suffices(
+        self, pki: Pki, requiring: ssl.SSLContext, san: str
     ) -> None:
-        peer = meet(asking, pki.client("prom")).peer
+        peer = handshake(requiring, pki.client("prom")).peer
 
         assert has_allowed_san(peer, ["other.test", san.partition(":")[2]])
 
@@ -324,24 +324,26 @@ class TestClients:
         "san",
         ["other.test", "*.test", "PROM.test", "192.0.2.70", "2001:db8::8", "prom"],
     )
-    def test_no_other_name_will_do(
-        self, pki: Pki, asking: ssl.SSLContext, san: str
+    def test_a_name_that_is_not_allowed_is_refused(
+        self, pki: Pki, requiring: ssl.SSLContext, san: str
     ) -> None:
-        peer = meet(asking, pki.client("prom")).peer
+        peer = handshake(requiring, pki.client("prom")).peer
 
         assert not has_allowed_san(peer, [san])
 
-    def test_a_certificate_without_names_has_none(
-        self, pki: Pki, asking: ssl.SSLContext
+    def test_a_certificate_without_names_is_not_allowed_by_its_subject(
+        self, pki: Pki, requiring: ssl.SSLContext
     ) -> None:
-        assert not has_allowed_san(meet(asking, pki.client("plain")).peer, ["plain"])
+        assert not has_allowed_san(
+            handshake(requiring, pki.client("plain")).peer, ["plain"]
+        )
 
 
 class TestAllowed:
-    """What is in getpeercert()'s words."""
+    """The names of a certificate, as getpeercert() returns them."""
 
     @pytest.mark.parametrize("peer", [None, {}, {"subjectAltName": ()}])
-    def test_no_list_lets_everybody_in_and_a_list_nobody_without_a_name(
+    def test_without_a_list_all_are_allowed_and_with_one_only_those_with_a_name(
         self, peer: dict[str, Any] | None
     ) -> None:
         assert has_allowed_san(peer, [])
@@ -355,13 +357,13 @@ class TestAllowed:
             ("othername", "<unsupported>"),
         ],
     )
-    def test_other_kinds_of_names_do_not_count(self, name: tuple[str, Any]) -> None:
+    def test_other_kinds_of_names_are_ignored(self, name: tuple[str, Any]) -> None:
         assert not has_allowed_san(
             {"subjectAltName": (name,)}, ["1.2.3", "<unsupported>"]
         )
 
     @given(st.ip_addresses())
-    def test_an_address_is_the_same_however_it_is_written(self, ip: Address) -> None:
+    def test_an_address_is_compared_by_value(self, ip: Address) -> None:
         peer = {"subjectAltName": (("IP Address", ip.exploded.upper()),)}
 
         assert has_allowed_san(peer, [ip.compressed])
@@ -369,13 +371,13 @@ class TestAllowed:
 
 
 class TestErrors:
-    """What OpenSSL does not take is named, and nobody is asked on a terminal."""
+    """The part that OpenSSL rejects is named, and it never prompts."""
 
     def test_a_key_of_another_certificate(self, pki: Pki) -> None:
         with pytest.raises(TlsError, match=r"^key: KEY_VALUES_MISMATCH; .* first"):
             create_context(pki.server(key=pki.text("prom.key")))
 
-    def test_a_chain_the_wrong_way_round(self, pki: Pki) -> None:
+    def test_a_chain_in_the_wrong_order(self, pki: Pki) -> None:
         chain = pki.text("ca.pem") + pki.text("server.pem")
 
         with pytest.raises(TlsError, match=r"^key: KEY_VALUES_MISMATCH; .* first"):
@@ -386,7 +388,7 @@ class TestErrors:
         encrypt = ("pkey", "-aes256", "-passout", "pass:x", *form, "-in", "server.key")
         key = openssl(pki.directory, *encrypt)
 
-        with pytest.raises(TlsError, match=r"^key: it is encrypted; .*openssl pkey"):
+        with pytest.raises(TlsError, match=r"^key: encrypted keys .*openssl pkey"):
             create_context(pki.server(key=key))
 
     @pytest.mark.parametrize("part", ["cert", "key", "client_ca"])
@@ -396,10 +398,10 @@ class TestErrors:
         flipped = good.replace("M", "!", 1)
         broken = text.format(cut=good[: len(good) // 2], flipped=flipped)
 
-        with pytest.raises(TlsError, match=f"^{part}: [^;]+; give"):
+        with pytest.raises(TlsError, match=f"^{part}: [^;]+; set it to"):
             create_context(pki.server(**{part: broken}))
 
-    def test_a_key_without_strength(self, pki: Pki) -> None:
+    def test_a_weak_key(self, pki: Pki) -> None:
         rsa = ("-newkey", "rsa:1024", "-keyout", "weak.key", "-out", "weak.pem")
         openssl(pki.directory, *REQ, *rsa, *named("weak"))
         cert, key = pki.text("weak.pem"), pki.text("weak.key")
@@ -407,7 +409,7 @@ class TestErrors:
         with pytest.raises(TlsError, match=r"^key: EE_KEY_TOO_SMALL"):
             create_context(pki.server(cert=cert, key=key))
 
-    def test_ciphers_that_nobody_has(self, pki: Pki) -> None:
+    def test_unknown_ciphers(self, pki: Pki) -> None:
         with pytest.raises(TlsError, match=r"^cipher_suites: .*; choose others"):
             create_context(pki.server(ciphers=("ROT13",)))
 
@@ -439,7 +441,7 @@ assert libc.prctl(38, ctypes.c_ulong(1), 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
 status = open("/proc/self/status").read()
 assert "Uid:\\t65534\\t65534\\t65534\\t65534" in status, status
 assert "CapEff:\\t0000000000000000" in status, status
-every_file = struct.pack("=Q", (1 << 13) - 1)  # what the first Landlock knows
+every_file = struct.pack("=Q", (1 << 13) - 1)  # of the first version of Landlock
 ruleset = libc.syscall(444, every_file, ctypes.c_size_t(8), 0)
 if ruleset >= 0:
     assert libc.syscall(446, ruleset, 0) == 0
@@ -452,7 +454,7 @@ print(context(config.tls).get_ca_certs()[0]["subject"][0][0][1])
 
 
 @pytest.mark.root
-def test_nobody_without_files_or_capabilities_makes_a_context(pki: Pki) -> None:
+def test_a_context_needs_neither_files_nor_capabilities(pki: Pki) -> None:
     tls = pki.server(client_ca=pki.text("ca.pem"), client_auth="required")
 
     done = subprocess.run(
