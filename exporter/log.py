@@ -1,4 +1,4 @@
-"""Log lines on standard error: logfmt or JSON, one line each whatever they hold."""
+"""Logging on standard error: logfmt or JSON, one line per message."""
 
 import datetime as dt
 import json
@@ -10,7 +10,7 @@ LogFormat = Literal["logfmt", "json"]
 
 
 class Logfmt(logging.Formatter):
-    """`ts=… level=… msg="…"`; text that a container chose cannot end the line."""
+    """`ts=… level=… msg="…"`; text that a container chose cannot break the line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one logfmt line."""
@@ -19,7 +19,7 @@ class Logfmt(logging.Formatter):
 
 
 class Json(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one JSON object."""
@@ -27,16 +27,16 @@ class Json(logging.Formatter):
 
 
 def configure(level: LogLevel, form: LogFormat) -> None:
-    """Send everything from *level* up to standard error."""
+    """Log messages of *level* and above on standard error; *form* is the format."""
     handler = logging.StreamHandler()
     handler.setFormatter(Json() if form == "json" else Logfmt())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, str]:
-    moment = dt.datetime.fromtimestamp(record.created, dt.UTC)
+    time = dt.datetime.fromtimestamp(record.created, dt.UTC)
     fields = {
-        "ts": moment.isoformat(timespec="milliseconds"),
+        "ts": time.isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
         "logger": record.name,
         "msg": record.getMessage(),

@@ -1,4 +1,4 @@
-"""One line a message, whatever a container put into it."""
+"""A message is one line, whatever a container put into it."""
 
 import io
 import json
@@ -40,10 +40,10 @@ def written(
     error: BaseException | None = None,
 ) -> str:
     """
-    Log *message* through a handler, and return what came out.
+    Log *message* through a handler, and return what it wrote.
 
-    The UTF-8 stream is strict, so that a formatter that leaves it a surrogate
-    writes nothing; the ASCII one is as standard error is where LANG=C.
+    The UTF-8 stream is strict, so that nothing is written if the formatter leaves a
+    surrogate; the ASCII stream is that of standard error with LANG=C.
     """
     held = io.BytesIO()
     errors = "strict" if encoding == "utf-8" else "backslashreplace"
@@ -58,11 +58,11 @@ def written(
 
 
 def msg_of(line: str) -> str:
-    """Return what the msg field of a logfmt line holds, read back."""
+    """Return the decoded field msg of a logfmt line."""
     text = line.rstrip("\n").partition(" msg=")[2]
-    said = json.loads(text) if text.startswith('"') else text
-    assert isinstance(said, str)
-    return said
+    message = json.loads(text) if text.startswith('"') else text
+    assert isinstance(message, str)
+    return message
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
@@ -79,7 +79,7 @@ def test_a_message_is_one_line(
 
 
 @given(st.text(st.characters(codec=None)))
-def test_any_text_at_all_is_one_line_of_either_form(message: str) -> None:
+def test_any_text_is_one_line_in_both_formats(message: str) -> None:
     plain, structured = written(Logfmt(), message), written(Json(), message)
 
     assert len(plain.splitlines()) == len(structured.splitlines()) == 1
@@ -102,7 +102,7 @@ def test_any_text_at_all_is_one_line_of_either_form(message: str) -> None:
         ("\udcff", r'msg="\udcff"'),
     ],
 )
-def test_logfmt_quotes_what_would_not_stay_one_value(message: str, quoted: str) -> None:
+def test_logfmt_quotes_a_value_that_needs_it(message: str, quoted: str) -> None:
     assert written(Logfmt(), message).endswith(f" {quoted}\n")
 
 
@@ -115,10 +115,10 @@ def test_logfmt_begins_with_time_level_and_logger() -> None:
 
 
 def test_json_has_the_same_fields() -> None:
-    said = json.loads(written(Json(), "x", level=logging.ERROR))
+    fields = json.loads(written(Json(), "x", level=logging.ERROR))
 
-    assert list(said) == ["ts", "level", "logger", "msg"]
-    assert (said["level"], said["logger"], said["msg"]) == ("error", "exporter.x", "x")
+    assert list(fields) == ["ts", "level", "logger", "msg"]
+    assert [*fields.values()][1:] == ["error", "exporter.x", "x"]
 
 
 @pytest.mark.parametrize("formatter", [Logfmt(), Json()], ids=["logfmt", "json"])
@@ -131,7 +131,7 @@ def test_a_traceback_stays_on_the_line(formatter: logging.Formatter) -> None:
 
 @pytest.fixture
 def root_logger() -> Iterator[logging.Logger]:
-    """Give the root logger without handlers, and put it back as it was."""
+    """Yield the root logger without handlers, and restore it."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     root.handlers.clear()
@@ -144,13 +144,13 @@ LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_only_what_is_as_severe_as_the_level_is_logged(
+def test_only_messages_of_the_level_and_above_are_logged(
     level: LogLevel, root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure(level, "logfmt")
 
     for name in LEVELS:
-        root_logger.log(logging.getLevelName(name.upper()), "said")
+        root_logger.log(logging.getLevelName(name.upper()), "message")
 
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1] for line in lines] == [
@@ -160,12 +160,12 @@ def test_only_what_is_as_severe_as_the_level_is_logged(
 
 @pytest.mark.parametrize(("form", "begins"), [("logfmt", "ts="), ("json", '{"ts": ')])
 @pytest.mark.usefixtures("root_logger")
-def test_the_form_is_what_was_asked_for_and_on_standard_error(
+def test_the_format_is_the_configured_one_on_standard_error(
     form: LogFormat, begins: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure("info", form)
 
-    logging.getLogger("exporter.collector.collector").info("said")
+    logging.getLogger("exporter.collector.collector").info("message")
 
     captured = capsys.readouterr()
     assert captured.err.startswith(begins)
@@ -173,13 +173,13 @@ def test_the_form_is_what_was_asked_for_and_on_standard_error(
 
 
 @pytest.mark.usefixtures("root_logger")
-def test_setting_up_twice_says_everything_once(
+def test_configuring_twice_logs_each_message_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     configure("debug", "json")
     configure("info", "logfmt")
 
-    logging.getLogger("exporter.collector.collector").info("said")
+    logging.getLogger("exporter.collector.collector").info("message")
 
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert sys.stderr.closed is False

@@ -1,4 +1,4 @@
-"""The command line: what is asked for, and what a mistake is told."""
+"""The command line: snapshots, their output, and errors of usage."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def test_a_snapshot_is_the_node_as_json(
     assert snapshot.namespaces[0].readings[0] == somaxconn
 
 
-def test_a_snapshot_is_a_page_for_the_textfile_collector(
+def test_a_snapshot_may_be_an_exposition_for_the_textfile_collector(
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
     assert main(["snapshot", "--format", "prom"]) == 0
@@ -37,7 +37,7 @@ def test_a_snapshot_is_a_page_for_the_textfile_collector(
     assert page.value("netns_sysctl_value", netns="host", sysctl="net.core.somaxconn")
 
 
-def test_a_file_is_written_in_one_step(tmp_path: Path) -> None:
+def test_a_file_is_written_atomically(tmp_path: Path) -> None:
     target = tmp_path / "node.prom"
     target.write_text("old")
     before = target.stat().st_ino
@@ -51,7 +51,7 @@ def test_a_file_is_written_in_one_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
-def test_a_device_is_written_to_and_stays_a_device(tmp_path: Path) -> None:
+def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     device = tmp_path / "null"
     os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
 
@@ -60,7 +60,7 @@ def test_a_device_is_written_to_and_stays_a_device(tmp_path: Path) -> None:
     assert device.is_char_device()
 
 
-def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+def test_a_symlink_is_followed_and_not_replaced(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "real")
 
@@ -70,7 +70,7 @@ def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "real").read_text().startswith("{")
 
 
-def test_a_directory_that_is_not_there_is_an_error_and_leaves_nothing(
+def test_a_missing_directory_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["snapshot", "-o", str(tmp_path / "no/such/file")]) == 1
@@ -78,7 +78,7 @@ def test_a_directory_that_is_not_there_is_an_error_and_leaves_nothing(
     assert "no/such" in capsys.readouterr().err
 
 
-def test_a_full_disk_leaves_the_old_file(
+def test_a_full_disk_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "node.prom"
@@ -95,7 +95,7 @@ def test_a_full_disk_leaves_the_old_file(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "named"),
     [
         (["--config.file", "/no/such/file"], "/no/such/file"),
         (["--sysctls.include", "net.core.somaxcon"], "net.core.somaxconn"),
@@ -105,13 +105,13 @@ def test_a_full_disk_leaves_the_old_file(
         (["--path.procfs", "/no/such/proc"], "/no/such/proc"),
     ],
 )
-def test_a_mistake_is_named_with_its_remedy(
-    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_an_error_names_the_cause(
+    words: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) in {1, 2}
 
     error = capsys.readouterr().err
-    assert told in error
+    assert named in error
     assert "Traceback" not in error
 
 
@@ -128,7 +128,7 @@ def test_wrong_usage_exits_with_2(
     assert "usage:" in capsys.readouterr().err
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+def test_a_reader_that_closes_the_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m exporter snapshot --log.level error | head -c 10"
 
     out = subprocess.run(command, shell=True, check=True, capture_output=True)
@@ -137,7 +137,7 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert out.stderr == b""
 
 
-def test_an_unknown_flag_is_told_with_the_nearest(
+def test_an_unknown_flag_suggests_the_nearest(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):
@@ -148,14 +148,14 @@ def test_an_unknown_flag_is_told_with_the_nearest(
     assert "did you mean '--web.listen-address'?" in error
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
 
     assert __version__ in capsys.readouterr().out
 
 
-def test_what_to_read_is_chosen_by_globs(
+def test_globs_choose_which_sysctls_are_read(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     file = tmp_path / "config.yaml"
@@ -173,7 +173,7 @@ def test_what_to_read_is_chosen_by_globs(
 def test_every_sysctl_of_the_catalog_can_be_read(
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    """On this kernel none is denied, fails or is not what the catalog says."""
+    """On this kernel none is denied, fails, or contradicts the catalog."""
     assert main(["snapshot", "--sysctls.profile", "all"]) == 0
 
     snapshot = msgspec.json.decode(capfdbinary.readouterr().out, type=Snapshot)
