@@ -30,7 +30,7 @@ from exporter.pages.node_page import node_page
 from exporter.pages.query import MAX_TEXT, PageRequest, RenderedPage
 from exporter.pages.urls import NamespaceUrls
 from exporter.reports import sentences
-from exporter.reports.lookup import OwnerLookupError
+from exporter.reports.lookup import AmbiguousOwnerError, UnknownOwnerError
 from exporter.reports.overview import overview
 
 HEADERS: Mapping[str, str] = {
@@ -45,6 +45,9 @@ STYLE_PATH = "/static/style.css"
 
 _MAX_CANDIDATES = 100
 """Namespaces that are listed for an ambiguous name."""
+
+
+_TITLES = {AmbiguousOwnerError: "Ambiguous name", UnknownOwnerError: "Not found"}
 
 
 class PageRenderer:
@@ -98,7 +101,7 @@ class PageRenderer:
         urls = NamespaceUrls(snapshot.namespaces)
         try:
             namespace = urls.find(name)
-        except OwnerLookupError as error:
+        except (AmbiguousOwnerError, UnknownOwnerError) as error:
             candidates = [
                 OwnerLink(name=display_name(entry.owner), path=urls.path(entry))
                 for entry in urls.namespaces_named(name)
@@ -106,7 +109,7 @@ class PageRenderer:
             body = self._fill(
                 "error",
                 snapshot,
-                title="Not found",
+                title=_TITLES[type(error)],
                 reason=str(error),
                 candidates=candidates[:_MAX_CANDIDATES],
                 more=max(0, len(candidates) - _MAX_CANDIDATES),

@@ -154,7 +154,7 @@ TEMPLATES = (
         owner_scopes=("pod",),
     ),
     FixTemplate(
-        where="or with the CNI plug-in `tuning`, as the last plug-in of the network "
+        where="or with the CNI tuning plug-in, as the last plug-in of the network "
         "configuration (/etc/cni/tuning/allowlist.conf may forbid it)",
         lines=('{{"type": "tuning",', ' "sysctl": {{{json_name}: {json}}}}}'),
         owner_scopes=("pod",),

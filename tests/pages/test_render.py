@@ -365,6 +365,7 @@ class TestNamespacePage:
 
         page = ParsedPage(made.body)
         assert not made.found
+        assert "Ambiguous name" in page.text
         assert "matches 2 network namespaces" in page.text
         assert page.links() == ["/netns/shop/web-0", "/netns/test/web-0"]
 
