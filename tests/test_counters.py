@@ -1,4 +1,4 @@
-"""The counters' table: names that are one to one, help that a stranger reads."""
+"""The table of counters: unique names, and help that stands alone."""
 
 import re
 
@@ -41,7 +41,7 @@ def test_no_two_counters_share_a_name_or_a_metric() -> None:
 
 
 @EVERY_COUNTER
-def test_a_metric_is_what_prometheus_calls_a_counter(counter: Counter) -> None:
+def test_a_metric_has_the_name_of_a_counter(counter: Counter) -> None:
     assert re.fullmatch(r"netns(_[a-z0-9]+)+_total", counter.metric)
 
 
@@ -51,17 +51,17 @@ def test_the_help_is_one_sentence(counter: Counter) -> None:
 
 
 @EVERY_COUNTER
-def test_a_counter_that_the_help_names_is_in_the_table(counter: Counter) -> None:
+def test_counters_named_in_a_help_are_in_the_table(counter: Counter) -> None:
     named = set(re.findall(r"\b(?:Listen|Rcvbuf)\w+|\binsert_failed\b", counter.help))
 
     assert named <= {other.name.partition(".")[2] for other in COUNTERS}
 
 
-def test_a_series_for_each_pod_is_worth_its_cost() -> None:
+def test_the_number_of_default_counters_is_limited() -> None:
     assert 25 <= sum(counter.default for counter in COUNTERS) <= 35
 
 
-def test_what_others_export_of_listeners_is_there_by_default() -> None:
+def test_the_usual_counters_of_listeners_are_exported_by_default() -> None:
     """The defaults of node_exporter's netstat, and cAdvisor's of queues."""
     theirs = """
         ListenOverflows ListenDrops SyncookiesSent SyncookiesRecv SyncookiesFailed
@@ -83,10 +83,10 @@ def test_what_others_export_of_listeners_is_there_by_default() -> None:
         "nf_conntrack.insert_failed",
     ],
 )
-def test_what_the_network_or_a_rule_did_is_not_called_lost(name: str) -> None:
+def test_drops_by_the_network_or_a_rule_are_not_called_lost(name: str) -> None:
     assert not BY_NAME[name].lost
 
 
-def test_a_sysctl_may_name_a_counter_or_a_resource_and_nothing_else() -> None:
+def test_signals_of_a_sysctl_are_counters_or_resources() -> None:
     assert signal_names() == set(BY_NAME) | set(RESOURCES)
     assert not set(BY_NAME) & set(RESOURCES)

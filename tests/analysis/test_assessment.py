@@ -15,7 +15,6 @@ from exporter.model import (
     EncodedSnapshot,
     Namespace,
     Origin,
-    Snapshot,
     Sysctl,
 )
 from exporter.pages.query import parse_request
@@ -30,6 +29,7 @@ from tests.support.builders import (
     a_rule,
     an_encoded_snapshot,
     an_owner,
+    decode_snapshot,
     some_signals,
     the_hosts_namespace,
 )
@@ -45,7 +45,7 @@ SYSCTLS = tuple(
     for entry in catalog.load()
     if entry.kind == "int" and entry.class_ != "shared"
 )[:20]
-"""Of one number each, most with signals that show whether their value hurts."""
+"""One number each; most have signals in the catalog."""
 
 PODS = 5
 VALUES = ["7"] * len(SYSCTLS)
@@ -75,12 +75,8 @@ def encoded(*pods: Namespace) -> EncodedSnapshot:
     )
 
 
-def decoded(parcel: EncodedSnapshot) -> Snapshot:
-    return msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
-
-
 NODE = encoded(*map(pod, range(PODS)))
-SNAPSHOT = decoded(NODE)
+SNAPSHOT = decode_snapshot(NODE)
 
 
 @pytest.fixture
@@ -173,13 +169,13 @@ def test_what_is_not_read_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_each_namespace_is_assessed_with_its_own_signals() -> None:
-    parcel = an_encoded_snapshot(
+    snapshot = an_encoded_snapshot(
         the_hosts_namespace(),
         pod(1),
         counters=COUNTERS,
         signals=[some_signals(counters=[1])],  # none of the pod
     )
-    host, web = assess(decoded(parcel)).namespaces
+    host, web = assess(decode_snapshot(snapshot)).namespaces
 
     assert host.health
     assert [entry.count for entry in host.health.counters] == [1]
@@ -199,10 +195,10 @@ def test_each_namespace_is_assessed_with_its_own_signals() -> None:
 def test_what_is_not_comparable_has_neither_findings_nor_verdicts(
     namespace: Namespace,
 ) -> None:
-    parcel = an_encoded_snapshot(
+    snapshot = an_encoded_snapshot(
         the_hosts_namespace(), namespace, policy=[a_rule(min=1 << 20)]
     )
-    _host, entry = assess(decoded(parcel)).namespaces
+    _host, entry = assess(decode_snapshot(snapshot)).namespaces
 
     assert not entry.is_comparable
     assert entry.findings == ()

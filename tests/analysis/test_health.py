@@ -1,4 +1,4 @@
-"""Signals, judged: what hurts, what does not, and what is not known."""
+"""Signals are judged: saturation, losses, and what is unknown."""
 
 from collections.abc import Iterable
 
@@ -22,6 +22,7 @@ from tests.support.builders import (
     a_sysctl,
     an_encoded_snapshot,
     an_owner,
+    decode_snapshot,
     some_signals,
     the_hosts_namespace,
 )
@@ -38,7 +39,7 @@ def a_node(
     sysctls: Iterable[Sysctl] | None = None,
     fresh: Iterable[str] = ("4096",),
 ) -> Snapshot:
-    parcel = an_encoded_snapshot(
+    encoded = an_encoded_snapshot(
         the_hosts_namespace(readings=[*fresh]),
         namespace or a_namespace(),
         sysctls=sysctls,
@@ -47,13 +48,15 @@ def a_node(
         machine=NodeLimits(conntrack_limit=100),
         signals=[some_signals(), signals],
     )
-    return msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
+    return decode_snapshot(encoded)
 
 
-def judged(signals: Signals, *names: str, namespace: Namespace | None = None) -> Health:
-    made = health(a_node(signals, namespace))
-    assert made is not None
-    return select(made, names)
+def selected(
+    signals: Signals, *names: str, namespace: Namespace | None = None
+) -> Health:
+    found = health(a_node(signals, namespace))
+    assert found is not None
+    return select(found, names)
 
 
 def health(snapshot: Snapshot) -> Health | None:
@@ -61,28 +64,28 @@ def health(snapshot: Snapshot) -> Health | None:
 
 
 def queues(*listeners: Listener) -> list[tuple[int, bool, str | None]]:
-    made = judged(some_signals(*listeners), "accept_queue").queues
-    assert made is not None
-    return [(one.port, one.is_nearly_full, one.limit_origin) for one in made]
+    found = selected(some_signals(*listeners), "accept_queue").queues
+    assert found is not None
+    return [(queue.port, queue.is_nearly_full, queue.limit_origin) for queue in found]
 
 
 def ports(signals: Signals, *, low: int = 1000, high: int = 1099) -> Usage:
     namespace = a_namespace(readings=[f"{low} {high}"])
     snapshot = a_node(signals, namespace, sysctls=[RANGE], fresh=["1 2"])
-    made = health(snapshot)
-    assert made
-    return select(made, ["ports"]).usages[0]
+    found = health(snapshot)
+    assert found
+    return select(found, ["ports"]).usages[0]
 
 
-def test_a_queue_is_held_against_its_limit_and_somaxconn() -> None:
+def test_a_queue_is_compared_with_its_limit_and_somaxconn() -> None:
     listener = a_listener(
         80, address="::1", queue=5, limit=4, sockets=3, somaxconn_at_listen=9
     )
 
-    made = judged(some_signals(listener), "accept_queue")
+    found = selected(some_signals(listener), "accept_queue")
 
-    assert made.somaxconn == 4096
-    assert made.queues == (
+    assert found.somaxconn == 4096
+    assert found.queues == (
         Queue(
             address="::1",
             port=80,
@@ -104,7 +107,7 @@ def test_four_fifths_are_nearly_full(queue: int, *, near: bool) -> None:
     assert queues(a_listener(1, queue=queue, limit=9)) == [(1, near, "application")]
 
 
-def test_full_queues_come_first_then_stale_ones_then_by_how_full() -> None:
+def test_queues_are_sorted_by_saturation_then_stale_then_fill() -> None:
     found = queues(
         a_listener(1, queue=0, limit=9),
         a_listener(2, queue=1, limit=9),
@@ -116,63 +119,65 @@ def test_full_queues_come_first_then_stale_ones_then_by_how_full() -> None:
     assert [port for port, _, _ in found] == [5, 4, 3, 2, 1]
 
 
-def test_only_what_was_asked_for_is_judged() -> None:
-    made = judged(some_signals(a_listener(), counters=[7, 8]), PRUNED)
+def test_only_selected_signals_are_returned() -> None:
+    found = selected(some_signals(a_listener(), counters=[7, 8]), PRUNED)
 
-    assert made == Health(
+    assert found == Health(
         somaxconn=4096, counters=(CounterValue(counter=PRUNED, count=8, lost=False),)
     )
 
 
-def test_the_order_of_counters_is_that_of_the_question() -> None:
-    made = judged(some_signals(counters=[7, 8]), PRUNED, OVERFLOWS)
+def test_counters_have_the_order_of_the_selection() -> None:
+    found = selected(some_signals(counters=[7, 8]), PRUNED, OVERFLOWS)
 
-    assert [one.counter for one in made.counters] == [PRUNED, OVERFLOWS]
+    assert [value.counter for value in found.counters] == [PRUNED, OVERFLOWS]
 
 
-def test_what_is_not_known_is_named_and_is_no_0() -> None:
-    nobody = Signals(counters=(None, 3))
+def test_unknown_signals_are_listed_and_do_not_count_as_0() -> None:
+    unknown = Signals(counters=(None, 3))
     names = (OVERFLOWS, "TcpExt.TW", "accept_queue", "conntrack", "ports", "time_wait")
 
-    made = judged(nobody, *names)
+    found = selected(unknown, *names)
 
-    assert made == Health(somaxconn=4096, unknown=names)
+    assert found == Health(somaxconn=4096, unknown=names)
 
 
-def test_queues_that_nobody_wrote_down_are_counted() -> None:
-    assert judged(some_signals(left_out=3), "accept_queue").left_out == 3
-    assert judged(some_signals(left_out=3), OVERFLOWS).left_out == 0
+def test_queues_left_out_are_counted() -> None:
+    assert selected(some_signals(left_out=3), "accept_queue").left_out == 3
+    assert selected(some_signals(left_out=3), OVERFLOWS).left_out == 0
 
 
 @pytest.mark.parametrize(
     ("number", "near"), [(0, False), (79, False), (80, True), (100, True)]
 )
-def test_flows_are_held_against_the_machines_limit(number: int, *, near: bool) -> None:
-    (use,) = judged(some_signals(conntrack=number), "conntrack").usages
+def test_flows_are_compared_with_the_limit_of_the_machine(
+    number: int, *, near: bool
+) -> None:
+    (use,) = selected(some_signals(conntrack=number), "conntrack").usages
 
     assert (use.used, use.limit, use.is_nearly_full) == (number, 100, near)
     assert use.ratio == number / 100
 
 
 def test_without_a_limit_there_is_no_ratio() -> None:
-    (use,) = judged(some_signals(time_wait=9), "time_wait").usages
+    (use,) = selected(some_signals(time_wait=9), "time_wait").usages
 
     assert (use.limit, use.ratio, use.is_nearly_full) == (None, None, False)
 
 
-def test_ports_hurt_where_nothing_listens() -> None:
+def test_ports_can_be_nearly_full_where_nothing_listens() -> None:
     assert ports(some_signals(tcp_sockets=80)).is_nearly_full
     assert not ports(some_signals(tcp_sockets=79)).is_nearly_full
 
 
-def test_ports_of_who_listens_may_be_far_fewer() -> None:
+def test_ports_of_a_listening_namespace_are_never_nearly_full() -> None:
     use = ports(some_signals(a_listener(), tcp_sockets=99))
 
     assert use.ratio == 0.99
     assert not use.is_nearly_full
 
 
-def test_ports_do_not_hurt_where_nobody_knows_who_listens() -> None:
+def test_ports_are_not_nearly_full_where_listeners_are_unknown() -> None:
     unknown = msgspec.structs.replace(some_signals(tcp_sockets=99), listeners=None)
 
     assert not ports(unknown).is_nearly_full
@@ -191,10 +196,12 @@ def test_ports_do_not_hurt_where_nobody_knows_who_listens() -> None:
         (Signals(), False),
     ],
 )
-def test_what_hurts(signals: Signals, *, expected: bool) -> None:
-    made = judged(signals, OVERFLOWS, PRUNED, "accept_queue", "conntrack")
+def test_saturation_stale_limits_and_losses_are_unhealthy(
+    signals: Signals, *, expected: bool
+) -> None:
+    found = selected(signals, OVERFLOWS, PRUNED, "accept_queue", "conntrack")
 
-    assert is_unhealthy(made) is expected
+    assert is_unhealthy(found) is expected
 
 
 @pytest.mark.parametrize(
@@ -205,30 +212,32 @@ def test_what_hurts(signals: Signals, *, expected: bool) -> None:
         a_namespace(state="pending"),
     ],
 )
-def test_no_signs_are_shown_that_may_be_anothers(namespace: Namespace) -> None:
+def test_signals_that_may_belong_to_another_owner_are_not_judged(
+    namespace: Namespace,
+) -> None:
     assert health(a_node(some_signals(counters=[1, 1]), namespace)) is None
 
 
-def test_counters_of_what_could_not_be_read_are_shown() -> None:
+def test_counters_of_an_unreadable_namespace_are_judged() -> None:
     unreadable = a_namespace(state="unreadable")
 
-    made = judged(Signals(counters=(3, 0)), OVERFLOWS, namespace=unreadable)
+    found = selected(Signals(counters=(3, 0)), OVERFLOWS, namespace=unreadable)
 
-    assert [one.count for one in made.counters] == [3]
+    assert [value.count for value in found.counters] == [3]
 
 
-def test_without_signals_nothing_is_said() -> None:
-    parcel = an_encoded_snapshot(the_hosts_namespace(), a_namespace())
-    older = msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
+def test_without_signals_there_is_no_health() -> None:
+    encoded = an_encoded_snapshot(the_hosts_namespace(), a_namespace())
+    older = decode_snapshot(encoded)
 
     assert health(older) is None
 
 
-def test_of_no_signal_nothing_is_said() -> None:
-    assert judged(some_signals(counters=[1, 1])) == Health(somaxconn=4096)
+def test_selecting_no_signal_gives_an_empty_health() -> None:
+    assert selected(some_signals(counters=[1, 1])) == Health(somaxconn=4096)
 
 
-def test_who_is_gone_has_no_signs() -> None:
+def test_a_namespace_that_ended_has_no_health() -> None:
     gone = a_namespace(netns=a_netns(99))
 
     assert assess(a_node(some_signals())).of(gone).health is None

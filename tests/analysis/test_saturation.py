@@ -1,4 +1,4 @@
-"""Where a listener's limit is from, and how full what a namespace may use is."""
+"""Signals are compared with the limits of their namespace."""
 
 import pytest
 
@@ -36,15 +36,15 @@ REFERENCES = References(
 )
 
 
-def held(namespace: Namespace) -> NamespaceLimits:
+def limits_of(namespace: Namespace) -> NamespaceLimits:
     origins = namespace_origins(REFERENCES, namespace.readings, namespace.declared)
     return namespace_limits(
         REFERENCES.sysctls, namespace, origins, NodeLimits(conntrack_limit=100)
     )
 
 
-def test_limits_are_what_the_namespace_and_the_machine_have() -> None:
-    found = held(a_namespace(readings=["128", "1000 1999", "64"]))
+def test_limits_are_those_of_the_namespace_and_the_machine() -> None:
+    found = limits_of(a_namespace(readings=["128", "1000 1999", "64"]))
 
     assert found == NamespaceLimits(
         somaxconn=128,
@@ -55,22 +55,22 @@ def test_limits_are_what_the_namespace_and_the_machine_have() -> None:
     )
 
 
-def test_a_somaxconn_that_was_asked_for_says_so() -> None:
-    asked = Declared(sysctl=SOMAXCONN.name, value="128", source="pod")
+def test_a_declared_somaxconn_has_that_origin() -> None:
+    declared = Declared(sysctl=SOMAXCONN.name, value="128", source="pod")
 
-    found = held(a_namespace(readings=["128", "1 9", "8"], declared=[asked]))
+    found = limits_of(a_namespace(readings=["128", "1 9", "8"], declared=[declared]))
 
     assert found.somaxconn_origin == "declared"
 
 
-def test_a_somaxconn_that_was_seen_to_change_may_be_back_at_what_it_was() -> None:
+def test_a_somaxconn_that_changed_has_no_origin() -> None:
     """It is the kernel's value again, and not for all of the listeners' time."""
     change = Change(sysctl=SOMAXCONN.name, count=2, last=9.0)
     again = a_namespace(readings=["4096", "1 9", "8"], changes=[change])
 
-    assert held(again).somaxconn_origin is None
-    assert limit_origin(a_listener(limit=3), held(again)) is None
-    assert held(a_namespace(readings=["4096", "1 9", "8"])).somaxconn_origin
+    assert limits_of(again).somaxconn_origin is None
+    assert limit_origin(a_listener(limit=3), limits_of(again)) is None
+    assert limits_of(a_namespace(readings=["4096", "1 9", "8"])).somaxconn_origin
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_a_somaxconn_that_was_seen_to_change_may_be_back_at_what_it_was() -> Non
         a_namespace(state="unreadable"),
     ],
 )
-def test_what_was_not_read_is_no_limit(namespace: Namespace) -> None:
-    assert held(namespace) == NamespaceLimits(conntrack=100)
+def test_unreadable_values_are_no_limits(namespace: Namespace) -> None:
+    assert limits_of(namespace) == NamespaceLimits(conntrack=100)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_queue_holds_one_more_than_its_limit(
         (128, 128, None, None, None),
     ],
 )
-def test_where_a_limit_is_from(
+def test_the_origin_of_a_limit(
     limit: int,
     under: int | None,
     somaxconn: int | None,
@@ -118,18 +118,18 @@ def test_where_a_limit_is_from(
     expected: LimitOrigin | None,
 ) -> None:
     listener = a_listener(limit=limit, somaxconn_at_listen=under)
-    against = NamespaceLimits(somaxconn=somaxconn, somaxconn_origin=origin)
+    limits = NamespaceLimits(somaxconn=somaxconn, somaxconn_origin=origin)
 
-    assert limit_origin(listener, against) == expected
+    assert limit_origin(listener, limits) == expected
 
 
-def test_the_fullest_queue_counts() -> None:
+def test_the_ratio_of_accept_queues_is_that_of_the_fullest() -> None:
     signals = some_signals(a_listener(queue=4, limit=3), a_listener(80, queue=64))
 
     assert dict(fill_ratios(signals, NamespaceLimits())) == {"accept_queue": 1.0}
 
 
-def test_how_full_needs_both_sides() -> None:
+def test_a_ratio_needs_usage_and_limit() -> None:
     signals = some_signals(conntrack=50, time_wait=16, tcp_sockets=4)
 
     assert dict(
@@ -150,14 +150,14 @@ def test_how_full_needs_both_sides() -> None:
     assert dict(fill_ratios(signals, NamespaceLimits())) == {}
 
 
-def test_no_limit_is_not_a_full_one() -> None:
+def test_a_limit_of_0_is_no_limit() -> None:
     assert (
         dict(fill_ratios(some_signals(conntrack=50), NamespaceLimits(conntrack=0)))
         == {}
     )
 
 
-def test_what_is_used_is_told_without_its_limit_too() -> None:
+def test_usage_is_known_without_its_limit_too() -> None:
     signals = some_signals(conntrack=50, tcp_sockets=None, udp_sockets=None)
 
     assert list(usages(signals, NamespaceLimits(time_wait=9))) == [
@@ -179,7 +179,7 @@ def test_a_port_in_time_wait_is_in_use() -> None:
         (some_signals(time_wait=None, udp_sockets=None), None),
     ],
 )
-def test_ports_are_those_of_the_protocol_that_has_more(
+def test_ports_in_use_are_those_of_the_protocol_with_more(
     signals: Signals, number: int | None
 ) -> None:
     assert ports_in_use(signals) == number

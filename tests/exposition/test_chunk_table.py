@@ -1,4 +1,4 @@
-"""Chunks stay the same objects where nothing changed."""
+"""The chunks of unchanged rows stay the same objects."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ def expected(rows: list[Row]) -> list[bytes]:
     return [b"".join(column) for column in zip(*cells, strict=True)]
 
 
-def test_the_same_rows_have_the_same_chunks() -> None:
+def test_unchanged_rows_keep_their_chunks() -> None:
     table = ChunkTable(8)
     table.update(ROWS)
     before = chunks(table)
@@ -33,7 +33,7 @@ def test_the_same_rows_have_the_same_chunks() -> None:
     assert len(before) == 2 * len(ROWS) / 8
 
 
-def test_one_that_goes_or_comes_changes_its_own_group_only() -> None:
+def test_a_row_added_or_removed_changes_only_its_group() -> None:
     table = ChunkTable(8)
     table.update(ROWS)
     before = chunks(table)
@@ -46,7 +46,7 @@ def test_one_that_goes_or_comes_changes_its_own_group_only() -> None:
     assert len({*chunks(table)} - {*without}) == 2
 
 
-def test_one_that_began_a_group_leaves_it_to_the_group_before() -> None:
+def test_a_group_without_its_first_row_joins_the_group_before() -> None:
     table = ChunkTable(8)
     table.update(ROWS)
     before = chunks(table)
@@ -57,7 +57,7 @@ def test_one_that_began_a_group_leaves_it_to_the_group_before() -> None:
     assert len(chunks(table)) == len(before) - 2
 
 
-def test_a_row_made_anew_changes_the_families_that_differ() -> None:
+def test_a_changed_row_changes_only_the_families_that_differ() -> None:
     table = ChunkTable(8)
     table.update(ROWS)
     before = chunks(table)
@@ -68,7 +68,7 @@ def test_a_row_made_anew_changes_the_families_that_differ() -> None:
     assert new.plain == b"b0b1b2otherb4b5b6b7"
 
 
-def test_what_is_the_same_is_not_even_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchanged_groups_are_not_joined_again(monkeypatch: pytest.MonkeyPatch) -> None:
     table, joined = ChunkTable(8), list[bytes]()
     table.update(ROWS)
 
@@ -83,7 +83,7 @@ def test_what_is_the_same_is_not_even_joined(monkeypatch: pytest.MonkeyPatch) ->
     assert len(joined) == 2
 
 
-def test_what_ended_is_not_kept() -> None:
+def test_removed_rows_are_not_kept() -> None:
     table = ChunkTable(8)
     table.update(ROWS)
 
@@ -92,7 +92,7 @@ def test_what_ended_is_not_kept() -> None:
     assert not chunks(table)
 
 
-def test_large_cells_are_in_memory_once() -> None:
+def test_large_cells_are_kept_once() -> None:
     rows = [Row(key, (b"%d" % key * LARGE, b"small")) for key in range(1, 4)]
     table = ChunkTable(8)
     for some in (rows, rows[1:], rows[:0:-1]):
@@ -108,7 +108,7 @@ def test_large_cells_are_in_memory_once() -> None:
 
 
 @given(st.lists(st.lists(st.sampled_from(ROWS), unique=True, max_size=12), max_size=4))
-def test_the_text_is_that_of_the_rows(histories: list[list[Row]]) -> None:
+def test_chunks_have_the_bytes_of_the_rows(histories: list[list[Row]]) -> None:
     table = ChunkTable(4)
     for rows in histories:
         table.update(rows)

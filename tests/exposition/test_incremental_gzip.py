@@ -1,4 +1,4 @@
-"""A compressed page is one gzip member, whatever of it was compressed before."""
+"""Chunks are compressed into one gzip member, each lasting chunk only once."""
 
 import gzip
 import subprocess
@@ -24,17 +24,19 @@ def plain(chunks: list[Chunk]) -> bytes:
 
 
 @given(st.lists(st.lists(st.integers(0, 5)), max_size=5), st.data())
-def test_it_is_what_the_chunks_are(pages: list[list[int]], data: st.DataObject) -> None:
-    every = [
+def test_the_decompressed_bytes_are_those_of_the_chunks(
+    pages: list[list[int]], data: st.DataObject
+) -> None:
+    available = [
         Chunk(data.draw(st.binary(max_size=9)) * data.draw(st.integers(0, 99)))
         for _ in range(6)
     ]
     for page in pages:
-        chunks = [every[at] for at in page]
+        chunks = [available[at] for at in page]
         assert gunzip_member(compress(chunks)) == plain(chunks)
 
 
-def test_gzip_reads_it() -> None:
+def test_gzip_decompresses_it() -> None:
     chunks = some_chunks()
     for _ in range(3):
         chunks = [*some_chunks(2), *chunks, Chunk(b"new")]
@@ -45,7 +47,7 @@ def test_gzip_reads_it() -> None:
         assert not done.stderr
 
 
-def test_a_chunk_is_compressed_alone_once_it_has_lasted(
+def test_a_chunk_is_compressed_separately_once_it_has_lasted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lasting, new = some_chunks(2)
@@ -63,7 +65,7 @@ def test_a_chunk_is_compressed_alone_once_it_has_lasted(
     assert len(page) < len(LINES)
 
 
-def test_new_neighbours_are_compressed_together() -> None:
+def test_new_neighbors_are_compressed_together() -> None:
     """It is no larger than what gzip makes of them, but for a few bytes."""
     chunks = some_chunks(30)
 
