@@ -6,7 +6,10 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench docs mixin pictures golden lock clean install
+.PHONY: help run test check bench docs mixin pictures lock clean install
+
+help: ## print these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 run: $(VENV)/run-installed ## serve this node's metrics on :10128; ARGS="--log.level debug …"
 	$(BIN)/netns-sysctl-exporter serve $(ARGS)
@@ -41,7 +44,7 @@ lock: ## resolve the dependencies and write the lock files (needs uv)
 install: ## install for systemd, see docs/install/host.md; PREFIX=… DESTDIR=… PYTHON=…
 	./deploy/systemd/install
 
-clean:
+clean: ## remove the virtual environment, caches and builds
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build
 
 $(VENV)/bin/pip:

@@ -42,6 +42,7 @@ class Work(NamedTuple):
 
     @property
     def paths(self) -> list[str]:
+        """Return the files of *sysctls* below /proc/sys."""
         return SysctlPlan(self.sysctls, "/proc").paths
 
 

@@ -1,0 +1,1 @@
+"""The cost of a fleet in Prometheus: synthetic nodes, measured queries, a formula."""

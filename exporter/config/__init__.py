@@ -1,1 +1,7 @@
-"""The configuration: YAML file, flags and the web configuration file."""
+"""
+The configuration.
+
+`settings` merges defaults, the YAML file and the flags of `flags`. The web
+configuration has a file of its own: `web_watcher` reads and follows it in the collector
+process, `web_file` parses it, and `web` is the form in which the server receives it.
+"""

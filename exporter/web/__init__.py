@@ -1,1 +1,8 @@
-"""HTTP: connections, TLS, authentication, content negotiation and the handlers."""
+"""
+HTTP, in the server process.
+
+A connection is accepted by `connections` with the TLS context of `tls`, and speaks HTTP
+by `protocol`. `app` authenticates its requests with `auth` and routes them. Scrapes and
+pages wait in `scrape_queue` for a collection, from which `responses` makes their
+bodies; `negotiation` parses what a scrape requests. `stats` counts.
+"""
