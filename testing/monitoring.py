@@ -105,8 +105,9 @@ def shorten_durations(rules: str) -> str:
     """
     Return rules with durations in seconds instead of minutes, minutes instead of hours.
 
-    >>> shorten_durations("[for: 1h, expr: 'rate(x:rate5m[5m]) > 5']")
-    "[for: 1m, expr: 'rate(x:rate5m[5s]) > 5']"
+    >>> text = "[for: 1h, keep_firing_for: 10m, expr: 'rate(x:rate5m[5m]) > 5']"
+    >>> shorten_durations(text)
+    "[for: 1m, keep_firing_for: 10s, expr: 'rate(x:rate5m[5s]) > 5']"
     """
     return _DURATION.sub(lambda match: match[1] + _SHORTER[match[2]], rules)
 

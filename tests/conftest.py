@@ -1,4 +1,4 @@
-"""What every test shares: root-only skips that say so, and fake proc trees."""
+"""Fixtures and options of all tests; tests marked `root` are skipped for others."""
 
 import os
 import subprocess
@@ -14,14 +14,14 @@ from tests.support.fakeproc import FakeProc
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--update-docs", action="store_true", help="write the generated docs anew"
+        "--update-docs", action="store_true", help="write the generated documents again"
     )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() == 0:
         return
-    skip = pytest.mark.skip(reason="needs root: makes real network namespaces")
+    skip = pytest.mark.skip(reason="needs root: creates network namespaces")
     for item in items:
         if "root" in item.keywords:
             item.add_marker(skip)
@@ -34,7 +34,7 @@ def fake_proc(tmp_path: Path) -> FakeProc:
 
 @pytest.fixture
 def no_leaked_files() -> Iterator[None]:
-    """Fail the test if it leaves a file descriptor behind."""
+    """Fail the test if it leaves a file descriptor open."""
     before = set(os.listdir("/proc/self/fd"))
     yield
     # A test's own server closes its end of a connection in a thread of its own.
@@ -43,17 +43,19 @@ def no_leaked_files() -> Iterator[None]:
 
 @pytest.fixture
 def mounts_of_init(tmp_path: Path) -> None:
-    """Skip where pid 1 does not see the mounts we make: a chroot's CI, say."""
-    here = tmp_path / "seen"
-    here.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "none", here], check=True)
+    """Skip where PID 1 does not see the mounts of the tests, as in a CI container."""
+    target = tmp_path / "mount"
+    target.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", target], check=True)
     try:
-        seen = str(here) in Path("/proc/1/mountinfo").read_text()
+        visible = str(target) in Path("/proc/1/mountinfo").read_text()
     finally:
-        subprocess.run(["umount", here], check=True)
-    if not seen:
-        pytest.skip("this mount namespace is not pid 1's: mounts show a minute later")
+        subprocess.run(["umount", target], check=True)
+    if not visible:
+        pytest.skip(
+            "not in PID 1's mount namespace: mounts are found at the next full scan"
+        )
 
 
-settings.register_profile("unhurried", deadline=None)  # a deadline is a wall time
-settings.load_profile("unhurried")
+settings.register_profile("no-deadline", deadline=None)  # no test asserts wall time
+settings.load_profile("no-deadline")

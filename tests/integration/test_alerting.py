@@ -1,4 +1,4 @@
-"""From a queue that overflows to a pager that rings, and to the end of it."""
+"""From an overflowing accept queue to a notification, and to its resolution."""
 
 import contextlib
 import os
@@ -29,29 +29,30 @@ pytestmark = pytest.mark.root
 
 SOMAXCONN = "net.core.somaxconn"
 HOST = Path("/proc/sys", SOMAXCONN.replace(".", "/")).read_text().strip()
-OLD = "128"
+OLD_DEFAULT = "128"
+"""somaxconn of a new namespace before Linux 5.4."""
 NAMESPACE = f"shop-{os.getpid()}"
 UID = "1f7d8a3c-0000-4000-8000-0000000000f"
 
 SECONDS = 60
-MUCH = 65535
-BACKLOG = 3
-CLIENTS = 10
+LARGE_BACKLOG = 65535
+SMALL_BACKLOG = 3
+EXTRA_CLIENTS = 10
 
 CRITICAL = "NetnsSomaxconnDriftOverflows"
 
-OWNER = {"namespace", "pod", "container", "netns"}
-OF_ALL = {"NetnsSomaxconnDrift", "NetnsPolicyViolation"}
-"""Alerts that count what has no Kubernetes namespace, such as other tests' pods."""
+OWNER_LABELS = {"namespace", "pod", "container", "netns"}
+WITHOUT_OWNER = {"NetnsSomaxconnDrift", "NetnsPolicyViolation"}
+"""Alerts without owner labels, which namespaces of other tests may raise."""
 
-OF_THIS_MACHINE = {
+TEST_MACHINE_PROBLEMS = {
     "host_netns_guessed": "a sandbox that hides pid 1's network namespace from root",
 }
-"""Problems that a machine for tests may have and a node has not."""
+"""Problems that a test machine may have, unlike a node."""
 
 
 class Pod(NamedTuple):
-    """A pod of Kubernetes, by its sandbox's process."""
+    """A pod of Kubernetes, with the namespace of its sandbox."""
 
     name: str
     uid: str
@@ -61,60 +62,61 @@ class Pod(NamedTuple):
     def labels(self) -> dict[str, str]:
         return {"namespace": NAMESPACE, "pod": self.name, "uid": self.uid}
 
-    def knock(self) -> None:
-        """Begin a connection, and don't wait for it."""
+    def try_connect(self) -> None:
+        """Start a connection without waiting for it."""
         with contextlib.ExitStack() as opened:
             start_connections(self.netns, opened)
 
 
 class Scene(NamedTuple):
-    """Three pods of one node, and all that looks at them."""
+    """Three pods of a node, with its monitoring."""
 
     slow: Pod
     small: Pod
     quiet: Pod
     server: Prometheus
     pager: WebhookReceiver
-    heard: list[Notification]
+    notifications: list[Notification]
 
     def until(self, condition: Callable[[], object]) -> None:
-        """Have visitors come to the two that get any, until *condition* holds."""
+        """Keep connecting to the two overloaded pods until *condition* holds."""
 
         def holds() -> object:
-            self.slow.knock()
-            self.small.knock()
-            self.heard.extend(self.pager.receive())
+            self.slow.try_connect()
+            self.small.try_connect()
+            self.notifications.extend(self.pager.receive())
             return condition()
 
         wait_until(holds, SECONDS)
 
-    def once(self, status: str, name: str, pod: Pod) -> Notification:
-        """Return the one notification of an alert, once it is there."""
-        self.until(lambda: self.told(status, name, pod))
-        (one,) = self.told(status, name, pod)
-        return one
+    def wait_for(self, status: str, name: str, pod: Pod) -> Notification:
+        """Wait for the notification of an alert; it must be the only one."""
+        self.until(lambda: self.received(status, name, pod))
+        (notification,) = self.received(status, name, pod)
+        return notification
 
-    def told(self, status: str, name: str, pod: Pod) -> list[Notification]:
+    def received(self, status: str, name: str, pod: Pod) -> list[Notification]:
         return [
-            one
-            for one in self.heard
-            if (one.status, one.labels["alertname"]) == (status, name)
-            and pod.labels.items() <= one.labels.items()
+            notification
+            for notification in self.notifications
+            if notification.status == status
+            and notification.labels["alertname"] == name
+            and pod.labels.items() <= notification.labels.items()
         ]
 
-    def names(self, pod: Pod) -> set[str]:
-        """Return the alerts that there were of a pod."""
+    def alert_names(self, pod: Pod) -> set[str]:
+        """Return the names of all alerts received for a pod."""
         return {
-            one.labels["alertname"]
-            for one in self.heard
-            if pod.labels.items() <= one.labels.items()
+            notification.labels["alertname"]
+            for notification in self.notifications
+            if pod.labels.items() <= notification.labels.items()
         }
 
 
 @pytest.fixture(scope="module")
 def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
-    with run_containerd(tmp_path_factory.mktemp("containerd")) as one:
-        yield one
+    with run_containerd(tmp_path_factory.mktemp("containerd")) as daemon:
+        yield daemon
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +131,11 @@ def scene(
         for number, name in enumerate(("slow", "small", "quiet"))
     )
     with (
-        run_exporter(directory) as one,
+        run_exporter(directory) as exporter,
         webhook_receiver() as pager,
         run_alertmanager(directory, pager) as manager,
         run_prometheus(
-            directory, one.port, rules=[rules], alertmanager=manager
+            directory, exporter.port, rules=[rules], alertmanager=manager
         ) as server,
     ):
         yield Scene(slow, small, quiet, server, pager, [])
@@ -147,99 +149,100 @@ def a_pod(containerd: Containerd, name: str, uid: str) -> Pod:
 @pytest.fixture(scope="module")
 def listener(scene: Scene) -> Iterator[socket.socket]:
     """
-    Break two pods; yield the listener of the slow one.
+    Make two pods drop connections; yield the listener of the slow one.
 
-    Both drop connections, one since its namespace has an old kernel's somaxconn, the
-    other since its program asks for no more than a few.
+    The namespace of the slow one has the somaxconn of an old kernel; the program in the
+    small one listens with a small backlog.
     """
     with contextlib.ExitStack() as opened:
-        scene.slow.netns.write(SOMAXCONN, OLD)
-        server = open_listener(scene.slow.netns, opened, backlog=MUCH)
-        open_listener(scene.small.netns, opened, backlog=BACKLOG)
-        fill(scene.slow, opened, int(OLD))
-        fill(scene.small, opened, BACKLOG)
+        scene.slow.netns.write(SOMAXCONN, OLD_DEFAULT)
+        server = open_listener(scene.slow.netns, opened, backlog=LARGE_BACKLOG)
+        open_listener(scene.small.netns, opened, backlog=SMALL_BACKLOG)
+        fill(scene.slow, opened, int(OLD_DEFAULT))
+        fill(scene.small, opened, SMALL_BACKLOG)
         yield server
 
 
 def fill(pod: Pod, opened: contextlib.ExitStack, limit: int) -> None:
-    """Fill an accept queue, and more."""
-    start_connections(pod.netns, opened, count=limit + CLIENTS)
+    """Fill an accept queue and start more connections."""
+    start_connections(pod.netns, opened, count=limit + EXTRA_CLIENTS)
 
 
 def evaluated(server: Prometheus, since: datetime) -> bool:
-    """Tell whether every rule was evaluated after that, without an error."""
+    """Return whether all rules were evaluated after *since*, without errors."""
     groups = server.api("rules")["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert not [rule for rule in rules if rule["health"] == "err"], rules
     return all(datetime.fromisoformat(rule["lastEvaluation"]) > since for rule in rules)
 
 
-def excused(alert: dict[str, Any]) -> bool:
+def is_unrelated(alert: dict[str, Any]) -> bool:
+    """Return whether an alert is from another test or from this machine."""
     labels = alert["labels"]
     if labels.get("namespace") == NAMESPACE:
         return False
-    if labels.keys() & OWNER or labels["alertname"] in OF_ALL:
-        return True  # another test's, at the same time
-    return labels.get("problem") in OF_THIS_MACHINE
+    if labels.keys() & OWNER_LABELS or labels["alertname"] in WITHOUT_OWNER:
+        return True  # a namespace of another test
+    return labels.get("problem") in TEST_MACHINE_PROBLEMS
 
 
-def test_on_a_healthy_node_nothing_fires_or_is_about_to(scene: Scene) -> None:
+def test_on_a_healthy_node_no_alert_is_firing_or_pending(scene: Scene) -> None:
     pods = f'count(netns_info{{namespace="{NAMESPACE}"}})'
     wait_until(lambda: scene.server.number(pods) == 3)
-    settled = datetime.now(UTC) + timedelta(seconds=3)  # a rate takes two samples
+    settled = datetime.now(UTC) + timedelta(seconds=3)  # a rate needs two samples
 
     wait_until(lambda: evaluated(scene.server, settled), SECONDS)
 
     alerts = scene.server.alerts()
-    assert not [one for one in alerts if not excused(one)]
+    assert not [alert for alert in alerts if not is_unrelated(alert)]
 
 
 @pytest.mark.usefixtures("listener")
-def test_a_drift_that_drops_connections_pages_with_the_pod_and_its_numbers(
+def test_a_drift_with_overflows_notifies_with_the_pod_and_its_values(
     scene: Scene,
 ) -> None:
-    firing = scene.once("firing", CRITICAL, scene.slow)
+    firing = scene.wait_for("firing", CRITICAL, scene.slow)
 
     assert firing.labels["severity"] == "critical"
     assert firing.labels["instance"].startswith("127.0.0.1:")
-    said = firing.annotations["description"]
-    assert f'pod "{NAMESPACE}/slow"' in said
-    assert f"{SOMAXCONN} is {OLD}, the host's is {HOST}," in said
-    assert f"queue {int(OLD) + 1}, limit {OLD}." in said
+    description = firing.annotations["description"]
+    assert f'pod "{NAMESPACE}/slow"' in description
+    assert f"{SOMAXCONN} is {OLD_DEFAULT}, the host's is {HOST}," in description
+    assert f"queue {int(OLD_DEFAULT) + 1}, limit {OLD_DEFAULT}." in description
 
 
-def test_it_is_over_once_the_program_listens_with_more(
+def test_the_alert_resolves_once_the_program_listens_with_a_larger_limit(
     scene: Scene, listener: socket.socket
 ) -> None:
-    firing = scene.once("firing", CRITICAL, scene.slow)
+    firing = scene.wait_for("firing", CRITICAL, scene.slow)
 
     scene.slow.netns.write(SOMAXCONN, HOST)
-    listener.listen(MUCH)
+    listener.listen(LARGE_BACKLOG)
     listener.settimeout(0)
 
-    def over() -> bool:
-        accept(listener)
-        return bool(scene.told("resolved", CRITICAL, scene.slow))
+    def resolved() -> bool:
+        accept_all(listener)
+        return bool(scene.received("resolved", CRITICAL, scene.slow))
 
-    scene.until(over)
+    scene.until(resolved)
 
-    assert scene.once("resolved", CRITICAL, scene.slow).labels == firing.labels
-    assert scene.names(scene.slow) == {CRITICAL, "NetnsListenerNearlyFull"}
+    assert scene.wait_for("resolved", CRITICAL, scene.slow).labels == firing.labels
+    assert scene.alert_names(scene.slow) == {CRITICAL, "NetnsListenerNearlyFull"}
 
 
 @pytest.mark.usefixtures("listener")
-def test_neighbours_without_drift_are_not_taken_for_it(scene: Scene) -> None:
-    """One drops as many connections, one is well."""
-    scene.once("firing", CRITICAL, scene.slow)
-    scene.once("firing", "NetnsListenOverflows", scene.small)
+def test_pods_without_drift_have_no_drift_alert(scene: Scene) -> None:
+    """One drops as many connections, the other has no connections."""
+    scene.wait_for("firing", CRITICAL, scene.slow)
+    scene.wait_for("firing", "NetnsListenOverflows", scene.small)
 
     names = {"NetnsListenOverflows", "NetnsListenerNearlyFull"}
-    assert scene.names(scene.small) == names
-    assert scene.names(scene.quiet) == set()
+    assert scene.alert_names(scene.small) == names
+    assert scene.alert_names(scene.quiet) == set()
 
 
-def accept(server: socket.socket) -> None:
-    """Accept all who wait."""
+def accept_all(server: socket.socket) -> None:
+    """Accept the connections in the queue."""
     with contextlib.suppress(BlockingIOError):
         while True:
             server.accept()[0].close()

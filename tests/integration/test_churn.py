@@ -1,4 +1,4 @@
-"""Namespaces that come and go while being scraped: nothing pinned, nothing left."""
+"""Namespaces that are created and deleted during scrapes: none kept alive, no leak."""
 
 import contextlib
 import os
@@ -14,99 +14,99 @@ from testing.running import Exporter, run_exporter
 
 pytestmark = pytest.mark.root
 
-ROUNDS, EACH = 25, 40
+ROUNDS, PER_ROUND = 25, 40
 STEP = 100
 GROWTH_BYTES = 8 << 20
 
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Exporter]:
-    with run_exporter(tmp_path) as one:
-        yield one
+    with run_exporter(tmp_path) as exporter:
+        yield exporter
 
 
-def test_a_thousand_namespaces_leave_nothing_behind(running: Exporter) -> None:
-    churn(running, rounds=5)  # caches and allocators fill once
-    wait_until(lambda: not links())  # their names are used again
-    wait_until(lambda: len(cookies(running)) <= quiet())
+def test_a_thousand_deleted_namespaces_leak_nothing(running: Exporter) -> None:
+    churn(running, rounds=5)  # fill caches and allocators
+    wait_until(lambda: not links())  # the next rounds use their names
+    wait_until(lambda: len(cookies(running)) <= usual_count())
     memory, files = resident(running), running.count_fds()
 
-    seen = churn(running, rounds=ROUNDS)
+    found = churn(running, rounds=ROUNDS)
 
-    assert len(seen) >= ROUNDS * EACH / 2, "the scrapes saw too few to prove a thing"
+    assert len(found) >= ROUNDS * PER_ROUND / 2, "the scrapes found too few"
     wait_until(lambda: not links())
-    wait_until(lambda: not seen & cookies(running))
+    wait_until(lambda: not found & cookies(running))
     wait_until(lambda: running.count_fds() <= files)
     assert resident(running) - memory < GROWTH_BYTES
 
 
-def test_ten_thousand_births_and_deaths_grow_nothing(running: Exporter) -> None:
-    """In steps of a hundred, each of them seen by a scrape before it ends."""
-    births_and_deaths(running, steps=10)
-    wait_until(lambda: len(cookies(running)) <= quiet())
+def test_ten_thousand_deleted_namespaces_leak_nothing(running: Exporter) -> None:
+    """In steps of a hundred, each found by a scrape before it is deleted."""
+    create_and_delete(running, steps=10)
+    wait_until(lambda: len(cookies(running)) <= usual_count())
     memory, files = resident(running), running.count_fds()
 
-    births_and_deaths(running, steps=100)
+    create_and_delete(running, steps=100)
 
-    wait_until(lambda: len(cookies(running)) <= quiet())
+    wait_until(lambda: len(cookies(running)) <= usual_count())
     wait_until(lambda: running.count_fds() <= files)
     assert resident(running) - memory < GROWTH_BYTES
 
 
-def births_and_deaths(running: Exporter, *, steps: int) -> None:
+def create_and_delete(running: Exporter, *, steps: int) -> None:
     for _ in range(steps):
         with new_namespaces(STEP):
             wait_until(lambda: (namespaces(running) or 0) > STEP)
 
 
 def namespaces(running: Exporter) -> float | None:
-    """Return how many have values; those that wait for their name have, too."""
+    """Return how many namespaces have values, including pending ones."""
     page = running.scrape()
     read = page.value("netns_namespaces", state="read") or 0
     return read + (page.value("netns_namespaces", state="pending") or 0)
 
 
 def churn(running: Exporter, *, rounds: int) -> set[str]:
-    """Make and end namespaces with scrapes all the time; return what these saw."""
-    seen: set[str] = set()
+    """Create and delete namespaces during scrapes; return the cookies found."""
+    found: set[str] = set()
     done = threading.Event()
 
     def scrape() -> None:
         while not done.is_set():
-            seen.update(cookies(running))
+            found.update(cookies(running))
 
     before = cookies(running)
     scraper = threading.Thread(target=scrape)
     scraper.start()
     try:
         for number in range(rounds):
-            one_round(number, seen)
+            run_round(number, found)
     finally:
         done.set()
         scraper.join()
-    return seen - before
+    return found - before
 
 
-def one_round(number: int, seen: set[str]) -> None:
-    """Make EACH containers, one of them linked to us, and end them once seen."""
-    with contextlib.ExitStack() as all_of_them:
-        pods = all_of_them.enter_context(new_namespaces(EACH))
+def run_round(number: int, found: set[str]) -> None:
+    """Create containers, one with a veth pair to our namespace; end them once found."""
+    with contextlib.ExitStack() as stack:
+        pods = stack.enter_context(new_namespaces(PER_ROUND))
         for at, pod in enumerate(pods):
-            container = f"{number * EACH + at:012x}" + "0" * 52
-            all_of_them.enter_context(cgroup(f"docker/{container}", pod.pid))
+            container = f"{number * PER_ROUND + at:012x}" + "0" * 52
+            stack.enter_context(cgroup(f"docker/{container}", pod.pid))
         add_veth(pods[0].pid, f"exch{number}")
         target = {str(pod.cookie) for pod in pods}
-        wait_until(lambda: len(target & seen) > EACH / 2)
+        wait_until(lambda: len(target & found) > PER_ROUND / 2)
 
 
 def cookies(running: Exporter) -> set[str]:
-    """Return the cookies of all that is found, the pending left out."""
+    """Return the cookies of all namespaces found, except pending ones."""
     infos = running.scrape().samples("netns_info")
     return {dict(labels).get("cookie", "") for labels in infos}
 
 
-def quiet() -> int:
-    """Return how many namespaces there are when nothing of ours is."""
+def usual_count() -> int:
+    """Return an upper bound of the namespaces that are not from this test."""
     out = subprocess.run(
         ["lsns", "-t", "net", "-n"], check=True, capture_output=True, text=True
     ).stdout
@@ -114,6 +114,7 @@ def quiet() -> int:
 
 
 def links() -> list[str]:
+    """Return our ends of the veth pairs."""
     return [name for name in os.listdir("/sys/class/net") if name.startswith("exch")]
 
 

@@ -1,4 +1,4 @@
-"""Pods of a real containerd, made through its CRI as a kubelet makes them."""
+"""Pods of a real containerd, created through its CRI as by a kubelet."""
 
 import os
 import signal
@@ -24,8 +24,8 @@ OTHER = {"namespace": "shop", "pod": "web-1", "uid": OTHER_UID}
 
 @pytest.fixture(scope="module")
 def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
-    with run_containerd(tmp_path_factory.mktemp("containerd")) as one:
-        yield one
+    with run_containerd(tmp_path_factory.mktemp("containerd")) as daemon:
+        yield daemon
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,8 @@ def running(
     containerd: Containerd, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Exporter]:
     assert containerd.pid
-    with run_exporter(tmp_path_factory.mktemp("exporter")) as one:
-        yield one
+    with run_exporter(tmp_path_factory.mktemp("exporter")) as exporter:
+        yield exporter
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def cleared(containerd: Containerd) -> Iterator[None]:
     containerd.remove_all()
 
 
-def test_pods_are_named_at_the_first_scrape_without_a_kubelets_logs(
+def test_pods_are_named_at_the_first_scrape_without_log_directories(
     containerd: Containerd, running: Exporter
 ) -> None:
     containerd.pod(*POD.values(), sysctls={SOMAXCONN: "2048"})
@@ -54,14 +54,16 @@ def test_pods_are_named_at_the_first_scrape_without_a_kubelets_logs(
     info = {"kind": "pod", "runtime": "containerd", "evidence": "oci_bundle"}
     assert page.value("netns_info", **POD, **info) == 1
     assert page.value("netns_info", **OTHER, **info) == 1
-    said = {"sysctl": SOMAXCONN, **POD}
-    assert page.value("netns_sysctl_value", **said) == 2048
-    assert page.value("netns_sysctl_drift", **said) == 2048 - HOST
-    assert page.value("netns_sysctl_declared_value", source="pod", **said) == 2048
+    series = {"sysctl": SOMAXCONN, **POD}
+    assert page.value("netns_sysctl_value", **series) == 2048
+    assert page.value("netns_sysctl_drift", **series) == 2048 - HOST
+    assert page.value("netns_sysctl_declared_value", source="pod", **series) == 2048
     assert not page.samples("netns_sysctl_declared_value", uid=OTHER_UID)
 
 
-def test_a_static_pod_has_its_uid(containerd: Containerd, running: Exporter) -> None:
+def test_a_static_pod_has_the_uid_of_its_configuration(
+    containerd: Containerd, running: Exporter
+) -> None:
     containerd.pod("kube-system", "etcd-node1", STATIC_UID)
 
     page = running.scrape()
@@ -69,7 +71,7 @@ def test_a_static_pod_has_its_uid(containerd: Containerd, running: Exporter) -> 
     assert page.value("netns_info", pod="etcd-node1", uid=STATIC_UID) == 1
 
 
-def test_a_pod_on_the_hosts_network_is_the_host(
+def test_a_pod_with_host_network_is_not_a_series_of_its_own(
     containerd: Containerd, running: Exporter
 ) -> None:
     sandbox = containerd.pod("shop", "hosted", UID, host_network=True)
@@ -83,7 +85,7 @@ def test_a_pod_on_the_hosts_network_is_the_host(
     assert page.value("netns_info", kind="host") == 1
 
 
-def test_all_containers_of_a_pod_are_one_entry(
+def test_all_containers_of_a_pod_are_one_series(
     containerd: Containerd, running: Exporter
 ) -> None:
     sandbox = containerd.pod(*POD.values())
@@ -113,10 +115,10 @@ def test_a_pod_whose_pause_process_died_keeps_its_name(
     assert page.value("netns_info", **POD) == 1
 
 
-def test_a_pod_made_again_is_one_entry_under_its_name(
+def test_a_recreated_sandbox_is_the_only_series_of_its_pod(
     containerd: Containerd, running: Exporter
 ) -> None:
-    """The kubelet makes a new sandbox while the old one is still listed."""
+    """The kubelet creates a new sandbox while the old one is still listed."""
     old = containerd.pod(*POD.values())
     running.scrape()
     containerd.stop_pod(old)
@@ -135,7 +137,7 @@ def test_a_pod_made_again_is_one_entry_under_its_name(
         f"/kubepods-burstable-pod{UID.replace('-', '_')}.slice",
     ],
 )
-def test_a_pod_is_named_whatever_its_cgroup_looks_like(
+def test_a_pod_is_named_with_each_form_of_cgroup_path(
     containerd: Containerd, running: Exporter, parent: str
 ) -> None:
     containerd.pod(*POD.values(), cgroup_parent=parent)
@@ -148,7 +150,7 @@ def test_pods_keep_their_names_when_containerd_is_killed(
 ) -> None:
     containerd.pod(*POD.values(), sysctls={SOMAXCONN: "2048"})
     running.scrape()
-    said = {"sysctl": SOMAXCONN, **POD}
+    series = {"sysctl": SOMAXCONN, **POD}
 
     containerd.kill()
     try:
@@ -158,21 +160,21 @@ def test_pods_keep_their_names_when_containerd_is_killed(
     finally:
         containerd.start()
 
-    for one in (page, later):
-        assert one.value("netns_info", **POD) == 1
-        assert one.value("netns_sysctl_declared_value", **said) == 2048
+    for scrape in (page, later):
+        assert scrape.value("netns_info", **POD) == 1
+        assert scrape.value("netns_sysctl_declared_value", **series) == 2048
 
 
-def test_a_pod_of_crun_is_named_too(containerd: Containerd, running: Exporter) -> None:
+def test_a_pod_of_crun_is_named(containerd: Containerd, running: Exporter) -> None:
     containerd.pod(*POD.values(), runtime_handler="crun")
 
     assert running.scrape().value("netns_info", **POD) == 1
 
 
-def test_the_drift_of_a_pod_in_a_virtual_machine_is_not_judged(
+def test_a_pod_in_a_virtual_machine_has_no_drift(
     containerd: Containerd, running: Exporter
 ) -> None:
-    """Its programs see another kernel's sysctls than its network namespace has."""
+    """Its programs use another kernel than that of its network namespace."""
     containerd.pod(*POD.values(), runtime_handler="kata")
     containerd.pod(*OTHER.values())
 
@@ -184,7 +186,7 @@ def test_the_drift_of_a_pod_in_a_virtual_machine_is_not_judged(
     assert page.samples("netns_sysctl_drift", uid=OTHER_UID)
 
 
-def test_a_pod_that_ended_leaves_nothing(
+def test_a_removed_pod_leaves_no_series_and_no_file(
     containerd: Containerd, running: Exporter
 ) -> None:
     wait_until(lambda: not running.scrape().samples("netns_info", kind="pod"))

@@ -1,4 +1,4 @@
-"""A real Chromium without a window, and what it thinks of a page."""
+"""A real, headless Chromium."""
 
 import base64
 import contextlib
@@ -16,13 +16,13 @@ from selenium.webdriver.remote.webelement import WebElement
 from testing.lab import wait_until
 
 PICTURES = Path(__file__).parents[2] / "docs/screenshots"
-"""Where the pictures of the documents are."""
+"""The directory of the screenshots in the documents."""
 
 Scheme = Literal["light", "dark"]
 
 
 class Size(NamedTuple):
-    """A screen."""
+    """Size of a screen, in CSS pixels."""
 
     width: int
     height: int
@@ -34,15 +34,15 @@ DESKTOP = Size(1440, 900)
 
 
 class Browser:
-    """A browser, and the server whose pages it shows."""
+    """A browser that shows the pages of a server on 127.0.0.1."""
 
     def __init__(self, driver: Chrome, port: int) -> None:
         self.driver = driver
         self.base = f"http://127.0.0.1:{port}"
 
     def set_screen(self, size: Size, scheme: Scheme = "light") -> None:
-        """Be a screen of *size*, with the *scheme* that its user prefers."""
-        self._do(
+        """Emulate a screen of *size* and a user who prefers the color *scheme*."""
+        self._execute(
             "Emulation.setDeviceMetricsOverride",
             width=size.width,
             height=size.height,
@@ -50,7 +50,7 @@ class Browser:
             mobile=size == PHONE,
         )
         feature = {"name": "prefers-color-scheme", "value": scheme}
-        self._do("Emulation.setEmulatedMedia", features=[feature])
+        self._execute("Emulation.setEmulatedMedia", features=[feature])
 
     def open(self, path: str) -> None:
         self.driver.get(f"{self.base}{path}")
@@ -70,7 +70,7 @@ class Browser:
         return self.driver.find_elements(By.CSS_SELECTOR, css)
 
     def follow_link(self, text: str) -> None:
-        """Click on the first link that says *text*, and wait for its page."""
+        """Click the first link with *text* and wait for the page that it leads to."""
         self.click(self.driver.find_element(By.LINK_TEXT, text))
 
     def click(self, element: WebElement) -> None:
@@ -78,26 +78,26 @@ class Browser:
         element.click()
         wait_until(lambda: self.driver.current_url != before)
 
-    def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - whatever a page holds
+    def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - of any type
         return self.driver.execute_script(f"return {expression}")
 
     def console_messages(self) -> list[str]:
-        """Return what the console says since the last time."""
+        """Return the messages of the console since the last call."""
         log: list[dict[str, str]] = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
-        return [one["message"] for one in log]
+        return [entry["message"] for entry in log]
 
     def save_screenshot(self, file: Path) -> None:
-        made = self._do("Page.captureScreenshot", format="png")
-        file.write_bytes(base64.b64decode(made["data"]))
+        picture = self._execute("Page.captureScreenshot", format="png")
+        file.write_bytes(base64.b64decode(picture["data"]))
 
-    def _do(self, command: str, **arguments: object) -> dict[str, Any]:
-        done: dict[str, Any] = self.driver.execute_cdp_cmd(command, arguments)
-        return done
+    def _execute(self, command: str, **arguments: object) -> dict[str, Any]:
+        result: dict[str, Any] = self.driver.execute_cdp_cmd(command, arguments)
+        return result
 
 
 @contextlib.contextmanager
 def run_browser(port: int, profile: Path) -> Iterator[Browser]:
-    """Start Debian's Chromium; nothing is downloaded."""
+    """Run Debian's Chromium; nothing is downloaded."""
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not program or not driver:
         pytest.skip("needs chromium and chromedriver: make test installs them")
@@ -113,9 +113,9 @@ def run_browser(port: int, profile: Path) -> Iterator[Browser]:
     ):
         options.add_argument(flag)
     if os.geteuid() == 0:
-        options.add_argument("--no-sandbox")  # as root it would not start
-    made = Chrome(options=options, service=ChromeService(executable_path=driver))
+        options.add_argument("--no-sandbox")  # it does not start as root
+    chrome = Chrome(options=options, service=ChromeService(executable_path=driver))
     try:
-        yield Browser(made, port)
+        yield Browser(chrome, port)
     finally:
-        made.quit()
+        chrome.quit()

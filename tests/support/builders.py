@@ -1,4 +1,4 @@
-"""Builders of what the program speaks in: every keyword has a sane default."""
+"""Builders of the program's records: each keyword has a default."""
 
 from collections.abc import Iterable
 
@@ -148,7 +148,7 @@ def a_rule(
     sysctl: str = "net.core.somaxconn",
     match: Match | None = None,
     field: str = "",
-    min: int | None = None,  # noqa: A002 as the rule has it
+    min: int | None = None,  # noqa: A002 as in the rule
     max: int | None = None,  # noqa: A002
     equals: int | str | tuple[int, ...] | None = None,
     one_of: tuple[int | str, ...] | None = None,
@@ -218,7 +218,7 @@ def an_encoded_snapshot(
     problems: Iterable[Problem] = (),
     stats: CollectorStats | None = None,
 ) -> EncodedSnapshot:
-    """Give the host's namespace first, as the collector does."""
+    """Put the host's namespace first, as the collector does."""
     return EncodedSnapshot(
         node=node,
         kernel=kernel,
@@ -229,7 +229,7 @@ def an_encoded_snapshot(
         fresh=tuple(fresh),
         earlier=tuple(earlier),
         policy=tuple(policy),
-        signals=tuple(msgspec.Raw(msgspec.json.encode(one)) for one in signals),
+        signals=tuple(msgspec.Raw(msgspec.json.encode(s)) for s in signals),
         counters=tuple(counters),
         machine=machine or NodeLimits(),
         namespaces=tuple(msgspec.Raw(msgspec.json.encode(n)) for n in namespaces),
@@ -311,7 +311,7 @@ def a_process(
     comm: str = "app",
     is_visitor: bool = False,
 ) -> ProcessFacts:
-    """Return a process of no container and no unit, unless *cgroup* says more."""
+    """Return a process outside of containers and units, unless *cgroup* is given."""
     return ProcessFacts(
         pid=pid,
         start_time=start_time,
@@ -365,18 +365,18 @@ def a_config(
     """
     Return a config.json; network None joins the host's, "" makes a new one.
 
-    Its cgroup is that of the pod that the annotations name, unless it is given.
+    cgroup: by default the cgroup of the pod that the annotations name.
     """
     if cgroup is None:
         cgroup = _cgroup_of(annotations or {})
-    own = {"type": "network", "path": network} if network else {"type": "network"}
+    entry = {"type": "network", "path": network} if network else {"type": "network"}
     return msgspec.json.encode(
         {
             "ociVersion": "1.1.0",
             "hostname": hostname,
             "annotations": annotations,
             "linux": {
-                "namespaces": [{"type": "pid"}, *([] if network is None else [own])],
+                "namespaces": [{"type": "pid"}, *([] if network is None else [entry])],
                 "sysctl": sysctls,
                 "cgroupsPath": cgroup,
             },
@@ -385,9 +385,9 @@ def a_config(
 
 
 def _cgroup_of(annotations: dict[str, str]) -> str:
-    of_crio = annotations.get("io.container.manager") == "cri-o"
+    is_crio = annotations.get("io.container.manager") == "cri-o"
     uid = annotations.get("io.kubernetes.cri.sandbox-uid") or (
-        annotations.get("io.kubernetes.pod.uid", "") if of_crio else ""
+        annotations.get("io.kubernetes.pod.uid", "") if is_crio else ""
     )
-    name = f"crio-{CONTAINER}" if of_crio else CONTAINER
+    name = f"crio-{CONTAINER}" if is_crio else CONTAINER
     return f"/kubepods/besteffort/pod{uid}/{name}" if uid else f"/{CONTAINER}"

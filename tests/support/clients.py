@@ -1,4 +1,4 @@
-"""A server under test, and clients that behave as badly as a test wants."""
+"""A server under test, in a thread, and its clients."""
 
 import asyncio
 import contextlib
@@ -16,11 +16,18 @@ from exporter.web.protocol import Application, ConnectionLimits
 from exporter.web.stats import ServerStats
 
 SECONDS = 30.0
-"""What no test waits for: a client's patience."""
+"""Timeout of clients: longer than any test waits."""
 
 
 class HttpServer(NamedTuple):
-    """A server that runs in a thread; port 0 where it listens elsewhere."""
+    """
+    A server in a thread.
+
+    Attributes:
+        port: TCP port on 127.0.0.1, 0 if it listens elsewhere.
+        stats: Statistics of the server.
+        stop: Stops the server and waits for the thread.
+    """
 
     port: int
     stats: ServerStats
@@ -29,10 +36,10 @@ class HttpServer(NamedTuple):
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS)
 
-    def send(self, words: bytes) -> bytes:
-        """Return all that is answered to *words* until the server hangs up."""
+    def send(self, data: bytes) -> bytes:
+        """Send *data*; return what the server sends until it closes the connection."""
         with self.connect() as sock:
-            sock.sendall(words)
+            sock.sendall(data)
             return read_to_end(sock)
 
     def get(
@@ -49,15 +56,16 @@ def request(
     method: str = "GET",
     **headers: str,
 ) -> tuple[int, dict[str, str], bytes]:
-    named = {name.replace("_", "-"): text for name, text in headers.items()}
-    connection.request(method, path, headers=named)
-    answer = connection.getresponse()
-    given = {name.lower(): text for name, text in answer.headers.items()}
-    return answer.status, given, answer.read()
+    """Send a request; return the status, the headers in lower case, and the body."""
+    fields = {name.replace("_", "-"): text for name, text in headers.items()}
+    connection.request(method, path, headers=fields)
+    response = connection.getresponse()
+    received = {name.lower(): text for name, text in response.headers.items()}
+    return response.status, received, response.read()
 
 
 def read_to_end(sock: socket.socket) -> bytes:
-    """Return what comes until the peer is gone, however it went."""
+    """Return what is received until the peer closes or resets the connection."""
     parts = []
     with contextlib.suppress(ConnectionError):
         while part := sock.recv(1 << 16):
@@ -66,13 +74,13 @@ def read_to_end(sock: socket.socket) -> bytes:
 
 
 def closed_by_server(sock: socket.socket) -> bool:
-    """Return whether the server ended the connection within the client's patience."""
+    """Return True once the server closes the connection; else raise TimeoutError."""
     read_to_end(sock)
     return True
 
 
 class _Thread(threading.Thread):
-    """Runs serve() until told to stop; *failed* is what it ended with instead."""
+    """Runs serve() until it is stopped; `failed` is the error that ended it before."""
 
     def __init__(self, serving: Callable[[], Coroutine[None, None, None]]) -> None:
         super().__init__()
@@ -85,7 +93,7 @@ class _Thread(threading.Thread):
     def run(self) -> None:
         try:
             asyncio.run(self._main())
-        except BaseException as error:  # noqa: BLE001 - told to the test
+        except BaseException as error:  # noqa: BLE001 - raised in the test
             self.failed = error
 
     async def _main(self) -> None:
@@ -96,7 +104,7 @@ class _Thread(threading.Thread):
             await self._task
 
     def stop(self) -> None:
-        with contextlib.suppress(RuntimeError):  # its loop is closed already
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._task.cancel)
         self.join(SECONDS)
         assert not self.is_alive()
@@ -110,12 +118,12 @@ def run_server(
     listeners: Sequence[socket.socket] = (),
     stats: ServerStats | None = None,
 ) -> Iterator[HttpServer]:
-    """Serve on loopback until the block ends; it has to end well."""
+    """Serve on 127.0.0.1 until the block ends; serve() must return without an error."""
     stats = stats or ServerStats()
     with contextlib.ExitStack() as stack:
         if not listeners:
-            own = socket.create_server(("127.0.0.1", 0), backlog=1024)
-            listeners = [stack.enter_context(own)]
+            listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+            listeners = [stack.enter_context(listener)]
         first = listeners[0]
         port = first.getsockname()[1] if first.family == socket.AF_INET else 0
         thread = _Thread(
@@ -131,7 +139,7 @@ def run_server(
 
 
 class Certificate(NamedTuple):
-    """A certificate with its key."""
+    """The files of a certificate and its key."""
 
     cert: Path
     key: Path
@@ -142,7 +150,7 @@ class Certificate(NamedTuple):
         return context
 
     def client_context(self, own: "Certificate | None" = None) -> ssl.SSLContext:
-        """Return the context of a client that trusts it, and shows *own*."""
+        """Return the context of a client that trusts it and presents *own*."""
         context = ssl.create_default_context(cafile=str(self.cert))
         if own:
             context.load_cert_chain(own.cert, own.key)
@@ -150,16 +158,16 @@ class Certificate(NamedTuple):
 
 
 def make_certificate(directory: Path, name: str) -> Certificate:
-    """Make a self-signed certificate for 127.0.0.1."""
-    made = Certificate(directory / f"{name}.crt", directory / f"{name}.key")
+    """Make a self-signed certificate for *name* and 127.0.0.1."""
+    certificate = Certificate(directory / f"{name}.crt", directory / f"{name}.key")
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"),
             *("-pkeyopt", "ec_paramgen_curve:P-256", "-subj", f"/CN={name}"),
             *("-addext", f"subjectAltName=IP:127.0.0.1,DNS:{name}"),
-            *("-out", str(made.cert), "-keyout", str(made.key)),
+            *("-out", str(certificate.cert), "-keyout", str(certificate.key)),
         ],
         check=True,
         capture_output=True,
     )
-    return made
+    return certificate

@@ -1,4 +1,4 @@
-"""A real HTTP server that answers as badly as a test wants."""
+"""A real HTTP server that sends any response, valid or not."""
 
 import contextlib
 import socketserver
@@ -8,11 +8,21 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 Script = Callable[[str, "ScriptedServer"], Iterable[bytes]]
-"""What a server sends for a path, piece by piece; then it hangs up."""
+"""Yields the parts of a response to a path; then the server closes the connection."""
 
 
 class ScriptedServer:
-    """A real HTTP server of a few lines, that counts what it hears and says."""
+    """
+    A minimal HTTP server that sends what a script yields.
+
+    Attributes:
+        script: Makes the response to each request.
+        url: Address of the server, unix:// or tcp://.
+        request_paths: Paths of the requests so far.
+        request_heads: Request lines and headers of the requests so far.
+        bytes_sent: Bytes sent so far.
+        stopping: Set when the server ends.
+    """
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -27,9 +37,9 @@ class ScriptedServer:
         self.request_heads.append(b"".join(head).decode())
         self.request_paths.append(self.request_heads[-1].split(" ")[1])
         with contextlib.suppress(ConnectionError):
-            for piece in self.script(self.request_paths[-1], self):
-                stream.wfile.write(piece)
-                self.bytes_sent += len(piece)
+            for part in self.script(self.request_paths[-1], self):
+                stream.wfile.write(part)
+                self.bytes_sent += len(part)
 
 
 class _Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -54,14 +64,14 @@ def run_scripted_server(
 
         def finish(self) -> None:
             super().finish()
-            self.request.close()  # the server knows the socket below TLS only
+            self.request.close()  # the server closes only the socket below TLS
 
     class Quiet(_Unix if path else socketserver.ThreadingTCPServer):  # type: ignore[misc]
         daemon_threads = True
         block_on_close = False
 
         def handle_error(self, *_: object) -> None:
-            """Whoever hangs up on a bad certificate is no news."""
+            """Ignore clients that close the connection because of the certificate."""
 
     with Quiet(str(path) if path else ("127.0.0.1", 0), Handler) as server:
         where = f"127.0.0.1:{server.server_address[1]}"

@@ -1,4 +1,4 @@
-"""What a module refers to, as dotted names, and how it opens files, by its AST."""
+"""What a module imports, refers to and opens for writing, from its syntax tree."""
 
 import ast
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ READ_FLAGS = {
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Yield every module that is imported, and every name from one of ours."""
+    """Yield the imported modules, and the names imported from those of `exporter`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.module, "relative imports hide where a name is from"
+            assert node.module, "no relative imports"
             assert "*" not in {alias.name for alias in node.names}
             yield node.module
             if node.module.partition(".")[0] == "exporter":
@@ -33,7 +33,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 def references(tree: ast.AST) -> Iterator[str]:
     """
-    Yield the dotted name of everything imported that the code refers to.
+    Yield the dotted names of imported objects that the code refers to.
 
     `from os import open as o; o(p)` and `import os; os.open(p)` are both `os.open`;
     a builtin is `builtins.` and its name.
@@ -52,8 +52,8 @@ def writes(tree: ast.AST) -> Iterator[str]:
     """
     Yield each call that may open a file for writing.
 
-    Anything that is not literally for reading counts: a mode or flags in a variable
-    or as a number say nothing.
+    A call counts unless its mode or flags are literally for reading: those in a
+    parameter or as a number count.
     """
     names = _bound(tree)
     variables = {
@@ -80,7 +80,7 @@ def writes(tree: ast.AST) -> Iterator[str]:
 
 
 def _is_method(call: ast.Call) -> bool:
-    """Return whether this is Path.open or one of its kind."""
+    """Return whether this is a method `open`, such as Path.open."""
     return (
         isinstance(call.func, ast.Attribute)
         and call.func.attr == "open"
@@ -112,7 +112,7 @@ def _only_reads(
 
 
 def _bound(tree: ast.AST) -> dict[str, str]:
-    """Return what each imported name stands for."""
+    """Return the dotted name of each imported name."""
     names = {"open": "builtins.open"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -126,7 +126,7 @@ def _bound(tree: ast.AST) -> dict[str, str]:
 
 
 def _dotted(node: ast.expr, names: dict[str, str]) -> str:
-    """Return the full name of `a.b.c` whose `a` was imported, "" for another."""
+    """Return the full name of `a.b.c` if `a` was imported, else ""."""
     if isinstance(node, ast.Name):
         return names.get(node.id, "")
     if isinstance(node, ast.Attribute):
