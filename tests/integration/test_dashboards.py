@@ -1,4 +1,4 @@
-"""Every expression of the dashboards, on a real Prometheus of a real exporter."""
+"""The expressions of the dashboards, evaluated by a real Prometheus."""
 
 import contextlib
 import os
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.root
 
 SOMAXCONN = "net.core.somaxconn"
 UID = "0d3a9f0e-5d3c-4d38-a4e5-6b1f0a2c9b11"
-POD_ID, PLAIN_ID = "a" * 64, "dash-plain"
+POD_ID, CONTAINER_ID = "a" * 64, "dash-plain"
 BACKLOG = 3
 
 CONFIG = """
@@ -50,17 +50,23 @@ Values = Mapping[str, str | list[str]]
 
 
 class Scene(NamedTuple):
-    """A pod that overflows, a container, a named namespace; and who watches them."""
+    """
+    A pod with overflows, a container, a named namespace, and their Prometheus.
+
+    Attributes:
+        server: The Prometheus.
+        node: The `instance` label of the exporter.
+        name: Name of the named namespace.
+    """
 
     server: Prometheus
     node: str
     name: str
-    started: float
 
-    def data(self, expression: Expression, values: Values) -> bool:
-        """Return whether an expression has a series."""
+    def has_data(self, expression: Expression, values: Values) -> bool:
+        """Return whether an expression returns a series."""
         now = time.time()
-        # a 0 that stands for nothing would hide that there is nothing
+        # the 0 that replaces a missing series would hide that it is missing
         text = interpolate(expression.text, values).replace(" or vector(0)", "")
         try:
             if expression.instant:
@@ -84,7 +90,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
         pod = ProcessNetns(enter(_pod(tmp_path)))
-        enter(_plain(tmp_path))
+        enter(_container(tmp_path))
         by_name = enter(named_netns(name))
         kubelet = enter(
             run_scripted_server(lambda _path, _web: ok_response(b'{"items": []}'))
@@ -101,8 +107,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         rules = [DIRECTORY / "rules.yaml"]
         server = enter(run_prometheus(tmp_path, running.port, silent, rules=rules))
         wait_until(lambda: server.number("sum(up)") == 1)
-        _happen(running, pod, by_name, stack)
-        yield Scene(server, f"127.0.0.1:{running.port}", name, time.time())
+        _cause_events(running, pod, by_name, stack)
+        yield Scene(server, f"127.0.0.1:{running.port}", name)
 
 
 def _pod(tmp_path: Path) -> contextlib.AbstractContextManager[int]:
@@ -124,21 +130,21 @@ def _pod(tmp_path: Path) -> contextlib.AbstractContextManager[int]:
     )
 
 
-def _plain(tmp_path: Path) -> contextlib.AbstractContextManager[int]:
+def _container(tmp_path: Path) -> contextlib.AbstractContextManager[int]:
     return run_oci_container(
         "runc",
         tmp_path,
-        PLAIN_ID,
-        cgroups_path=f"/{PLAIN_ID}",
+        CONTAINER_ID,
+        cgroups_path=f"/{CONTAINER_ID}",
         sysctls={SOMAXCONN: "333"},
         default_root=True,
     )
 
 
-def _happen(
+def _cause_events(
     running: Exporter, pod: ProcessNetns, by_name: LabNetns, stack: contextlib.ExitStack
 ) -> None:
-    """Overflow the pod's queue, and write what the exporter sees being written."""
+    """Overflow the pod's accept queue, and change sysctls between scrapes."""
     pod.run("ip", "link", "set", "lo", "up")
     rule = ("-A", "INPUT", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT")
     pod.run("iptables", "-w", *rule)
@@ -154,8 +160,8 @@ def _happen(
     by_name.write(SOMAXCONN, "128")
 
 
-def of_node(scene: Scene) -> dict[str, str | list[str]]:
-    """Return what the variables are at first, and Grafana's own."""
+def default_values(scene: Scene) -> dict[str, str | list[str]]:
+    """Return the default values of the variables, and Grafana's built-in ones."""
     return {
         "cluster": ".*",
         "job": ["netns-sysctl-exporter"],
@@ -166,107 +172,107 @@ def of_node(scene: Scene) -> dict[str, str | list[str]]:
     }
 
 
-_WELL = "nothing of the kind goes wrong here"
+_HEALTHY = "no such problem occurs here"
 
 EMPTY = {
     "node.json": {
-        "Namespaces C": _WELL,
-        "Failures B": _WELL,
-        "Unreadable values A": "a kernel of which no namespace lacks a sysctl",
+        "Namespaces C": _HEALTHY,
+        "Failures B": _HEALTHY,
+        "Unreadable values A": "each namespace of this kernel has all sysctls",
     },
     "fleet.json": {
-        "Firing alerts A": "each alert waits for minutes",
-        "Nodes C": _WELL,
-        "Nodes D": _WELL,
+        "Firing alerts A": "alerts are pending for minutes",
+        "Nodes C": _HEALTHY,
+        "Nodes D": _HEALTHY,
     },
 }
-"""Of each dashboard the expressions that find nothing in this scene, and why."""
+"""By dashboard: the expressions without data here, and why."""
 
-_UNHEARD = dict.fromkeys(
+_NO_LISTENERS = dict.fromkeys(
     (
         *(f"Listeners {letter}" for letter in "ABCDEF"),
         *(f"Queue and limit {letter}" for letter in "AB"),
     ),
-    "nobody listens there",
+    "no program listens there",
 )
-_UNWRITTEN = dict.fromkeys(("Changes A", "Last change A"), "nothing was written")
-_ALL_SHOWN = {"Summary D": "it has fewer listeners than are shown"}
+_NO_CHANGES = dict.fromkeys(("Changes A", "Last change A"), "no sysctl was changed")
+_NO_OMITTED = {"Summary D": "all its listeners are exported"}
 
 OWNERS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "pod": ({"namespace": "shop", "pod": "web-0"}, {}),
     "container": (
-        {"container": PLAIN_ID},
-        {**_UNHEARD, **_UNWRITTEN, **_ALL_SHOWN},
+        {"container": CONTAINER_ID},
+        {**_NO_LISTENERS, **_NO_CHANGES, **_NO_OMITTED},
     ),
     "named": (
         {"netns": "named/{name}"},
         {
-            **_UNHEARD,
-            **_ALL_SHOWN,
-            "All sysctls E": "nobody declares a sysctl of a named namespace",
+            **_NO_LISTENERS,
+            **_NO_OMITTED,
+            "All sysctls E": "a named namespace has no declared values",
         },
     ),
     "host": (
         {"netns": "host"},
         {
-            **_UNWRITTEN,
-            **_ALL_SHOWN,
-            "Listeners F": "every port may have one listener only",
+            **_NO_CHANGES,
+            **_NO_OMITTED,
+            "Listeners F": "it may have no port with two listeners",
             **dict.fromkeys(
                 ("Summary A", "Summary B", "Policy A"),
-                "it is not held against itself, and rules leave it out",
+                "it has no drift, and rules exclude it",
             ),
             **dict.fromkeys(
                 ("All sysctls B", "Overflows and drift of $sysctl B"),
-                "its values are what others differ from",
+                "the drift of others is relative to its values",
             ),
-            "All sysctls E": "nobody declares the host's",
+            "All sysctls E": "the host has no declared values",
         },
     ),
 }
-"""Whose the Pod dashboard may be; and what finds nothing then, and why."""
+"""By kind of owner: labels for the Pod dashboard, expressions without data and why."""
 
 
 @pytest.mark.parametrize("name", ["node.json", "fleet.json"])
 def test_every_expression_has_data(scene: Scene, name: str) -> None:
-    assert _missing(scene, name, of_node(scene), EMPTY[name]) <= set(EMPTY[name])
+    assert _missing(scene, name, default_values(scene), EMPTY[name]) <= set(EMPTY[name])
 
 
 @pytest.mark.parametrize("kind", OWNERS)
-def test_every_expression_of_a_pod_has_data_whatever_it_is(
+def test_every_expression_of_the_pod_dashboard_has_data_for_each_kind_of_owner(
     scene: Scene, kind: str
 ) -> None:
     own, empty = OWNERS[kind]
-    labels = {name: one.format(name=scene.name) for name, one in own.items()}
-    nobody = {"namespace": "", "pod": "", "container": "", "netns": ""}
-    values = {**of_node(scene), **nobody, **labels}
+    labels = {name: text.format(name=scene.name) for name, text in own.items()}
+    unset = {"namespace": "", "pod": "", "container": "", "netns": ""}
+    values = {**default_values(scene), **unset, **labels}
 
     assert _missing(scene, "pod.json", values, empty) <= set(empty)
 
 
 def _missing(
-    scene: Scene, name: str, values: Values, known: Mapping[str, str]
+    scene: Scene, name: str, values: Values, expected: Mapping[str, str]
 ) -> set[str]:
-    """Return the expressions without data, once those that are known to be are left."""
-    left = {f"{one.panel} {one.letter}": one for one in expressions(dashboard(name))}
+    """Return the expressions without data; wait for those not in *expected*."""
+    empty = {f"{e.panel} {e.letter}": e for e in expressions(dashboard(name))}
 
-    def none_is_left() -> bool:
-        for key, one in list(left.items()):
-            if scene.data(one, values):
-                del left[key]
-        return left.keys() <= known.keys()
+    def only_expected() -> bool:
+        for key, expression in list(empty.items()):
+            if scene.has_data(expression, values):
+                del empty[key]
+        return empty.keys() <= expected.keys()
 
     with contextlib.suppress(AssertionError):
-        wait_until(none_is_left)
-    return set(left)
+        wait_until(only_expected)
+    return set(empty)
 
 
-def test_rows_have_an_owners_name_and_what_leads_to_its_dashboard(
+def test_rows_have_the_owners_name_and_the_choice_that_leads_to_its_dashboard(
     scene: Scene,
 ) -> None:
-    told = {
-        one["metric"]["owner"]: one["metric"]["owners"]
-        for one in scene.server.query(with_owner(NETNS_INFO.name))
+    choices = {
+        series["metric"]["owner"]: series["metric"]["owners"]
+        for series in scene.server.query(with_owner(NETNS_INFO.name))
     }
     options = [
         option["value"]
@@ -276,36 +282,36 @@ def test_rows_have_an_owners_name_and_what_leads_to_its_dashboard(
     ]
 
     pods, others = options
-    assert told["shop/web-0"] == pods
-    for other in (PLAIN_ID, f"named/{scene.name}", "host"):
-        assert told[other] == others
+    assert choices["shop/web-0"] == pods
+    for other in (CONTAINER_ID, f"named/{scene.name}", "host"):
+        assert choices[other] == others
 
 
 def test_the_variables_lead_to_each_owner(scene: Scene) -> None:
-    """As Grafana asks them: each with what was chosen of those before it."""
+    """As in Grafana: the options of each depend on the choices before it."""
     chosen = {"shop", "web-0", scene.node}
-    pods = _chosen(scene, {"owners": KUBERNETES_PODS}, chosen)
+    pods = _options(scene, {"owners": KUBERNETES_PODS}, chosen)
     assert (pods["namespace"], pods["pod"]) == (["shop"], ["web-0"])
     assert (pods["instance"], pods["container"]) == ([scene.node], [])
 
-    others = _chosen(scene, {"owners": EVERYTHING_ELSE}, chosen)
+    others = _options(scene, {"owners": EVERYTHING_ELSE}, chosen)
     assert (others["namespace"], others["pod"]) == ([], [])
     assert others["instance"] == [scene.node]
-    assert PLAIN_ID in others["container"]
+    assert CONTAINER_ID in others["container"]
     assert {"host", f"named/{scene.name}"} <= set(others["netns"])
     assert others["cluster"] == []
     assert SOMAXCONN in others["sysctl"]
 
 
-def _chosen(scene: Scene, values: Values, likes: set[str]) -> dict[str, list[str]]:
-    """Return the options of the variables, where one of *likes* is taken or all."""
-    now = dict(values)
+def _options(scene: Scene, values: Values, preferred: set[str]) -> dict[str, list[str]]:
+    """Return the options of the variables; choose *preferred* ones, or all, in turn."""
+    chosen = dict(values)
     found = {}
     for variable in query_variables(dashboard("pod.json")):
-        options = scene.options(variable, now)
+        options = scene.options(variable, chosen)
         found[variable.name] = options
-        first = next((one for one in options if one in likes), "")
-        now[variable.name] = variable.all_value or first
+        first = next((option for option in options if option in preferred), "")
+        chosen[variable.name] = variable.all_value or first
     return found
 
 
@@ -313,5 +319,5 @@ def _chosen(scene: Scene, values: Values, likes: set[str]) -> dict[str, list[str
 def test_every_default_is_an_option(scene: Scene, name: str) -> None:
     for variable in query_variables(dashboard(name)):
         if variable.default not in {None, ALL}:
-            values = {**of_node(scene), "owners": EVERYTHING_ELSE}
+            values = {**default_values(scene), "owners": EVERYTHING_ELSE}
             assert variable.default in scene.options(variable, values)

@@ -1,4 +1,4 @@
-"""The demo: its story, told by its own compose file on a real Engine."""
+"""The demo: its compose file on a real Engine, and its scenario."""
 
 import itertools
 import re
@@ -28,8 +28,8 @@ COMPOSE = "compose.yaml"
 FIXED = "fixed.yaml"
 DASHBOARDS = "/var/lib/grafana/dashboards"
 EXPORTER = "netns-sysctl-exporter"
-NOT_HERE = {"grafana"}
-"""Services whose image nobody has packaged, so that nothing can stand in for it."""
+NOT_STARTED = {"grafana"}
+"""Services whose program has no Debian package to build a substitute image from."""
 
 EMPTY = {
     "node.json": {"Problems", "Unreadable values"},
@@ -40,9 +40,9 @@ EMPTY = {
         "Kubernetes namespaces with overflows now",
     },
 }
-"""Panels of each dashboard that have words for it: all is well, or no Kubernetes."""
+"""Panels without data in the demo, which show a text instead."""
 
-CHOSEN = {
+VALUES = {
     "cluster": "demo",
     "job": "netns-sysctl-exporter",
     "instance": "this-machine",
@@ -55,7 +55,7 @@ CHOSEN = {
     "__rate_interval": "10s",
     "__range": "60s",
 }
-"""What somebody chooses on the dashboards' top, and what Grafana adds."""
+"""Values of the dashboards' variables, and Grafana's built-in ones."""
 
 SOMAXCONN = "net.core.somaxconn"
 CRITICAL = "NetnsSomaxconnDriftOverflows"
@@ -71,7 +71,7 @@ def services(file: str = COMPOSE) -> dict[str, Any]:
 
 
 class Demo(NamedTuple):
-    """The demo as it runs; files: the compose file and what it mounts."""
+    """The running demo; files: directory of the compose file and what it mounts."""
 
     engine: Engine
     files: Path
@@ -84,63 +84,65 @@ class Demo(NamedTuple):
     def port(self, service: str, inside: int) -> int:
         return int(self.compose("port", service, str(inside)).strip().split(":")[1])
 
-    def page(self) -> Exposition:
+    def scrape(self) -> Exposition:
         address = f"http://127.0.0.1:{self.port(EXPORTER, 10128)}/metrics"
-        with urllib.request.urlopen(address, timeout=30) as answer:
-            return Exposition(answer.read().decode())
+        with urllib.request.urlopen(address, timeout=30) as response:
+            return Exposition(response.read().decode())
 
     def server(self) -> Prometheus:
         return Prometheus(self.port("prometheus", 9090))
 
-    def paged(self, status: str, container: str = "web-default") -> list[str]:
-        """Return what the pager printed of a container's critical alert."""
+    def pager_lines(self, status: str, container: str = "web-default") -> list[str]:
+        """Return the lines of the pager about the critical alert of a container."""
         lines = self.compose("logs", "--no-color", "pager").splitlines()
         ours = f'{status} critical {CRITICAL}: Accept queues of container "{container}"'
-        return [one for one in lines if ours in one]
+        return [line for line in lines if ours in line]
 
 
 @pytest.fixture(scope="module")
 def demo(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """Run all of it but Grafana, with seconds for minutes, on ports of our own."""
+    """Run the demo without Grafana, with seconds for minutes, on free ports."""
     directory = tmp_path_factory.mktemp("demo")
-    files = copied(directory)
-    every = services()
-    engine.build_substitute(directory, every["prometheus"]["image"], "prometheus")
+    files = prepare_files(directory)
+    images = {name: service["image"] for name, service in services().items()}
+    engine.build_substitute(directory, images["prometheus"], "prometheus")
     engine.build_substitute(
         directory,
-        every["alertmanager"]["image"],
+        images["alertmanager"],
         "prometheus-alertmanager",
         "/usr/share/prometheus/alertmanager",
     )
-    one = Demo(engine, files)
-    one.compose("up", "--detach", *(every.keys() - NOT_HERE))
+    demo = Demo(engine, files)
+    demo.compose("up", "--detach", *(images.keys() - NOT_STARTED))
     try:
-        wait_until(lambda: one.server().number("up") == 1)
+        wait_until(lambda: demo.server().number("up") == 1)
     finally:
-        logs = one.compose("logs", "--no-color", "--tail=20")
-        print(logs)  # noqa: T201 # pytest shows it of a failure
-    yield one
-    one.compose("down", "--volumes", "--timeout=1")
+        logs = demo.compose("logs", "--no-color", "--tail=20")
+        print(logs)  # noqa: T201 # shown if the test fails
+    yield demo
+    demo.compose("down", "--volumes", "--timeout=1")
 
 
-def copied(directory: Path) -> Path:
-    """Copy what the compose file mounts, in a hurry; return where the demo is."""
+def prepare_files(directory: Path) -> Path:
+    """Copy what the compose file mounts, with short intervals; return its directory."""
     shutil.copytree(PROJECT / DEMO, directory / DEMO)
     shutil.copytree(PROJECT / "dashboards", directory / "dashboards")
     files = directory / DEMO
-    change(
+    substitute(
         directory / "dashboards/rules.yaml",
         r"[\s\S]+",
-        lambda all_: shorten_durations(all_[0]),
+        lambda match: shorten_durations(match[0]),
     )
     for name in ("prometheus.yml", "alertmanager.yml"):
-        change(files / name, r"(_interval|_timeout): \d+s", r"\1: 1s")
-    change(files / "crowd.py", r"^SECONDS_A_ROUND = .*", "SECONDS_A_ROUND = 1.0")
-    change(files / COMPOSE, r"127\.0\.0\.1:\d+:", lambda _: f"127.0.0.1:{free_port()}:")
+        substitute(files / name, r"(_interval|_timeout): \d+s", r"\1: 1s")
+    substitute(files / "crowd.py", r"^SECONDS_A_ROUND = .*", "SECONDS_A_ROUND = 1.0")
+    substitute(
+        files / COMPOSE, r"127\.0\.0\.1:\d+:", lambda _: f"127.0.0.1:{free_port()}:"
+    )
     return files
 
 
-def change(
+def substitute(
     path: Path, pattern: str, new: "str | Callable[[re.Match[str]], str]"
 ) -> None:
     text, changes = re.subn(pattern, new, path.read_text(), flags=re.MULTILINE)
@@ -150,19 +152,17 @@ def change(
 
 @pytest.mark.root
 class TestDemo:
-    def test_the_exporter_names_the_containers_and_says_what_they_have(
-        self, demo: Demo
-    ) -> None:
-        def shown() -> bool:
-            page = demo.page()
-            told = {
+    def test_the_containers_have_names_values_and_origins(self, demo: Demo) -> None:
+        def values_shown() -> bool:
+            page = demo.scrape()
+            values = {
                 name: page.value("netns_sysctl_value", container=name, sysctl=SOMAXCONN)
                 for name in ("web-default", "web-tuned")
             }
-            return told == {"web-default": 128, "web-tuned": 8192}
+            return values == {"web-default": 128, "web-tuned": 8192}
 
-        wait_until(shown)
-        page = demo.page()
+        wait_until(values_shown)
+        page = demo.scrape()
         drift = "netns_sysctl_drift"
         for name, origin in (("web-default", "modified"), ("web-tuned", "declared")):
             assert page.samples(drift, container=name, sysctl=SOMAXCONN, origin=origin)
@@ -171,58 +171,60 @@ class TestDemo:
         assert page.value(violation, container="web-tuned") == 0
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_no_panel_is_empty_but_those_that_are_well_so(
+    def test_only_panels_with_a_text_for_it_are_empty(
         self, demo: Demo, name: str
     ) -> None:
         server = demo.server()
-        asked = sorted(expressions(dashboard(name)))
-        groups = itertools.groupby(asked, lambda one: one.panel)
-        left = {panel: list(targets) for panel, targets in groups}
+        found = sorted(expressions(dashboard(name)))
+        groups = itertools.groupby(found, lambda expression: expression.panel)
+        empty = {panel: list(targets) for panel, targets in groups}
 
-        def shown() -> bool:
-            for panel, targets in list(left.items()):
-                if any(server.query(interpolate(one.text, CHOSEN)) for one in targets):
-                    del left[panel]
-            return left.keys() <= EMPTY[name]
+        def others_have_data() -> bool:
+            for panel, targets in list(empty.items()):
+                if any(server.query(interpolate(t.text, VALUES)) for t in targets):
+                    del empty[panel]
+            return empty.keys() <= EMPTY[name]
 
-        wait_until(shown, SECONDS)
+        wait_until(others_have_data, SECONDS)
 
-    def test_one_of_two_pages_and_is_fixed_by_asking_for_more(self, demo: Demo) -> None:
-        wait_until(lambda: demo.paged("FIRING"), SECONDS)
-        (firing,) = demo.paged("FIRING")
+    def test_the_alert_of_the_untuned_container_is_resolved_by_the_fix(
+        self, demo: Demo
+    ) -> None:
+        wait_until(lambda: demo.pager_lines("FIRING"), SECONDS)
+        (firing,) = demo.pager_lines("FIRING")
         assert f"{SOMAXCONN} is 128, the host's " in firing
 
         demo.compose("up", "--detach", "--no-deps", "web-default", and_file=FIXED)
 
-        wait_until(lambda: demo.paged("RESOLVED"), SECONDS)
-        assert len(demo.paged("FIRING")) == len(demo.paged("RESOLVED")) == 1
-        assert not demo.paged("FIRING", "web-tuned")
+        wait_until(lambda: demo.pager_lines("RESOLVED"), SECONDS)
+        assert len(demo.pager_lines("FIRING")) == len(demo.pager_lines("RESOLVED")) == 1
+        assert not demo.pager_lines("FIRING", "web-tuned")
 
 
-def test_no_port_is_open_to_others() -> None:
+def test_every_port_is_bound_to_loopback() -> None:
     for name, service in services().items():
         assert "network_mode" not in service, name
         for port in service.get("ports", ()):
             assert port.startswith("127.0.0.1:"), name
 
 
-def test_every_image_has_a_version_or_is_made_here() -> None:
+def test_every_image_has_a_version_or_is_built_here() -> None:
     for name, service in services().items():
-        made_here = service["image"] == EXPORTER
-        assert made_here or re.search(r":v?\d+\.\d+\.\d+$", service["image"]), name
+        built_here = service["image"] == EXPORTER
+        assert built_here or re.search(r":v?\d+\.\d+\.\d+$", service["image"]), name
 
 
-def test_the_exporter_has_the_rights_that_it_has_elsewhere() -> None:
+def test_the_exporter_has_the_privileges_of_the_docker_installation() -> None:
     elsewhere = read(COMPOSE, Path("deploy/docker"))["services"][EXPORTER]
     here = services()[EXPORTER]
-    rights = ("build", "pid", "read_only", "cap_drop", "cap_add", "security_opt")
+    privileges = ("build", "pid", "read_only", "cap_drop", "cap_add", "security_opt")
 
-    assert [here[key] for key in rights] == [elsewhere[key] for key in rights]
+    assert [here[key] for key in privileges] == [elsewhere[key] for key in privileges]
     assert here["volumes"][0] == elsewhere["volumes"][0]
-    assert here.keys() - rights == {"image", "volumes", "command", "ports"}
+    assert here.keys() - privileges == {"image", "volumes", "command", "ports"}
 
 
-def test_programs_of_the_story_have_no_rights() -> None:
+def test_the_other_programs_have_no_privileges() -> None:
     for name in ("web-default", "web-tuned", "crowd", "pager"):
         service = services()[name]
         assert service["cap_drop"] == ["ALL"]
@@ -231,14 +233,14 @@ def test_programs_of_the_story_have_no_rights() -> None:
         assert not service.keys() & {"privileged", "cap_add", "pid"}
 
 
-def test_what_is_mounted_is_there() -> None:
+def test_the_sources_of_mounts_exist() -> None:
     for service in services().values():
         for source in (volume.split(":")[0] for volume in service.get("volumes", ())):
             if source.startswith("."):
                 assert (PROJECT / DEMO / source).exists(), source
 
 
-def test_the_fix_asks_for_what_the_host_has_and_no_more_is_played() -> None:
+def test_the_fix_changes_only_somaxconn_and_the_backlog() -> None:
     fixed = services(FIXED)
 
     assert fixed.keys() == {"web-default"}
@@ -249,7 +251,7 @@ def test_the_fix_asks_for_what_the_host_has_and_no_more_is_played() -> None:
 
 
 def test_grafana_finds_its_data_source_and_the_dashboards() -> None:
-    """Only that the files say the same: no Grafana is here to read them."""
+    """Checks only that the files agree, without a Grafana that reads them."""
     grafana = services()["grafana"]
     places = dict(volume.split(":")[:2] for volume in grafana["volumes"])
     provisioning = "/etc/grafana/provisioning"
@@ -273,19 +275,21 @@ def test_grafana_finds_its_data_source_and_the_dashboards() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_panel_that_is_empty_says_so_in_words(name: str) -> None:
-    known = {one["title"]: one for one in panels(dashboard(name))}
+def test_a_panel_that_may_be_empty_has_a_text_for_it(name: str) -> None:
+    by_title = {panel["title"]: panel for panel in panels(dashboard(name))}
 
     for title in EMPTY[name]:
-        assert known[title]["fieldConfig"]["defaults"]["noValue"]
+        assert by_title[title]["fieldConfig"]["defaults"]["noValue"]
 
 
-def test_the_document_names_what_is_there() -> None:
+def test_files_ports_and_services_in_the_document_exist() -> None:
     text = (PROJECT / "docs/demo.md").read_text()
 
     for file in re.findall(r"deploy/demo/[\w./]*\w", text):
         assert (PROJECT / file).exists(), file
-    ports = {port for one in services().values() for port in one.get("ports", ())}
+    ports = {
+        port for service in services().values() for port in service.get("ports", ())
+    }
     for port in re.findall(r"http://127.0.0.1:(\d+)", text):
         assert f"127.0.0.1:{port}:{port}" in ports
     commands = re.findall(r"(?:logs|exec|--no-deps) ([a-z-]+)\b", text)

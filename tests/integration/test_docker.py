@@ -1,4 +1,4 @@
-"""Docker's containers as an operator scrapes them; a real Engine, a real exporter."""
+"""Docker containers: a real Engine and a real exporter."""
 
 import os
 import subprocess
@@ -24,17 +24,17 @@ HOST = int(Path("/proc/sys/net/core/somaxconn").read_text())
 
 @pytest.fixture(scope="module")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    with run_docker(tmp_path_factory.mktemp("docker"), "--live-restore") as one:
-        yield one
+    with run_docker(tmp_path_factory.mktemp("docker"), "--live-restore") as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")
-def running(
+def exporter(
     docker: Docker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Exporter]:
     home = tmp_path_factory.mktemp("exporter")
-    with run_exporter(home, "--runtimes.docker", f"unix://{docker.socket}") as one:
-        yield one
+    with run_exporter(home, "--runtimes.docker", f"unix://{docker.socket}") as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -43,160 +43,176 @@ def cleared(docker: Docker) -> Iterator[None]:
     docker.remove_all()
 
 
-class Watch:
-    """Scrapes, and remembers under which labels a container was ever shown."""
+class Watcher:
+    """Scrapes, and records all label sets that a container was exported with."""
 
-    def __init__(self, running: Exporter) -> None:
-        self._running = running
+    def __init__(self, exporter: Exporter) -> None:
+        self.exporter = exporter
         self.page = Exposition("")
         self.seen: set[Labels] = set()
 
     def scrape(self, container_id: str) -> set[Labels]:
-        """Return the identities that a scrape shows of a container."""
-        self.page = self._running.scrape()
-        now = set(self.page.samples("netns_info", container_id=container_id))
-        self.seen |= now
-        return now
+        """Scrape; return the label sets of netns_info of a container."""
+        self.page = self.exporter.scrape()
+        current = set(self.page.samples("netns_info", container_id=container_id))
+        self.seen |= current
+        return current
 
-    def until_shown(self, container_id: str) -> Exposition:
+    def until_exported(self, container_id: str) -> Exposition:
         wait_until(lambda: self.scrape(container_id))
         return self.page
 
 
 @pytest.fixture
-def watch(running: Exporter) -> Watch:
-    return Watch(running)
+def watcher(exporter: Exporter) -> Watcher:
+    return Watcher(exporter)
 
 
-def test_a_container_is_shown_by_its_name_and_by_nothing_else_before(
-    docker: Docker, watch: Watch
+def test_a_container_is_exported_only_under_its_name(
+    docker: Docker, watcher: Watcher
 ) -> None:
-    one = docker.run("--name", "web")
+    container_id = docker.run("--name", "web")
 
-    page = watch.until_shown(one)
+    page = watcher.until_exported(container_id)
 
-    assert len(watch.seen) == 1
+    assert len(watcher.seen) == 1
     info = {"container": "web", "runtime": "docker", "kind": "container"}
     assert page.value("netns_info", evidence="docker_api", **info) == 1
     assert page.value("netns_sysctl_value", container="web", sysctl=SOMAXCONN)
 
 
-def test_the_users_flag_and_what_docker_adds_are_told_apart(
-    docker: Docker, watch: Watch
+def test_sysctls_of_the_user_and_of_docker_have_different_sources(
+    docker: Docker, watcher: Watcher
 ) -> None:
     started = "net.ipv4.ip_unprivileged_port_start"
-    one = docker.run("--name", "tuned", "--sysctl", SETTING)
+    container_id = docker.run("--name", "tuned", "--sysctl", SETTING)
 
-    page = watch.until_shown(one)
+    page = watcher.until_exported(container_id)
 
-    said = {"container": "tuned", "sysctl": SOMAXCONN}
-    assert page.value("netns_sysctl_declared_value", source="container", **said) == 777
-    assert page.value("netns_sysctl_value", **said) == 777
-    assert page.value("netns_sysctl_drift", **said) == 777 - HOST
+    series = {"container": "tuned", "sysctl": SOMAXCONN}
+    assert (
+        page.value("netns_sysctl_declared_value", source="container", **series) == 777
+    )
+    assert page.value("netns_sysctl_value", **series) == 777
+    assert page.value("netns_sysctl_drift", **series) == 777 - HOST
     added = {"container": "tuned", "sysctl": started, "source": "runtime"}
     assert page.value("netns_sysctl_declared_value", **added) == 0
 
 
-def test_what_the_user_asks_for_is_the_users_even_if_docker_would_add_it(
-    docker: Docker, watch: Watch
+def test_a_flag_equal_to_dockers_default_has_the_user_as_source(
+    docker: Docker, watcher: Watcher
 ) -> None:
     started = "net.ipv4.ip_unprivileged_port_start"
-    one = docker.run("--name", "ports", "--sysctl", f"{started}=0")
+    container_id = docker.run("--name", "ports", "--sysctl", f"{started}=0")
 
-    page = watch.until_shown(one)
+    page = watcher.until_exported(container_id)
 
-    said = page.samples(
+    series = page.samples(
         "netns_sysctl_declared_value", container="ports", sysctl=started
     )
-    assert [dict(labels)["source"] for labels in said] == ["container"]
+    assert [dict(labels)["source"] for labels in series] == ["container"]
 
 
-def test_a_container_on_the_hosts_network_is_the_host(
-    docker: Docker, watch: Watch
+def test_a_container_with_host_network_is_not_a_series_of_its_own(
+    docker: Docker, watcher: Watcher
 ) -> None:
-    one = docker.run("--name", "hosted", "--network", "host")
+    container_id = docker.run("--name", "hosted", "--network", "host")
 
-    other = docker.run("--name", "alone", "--network", "none")
-    page = watch.until_shown(other)
+    other_id = docker.run("--name", "alone", "--network", "none")
+    page = watcher.until_exported(other_id)
 
-    assert not watch.scrape(one)
+    assert not watcher.scrape(container_id)
     assert page.value("netns_info", container="alone") == 1
     assert not page.samples("netns_info", container="hosted")
     assert page.value("netns_info", kind="host") == 1
 
 
-def test_a_container_that_joined_and_rewrote_a_value_is_named(
-    docker: Docker, watch: Watch
+def test_a_joined_container_that_overrides_a_value_is_named(
+    docker: Docker, watcher: Watcher
 ) -> None:
     first = docker.run("--name", "first", "--sysctl", SETTING)
-    watch.until_shown(first)
+    watcher.until_exported(first)
     joining = ("--network", "container:first", "--sysctl", f"{SOMAXCONN}=999")
 
     second = docker.run("--name", "second", *joining)
 
-    def told() -> bool:
-        page = watch.until_shown(first)
-        said = {"container": "first", "sysctl": SOMAXCONN}
-        declared = page.value("netns_sysctl_declared_value", by="second", **said)
-        return declared == page.value("netns_sysctl_value", **said) == 999
+    def overridden() -> bool:
+        page = watcher.until_exported(first)
+        series = {"container": "first", "sysctl": SOMAXCONN}
+        declared = page.value("netns_sysctl_declared_value", by="second", **series)
+        return declared == page.value("netns_sysctl_value", **series) == 999
 
-    wait_until(told)
-    assert not watch.scrape(second)
+    wait_until(overridden)
+    assert not watcher.scrape(second)
 
 
-def test_two_networks_are_one_namespace(docker: Docker, watch: Watch) -> None:
+def test_a_container_with_two_networks_is_one_series(
+    docker: Docker, watcher: Watcher
+) -> None:
     docker.command("network", "create", "one")
     docker.command("network", "create", "two")
     container = docker.run("--name", "both", "--network", "one")
     docker.command("network", "connect", "two", container)
 
-    watch.until_shown(container)
+    watcher.until_exported(container)
 
-    assert len(watch.scrape(container)) == 1
+    assert len(watcher.scrape(container)) == 1
 
 
-def test_a_restarted_container_keeps_its_labels(docker: Docker, watch: Watch) -> None:
-    one = docker.run("--name", "again", "--sysctl", SETTING)
-    watch.until_shown(one)
-    (before,) = watch.seen
+def test_a_restarted_container_keeps_its_labels(
+    docker: Docker, watcher: Watcher
+) -> None:
+    container_id = docker.run("--name", "again", "--sysctl", SETTING)
+    watcher.until_exported(container_id)
+    (before,) = watcher.seen
 
-    docker.command("restart", "--time", "0", one)
-    page = watch.until_shown(one)
+    docker.command("restart", "--time", "0", container_id)
+    page = watcher.until_exported(container_id)
 
     def without_cookie(labels: Labels) -> Labels:
         return frozenset(pair for pair in labels if pair[0] != "cookie")
 
-    assert {without_cookie(labels) for labels in watch.seen} == {without_cookie(before)}
-    said = {"container": "again", "sysctl": SOMAXCONN}
-    assert page.value("netns_sysctl_declared_value", **said) == 777
+    assert {without_cookie(labels) for labels in watcher.seen} == {
+        without_cookie(before)
+    }
+    series = {"container": "again", "sysctl": SOMAXCONN}
+    assert page.value("netns_sysctl_declared_value", **series) == 777
 
 
-def test_a_renamed_container_has_its_new_name(docker: Docker, watch: Watch) -> None:
-    one = docker.run("--name", "old")
-    watch.until_shown(one)
+def test_a_renamed_container_has_its_new_name(docker: Docker, watcher: Watcher) -> None:
+    container_id = docker.run("--name", "old")
+    watcher.until_exported(container_id)
 
     docker.command("rename", "old", "new")
 
-    wait_until(lambda: watch.until_shown(one).value("netns_info", container="new"))
-    assert watch.page.value("netns_info", container="old") is None
-    values = watch.page.samples("netns_sysctl_value", sysctl=SOMAXCONN, container="new")
+    wait_until(
+        lambda: watcher.until_exported(container_id).value(
+            "netns_info", container="new"
+        )
+    )
+    assert watcher.page.value("netns_info", container="old") is None
+    values = watcher.page.samples(
+        "netns_sysctl_value", sysctl=SOMAXCONN, container="new"
+    )
     assert len(values) == 1
 
 
-def test_a_compose_project_and_its_service_are_in_the_info(
-    docker: Docker, watch: Watch
+def test_the_compose_project_and_service_are_labels(
+    docker: Docker, watcher: Watcher
 ) -> None:
     labels = ("com.docker.compose.project=shop", "com.docker.compose.service=web")
     flags = [word for label in labels for word in ("--label", label)]
-    one = docker.run("--name", "shop-web-1", *flags)
+    container_id = docker.run("--name", "shop-web-1", *flags)
 
-    page = watch.until_shown(one)
+    page = watcher.until_exported(container_id)
 
     names = {"compose_project": "shop", "compose_service": "web"}
     assert page.value("netns_info", container="shop-web-1", **names) == 1
 
 
-def test_cri_dockerds_containers_are_their_pod(docker: Docker, watch: Watch) -> None:
+def test_containers_of_cri_dockerd_are_named_as_their_pod(
+    docker: Docker, watcher: Watcher
+) -> None:
     uid = "5f1c9d9e-0000-4000-8000-00000000c1d0"
     names = {"name": "web-0", "namespace": "shop", "uid": uid}
     pod = [f"io.kubernetes.pod.{key}={value}" for key, value in names.items()]
@@ -205,48 +221,50 @@ def test_cri_dockerds_containers_are_their_pod(docker: Docker, watch: Watch) -> 
     flags = [word for label in sandbox for word in ("--label", label)]
     name = f"k8s_POD_web-0_shop_{uid}_0"
     below = f"--cgroup-parent=/kubepods/besteffort/pod{uid}"
-    one = docker.run("--name", name, "--sysctl", SETTING, below, *flags)
+    container_id = docker.run("--name", name, "--sysctl", SETTING, below, *flags)
     flags = [word for label in app for word in ("--label", label)]
-    docker.run("--network", f"container:{one}", below, *flags)
+    docker.run("--network", f"container:{container_id}", below, *flags)
 
-    page = watch.until_shown(one)
+    page = watcher.until_exported(container_id)
 
     owner = {"namespace": "shop", "pod": "web-0", "uid": uid}
     assert page.value("netns_info", kind="pod", **owner) == 1
     assert not page.samples("netns_info", uid=uid, container=name)
-    said = {**owner, "sysctl": SOMAXCONN}
-    assert page.value("netns_sysctl_declared_value", source="pod", **said) == 777
+    series = {**owner, "sysctl": SOMAXCONN}
+    assert page.value("netns_sysctl_declared_value", source="pod", **series) == 777
 
 
-def test_labels_cannot_name_a_pod(docker: Docker, watch: Watch) -> None:
-    """Whoever builds an image chooses its labels."""
+def test_labels_without_a_matching_cgroup_do_not_name_a_pod(
+    docker: Docker, watcher: Watcher
+) -> None:
+    """Labels come from the image as well."""
     uid = "5f1c9d9e-0000-4000-8000-00000000c1d1"
     pod = {"name": "coredns", "namespace": "kube-system", "uid": uid}
     labels = [f"io.kubernetes.pod.{key}={value}" for key, value in pod.items()]
     flags = [word for label in labels for word in ("--label", label)]
-    one = docker.run("--name", "harmless", *flags)
+    container_id = docker.run("--name", "harmless", *flags)
 
-    page = watch.until_shown(one)
+    page = watcher.until_exported(container_id)
 
     info = {"container": "harmless", "kind": "container"}
-    assert page.value("netns_info", container_id=one, **info) == 1
+    assert page.value("netns_info", container_id=container_id, **info) == 1
     assert not page.samples("netns_info", pod="coredns")
 
 
-def test_a_storm_of_short_containers_leaves_nothing_behind(
-    docker: Docker, running: Exporter, watch: Watch
+def test_a_hundred_short_containers_leave_no_series_and_no_file(
+    docker: Docker, exporter: Exporter, watcher: Watcher
 ) -> None:
-    watch.until_shown(docker.run("--name", "short-of-none"))
-    before = running.count_fds()
-    namespaces = len(watch.page.samples("netns_info"))
+    watcher.until_exported(docker.run("--name", "short-none"))
+    before = exporter.count_fds()
+    namespaces = len(watcher.page.samples("netns_info"))
 
-    def short(number: int) -> None:
+    def run_briefly(number: int) -> None:
         docker.command("run", "--rm", "--name", f"short{number}", IMAGE, "true")
 
     with ThreadPoolExecutor(4) as pool:
-        done = pool.map(short, range(100))
+        done = pool.map(run_briefly, range(100))
         for _ in range(20):
-            page = running.scrape()
+            page = exporter.scrape()
             names = {
                 dict(labels)["container"]
                 for labels in page.samples("netns_info", runtime="docker")
@@ -254,118 +272,122 @@ def test_a_storm_of_short_containers_leaves_nothing_behind(
             assert all(name.startswith("short") for name in names), names
         list(done)
 
-    wait_until(lambda: len(running.scrape().samples("netns_info")) == namespaces)
-    assert running.count_fds() == before
+    wait_until(lambda: len(exporter.scrape().samples("netns_info")) == namespaces)
+    assert exporter.count_fds() == before
 
 
-def cpu_seconds(running: Exporter, scrapes: int) -> float:
-    """Return the CPU time of both processes for some scrapes."""
+def cpu_seconds(exporter: Exporter, scrapes: int) -> float:
+    """Return the CPU time of collector and server for a number of scrapes."""
     processes = [
-        psutil.Process(pid) for pid in (running.process.pid, running.server_pid)
+        psutil.Process(pid) for pid in (exporter.process.pid, exporter.server_pid)
     ]
-    before = sum(sum(one.cpu_times()[:2]) for one in processes)
+    before = sum(sum(process.cpu_times()[:2]) for process in processes)
     for _ in range(scrapes):
-        running.scrape()
-    return sum(sum(one.cpu_times()[:2]) for one in processes) - before
+        exporter.scrape()
+    return sum(sum(process.cpu_times()[:2]) for process in processes) - before
 
 
-def test_a_docker_that_hangs_costs_the_scrapes_nothing(
-    docker: Docker, watch: Watch
+def test_scrapes_are_not_affected_by_a_docker_that_hangs(
+    docker: Docker, exporter: Exporter, watcher: Watcher
 ) -> None:
-    one = docker.run("--name", "kept", "--sysctl", SETTING)
-    watch.until_shown(one)
-    running = watch._running
-    wait_until(lambda: "netns_runtime_last_answer" in running.scrape().text)
-    usual = cpu_seconds(running, 50)
-    said = {"container": "kept", "sysctl": SOMAXCONN}
+    container_id = docker.run("--name", "kept", "--sysctl", SETTING)
+    watcher.until_exported(container_id)
+    wait_until(lambda: "netns_runtime_last_answer" in exporter.scrape().text)
+    usual = cpu_seconds(exporter, 50)
+    series = {"container": "kept", "sysctl": SOMAXCONN}
 
     docker.suspend()
     try:
-        docker_is_said_to_be_silent(running)
-        hung = cpu_seconds(running, 50)
-        page = running.scrape()
+        wait_for_docker_silent(exporter)
+        hung = cpu_seconds(exporter, 50)
+        page = exporter.scrape()
     finally:
         docker.resume()
 
     assert hung < 2 * usual + 0.2
-    assert page.value("netns_sysctl_value", **said) == 777
-    assert page.value("netns_sysctl_declared_value", **said) == 777
+    assert page.value("netns_sysctl_value", **series) == 777
+    assert page.value("netns_sysctl_declared_value", **series) == 777
     wait_until(
-        lambda: running.scrape().value("netns_collector_problem", **SILENT) is None
+        lambda: exporter.scrape().value("netns_collector_problem", **SILENT) is None
     )
-    other = docker.run("--name", "after")
-    assert watch.until_shown(other).value("netns_info", container="after") == 1
+    other_id = docker.run("--name", "after")
+    assert watcher.until_exported(other_id).value("netns_info", container="after") == 1
 
 
-def docker_is_said_to_be_silent(running: Exporter) -> None:
-    """Wait for that; a container that only Docker could name has it asked at once."""
-    with new_namespaces() as (one,), cgroup(f"docker/{'c0' * 32}", one.pid):
+def wait_for_docker_silent(exporter: Exporter) -> None:
+    """Wait for the problem; a container without a name makes the exporter poll."""
+    with new_namespaces() as (netns,), cgroup(f"docker/{'c0' * 32}", netns.pid):
         wait_until(
-            lambda: running.scrape().samples("netns_collector_problem", **SILENT)
+            lambda: exporter.scrape().samples("netns_collector_problem", **SILENT)
         )
 
 
-def test_a_docker_that_starts_again_is_asked_again(
-    docker: Docker, watch: Watch
-) -> None:
-    one = docker.run("--name", "through")
-    watch.until_shown(one)
+def test_a_restarted_docker_is_polled_again(docker: Docker, watcher: Watcher) -> None:
+    container_id = docker.run("--name", "through")
+    watcher.until_exported(container_id)
 
     docker.restart_daemon()
-    other = docker.run("--name", "later")
+    other_id = docker.run("--name", "later")
 
-    assert watch.until_shown(other).value("netns_info", container="later") == 1
-    assert watch.until_shown(one).value("netns_info", container="through") == 1
+    assert watcher.until_exported(other_id).value("netns_info", container="later") == 1
+    assert (
+        watcher.until_exported(container_id).value("netns_info", container="through")
+        == 1
+    )
 
 
-def test_without_the_socket_a_container_has_its_id(
+def test_without_the_socket_the_name_of_a_container_is_its_id(
     docker: Docker, tmp_path: Path
 ) -> None:
-    one = docker.run("--name", "nobody-says", "--sysctl", SETTING)
+    container_id = docker.run("--name", "unnamed", "--sysctl", SETTING)
 
-    with run_exporter(tmp_path, "--runtimes.docker", "") as running:
-        page = running.scrape()
+    with run_exporter(tmp_path, "--runtimes.docker", "") as exporter:
+        page = exporter.scrape()
 
-    info = {"container": one[:12], "evidence": "oci_bundle"}
-    assert page.value("netns_info", container_id=one, **info) == 1
-    said = {"container": one[:12], "sysctl": SOMAXCONN, "source": "container"}
-    assert page.value("netns_sysctl_declared_value", **said) == 777
+    info = {"container": container_id[:12], "evidence": "oci_bundle"}
+    assert page.value("netns_info", container_id=container_id, **info) == 1
+    series = {
+        "container": container_id[:12],
+        "sysctl": SOMAXCONN,
+        "source": "container",
+    }
+    assert page.value("netns_sysctl_declared_value", **series) == 777
 
 
 def test_docker_may_start_after_the_exporter(tmp_path: Path) -> None:
     socket = tmp_path / "s"
-    with run_exporter(tmp_path, "--runtimes.docker", f"unix://{socket}") as running:
-        watch = Watch(running)
-        running.scrape()
+    with run_exporter(tmp_path, "--runtimes.docker", f"unix://{socket}") as exporter:
+        watcher = Watcher(exporter)
+        exporter.scrape()
         with run_docker(tmp_path) as late:
             os.symlink(late.socket, socket)
-            one = late.run("--name", "late")
-            page = watch.until_shown(one)
+            container_id = late.run("--name", "late")
+            page = watcher.until_exported(container_id)
             late.remove_all()
 
     assert page.value("netns_info", container="late") == 1
 
 
-def test_the_process_that_asks_has_no_capability_and_ends_with_the_exporter(
+def test_the_poller_has_no_capability_and_ends_with_the_exporter(
     docker: Docker, tmp_path: Path
 ) -> None:
-    one = docker.run("--name", "asked")
+    container_id = docker.run("--name", "polled")
     address = f"unix://{docker.socket}"
-    with run_exporter(tmp_path, "--runtimes.docker", address) as running:
-        Watch(running).until_shown(one)
-        asking = psutil.Process(running.child_pid("--runtime-poller-role"))
-        status = Path(f"/proc/{asking.pid}/status").read_text()
-        fds = [os.readlink(p) for p in Path(f"/proc/{asking.pid}/fd").iterdir()]
+    with run_exporter(tmp_path, "--runtimes.docker", address) as exporter:
+        Watcher(exporter).until_exported(container_id)
+        poller = psutil.Process(exporter.child_pid("--runtime-poller-role"))
+        status = Path(f"/proc/{poller.pid}/status").read_text()
+        fds = [os.readlink(p) for p in Path(f"/proc/{poller.pid}/fd").iterdir()]
 
     assert "CapEff:\t0000000000000000" in status
     assert "CapPrm:\t0000000000000000" in status
     assert "NoNewPrivs:\t1" in status
     assert not [fd for fd in fds if fd.startswith(("/proc", "net:"))]
-    psutil.wait_procs([asking], timeout=10)
-    assert not asking.is_running()
+    psutil.wait_procs([poller], timeout=10)
+    assert not poller.is_running()
 
 
-def test_snapshot_names_docker_containers_too(docker: Docker) -> None:
+def test_snapshot_names_docker_containers(docker: Docker) -> None:
     docker.run("--name", "once")
     command = (*COMMAND, "snapshot", "--format", "prom")
 
