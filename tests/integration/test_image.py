@@ -1,4 +1,4 @@
-"""The image as its Dockerfile builds it, run as the README says, by a real Engine."""
+"""The image that the Dockerfile builds, run by a real Engine as the README shows."""
 
 import json
 import os
@@ -27,9 +27,9 @@ from tests.support.runtimes.exporter_image import (
     documented_command,
 )
 
-MOST_BYTES = 250_000_000
+MAX_BYTES = 250_000_000
 SOMAXCONN = "net.core.somaxconn"
-BESIDE = {"container": "beside", "sysctl": SOMAXCONN}
+NEIGHBOR = {"container": "neighbor", "sysctl": SOMAXCONN}
 DOCUMENTS = ("README.md", "docs/install/docker.md")
 COMPOSE = PROJECT / "deploy/docker/compose.yaml"
 
@@ -38,7 +38,7 @@ COMPILERS = {"cc", "gcc", "c++", "g++", "clang", "as", "ld", "make"}
 
 
 class Container(NamedTuple):
-    """The one that the README starts, on a port of ours."""
+    """The exporter's container as in the README, on a free port."""
 
     engine: Engine
     port: int
@@ -52,15 +52,15 @@ class Container(NamedTuple):
 
     def server_pid(self) -> int:
         children = psutil.Process(self.pid).children()
-        (found,) = [one.pid for one in children if "--server-role" in one.cmdline()]
-        return found
+        (pid,) = [child.pid for child in children if "--server-role" in child.cmdline()]
+        return pid
 
-    def page(self) -> Exposition:
+    def scrape(self) -> Exposition:
         address = f"http://127.0.0.1:{self.port}/metrics"
-        with urllib.request.urlopen(address, timeout=30) as answer:
-            return Exposition(answer.read().decode())
+        with urllib.request.urlopen(address, timeout=30) as response:
+            return Exposition(response.read().decode())
 
-    def healthy(self) -> bool:
+    def is_healthy(self) -> bool:
         return bool(self.state()["Health"]["Status"] == "healthy")
 
     def execute(self, *command: str) -> "subprocess.CompletedProcess[str]":
@@ -70,26 +70,26 @@ class Container(NamedTuple):
 
 @pytest.fixture(scope="module")
 def container(engine: Engine) -> Iterator[Container]:
-    engine.run("--name", "beside", "--network=none", "--sysctl", f"{SOMAXCONN}=128")
+    engine.run("--name", "neighbor", "--network=none", "--sysctl", f"{SOMAXCONN}=128")
     flags, arguments = documented_command("README.md")
     port = free_port()
-    here = f"--web.listen-address=127.0.0.1:{port}"
-    soon = "--health-interval=1s"
-    engine.command("run", "--detach", *flags, soon, NAME, *arguments, here)
-    one = Container(engine, port)
+    address = f"--web.listen-address=127.0.0.1:{port}"
+    interval = "--health-interval=1s"
+    engine.command("run", "--detach", *flags, interval, NAME, *arguments, address)
+    container = Container(engine, port)
     try:
-        wait_until(lambda: one.healthy() or not one.state()["Running"])
+        wait_until(lambda: container.is_healthy() or not container.state()["Running"])
     finally:
-        print(engine.command("logs", NAME))  # noqa: T201 # pytest shows it of a failure
-    yield one
+        print(engine.command("logs", NAME))  # noqa: T201 # shown if the test fails
+    yield container
     engine.remove_all()
 
 
 @pytest.fixture(scope="module")
 def files(engine: Engine) -> list[PurePosixPath]:
-    """Return every file's path in the image, without the leading slash."""
-    one = engine.command("create", NAME)
-    export = [*engine._client, "export", one]
+    """Return the paths of all files in the image, without the leading slash."""
+    created = engine.command("create", NAME)
+    export = [*engine._client, "export", created]
     with subprocess.Popen(export, stdout=subprocess.PIPE) as process:
         assert process.stdout
         with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
@@ -98,18 +98,18 @@ def files(engine: Engine) -> list[PurePosixPath]:
 
 @pytest.mark.root
 class TestContainer:
-    def test_another_container_is_shown_by_its_name_and_as_it_was_asked_for(
+    def test_another_container_has_its_name_and_its_declared_value(
         self, container: Container
     ) -> None:
-        def told() -> bool:
-            page = container.page()
-            declared = page.value("netns_sysctl_declared_value", **BESIDE)
-            return page.value("netns_sysctl_value", **BESIDE) == declared == 128
+        def is_exported() -> bool:
+            page = container.scrape()
+            declared = page.value("netns_sysctl_declared_value", **NEIGHBOR)
+            return page.value("netns_sysctl_value", **NEIGHBOR) == declared == 128
 
-        wait_until(told)
+        wait_until(is_exported)
 
-    def test_nothing_is_in_its_way(self, container: Container) -> None:
-        assert not container.page().samples("netns_collector_problem")
+    def test_it_reports_no_problem(self, container: Container) -> None:
+        assert not container.scrape().samples("netns_collector_problem")
         logs = subprocess.run(
             [*container.engine._client, "logs", NAME],
             check=True,
@@ -119,7 +119,7 @@ class TestContainer:
         assert "level=info" in logs.stderr
         assert not re.findall("level=(?:warning|error).*", logs.stderr)
 
-    def test_the_server_is_nobody_with_no_capability(
+    def test_the_server_runs_as_nobody_without_capabilities(
         self, container: Container
     ) -> None:
         for thread in thread_credentials(container.server_pid()):
@@ -128,45 +128,41 @@ class TestContainer:
             assert (*sets, thread.ambient) == (0, 0, 0, 0)
             assert thread.no_new_privs
 
-    def test_the_collector_has_the_three_capabilities_that_it_reads_with(
+    def test_the_collector_has_its_three_capabilities(
         self, container: Container
     ) -> None:
         for thread in thread_credentials(container.pid):
             assert thread.effective == thread.permitted == COLLECTOR_CAPABILITIES
             assert thread.no_new_privs
 
-    def test_its_root_file_system_cannot_be_written(self, container: Container) -> None:
-        said = container.execute("touch", "/opt/exporter/written")
+    def test_its_root_file_system_is_read_only(self, container: Container) -> None:
+        done = container.execute("touch", "/opt/exporter/written")
 
-        assert said.returncode
-        assert "Read-only file system" in said.stderr
+        assert done.returncode
+        assert "Read-only file system" in done.stderr
 
-    def test_it_is_unhealthy_when_its_server_is_stuck(
-        self, container: Container
-    ) -> None:
+    def test_it_is_unhealthy_when_its_server_hangs(self, container: Container) -> None:
         assert container.execute("healthy").returncode == 0
         server = container.server_pid()
 
         os.kill(server, signal.SIGSTOP)
         try:
-            said = container.execute("healthy")
+            done = container.execute("healthy")
         finally:
             os.kill(server, signal.SIGCONT)
 
-        assert said.returncode == 1
-        assert "timed out" in said.stdout
-        wait_until(container.healthy)
+        assert done.returncode == 1
+        assert "timed out" in done.stdout
+        wait_until(container.is_healthy)
 
-    def test_its_commands_can_be_run_in_it(self, container: Container) -> None:
+    def test_its_commands_work_inside(self, container: Container) -> None:
         arguments = ("--path.rootfs=/host", "--format=prom")
-        said = container.execute("netns-sysctl-exporter", "snapshot", *arguments)
+        done = container.execute("netns-sysctl-exporter", "snapshot", *arguments)
 
-        assert Exposition(said.stdout).value("netns_sysctl_value", **BESIDE) == 128
+        assert Exposition(done.stdout).value("netns_sysctl_value", **NEIGHBOR) == 128
 
-    def test_docker_stop_ends_it_before_it_is_killed(
-        self, container: Container
-    ) -> None:
-        """Last: docker kills with 137 what has not ended after ten seconds."""
+    def test_docker_stop_ends_it_without_a_kill(self, container: Container) -> None:
+        """The last test. Docker kills after ten seconds, with exit code 137."""
         container.engine.command("stop", NAME)
 
         assert container.state()["ExitCode"] == 0
@@ -181,30 +177,30 @@ class TestImage:
 
         with capsys.disabled():
             print(f" [the image has {size / 1e6:.0f} MB]", end=" ")  # noqa: T201
-        assert size < MOST_BYTES
+        assert size < MAX_BYTES
 
-    def test_it_has_no_installer_no_compiler_and_no_cache(
+    def test_it_has_no_installer_compiler_or_cache(
         self, files: list[PurePosixPath]
     ) -> None:
-        names = {one.name for one in files}
+        names = {file.name for file in files}
 
         assert "netns-sysctl-exporter" in names
         assert not names & INSTALLERS
-        programs = {one.name for one in files if one.parent.name in {"bin", "sbin"}}
+        programs = {file.name for file in files if file.parent.name in {"bin", "sbin"}}
         assert "python3" in programs
         assert not programs & COMPILERS
-        assert not [one for one in files if one.suffix in {".whl", ".deb"}]
-        assert not [one for one in files if one.is_relative_to("root/.cache")]
+        assert not [file for file in files if file.suffix in {".whl", ".deb"}]
+        assert not [file for file in files if file.is_relative_to("root/.cache")]
 
-    def test_what_it_imports_is_compiled(self, files: list[PurePosixPath]) -> None:
-        ours = [one for one in files if one.is_relative_to("opt/exporter/lib")]
-        sources = [one for one in ours if one.suffix == ".py"]
-        compiled = {(one.parent.parent, one.stem.split(".")[0]) for one in ours}
+    def test_its_modules_are_compiled(self, files: list[PurePosixPath]) -> None:
+        installed = [file for file in files if file.is_relative_to("opt/exporter/lib")]
+        sources = [file for file in installed if file.suffix == ".py"]
+        compiled = {(f.parent.parent, f.stem.split(".")[0]) for f in installed}
 
         assert sources
-        assert not {(one.parent, one.stem) for one in sources} - compiled
+        assert not {(source.parent, source.stem) for source in sources} - compiled
 
-    def test_what_pip_was_told_is_not_in_it(self, engine: Engine) -> None:
+    def test_the_configuration_of_pip_is_not_in_it(self, engine: Engine) -> None:
         history = engine.command("history", "--no-trunc", NAME)
         settings = engine.command("image", "inspect", NAME)
 
@@ -212,26 +208,28 @@ class TestImage:
         assert "PIP_" not in history + settings
 
 
-def rights(flags: list[str]) -> set[str]:
-    """Return the flags, but for those that give and take nothing."""
-    free = ("--name", "--restart")
-    ahead = zip(["", *flags], flags, strict=False)
+def privilege_flags(flags: list[str]) -> set[str]:
+    """Return the flags that change privileges."""
+    others = ("--name", "--restart")
+    pairs = zip(["", *flags], flags, strict=False)
     return {
-        word
-        for before, word in ahead
-        if not word.startswith(free) and before not in free
+        flag
+        for before, flag in pairs
+        if not flag.startswith(others) and before not in others
     }
 
 
-def composed() -> dict[str, Any]:
+def compose_service() -> dict[str, Any]:
     """Return the exporter's service of the compose file."""
-    every = msgspec.yaml.decode(COMPOSE.read_text())["services"]
-    return dict(every[NAME])
+    services = msgspec.yaml.decode(COMPOSE.read_text())["services"]
+    return dict(services[NAME])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_a_document_and_the_compose_file_give_the_same_rights(document: str) -> None:
-    service = composed()
+def test_a_document_and_the_compose_file_have_the_same_privileges(
+    document: str,
+) -> None:
+    service = compose_service()
     flags, arguments = documented_command(document)
     lists = {
         "--cap-drop": service["cap_drop"],
@@ -241,9 +239,9 @@ def test_a_document_and_the_compose_file_give_the_same_rights(document: str) -> 
         "--pid": [service["pid"]],
         "--network": [service["network_mode"]],
     }
-    said = {f"{flag}={word}" for flag, words in lists.items() for word in words}
+    expected = {f"{flag}={word}" for flag, words in lists.items() for word in words}
 
-    assert rights(flags) == said | {"--read-only"}
+    assert privilege_flags(flags) == expected | {"--read-only"}
     assert service["read_only"] is True
     assert arguments == service["command"]
     known = {"pid", "network_mode", "read_only", "cap_drop", "cap_add", "command"}
@@ -251,17 +249,17 @@ def test_a_document_and_the_compose_file_give_the_same_rights(document: str) -> 
     assert not service.keys() - known
 
 
-def test_the_capabilities_are_those_that_security_md_names() -> None:
+def test_the_capabilities_are_those_in_security_md() -> None:
     table = (PROJECT / "SECURITY.md").read_text()
     (collector,) = re.findall(r"^\| capabilities \| (.*?) \|", table, re.MULTILINE)
     own = re.findall("`(.*?)`", collector)
     user = re.findall(r"without\s+`CAP_(\w+)` and `CAP_(\w+)` the server keeps", table)
 
-    assert composed()["cap_drop"] == ["ALL"]
-    assert composed()["cap_add"] == [*own, *user[0]]
+    assert compose_service()["cap_drop"] == ["ALL"]
+    assert compose_service()["cap_add"] == [*own, *user[0]]
 
 
-def test_prometheus_keeps_the_labels_of_the_pods() -> None:
+def test_the_prometheus_configuration_honors_the_labels_of_pods() -> None:
     config = Path(COMPOSE.parent / "prometheus.yml").read_text()
     (job,) = msgspec.yaml.decode(config)["scrape_configs"]
 

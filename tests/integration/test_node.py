@@ -1,4 +1,4 @@
-"""Whole nodes: several runtimes at once, nodes in containers, nobody at home."""
+"""Whole nodes: several runtimes, nodes in containers, namespaces without processes."""
 
 import contextlib
 import json
@@ -36,10 +36,10 @@ USER = 4711
 SANDBOX_MOUNT = "4f0a8a3c-0000-4000-8000-0000000000f1"
 
 
-def test_each_namespace_of_a_mixed_node_is_there_once_with_its_own_owner(
+def test_each_namespace_of_a_node_with_several_runtimes_has_its_owner(
     tmp_path: Path,
 ) -> None:
-    others = cookies_now()
+    others = current_cookies()
     with (
         run_docker(tmp_path) as docker,
         run_containerd(tmp_path) as containerd,
@@ -50,14 +50,16 @@ def test_each_namespace_of_a_mixed_node_is_there_once_with_its_own_owner(
             tmp_path, "--runtimes.docker", f"unix://{docker.socket}"
         ) as running,
     ):
-        one = docker.run("--name", "of-docker")
+        container_id = docker.run("--name", "of-docker")
         docker.run("--network", "container:of-docker")
         docker.run("--network", "host")
         sandbox = containerd.pod("shop", "of-containerd", UID)
         containerd.container(sandbox, "app")
         podman.command("pod", "create", "--name", "of-podman")
         podman.run("--pod", "of-podman")
-        wait_until(lambda: running.scrape().samples("netns_info", container_id=one))
+        wait_until(
+            lambda: running.scrape().samples("netns_info", container_id=container_id)
+        )
         wait_until(lambda: running.scrape().samples("netns_info", comm="a-process"))
 
         infos = [dict(labels) for labels in running.scrape().samples("netns_info")]
@@ -73,21 +75,21 @@ def test_each_namespace_of_a_mixed_node_is_there_once_with_its_own_owner(
     assert len({info["cookie"] for info in infos}) == len(infos)
 
 
-def cookies_now() -> set[str]:
-    """Return the namespaces of this machine before a test makes its own."""
+def current_cookies() -> set[str]:
+    """Return the cookies of all namespaces of this machine."""
     command = (*COMMAND, "snapshot", "--format", "prom")
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return {dict(labels)["cookie"] for labels in Exposition(text).samples("netns_info")}
 
 
 @contextlib.contextmanager
-def keeper(
-    bundle: Path, *words: str, privileged: bool = True, user: int = 0
+def running_shim(
+    bundle: Path, *command_line: str, privileged: bool = True, user: int = 0
 ) -> Iterator[tuple[int, ProcessNetns]]:
     """
-    Run a process as a shim is, in *bundle*, with a child in a new namespace.
+    Run a process that resembles a shim, in *bundle*, with a child in a new namespace.
 
-    The first of *words* is its name, the others are more of its command line.
+    command_line: by default ("shim",).
     """
     bundle.mkdir(parents=True, exist_ok=True)
     script = f"""
@@ -109,11 +111,13 @@ if {user}:
 print(child, flush=True)
 signal.pause()
 """
-    name, *more = words or ("shim",)
+    name, *more = command_line or ("shim",)
     with subprocess.Popen(
         [name, "-S", "-c", script, *more],
         executable=os.path.realpath(sys.executable),
-        env={"PYTHONHOME": sys.base_prefix},  # the name says nothing of where it is
+        env={
+            "PYTHONHOME": sys.base_prefix
+        },  # Python cannot find it by the program's name
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -124,9 +128,10 @@ signal.pause()
             process.kill()
 
 
-def a_pods_bundle() -> bytes:
+def pod_bundle() -> bytes:
+    """Return the config.json of a pod's sandbox."""
     cri = "io.kubernetes.cri."
-    said = {
+    annotations = {
         f"{cri}container-type": "sandbox",
         f"{cri}sandbox-id": INNER,
         f"{cri}sandbox-name": "inner",
@@ -138,24 +143,24 @@ def a_pods_bundle() -> bytes:
         "namespaces": [{"type": "network"}],
         "cgroupsPath": f"/kubelet/kubepods/pod{UID}/{INNER}",
     }
-    return json.dumps({"annotations": said, "linux": linux}).encode()
+    return json.dumps({"annotations": annotations, "linux": linux}).encode()
 
 
-@pytest.mark.parametrize("rights", ["privileged", "none"])
-def test_a_pod_of_a_node_in_a_container_is_believed_if_that_could_be_the_node(
-    tmp_path: Path, rights: str
+@pytest.mark.parametrize("privileges", ["privileged", "none"])
+def test_a_pod_of_a_node_in_a_container_is_named_if_its_shim_is_privileged(
+    tmp_path: Path, privileges: str
 ) -> None:
     """As on a kind node: the runtime and its files are inside a container."""
-    privileged = rights == "privileged"
+    privileged = privileges == "privileged"
     tasks = tmp_path / "state/io.containerd.runtime.v2.task/k8s.io"
     bundle = tasks / INNER
     inner = f"docker/{OUTER}/kubelet/kubepods/pod{UID}/{INNER}"
     with (
-        keeper(bundle, privileged=privileged) as (pid, pod),
+        running_shim(bundle, privileged=privileged) as (pid, pod),
         cgroup(f"docker/{OUTER}", pid),
         cgroup(inner, pod.pid),
     ):
-        (bundle / "config.json").write_bytes(a_pods_bundle())
+        (bundle / "config.json").write_bytes(pod_bundle())
         with run_exporter(tmp_path) as running:
             page = running.scrape()
         pod.kill()
@@ -164,42 +169,42 @@ def test_a_pod_of_a_node_in_a_container_is_believed_if_that_could_be_the_node(
     owner = {"namespace": "shop", "pod": "inner", "uid": UID}
     assert page.value("netns_info", **within) == 1
     assert page.value("netns_info", **within, **owner) == (1 if privileged else None)
-    said = {"sysctl": SOMAXCONN, "netns": within["netns"]}
-    assert page.value("netns_sysctl_declared_value", **said) == 2048
+    series = {"sysctl": SOMAXCONN, "netns": within["netns"]}
+    assert page.value("netns_sysctl_declared_value", **series) == 2048
 
 
-def shown_by_a_false_keeper(
-    tmp_path: Path, keepers: str, inner: str, *, privileged: bool = True
+def shown_by_a_false_running_shim(
+    tmp_path: Path, shim_cgroup: str, inner: str, *, privileged: bool = True
 ) -> Exposition:
-    """Scrape a container whose parent looks like a shim, in a cgroup of its own."""
+    """Scrape a container in the cgroup *inner*, whose parent resembles a shim."""
     bundle = tmp_path / "state/io.containerd.runtime.v2.task/k8s.io" / INNER
     page = Exposition("")
     with contextlib.ExitStack() as stack:
-        pid, one = stack.enter_context(keeper(bundle, privileged=privileged))
-        (bundle / "config.json").write_bytes(a_pods_bundle())
-        if keepers:
-            stack.enter_context(cgroup(keepers, pid))
-        stack.enter_context(cgroup(inner, one.pid))
+        pid, pod = stack.enter_context(running_shim(bundle, privileged=privileged))
+        (bundle / "config.json").write_bytes(pod_bundle())
+        if shim_cgroup:
+            stack.enter_context(cgroup(shim_cgroup, pid))
+        stack.enter_context(cgroup(inner, pod.pid))
         running = stack.enter_context(run_exporter(tmp_path))
 
-        def shown() -> bool:
+        def is_exported() -> bool:
             nonlocal page
             page = running.scrape()
             return bool(page.samples("netns_info", container_id=INNER))
 
-        wait_until(shown)
-        one.kill()
+        wait_until(is_exported)
+        pod.kill()
     return page
 
 
-@pytest.mark.parametrize("rights", ["privileged", "none"])
-def test_a_containers_process_is_not_taken_for_the_nodes_runtime(
-    tmp_path: Path, rights: str
+@pytest.mark.parametrize("privileges", ["privileged", "none"])
+def test_a_process_in_a_container_is_not_trusted_as_a_shim_of_the_node(
+    tmp_path: Path, privileges: str
 ) -> None:
-    """A shared pid namespace makes one container's init the parent of others."""
+    """In a shared PID namespace the init of a container is the parent of others."""
     inner = f"kubepods/pod{UID}/{INNER}"
-    page = shown_by_a_false_keeper(
-        tmp_path, f"docker/{OUTER}", inner, privileged=rights == "privileged"
+    page = shown_by_a_false_running_shim(
+        tmp_path, f"docker/{OUTER}", inner, privileged=privileges == "privileged"
     )
 
     assert page.value("netns_info", container_id=INNER, evidence="cgroup") == 1
@@ -207,31 +212,29 @@ def test_a_containers_process_is_not_taken_for_the_nodes_runtime(
     assert not page.samples("netns_sysctl_declared_value", uid=UID)
 
 
-def test_a_process_without_rights_is_not_taken_for_the_nodes_runtime(
+def test_an_unprivileged_process_is_not_trusted_as_a_shim(
     tmp_path: Path,
 ) -> None:
     inner = f"kubepods/pod{UID}/{INNER}"
 
-    page = shown_by_a_false_keeper(tmp_path, "", inner, privileged=False)
+    page = shown_by_a_false_running_shim(tmp_path, "", inner, privileged=False)
 
     assert page.value("netns_info", container_id=INNER, evidence="cgroup") == 1
     assert not page.samples("netns_info", pod="inner")
 
 
-def test_the_nodes_runtime_does_not_vouch_for_what_is_made_within_a_container(
-    tmp_path: Path,
-) -> None:
-    """A container that may make cgroups moves its own first process into one."""
+def test_a_cgroup_created_in_a_container_does_not_name_a_pod(tmp_path: Path) -> None:
+    """A container that may create cgroups moves its first process into one."""
     inner = f"docker/{OUTER}/kubelet/kubepods/pod{UID}/{INNER}"
 
-    page = shown_by_a_false_keeper(tmp_path, "", inner)
+    page = shown_by_a_false_running_shim(tmp_path, "", inner)
 
     within = {"netns": f"within/{OUTER[:12]}", "container_id": INNER}
     assert page.value("netns_info", evidence="cgroup", **within) == 1
     assert not page.samples("netns_info", pod="inner")
 
 
-def test_a_node_in_a_container_says_nothing_of_others_namespaces(
+def test_a_node_in_a_container_cannot_declare_values_of_other_namespaces(
     tmp_path: Path,
 ) -> None:
     tasks = tmp_path / "state/io.containerd.runtime.v2.task/k8s.io"
@@ -239,20 +242,20 @@ def test_a_node_in_a_container_says_nothing_of_others_namespaces(
     with (
         named_netns("a-victim"),
         new_namespaces() as (victim,),
-        keeper(tasks / INNER) as (pid, pod),
+        running_shim(tasks / INNER) as (pid, pod),
         cgroup(f"docker/{OUTER}", pid),
         cgroup(inner, pod.pid),
         cgroup(f"docker/{VICTIM}", victim.pid),
     ):
-        (tasks / INNER / "config.json").write_bytes(a_pods_bundle())
+        (tasks / INNER / "config.json").write_bytes(pod_bundle())
         for number, path in enumerate(
             [victim.path, "/run/netns/a-victim", "/var/run/netns/a-victim"]
         ):
             network = {"type": "network", "path": path}
             linux = {"sysctl": {SOMAXCONN: "666"}, "namespaces": [network]}
-            false = tasks / f"{number:064x}"
-            false.mkdir()
-            (false / "config.json").write_text(json.dumps({"linux": linux}))
+            forged = tasks / f"{number:064x}"
+            forged.mkdir()
+            (forged / "config.json").write_text(json.dumps({"linux": linux}))
         with run_exporter(tmp_path) as running:
             running.scrape()
             page = running.scrape()
@@ -263,39 +266,38 @@ def test_a_node_in_a_container_says_nothing_of_others_namespaces(
     assert not page.samples("netns_sysctl_declared_value", netns="named/a-victim")
 
 
-def test_a_users_own_podman_names_its_containers_within_the_user(
+def test_a_container_of_rootless_podman_is_named_within_its_user(
     tmp_path: Path,
 ) -> None:
     storage = tmp_path / "storage/overlay-containers"
     bundle = storage / INNER / "userdata"
     manager = f"user.slice/user-{USER}.slice/user@{USER}.service"
     with (
-        keeper(tmp_path / "any", "conmon", "-b", str(bundle), user=USER) as (pid, one),
-        cgroup(f"{manager}/user.slice/libpod-conmon-{INNER}.scope", pid),
-        cgroup(f"{manager}/user.slice/libpod-{INNER}.scope", one.pid),
+        running_shim(tmp_path / "any", "conmon", "-b", str(bundle), user=USER) as shim,
+        cgroup(f"{manager}/user.slice/libpod-conmon-{INNER}.scope", shim[0]),
+        cgroup(f"{manager}/user.slice/libpod-{INNER}.scope", shim[1].pid),
     ):
-        os.setresuid  # noqa: B018
         bundle.mkdir(parents=True)
-        said = {"annotations": {"io.container.manager": "libpod"}}
-        (bundle / "config.json").write_text(json.dumps(said))
+        config = {"annotations": {"io.container.manager": "libpod"}}
+        (bundle / "config.json").write_text(json.dumps(config))
         names = [{"id": INNER, "names": ["web"]}]
         (storage / "containers.json").write_text(json.dumps(names))
         os.chown(bundle / "config.json", USER, USER)
         os.chown(storage / "containers.json", USER, USER)
         with run_exporter(tmp_path) as running:
             page = running.scrape()
-        one.kill()
+        shim[1].kill()
 
     within = {"container": "web", "netns": f"within/user@{USER}.service"}
     assert page.value("netns_info", runtime="podman", **within) == 1
 
 
-def test_a_sandbox_that_nobody_lives_in_is_its_pods(tmp_path: Path) -> None:
-    """CRI-O keeps a pod's namespace by a mount alone, until its first container."""
+def test_a_sandbox_without_processes_is_named_as_its_pod(tmp_path: Path) -> None:
+    """Until its first container, CRI-O keeps a pod's namespace only by a mount."""
     root = tmp_path / "root"
     storage = root / "run/containers/storage/overlay-containers" / INNER / "userdata"
     storage.mkdir(parents=True)
-    said = {
+    annotations = {
         "io.container.manager": "cri-o",
         "io.kubernetes.cri-o.ContainerType": "sandbox",
         "io.kubernetes.cri-o.SandboxID": INNER,
@@ -310,17 +312,17 @@ def test_a_sandbox_that_nobody_lives_in_is_its_pods(tmp_path: Path) -> None:
         "cgroupsPath": f"kubepods-pod{UID.replace('-', '_')}.slice:crio:{INNER}",
     }
     (storage / "config.json").write_text(
-        json.dumps({"annotations": said, "linux": linux})
+        json.dumps({"annotations": annotations, "linux": linux})
     )
 
     with (
         named_netns(SANDBOX_MOUNT),
-        run_exporter(tmp_path, "--path.rootfs", str(root)) as one,
+        run_exporter(tmp_path, "--path.rootfs", str(root)) as running,
     ):
-        page = one.scrape()
+        page = running.scrape()
         shutil.rmtree(storage.parent)
 
     owner = {"namespace": "shop", "pod": "web-0", "uid": UID}
     assert page.value("netns_info", runtime="crio", kind="pod", **owner) == 1
-    said = {**owner, "sysctl": SOMAXCONN, "source": "pod"}
-    assert page.value("netns_sysctl_declared_value", **said) == 4321
+    series = {**owner, "sysctl": SOMAXCONN, "source": "pod"}
+    assert page.value("netns_sysctl_declared_value", **series) == 4321

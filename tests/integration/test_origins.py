@@ -1,4 +1,4 @@
-"""Each origin, made the way that an operator would, read where an operator looks."""
+"""Each origin, produced on this node, in /metrics, `explain` and `report`."""
 
 import contextlib
 import resource
@@ -24,13 +24,13 @@ FIELDS = ("min", "default", "max")
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    with run_exporter(tmp_path_factory.mktemp("running")) as one:
-        yield one
+    with run_exporter(tmp_path_factory.mktemp("running")) as exporter:
+        yield exporter
 
 
 @contextlib.contextmanager
 def on_the_host(sysctl: str, value: str) -> Iterator[None]:
-    """Change the host's value, and put it back whatever happens."""
+    """Change the host's value until the block ends."""
     file = Path("/proc/sys", sysctl.replace(".", "/"))
     before = file.read_text()
     file.write_text(value)
@@ -51,21 +51,21 @@ def fresh(page: Exposition, sysctl: str) -> list[int]:
     return [by_field[field] for field in FIELDS]
 
 
-def said(*words: str) -> str:
-    """Return what a command of ours prints, in words that no line end parts."""
+def output(*arguments: str) -> str:
+    """Return the output of a command, with single spaces instead of line ends."""
     done = subprocess.run(
-        [*COMMAND, *words], check=True, capture_output=True, text=True
+        [*COMMAND, *arguments], check=True, capture_output=True, text=True
     )
     return " ".join(done.stdout.split())
 
 
-def test_what_nobody_set_is_the_kernels(running: Exporter) -> None:
-    """The host is tuned, the namespace is not: what the project is for."""
+def test_a_value_that_was_not_set_is_fresh_default(running: Exporter) -> None:
+    """The host is tuned and the namespace is not: the purpose of the project."""
     kernels = Path("/proc/sys/net/core/somaxconn").read_text().strip()
     with on_the_host(SOMAXCONN, "2048"), named_netns("untuned"):
         page = running.scrape()
-        explained = said("explain", "untuned", "somaxconn")
-        reported = said("report")
+        explained = output("explain", "untuned", "somaxconn")
+        reported = output("report")
 
     owner = {"netns": "named/untuned", "sysctl": SOMAXCONN}
     assert origins(page, **owner) == {"fresh_default"}
@@ -81,7 +81,7 @@ def test_what_nobody_set_is_the_kernels(running: Exporter) -> None:
     assert "fresh_default" in reported
 
 
-def test_what_the_host_changed_since_is_stale_until_a_new_namespace(
+def test_an_inherited_value_is_stale_while_the_host_has_another(
     running: Exporter,
 ) -> None:
     before = Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()
@@ -99,18 +99,20 @@ def test_what_the_host_changed_since_is_stale_until_a_new_namespace(
         assert [str(number) for number in fresh(page, RMEM)] == before
 
 
-def test_a_snapshot_of_who_saw_the_host_change_explains_it(tmp_path: Path) -> None:
+def test_a_snapshot_with_the_former_host_value_explains_a_stale_value(
+    tmp_path: Path,
+) -> None:
     collector = Collector(Config(), grace=0)
     with named_netns("old"):
         collector.collect()
         with on_the_host(RMEM, "4096 99999 7777777"):
-            parcel = collector.collect()
+            encoded = collector.collect()
     collector.close()
     file = tmp_path / "snapshot.json"
-    file.write_bytes(msgspec.json.encode(parcel))
+    file.write_bytes(msgspec.json.encode(encoded))
 
-    explained = said("explain", "old", "tcp_rmem", "--from", str(file))
-    reported = said("report", "--from", str(file))
+    explained = output("explain", "old", "tcp_rmem", "--from", str(file))
+    reported = output("report", "--from", str(file))
 
     assert "inherited_stale" in explained
     assert "4096 99999 7777777" in explained
@@ -118,7 +120,7 @@ def test_a_snapshot_of_who_saw_the_host_change_explains_it(tmp_path: Path) -> No
     assert "inherited_stale" in reported
 
 
-def test_what_was_written_from_outside_is_modified_and_counted(
+def test_a_value_written_at_runtime_is_modified_and_its_changes_are_counted(
     running: Exporter,
 ) -> None:
     with named_netns("written") as netns:
@@ -128,8 +130,8 @@ def test_what_was_written_from_outside_is_modified_and_counted(
         once = running.scrape()
         netns.write(SOMAXCONN, "130")
         twice = running.scrape()
-        explained = said("explain", "written")
-        reported = said("report")
+        explained = output("explain", "written")
+        reported = output("report")
 
     assert "now 130 modified" in explained
     assert "130 modified named/written" in reported
@@ -143,88 +145,88 @@ def test_what_was_written_from_outside_is_modified_and_counted(
     assert not before.samples("netns_sysctl_last_change_timestamp_seconds", **owner)
 
 
-def test_what_was_declared_and_what_overrode_it(tmp_path: Path) -> None:
+def test_declared_and_overridden_values(tmp_path: Path) -> None:
     with (
         run_docker(tmp_path) as docker,
         run_exporter(
             tmp_path, "--runtimes.docker", f"unix://{docker.socket}"
         ) as running,
     ):
-        declared = declared_by(docker, running)
-        overridden = overridden_by_joining(docker, running)
-        written = overridden_by_writing(docker, running)
+        declared = start_with_declared_value(docker, running)
+        overridden = override_by_joining(docker, running)
+        written = override_by_writing(docker, running)
         address = ("--runtimes.docker", f"unix://{docker.socket}")
-        joined = said("explain", "first", *address)
+        joined = output("explain", "first", *address)
         docker.run("--name", "fourth", "--sysctl", f"{SOMAXCONN}=444")
-        asked = said("explain", "fourth", *address)
-        reported = said("report", *address)
+        fourth = output("explain", "fourth", *address)
+        reported = output("report", *address)
 
     assert declared == {"declared"}
     assert overridden == {"overridden"}
     assert written == {"overridden"}
     assert "now 999 overridden" in joined
     assert "second" in joined
-    assert "now 444 declared" in asked
-    assert "docker run --sysctl net.core.somaxconn=" in asked
+    assert "now 444 declared" in fourth
+    assert "docker run --sysctl net.core.somaxconn=" in fourth
     assert "overridden" in reported
 
 
-def declared_by(docker: Docker, running: Exporter) -> set[str]:
+def start_with_declared_value(docker: Docker, running: Exporter) -> set[str]:
     docker.run("--name", "first", "--sysctl", f"{SOMAXCONN}=777")
-    return shown(running, "first", 777)
+    return origins_once_exported(running, "first", 777)
 
 
-def overridden_by_joining(docker: Docker, running: Exporter) -> set[str]:
+def override_by_joining(docker: Docker, running: Exporter) -> set[str]:
     joining = ("--network", "container:first", "--sysctl", f"{SOMAXCONN}=999")
     docker.run("--name", "second", *joining)
-    return shown(running, "first", 999)
+    return origins_once_exported(running, "first", 999)
 
 
-def overridden_by_writing(docker: Docker, running: Exporter) -> set[str]:
-    one = docker.run("--name", "third", "--sysctl", f"{SOMAXCONN}=777")
-    ProcessNetns(docker.container_pid(one)).write(SOMAXCONN, "555")
-    return shown(running, "third", 555)
+def override_by_writing(docker: Docker, running: Exporter) -> set[str]:
+    third = docker.run("--name", "third", "--sysctl", f"{SOMAXCONN}=777")
+    ProcessNetns(docker.container_pid(third)).write(SOMAXCONN, "555")
+    return origins_once_exported(running, "third", 555)
 
 
-def shown(running: Exporter, container: str, value: int) -> set[str]:
+def origins_once_exported(running: Exporter, container: str, value: int) -> set[str]:
     owner = {"container": container, "sysctl": SOMAXCONN}
     page = Exposition("")
 
-    def there() -> bool:
+    def is_exported() -> bool:
         nonlocal page
         page = running.scrape()
         return page.value("netns_sysctl_value", **owner) == value
 
-    wait_until(there)
+    wait_until(is_exported)
     return origins(page, **owner)
 
 
-def test_the_kernels_release_groups_a_fleet(running: Exporter) -> None:
+def test_the_kernel_release_is_exported(running: Exporter) -> None:
     release = Path("/proc/sys/kernel/osrelease").read_text().strip()
 
     assert running.scrape().value("netns_kernel_info", release=release) == 1
 
 
-def test_this_kernel_is_as_the_catalog_says(tmp_path: Path) -> None:
+def test_the_catalogs_classes_are_right_on_this_kernel(tmp_path: Path) -> None:
     with run_exporter(tmp_path, "--sysctls.profile", "all") as running:
         page = running.scrape()
 
     assert not page.samples("netns_collector_problem", problem="class_disagrees")
 
 
-def test_what_all_share_can_only_be_changed_on_the_host() -> None:
+def test_a_shared_sysctl_is_only_fixed_on_the_host() -> None:
     with named_netns("sharing"):
-        explained = said("explain", "sharing", "core.rmem_max")
+        explained = output("explain", "sharing", "core.rmem_max")
 
     assert "shared" in explained
     assert "ip netns exec" not in explained
     assert "sysctl -w net.core.rmem_max=" in explained
 
 
-def test_explaining_one_of_two_hundred_takes_less_than_a_second_of_cpu() -> None:
+def test_explain_with_200_namespaces_takes_less_than_a_second_of_cpu_time() -> None:
     with new_namespaces(200), named_netns("one-of-many"):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        explained = said("explain", "one-of-many")
+        explained = output("explain", "one-of-many")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
 
     assert "fresh_default" in explained

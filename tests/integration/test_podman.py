@@ -1,4 +1,4 @@
-"""podman's containers and pods, and those that only runc or crun know of."""
+"""Containers and pods of podman, and containers of bare runc and crun."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,14 +19,14 @@ ID = "5eed" * 16
 
 @pytest.fixture(scope="module")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    with isolated_podman(tmp_path_factory.mktemp("podman")) as one:
-        yield one
+    with isolated_podman(tmp_path_factory.mktemp("podman")) as podman:
+        yield podman
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    with run_exporter(tmp_path_factory.mktemp("exporter")) as one:
-        yield one
+    with run_exporter(tmp_path_factory.mktemp("exporter")) as exporter:
+        yield exporter
 
 
 @pytest.fixture(autouse=True)
@@ -36,22 +36,27 @@ def cleared(podman: Podman) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("network", ["podman", "none"])
-def test_a_container_has_its_name_and_what_it_declared(
+def test_a_container_has_its_name_and_its_declared_value(
     podman: Podman, running: Exporter, network: str
 ) -> None:
     setting = ("--sysctl", f"{SOMAXCONN}=555")
-    one = podman.run("--name", "web", "--network", network, *setting)
+    container_id = podman.run("--name", "web", "--network", network, *setting)
 
     page = running.scrape()
 
     info = {"container": "web", "runtime": "podman", "evidence": "oci_bundle"}
-    assert page.value("netns_info", container_id=one, kind="container", **info) == 1
-    said = {"container": "web", "sysctl": SOMAXCONN}
-    assert page.value("netns_sysctl_value", **said) == 555
-    assert page.value("netns_sysctl_declared_value", source="container", **said) == 555
+    assert (
+        page.value("netns_info", container_id=container_id, kind="container", **info)
+        == 1
+    )
+    series = {"container": "web", "sysctl": SOMAXCONN}
+    assert page.value("netns_sysctl_value", **series) == 555
+    assert (
+        page.value("netns_sysctl_declared_value", source="container", **series) == 555
+    )
 
 
-def test_a_container_on_the_hosts_network_is_the_host(
+def test_a_container_with_host_network_is_not_a_series_of_its_own(
     podman: Podman, running: Exporter
 ) -> None:
     podman.run("--name", "hosted", "--network", "host")
@@ -62,7 +67,7 @@ def test_a_container_on_the_hosts_network_is_the_host(
     assert page.value("netns_info", kind="host") == 1
 
 
-def test_a_pod_is_one_entry_by_its_name(podman: Podman, running: Exporter) -> None:
+def test_a_pod_is_one_series_with_its_name(podman: Podman, running: Exporter) -> None:
     podman.command("pod", "create", "--name", "front", "--sysctl", f"{SOMAXCONN}=66")
     podman.run("--pod", "front", "--name", "one")
     podman.run("--pod", "front", "--name", "two")
@@ -70,11 +75,11 @@ def test_a_pod_is_one_entry_by_its_name(podman: Podman, running: Exporter) -> No
     page = running.scrape()
 
     assert page.value("netns_info", runtime="podman") == 1
-    said = {"container": "front", "sysctl": SOMAXCONN}
-    assert page.value("netns_sysctl_declared_value", source="pod", **said) == 66
+    series = {"container": "front", "sysctl": SOMAXCONN}
+    assert page.value("netns_sysctl_declared_value", source="pod", **series) == 66
 
 
-def test_a_container_that_joined_later_and_rewrote_a_value_is_named(
+def test_a_joined_container_that_overrides_a_value_is_named(
     podman: Podman, running: Exporter
 ) -> None:
     podman.run("--name", "first", "--sysctl", f"{SOMAXCONN}=555")
@@ -84,29 +89,32 @@ def test_a_container_that_joined_later_and_rewrote_a_value_is_named(
     podman.run("--name", "second", *joining)
     page = running.scrape()
 
-    said = {"container": "first", "sysctl": SOMAXCONN}
-    assert page.value("netns_sysctl_value", **said) == 556
-    assert page.value("netns_sysctl_declared_value", by="second", **said) == 556
+    series = {"container": "first", "sysctl": SOMAXCONN}
+    assert page.value("netns_sysctl_value", **series) == 556
+    assert page.value("netns_sysctl_declared_value", by="second", **series) == 556
     assert page.value("netns_info", runtime="podman") == 1
 
 
-def test_a_renamed_container_has_its_new_name_and_the_old_one_is_free(
+def test_a_renamed_container_has_its_new_name_and_another_may_have_the_old_name(
     podman: Podman, running: Exporter
 ) -> None:
-    one = podman.run("--name", "first")
-    assert running.scrape().value("netns_info", container="first", container_id=one)
+    renamed = podman.run("--name", "first")
+    before = running.scrape()
+    assert before.value("netns_info", container="first", container_id=renamed)
 
     podman.command("rename", "first", "second")
     other = podman.run("--name", "first")
     page = running.scrape()
 
-    assert page.value("netns_info", container="second", container_id=one) == 1
+    assert page.value("netns_info", container="second", container_id=renamed) == 1
     assert page.value("netns_info", container="first", container_id=other) == 1
     assert len(page.samples("netns_info", runtime="podman")) == 2
 
 
-def test_an_image_cannot_name_a_pod(podman: Podman, running: Exporter) -> None:
-    said = {
+def test_annotations_without_a_matching_cgroup_do_not_name_a_pod(
+    podman: Podman, running: Exporter
+) -> None:
+    annotations = {
         "io.container.manager": "cri-o",
         "io.kubernetes.cri-o.ContainerType": "sandbox",
         "io.kubernetes.cri-o.RuntimeHandler": "runsc",
@@ -114,18 +122,18 @@ def test_an_image_cannot_name_a_pod(podman: Podman, running: Exporter) -> None:
         "io.kubernetes.pod.namespace": "kube-system",
         "io.kubernetes.pod.uid": UID,
     }
-    flags = [w for k, v in said.items() for w in ("--annotation", f"{k}={v}")]
-    one = podman.run("--name", "harmless", *flags)
+    flags = [w for k, v in annotations.items() for w in ("--annotation", f"{k}={v}")]
+    container_id = podman.run("--name", "harmless", *flags)
 
     page = running.scrape()
 
     info = {"container": "harmless", "runtime": "podman", "kind": "container"}
-    assert page.value("netns_info", container_id=one, **info) == 1
+    assert page.value("netns_info", container_id=container_id, **info) == 1
     assert not page.samples("netns_info", pod="coredns")
     assert page.samples("netns_sysctl_drift", container="harmless")
 
 
-def test_a_container_started_again_keeps_its_name(
+def test_a_restarted_container_keeps_its_name(
     podman: Podman, running: Exporter
 ) -> None:
     podman.run("--name", "again")
@@ -138,7 +146,7 @@ def test_a_container_started_again_keeps_its_name(
     assert running.scrape().value("netns_info", runtime="podman") == 1
 
 
-def test_a_container_of_bare_runc_or_crun_has_its_id_for_name(
+def test_the_name_of_a_container_of_bare_runc_or_crun_is_its_id(
     running: Exporter, tmp_path: Path, podman: Podman
 ) -> None:
     assert podman.root.exists()
@@ -153,10 +161,10 @@ def test_a_container_of_bare_runc_or_crun_has_its_id_for_name(
         ):
             page = running.scrape()
 
-        said = {"container": f"plain-{runtime}", "sysctl": SOMAXCONN}
+        series = {"container": f"plain-{runtime}", "sysctl": SOMAXCONN}
         assert page.value("netns_info", runtime=runtime, kind="container") == 1
-        assert page.value("netns_sysctl_declared_value", **said) == 333
-        assert page.value("netns_sysctl_value", **said) == 333
+        assert page.value("netns_sysctl_declared_value", **series) == 333
+        assert page.value("netns_sysctl_value", **series) == 333
 
 
 SLICE = f"kubepods-besteffort-pod{UID.replace('-', '_')}.slice"
@@ -173,10 +181,10 @@ SLICE = f"kubepods-besteffort-pod{UID.replace('-', '_')}.slice"
         (f"/kubepods/besteffort/pod{UID}/{ID}", ""),
     ],
 )
-def test_a_pod_in_systemds_cgroups_is_a_pod(
+def test_a_pod_without_a_bundle_is_named_by_its_cgroup_and_log_directory(
     tmp_path: Path, cgroups_path: str, runtime: str
 ) -> None:
-    """No bundle is found: the cgroup and the kubelet's log directory tell."""
+    """The cgroups are those of the systemd and of the cgroupfs driver."""
     (tmp_path / f"root/var/log/pods/shop_web-0_{UID}").mkdir(parents=True)
     logs = ("--path.rootfs", str(tmp_path / "root"))
     with (
@@ -204,5 +212,5 @@ def test_a_container_in_a_user_namespace_is_read_and_named(
         page = running.scrape()
 
     assert page.value("netns_info", container_id=ID) == 1
-    said = {"container": ID[:12], "sysctl": "net.ipv4.ip_local_port_range"}
-    assert page.value("netns_sysctl_value", field="low", **said)
+    series = {"container": ID[:12], "sysctl": "net.ipv4.ip_local_port_range"}
+    assert page.value("netns_sysctl_value", field="low", **series)

@@ -1,4 +1,4 @@
-"""What the exporter's processes may do, read from a real one, and tried."""
+"""Privileges of the exporter's processes, and what happens when one of them ends."""
 
 import os
 import signal
@@ -21,16 +21,16 @@ SOMAXCONN = "net.core.somaxconn"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    with run_exporter(tmp_path_factory.mktemp("running")) as one:
-        one.scrape()
-        yield one
+    with run_exporter(tmp_path_factory.mktemp("running")) as exporter:
+        exporter.scrape()
+        yield exporter
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Exporter]:
-    with run_exporter(tmp_path) as one:
-        one.scrape()
-        yield one
+def disposable(tmp_path: Path) -> Iterator[Exporter]:
+    with run_exporter(tmp_path) as exporter:
+        exporter.scrape()
+        yield exporter
 
 
 def status(pid: int, field: str) -> str:
@@ -38,7 +38,7 @@ def status(pid: int, field: str) -> str:
     return next(line.split()[1] for line in lines if line.startswith(f"{field}:"))
 
 
-def test_the_collector_keeps_three_capabilities_and_gets_no_more(
+def test_the_collector_keeps_three_capabilities_and_can_gain_no_more(
     running: Exporter,
 ) -> None:
     for thread in thread_credentials(running.process.pid):
@@ -52,7 +52,9 @@ def test_the_collector_keeps_three_capabilities_and_gets_no_more(
         assert thread.no_new_privs
 
 
-def test_every_thread_of_the_server_is_nobody_with_nothing(running: Exporter) -> None:
+def test_every_thread_of_the_server_is_nobody_without_capabilities(
+    running: Exporter,
+) -> None:
     threads = thread_credentials(running.server_pid)
 
     assert threads
@@ -63,8 +65,8 @@ def test_every_thread_of_the_server_is_nobody_with_nothing(running: Exporter) ->
         assert thread.no_new_privs
 
 
-def test_the_collector_has_no_socket_of_the_network(running: Exporter) -> None:
-    """The port that it bound is the server's alone."""
+def test_the_collector_has_no_network_socket(running: Exporter) -> None:
+    """Only the server has the port that the collector bound."""
     process = psutil.Process(running.process.pid)
 
     assert not process.net_connections(kind="inet")
@@ -72,95 +74,109 @@ def test_the_collector_has_no_socket_of_the_network(running: Exporter) -> None:
     assert listening.laddr.port == running.port
 
 
-def test_with_three_capabilities_everything_is_still_read(running: Exporter) -> None:
+def test_three_capabilities_suffice_to_read_a_namespace(running: Exporter) -> None:
     with new_namespaces() as (pod,):
         pod.write(SOMAXCONN, "55")
 
-        def told() -> bool:
+        def is_exported() -> bool:
             values = running.scrape().samples("netns_sysctl_value", sysctl=SOMAXCONN)
             return 55 in values.values()
 
-        wait_until(told)
+        wait_until(is_exported)
         problems = running.scrape().samples("netns_collector_problem")
         assert not [p for p in problems if dict(p)["problem"].startswith("missing_cap")]
 
 
-def test_the_server_holds_no_file_but_what_it_serves_with(running: Exporter) -> None:
-    """A socketpair, a listener, connections, and what asyncio waits with."""
-    folder = Path(f"/proc/{running.server_pid}/fd")
+def test_the_server_has_only_sockets_and_an_epoll_open(running: Exporter) -> None:
+    """The socketpair, the listener, connections, and the epoll of asyncio."""
+    directory = Path(f"/proc/{running.server_pid}/fd")
     standard = {"0", "1", "2"}
-    held_open = {os.readlink(fd) for fd in folder.iterdir() if fd.name not in standard}
+    files = {os.readlink(fd) for fd in directory.iterdir() if fd.name not in standard}
 
     kinds = ("socket:[", "anon_inode:[eventpoll]")
-    assert not {one for one in held_open if not one.startswith(kinds)}
+    assert not {file for file in files if not file.startswith(kinds)}
 
 
 class TestSignals:
     @pytest.mark.parametrize("role", ["collector", "server"])
-    def test_sighup_changes_nothing(self, fresh: Exporter, role: str) -> None:
-        pid = fresh.process.pid if role == "collector" else fresh.server_pid
-        server = fresh.server_pid
+    def test_sighup_is_ignored(self, disposable: Exporter, role: str) -> None:
+        pid = disposable.process.pid if role == "collector" else disposable.server_pid
+        server = disposable.server_pid
 
         os.kill(pid, signal.SIGHUP)
 
-        fresh.scrape()
-        assert fresh.server_pid == server
+        disposable.scrape()
+        assert disposable.server_pid == server
 
-    def test_the_end_of_the_server_ends_the_collector(self, fresh: Exporter) -> None:
-        os.kill(fresh.server_pid, signal.SIGKILL)
+    def test_the_collector_exits_when_the_server_is_killed(
+        self, disposable: Exporter
+    ) -> None:
+        os.kill(disposable.server_pid, signal.SIGKILL)
 
-        assert fresh.process.wait(30) == 1
-        assert "the server process ended" in fresh.log.read_text()
+        assert disposable.process.wait(30) == 1
+        assert "the server process ended" in disposable.log.read_text()
 
-    def test_the_end_of_the_collector_ends_the_server(self, fresh: Exporter) -> None:
-        server = fresh.server_pid
-        fresh.process.kill()
+    def test_the_server_exits_when_the_collector_is_killed(
+        self, disposable: Exporter
+    ) -> None:
+        server = disposable.server_pid
+        disposable.process.kill()
 
         wait_until(lambda: not psutil.pid_exists(server))
-        assert "the collector process ended" in fresh.log.read_text()
+        assert "the collector process ended" in disposable.log.read_text()
 
-    def test_a_stopped_server_ends_with_its_collector(self, fresh: Exporter) -> None:
-        server = fresh.server_pid
+    def test_a_stopped_server_exits_when_the_collector_is_killed(
+        self, disposable: Exporter
+    ) -> None:
+        server = disposable.server_pid
         os.kill(server, signal.SIGSTOP)
         wait_until(lambda: status(server, "State") == "T")
 
-        fresh.process.kill()
+        disposable.process.kill()
 
         wait_until(lambda: not psutil.pid_exists(server))
 
-    def test_a_stopped_server_does_not_hold_up_the_end(self, fresh: Exporter) -> None:
-        server = fresh.server_pid
+    def test_a_stopped_server_does_not_delay_the_exit(
+        self, disposable: Exporter
+    ) -> None:
+        server = disposable.server_pid
         os.kill(server, signal.SIGSTOP)
 
-        fresh.process.terminate()
+        disposable.process.terminate()
 
-        assert fresh.process.wait(30) == 0
+        assert disposable.process.wait(30) == 0
         wait_until(lambda: not psutil.pid_exists(server))
 
-    def test_a_stopped_collector_is_told_and_goes_on(self, fresh: Exporter) -> None:
-        os.kill(fresh.process.pid, signal.SIGSTOP)
+    def test_a_stopped_collector_is_a_503_until_it_continues(
+        self, disposable: Exporter
+    ) -> None:
+        os.kill(disposable.process.pid, signal.SIGSTOP)
         try:
             header = {"X_Prometheus_Scrape_Timeout_Seconds": "1"}
-            code, _, body = fresh.get("/metrics", **header)
+            code, _, body = disposable.get("/metrics", **header)
             assert code == 503
             assert b"no snapshot from the collector" in body
         finally:
-            os.kill(fresh.process.pid, signal.SIGCONT)
+            os.kill(disposable.process.pid, signal.SIGCONT)
 
-        wait_until(lambda: fresh.get("/metrics")[0] == 200)
+        wait_until(lambda: disposable.get("/metrics")[0] == 200)
 
 
-def test_with_few_files_it_serves_and_says_what_it_could_not(tmp_path: Path) -> None:
+def test_with_a_low_file_limit_it_serves_and_reports_the_problem(
+    tmp_path: Path,
+) -> None:
     with (
         new_namespaces(5),
-        run_exporter(tmp_path, prefix=("prlimit", "--nofile=300")) as one,
+        run_exporter(tmp_path, prefix=("prlimit", "--nofile=300")) as running,
     ):
-        page = one.scrape()
+        page = running.scrape()
 
         assert page.value("netns_sysctl_value", netns="host", sysctl=SOMAXCONN)
         assert page.value("netns_collector_fd_limit") == 44
         wait_until(
-            lambda: one.scrape().value("netns_collector_problem", problem="fd_budget")
+            lambda: running.scrape().value(
+                "netns_collector_problem", problem="fd_budget"
+            )
         )
 
 
