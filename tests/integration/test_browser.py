@@ -120,7 +120,7 @@ def test_a_search_leads_to_the_page_of_its_result(chromium: Browser) -> None:
 
     assert chromium.find("input[name=q]").get_attribute("value") == "script"
     (owner,) = chromium.all("#owners tbody a")
-    assert "1 that are found" in chromium.find("#shown").text
+    assert "1 that match" in chromium.find("#shown").text
     name = owner.text
     chromium.click(owner)
     assert chromium.find("h1").text == name
@@ -162,7 +162,7 @@ def test_a_click_selects_all_commands_of_a_fix(chromium: Browser) -> None:
 def test_the_navigation_leads_to_each_page(chromium: Browser) -> None:
     chromium.open("/nowhere")
     chromium.follow_link("Catalog")
-    assert "Every sysctl that can be read" in chromium.text
+    assert "Catalog of sysctls" in chromium.text
     chromium.find("input[name=q]").send_keys("nf_conntrack")
     chromium.click(chromium.find("form button"))
     assert all("nf_conntrack" in row.text for row in chromium.all("#sysctls tbody tr"))

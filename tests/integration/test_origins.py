@@ -133,7 +133,7 @@ def test_a_value_written_at_runtime_is_modified_and_its_changes_are_counted(
         explained = output("explain", "written")
         reported = output("report")
 
-    assert "now 130 modified" in explained
+    assert "current value 130 modified" in explained
     assert "130 modified named/written" in reported
     assert before.value("netns_sysctl_changes_total", **owner) == 0
     assert origins(once, SOMAXCONN, **owner) == {"modified"}
@@ -164,9 +164,9 @@ def test_declared_and_overridden_values(tmp_path: Path) -> None:
     assert declared == {"declared"}
     assert overridden == {"overridden"}
     assert written == {"overridden"}
-    assert "now 999 overridden" in joined
+    assert "current value 999 overridden" in joined
     assert "second" in joined
-    assert "now 444 declared" in fourth
+    assert "current value 444 declared" in fourth
     assert "docker run --sysctl net.core.somaxconn=" in fourth
     assert "overridden" in reported
 
