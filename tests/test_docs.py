@@ -252,7 +252,7 @@ def rule_keys() -> list[str]:
 @pytest.mark.parametrize("key", config_keys())
 def test_every_configuration_key_is_documented_and_has_its_flag(key: str) -> None:
     text = (ROOT / "docs/configuration.md").read_text()
-    # the one whose name all of Prometheus's exporters share
+    # the name that all of Prometheus's exporters share
     other = {"web.config_file": "--web.config.file"}
     flag = other.get(key, f"--{key.replace('_', '-')}")
 

@@ -48,7 +48,7 @@ class ActiveWebConfig(Frozen, frozen=True, kw_only=True):
 
     Attributes:
         tls_policy: TLS, for new connections.
-        requests: Users and headers, for new requests.
+        requests: users and headers, for new requests.
     """
 
     tls_policy: TlsPolicy
@@ -76,8 +76,8 @@ class Workers(NamedTuple):
     The threads beside the event loop, one each.
 
     Attributes:
-        render: Waits for the collector; renders expositions and pages.
-        auth: Checks passwords.
+        render: waits for the collector; renders expositions and pages.
+        auth: checks passwords.
     """
 
     render: Executor

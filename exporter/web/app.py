@@ -53,8 +53,8 @@ class RequestSettings(Frozen, frozen=True, kw_only=True):
     What the web configuration sets for requests.
 
     Attributes:
-        headers: Headers of every response, by name.
-        verify: Verifies credentials; None if no authentication is required.
+        headers: headers of every response, by name.
+        verify: verifies credentials; None if no authentication is required.
     """
 
     headers: Mapping[str, str] = {}
@@ -66,10 +66,10 @@ class Response(Frozen, frozen=True, kw_only=True):
     A complete response.
 
     Attributes:
-        status: The HTTP status.
-        body: The body, compressed if the headers say so.
-        content_type: The header Content-Type.
-        headers: Further headers, by name.
+        status: the HTTP status.
+        body: the body, compressed if the headers say so.
+        content_type: the header Content-Type.
+        headers: further headers, by name.
     """
 
     status: HTTPStatus

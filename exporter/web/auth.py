@@ -36,8 +36,8 @@ class Credentials(NamedTuple):
     User name and password of a request.
 
     Attributes:
-        name: The user name.
-        password: The password, UTF-8.
+        name: the user name.
+        password: the password, UTF-8.
     """
 
     name: str

@@ -52,9 +52,9 @@ class _Waiter:
     A request that waits.
 
     Attributes:
-        request: What to respond; None to learn whether a collection succeeds.
-        deadline: When it gives up, in the time of the event loop.
-        result: The exposition or the page, once it is ready.
+        request: what to respond; None to learn whether a collection succeeds.
+        deadline: when it gives up, in the time of the event loop.
+        result: the exposition or the page, once it is ready.
     """
 
     request: Request | None
@@ -70,7 +70,7 @@ class ScrapeQueue:
     gone or sends what cannot be decoded.
 
     Attributes:
-        last_success: When a collection last succeeded, in the time of the event loop.
+        last_success: when a collection last succeeded, in the time of the event loop.
     """
 
     def __init__(

@@ -29,10 +29,10 @@ class FakeCollector:
     A collector that replies at once, or once *go* is set.
 
     Attributes:
-        snapshots: How many were collected.
-        timeouts: Of each request for a snapshot, in seconds.
-        error: Raised instead of a reply.
-        web_configs: The replies to the next requests for the web configuration.
+        snapshots: how many were collected.
+        timeouts: of each request for a snapshot, in seconds.
+        error: raised instead of a reply.
+        web_configs: the replies to the next requests for the web configuration.
     """
 
     def __init__(self) -> None:

@@ -35,8 +35,8 @@ class FakeResponder:
     Collections that end when *go* is released, pages when *render* is.
 
     Attributes:
-        calls: Of collect(): seconds and requests.
-        done: What was begun, in order: "collection", or the owner of a page.
+        calls: of collect(): seconds and requests.
+        done: what was begun, in order: "collection", or the owner of a page.
     """
 
     def __init__(self) -> None:
