@@ -54,7 +54,7 @@ class NamespaceAssessment:
 
     @cached_property
     def is_comparable(self) -> bool:
-        """Whether its values are compared with the host's and judged by the policy."""
+        """Whether its values are compared with the references and the policy."""
         return is_comparable(self.namespace)
 
     @cached_property
@@ -92,7 +92,7 @@ class NamespaceAssessment:
 
     @cached_property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """What the node's policy says of its values, () unless it is comparable."""
+        """The verdicts of the node's policy, () unless it is comparable."""
         if not self.is_comparable or not self.node.policy:
             return ()
         return tuple(verdicts(self.node.policy, self.references, self.namespace))

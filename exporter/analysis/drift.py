@@ -15,7 +15,7 @@ from exporter.model import (
 )
 from exporter.values import parse_numbers, parse_reading
 
-NOTEWORTHY_ORIGINS: frozenset[Origin | None] = frozenset(
+_NOTEWORTHY: frozenset[Origin | None] = frozenset(
     {"declared", "overridden", "modified", "inherited_stale"}
 )
 """Origins of values that differ from what every new namespace gets."""
@@ -136,7 +136,7 @@ def noteworthy_sysctls(
     origins, found: of one namespace.
     """
     differing = {finding.sysctl for finding in found if finding.delta}
-    noteworthy = NOTEWORTHY_ORIGINS if references.host else NOTEWORTHY_ORIGINS | {None}
+    noteworthy = _NOTEWORTHY if references.host else _NOTEWORTHY | {None}
     pairs = zip(references.sysctls, origins, strict=False)
     return frozenset(
         differing | {sysctl.name for sysctl, origin in pairs if origin in noteworthy}

@@ -71,7 +71,7 @@ def verdicts(
         "declared": [declared.get(sysctl.name) for sysctl in references.sysctls],
     }
     for rule in rules:
-        if matches(rule.match, namespace.owner):
+        if _matches(rule.match, namespace.owner):
             expected = by_name[rule.same_as] if rule.same_as else ()
             yield from _evaluate_all(
                 rule, references.sysctls, namespace.readings, expected
@@ -86,17 +86,17 @@ def _evaluate_all(
 ) -> Iterator[Verdict]:
     column = references or (None,) * len(sysctls)
     for sysctl, value, reference in zip(sysctls, readings, column, strict=True):
-        if not matches_sysctl(rule.sysctl, sysctl.name) or incompatibility(
+        if not _matches_sysctl(rule.sysctl, sysctl.name) or incompatibility(
             rule, sysctl
         ):
             continue
         is_missing = rule.same_as and not isinstance(reference, str)
         if not is_missing and not isinstance(value, Unreadable):
             text = reference if isinstance(reference, str) else None
-            yield evaluate(rule, sysctl, value, text)
+            yield _evaluate(rule, sysctl, value, text)
 
 
-def matches(match: Match, owner: Owner) -> bool:
+def _matches(match: Match, owner: Owner) -> bool:
     """Return whether all of a rule's globs match the owner's labels."""
     return (
         _fits(match.namespace, owner.namespace)
@@ -113,12 +113,12 @@ def _fits(pattern: str | None, label: str) -> bool:
 
 
 @lru_cache(maxsize=1 << 16)  # rules times sysctls, repeated for every namespace
-def matches_sysctl(pattern: str, sysctl: str) -> bool:
+def _matches_sysctl(pattern: str, sysctl: str) -> bool:
     """Return whether a rule's glob matches a sysctl, as catalog.match_glob does."""
     return fnmatchcase(sysctl, pattern.replace("/", "."))
 
 
-def evaluate(rule: Rule, sysctl: Sysctl, value: str, reference: str | None) -> Verdict:
+def _evaluate(rule: Rule, sysctl: Sysctl, value: str, reference: str | None) -> Verdict:
     """Evaluate a rule, which has to be compatible with the sysctl, on one value."""
     actual = _operands(rule, sysctl, value)
     expected = None if reference is None else _operands(rule, sysctl, reference)

@@ -32,7 +32,7 @@ def format_samples(name: str, samples: Iterable[Sample]) -> bytes:
 def format_sample(name: str, labels: str, value: float) -> str:
     """Return a line; *labels* are formatted by label_text."""
     braces = f"{{{labels}}}" if labels else ""
-    return f"{name}{braces} {number_text(value)}\n"
+    return f"{name}{braces} {_number_text(value)}\n"
 
 
 def label_text(labels: Mapping[str, str]) -> str:
@@ -42,7 +42,7 @@ def label_text(labels: Mapping[str, str]) -> str:
     )
 
 
-def number_text(value: float) -> str:
+def _number_text(value: float) -> str:
     """Return a number as Go writes it."""
     if isinstance(value, int) and 0 <= value < _EXPONENT_FROM:
         return f"{value}.0"
