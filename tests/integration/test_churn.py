@@ -61,9 +61,9 @@ def create_and_delete(running: Exporter, *, steps: int) -> None:
 
 def namespaces(running: Exporter) -> float | None:
     """Return how many namespaces have values, including pending ones."""
-    page = running.scrape()
-    read = page.value("netns_namespaces", state="read") or 0
-    return read + (page.value("netns_namespaces", state="pending") or 0)
+    metrics = running.scrape()
+    read = metrics.value("netns_namespaces", state="read") or 0
+    return read + (metrics.value("netns_namespaces", state="pending") or 0)
 
 
 def churn(running: Exporter, *, rounds: int) -> set[str]:
@@ -119,9 +119,9 @@ def links() -> list[str]:
 
 
 def resident(running: Exporter) -> int:
-    page = running.scrape()
-    collector = page.value("netns_collector_resident_memory_bytes")
-    server = page.value("process_resident_memory_bytes")
+    metrics = running.scrape()
+    collector = metrics.value("netns_collector_resident_memory_bytes")
+    server = metrics.value("process_resident_memory_bytes")
     assert collector
     assert server
     return int(collector + server)

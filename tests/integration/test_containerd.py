@@ -49,16 +49,16 @@ def test_pods_are_named_at_the_first_scrape_without_log_directories(
     containerd.pod(*POD.values(), sysctls={SOMAXCONN: "2048"})
     containerd.pod(*OTHER.values())
 
-    page = running.scrape()
+    metrics = running.scrape()
 
     info = {"kind": "pod", "runtime": "containerd", "evidence": "oci_bundle"}
-    assert page.value("netns_info", **POD, **info) == 1
-    assert page.value("netns_info", **OTHER, **info) == 1
+    assert metrics.value("netns_info", **POD, **info) == 1
+    assert metrics.value("netns_info", **OTHER, **info) == 1
     series = {"sysctl": SOMAXCONN, **POD}
-    assert page.value("netns_sysctl_value", **series) == 2048
-    assert page.value("netns_sysctl_drift", **series) == 2048 - HOST
-    assert page.value("netns_sysctl_declared_value", source="pod", **series) == 2048
-    assert not page.samples("netns_sysctl_declared_value", uid=OTHER_UID)
+    assert metrics.value("netns_sysctl_value", **series) == 2048
+    assert metrics.value("netns_sysctl_drift", **series) == 2048 - HOST
+    assert metrics.value("netns_sysctl_declared_value", source="pod", **series) == 2048
+    assert not metrics.samples("netns_sysctl_declared_value", uid=OTHER_UID)
 
 
 def test_a_static_pod_has_the_uid_of_its_configuration(
@@ -66,9 +66,9 @@ def test_a_static_pod_has_the_uid_of_its_configuration(
 ) -> None:
     containerd.pod("kube-system", "etcd-node1", STATIC_UID)
 
-    page = running.scrape()
+    metrics = running.scrape()
 
-    assert page.value("netns_info", pod="etcd-node1", uid=STATIC_UID) == 1
+    assert metrics.value("netns_info", pod="etcd-node1", uid=STATIC_UID) == 1
 
 
 def test_a_pod_with_host_network_is_not_a_series_of_its_own(
@@ -78,11 +78,11 @@ def test_a_pod_with_host_network_is_not_a_series_of_its_own(
     containerd.container(sandbox, "app")
     containerd.pod(*OTHER.values())
 
-    page = running.scrape()
+    metrics = running.scrape()
 
-    assert not page.samples("netns_info", uid=UID)
-    assert page.value("netns_info", uid=OTHER_UID) == 1
-    assert page.value("netns_info", kind="host") == 1
+    assert not metrics.samples("netns_info", uid=UID)
+    assert metrics.value("netns_info", uid=OTHER_UID) == 1
+    assert metrics.value("netns_info", kind="host") == 1
 
 
 def test_all_containers_of_a_pod_are_one_series(
@@ -93,9 +93,9 @@ def test_all_containers_of_a_pod_are_one_series(
     containerd.container(sandbox, "app")
     containerd.container(sandbox, "sidecar")
 
-    page = running.scrape()
+    metrics = running.scrape()
 
-    assert page.value("netns_info", container_id=sandbox, **POD) == 1
+    assert metrics.value("netns_info", container_id=sandbox, **POD) == 1
 
 
 def test_a_pod_whose_pause_process_died_keeps_its_name(
@@ -111,8 +111,8 @@ def test_a_pod_whose_pause_process_died_keeps_its_name(
 
     assert before == running.scrape().value("netns_info", **POD) == 1
     with run_exporter(tmp_path) as started_later:
-        page = started_later.scrape()
-    assert page.value("netns_info", **POD) == 1
+        metrics = started_later.scrape()
+    assert metrics.value("netns_info", **POD) == 1
 
 
 def test_a_recreated_sandbox_is_the_only_series_of_its_pod(
@@ -154,13 +154,13 @@ def test_pods_keep_their_names_when_containerd_is_killed(
 
     containerd.kill()
     try:
-        page = running.scrape()
+        metrics = running.scrape()
         with run_exporter(tmp_path) as started_later:
             later = started_later.scrape()
     finally:
         containerd.start()
 
-    for scrape in (page, later):
+    for scrape in (metrics, later):
         assert scrape.value("netns_info", **POD) == 1
         assert scrape.value("netns_sysctl_declared_value", **series) == 2048
 
@@ -178,12 +178,12 @@ def test_a_pod_in_a_virtual_machine_has_no_drift(
     containerd.pod(*POD.values(), runtime_handler="kata")
     containerd.pod(*OTHER.values())
 
-    page = running.scrape()
+    metrics = running.scrape()
 
-    assert page.value("netns_info", sandbox="kata", **POD) == 1
-    assert page.value("netns_sysctl_value", sysctl=SOMAXCONN, **POD)
-    assert not page.samples("netns_sysctl_drift", uid=UID)
-    assert page.samples("netns_sysctl_drift", uid=OTHER_UID)
+    assert metrics.value("netns_info", sandbox="kata", **POD) == 1
+    assert metrics.value("netns_sysctl_value", sysctl=SOMAXCONN, **POD)
+    assert not metrics.samples("netns_sysctl_drift", uid=UID)
+    assert metrics.samples("netns_sysctl_drift", uid=OTHER_UID)
 
 
 def test_a_removed_pod_leaves_no_series_and_no_file(

@@ -154,21 +154,25 @@ def substitute(
 class TestDemo:
     def test_the_containers_have_names_values_and_origins(self, demo: Demo) -> None:
         def values_shown() -> bool:
-            page = demo.scrape()
+            metrics = demo.scrape()
             values = {
-                name: page.value("netns_sysctl_value", container=name, sysctl=SOMAXCONN)
+                name: metrics.value(
+                    "netns_sysctl_value", container=name, sysctl=SOMAXCONN
+                )
                 for name in ("web-default", "web-tuned")
             }
             return values == {"web-default": 128, "web-tuned": 8192}
 
         wait_until(values_shown)
-        page = demo.scrape()
+        metrics = demo.scrape()
         drift = "netns_sysctl_drift"
         for name, origin in (("web-default", "modified"), ("web-tuned", "declared")):
-            assert page.samples(drift, container=name, sysctl=SOMAXCONN, origin=origin)
+            assert metrics.samples(
+                drift, container=name, sysctl=SOMAXCONN, origin=origin
+            )
         violation = "netns_sysctl_policy_violation"
-        assert page.value(violation, container="web-default") == 1
-        assert page.value(violation, container="web-tuned") == 0
+        assert metrics.value(violation, container="web-default") == 1
+        assert metrics.value(violation, container="web-tuned") == 0
 
     @pytest.mark.parametrize("name", NAMES)
     def test_only_panels_with_a_text_for_it_are_empty(

@@ -13,9 +13,9 @@ pytestmark = pytest.mark.root
 SOMAXCONN = "net.core.somaxconn"
 
 
-def _sysctls(page: Exposition, netns: str, metric: str) -> set[str]:
+def _sysctls(metrics: Exposition, netns: str, metric: str) -> set[str]:
     """Return the sysctls for which a namespace has a series of *metric*."""
-    return {dict(labels)["sysctl"] for labels in page.samples(metric, netns=netns)}
+    return {dict(labels)["sysctl"] for labels in metrics.samples(metric, netns=netns)}
 
 
 def test_only_drifting_values_are_exported_and_the_others_are_aggregated(
@@ -28,12 +28,12 @@ def test_only_drifting_values_are_exported_and_the_others_are_aggregated(
         pods[0].write(SOMAXCONN, "128")
         names = [f"cookie/{pod.cookie}" for pod in pods]
         wait_until(lambda: exporter.scrape().samples("netns_info", netns=names[1]))
-        page = exporter.scrape()
+        metrics = exporter.scrape()
 
-    assert _sysctls(page, names[0], "netns_sysctl_value") >= {SOMAXCONN}
-    assert SOMAXCONN not in _sysctls(page, names[1], "netns_sysctl_value")
-    assert page.value("netns_sysctl_lowest_value", sysctl=SOMAXCONN) == 128
-    drifting = page.samples("netns_sysctl_drifting_namespaces", sysctl=SOMAXCONN)
+    assert _sysctls(metrics, names[0], "netns_sysctl_value") >= {SOMAXCONN}
+    assert SOMAXCONN not in _sysctls(metrics, names[1], "netns_sysctl_value")
+    assert metrics.value("netns_sysctl_lowest_value", sysctl=SOMAXCONN) == 128
+    drifting = metrics.samples("netns_sysctl_drifting_namespaces", sysctl=SOMAXCONN)
     assert sum(drifting.values()) >= 1
 
 
@@ -44,18 +44,18 @@ def test_many_namespaces_are_truncated_at_the_limit_of_series(tmp_path: Path) ->
     ):
         name = "netns_exporter_namespaces_reduced"
         wait_until(lambda: sum(exporter.scrape().samples(name).values()) > 0)
-        page = exporter.scrape()
+        metrics = exporter.scrape()
 
-        assert len(page.series) <= 3000
-        assert page.value("netns_sysctl_value", netns="host", sysctl=SOMAXCONN)
-        assert "metrics.max_series leaves no room" in exporter.log.read_text()
+        assert len(metrics.series) <= 3000
+        assert metrics.value("netns_sysctl_value", netns="host", sysctl=SOMAXCONN)
+        assert "metrics.max_series is too low for all of" in exporter.log.read_text()
 
 
 def test_the_detail_applies_to_a_snapshot_for_the_textfile_collector() -> None:
     arguments = ("snapshot", "--format=prom", "--metrics.detail=summary")
     done = subprocess.run([*COMMAND, *arguments], check=True, capture_output=True)
 
-    page = Exposition(done.stdout.decode())
-    assert page.value("netns_exporter_detail_info", detail="summary") == 1
-    assert page.samples("netns_info")
-    assert not page.samples("netns_sysctl_value")
+    metrics = Exposition(done.stdout.decode())
+    assert metrics.value("netns_exporter_detail_info", detail="summary") == 1
+    assert metrics.samples("netns_info")
+    assert not metrics.samples("netns_sysctl_value")

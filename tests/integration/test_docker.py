@@ -48,19 +48,19 @@ class Watcher:
 
     def __init__(self, exporter: Exporter) -> None:
         self.exporter = exporter
-        self.page = Exposition("")
+        self.metrics = Exposition("")
         self.seen: set[Labels] = set()
 
     def scrape(self, container_id: str) -> set[Labels]:
         """Scrape; return the label sets of netns_info of a container."""
-        self.page = self.exporter.scrape()
-        current = set(self.page.samples("netns_info", container_id=container_id))
+        self.metrics = self.exporter.scrape()
+        current = set(self.metrics.samples("netns_info", container_id=container_id))
         self.seen |= current
         return current
 
     def until_exported(self, container_id: str) -> Exposition:
         wait_until(lambda: self.scrape(container_id))
-        return self.page
+        return self.metrics
 
 
 @pytest.fixture
@@ -73,12 +73,12 @@ def test_a_container_is_exported_only_under_its_name(
 ) -> None:
     container_id = docker.run("--name", "web")
 
-    page = watcher.until_exported(container_id)
+    metrics = watcher.until_exported(container_id)
 
     assert len(watcher.seen) == 1
     info = {"container": "web", "runtime": "docker", "kind": "container"}
-    assert page.value("netns_info", evidence="docker_api", **info) == 1
-    assert page.value("netns_sysctl_value", container="web", sysctl=SOMAXCONN)
+    assert metrics.value("netns_info", evidence="docker_api", **info) == 1
+    assert metrics.value("netns_sysctl_value", container="web", sysctl=SOMAXCONN)
 
 
 def test_sysctls_of_the_user_and_of_docker_have_different_sources(
@@ -87,16 +87,17 @@ def test_sysctls_of_the_user_and_of_docker_have_different_sources(
     started = "net.ipv4.ip_unprivileged_port_start"
     container_id = docker.run("--name", "tuned", "--sysctl", SETTING)
 
-    page = watcher.until_exported(container_id)
+    metrics = watcher.until_exported(container_id)
 
     series = {"container": "tuned", "sysctl": SOMAXCONN}
     assert (
-        page.value("netns_sysctl_declared_value", source="container", **series) == 777
+        metrics.value("netns_sysctl_declared_value", source="container", **series)
+        == 777
     )
-    assert page.value("netns_sysctl_value", **series) == 777
-    assert page.value("netns_sysctl_drift", **series) == 777 - HOST
+    assert metrics.value("netns_sysctl_value", **series) == 777
+    assert metrics.value("netns_sysctl_drift", **series) == 777 - HOST
     added = {"container": "tuned", "sysctl": started, "source": "runtime"}
-    assert page.value("netns_sysctl_declared_value", **added) == 0
+    assert metrics.value("netns_sysctl_declared_value", **added) == 0
 
 
 def test_a_flag_equal_to_dockers_default_has_the_user_as_source(
@@ -105,9 +106,9 @@ def test_a_flag_equal_to_dockers_default_has_the_user_as_source(
     started = "net.ipv4.ip_unprivileged_port_start"
     container_id = docker.run("--name", "ports", "--sysctl", f"{started}=0")
 
-    page = watcher.until_exported(container_id)
+    metrics = watcher.until_exported(container_id)
 
-    series = page.samples(
+    series = metrics.samples(
         "netns_sysctl_declared_value", container="ports", sysctl=started
     )
     assert [dict(labels)["source"] for labels in series] == ["container"]
@@ -119,12 +120,12 @@ def test_a_container_with_host_network_is_not_a_series_of_its_own(
     container_id = docker.run("--name", "hosted", "--network", "host")
 
     other_id = docker.run("--name", "alone", "--network", "none")
-    page = watcher.until_exported(other_id)
+    metrics = watcher.until_exported(other_id)
 
     assert not watcher.scrape(container_id)
-    assert page.value("netns_info", container="alone") == 1
-    assert not page.samples("netns_info", container="hosted")
-    assert page.value("netns_info", kind="host") == 1
+    assert metrics.value("netns_info", container="alone") == 1
+    assert not metrics.samples("netns_info", container="hosted")
+    assert metrics.value("netns_info", kind="host") == 1
 
 
 def test_a_joined_container_that_overrides_a_value_is_named(
@@ -137,10 +138,10 @@ def test_a_joined_container_that_overrides_a_value_is_named(
     second = docker.run("--name", "second", *joining)
 
     def overridden() -> bool:
-        page = watcher.until_exported(first)
+        metrics = watcher.until_exported(first)
         series = {"container": "first", "sysctl": SOMAXCONN}
-        declared = page.value("netns_sysctl_declared_value", by="second", **series)
-        return declared == page.value("netns_sysctl_value", **series) == 999
+        declared = metrics.value("netns_sysctl_declared_value", by="second", **series)
+        return declared == metrics.value("netns_sysctl_value", **series) == 999
 
     wait_until(overridden)
     assert not watcher.scrape(second)
@@ -167,7 +168,7 @@ def test_a_restarted_container_keeps_its_labels(
     (before,) = watcher.seen
 
     docker.command("restart", "--time", "0", container_id)
-    page = watcher.until_exported(container_id)
+    metrics = watcher.until_exported(container_id)
 
     def without_cookie(labels: Labels) -> Labels:
         return frozenset(pair for pair in labels if pair[0] != "cookie")
@@ -176,7 +177,7 @@ def test_a_restarted_container_keeps_its_labels(
         without_cookie(before)
     }
     series = {"container": "again", "sysctl": SOMAXCONN}
-    assert page.value("netns_sysctl_declared_value", **series) == 777
+    assert metrics.value("netns_sysctl_declared_value", **series) == 777
 
 
 def test_a_renamed_container_has_its_new_name(docker: Docker, watcher: Watcher) -> None:
@@ -190,8 +191,8 @@ def test_a_renamed_container_has_its_new_name(docker: Docker, watcher: Watcher) 
             "netns_info", container="new"
         )
     )
-    assert watcher.page.value("netns_info", container="old") is None
-    values = watcher.page.samples(
+    assert watcher.metrics.value("netns_info", container="old") is None
+    values = watcher.metrics.samples(
         "netns_sysctl_value", sysctl=SOMAXCONN, container="new"
     )
     assert len(values) == 1
@@ -204,10 +205,10 @@ def test_the_compose_project_and_service_are_labels(
     flags = [word for label in labels for word in ("--label", label)]
     container_id = docker.run("--name", "shop-web-1", *flags)
 
-    page = watcher.until_exported(container_id)
+    metrics = watcher.until_exported(container_id)
 
     names = {"compose_project": "shop", "compose_service": "web"}
-    assert page.value("netns_info", container="shop-web-1", **names) == 1
+    assert metrics.value("netns_info", container="shop-web-1", **names) == 1
 
 
 def test_containers_of_cri_dockerd_are_named_as_their_pod(
@@ -225,13 +226,13 @@ def test_containers_of_cri_dockerd_are_named_as_their_pod(
     flags = [word for label in app for word in ("--label", label)]
     docker.run("--network", f"container:{container_id}", below, *flags)
 
-    page = watcher.until_exported(container_id)
+    metrics = watcher.until_exported(container_id)
 
     owner = {"namespace": "shop", "pod": "web-0", "uid": uid}
-    assert page.value("netns_info", kind="pod", **owner) == 1
-    assert not page.samples("netns_info", uid=uid, container=name)
+    assert metrics.value("netns_info", kind="pod", **owner) == 1
+    assert not metrics.samples("netns_info", uid=uid, container=name)
     series = {**owner, "sysctl": SOMAXCONN}
-    assert page.value("netns_sysctl_declared_value", source="pod", **series) == 777
+    assert metrics.value("netns_sysctl_declared_value", source="pod", **series) == 777
 
 
 def test_labels_without_a_matching_cgroup_do_not_name_a_pod(
@@ -244,11 +245,11 @@ def test_labels_without_a_matching_cgroup_do_not_name_a_pod(
     flags = [word for label in labels for word in ("--label", label)]
     container_id = docker.run("--name", "harmless", *flags)
 
-    page = watcher.until_exported(container_id)
+    metrics = watcher.until_exported(container_id)
 
     info = {"container": "harmless", "kind": "container"}
-    assert page.value("netns_info", container_id=container_id, **info) == 1
-    assert not page.samples("netns_info", pod="coredns")
+    assert metrics.value("netns_info", container_id=container_id, **info) == 1
+    assert not metrics.samples("netns_info", pod="coredns")
 
 
 def test_a_hundred_short_containers_leave_no_series_and_no_file(
@@ -256,7 +257,7 @@ def test_a_hundred_short_containers_leave_no_series_and_no_file(
 ) -> None:
     watcher.until_exported(docker.run("--name", "short-none"))
     before = exporter.count_fds()
-    namespaces = len(watcher.page.samples("netns_info"))
+    namespaces = len(watcher.metrics.samples("netns_info"))
 
     def run_briefly(number: int) -> None:
         docker.command("run", "--rm", "--name", f"short{number}", IMAGE, "true")
@@ -264,10 +265,10 @@ def test_a_hundred_short_containers_leave_no_series_and_no_file(
     with ThreadPoolExecutor(4) as pool:
         done = pool.map(run_briefly, range(100))
         for _ in range(20):
-            page = exporter.scrape()
+            metrics = exporter.scrape()
             names = {
                 dict(labels)["container"]
-                for labels in page.samples("netns_info", runtime="docker")
+                for labels in metrics.samples("netns_info", runtime="docker")
             }
             assert all(name.startswith("short") for name in names), names
         list(done)
@@ -300,13 +301,13 @@ def test_scrapes_are_not_affected_by_a_docker_that_hangs(
     try:
         wait_for_docker_silent(exporter)
         hung = cpu_seconds(exporter, 50)
-        page = exporter.scrape()
+        metrics = exporter.scrape()
     finally:
         docker.resume()
 
     assert hung < 2 * usual + 0.2
-    assert page.value("netns_sysctl_value", **series) == 777
-    assert page.value("netns_sysctl_declared_value", **series) == 777
+    assert metrics.value("netns_sysctl_value", **series) == 777
+    assert metrics.value("netns_sysctl_declared_value", **series) == 777
     wait_until(
         lambda: exporter.scrape().value("netns_collector_problem", **SILENT) is None
     )
@@ -342,16 +343,16 @@ def test_without_the_socket_the_name_of_a_container_is_its_id(
     container_id = docker.run("--name", "unnamed", "--sysctl", SETTING)
 
     with run_exporter(tmp_path, "--runtimes.docker", "") as exporter:
-        page = exporter.scrape()
+        metrics = exporter.scrape()
 
     info = {"container": container_id[:12], "evidence": "oci_bundle"}
-    assert page.value("netns_info", container_id=container_id, **info) == 1
+    assert metrics.value("netns_info", container_id=container_id, **info) == 1
     series = {
         "container": container_id[:12],
         "sysctl": SOMAXCONN,
         "source": "container",
     }
-    assert page.value("netns_sysctl_declared_value", **series) == 777
+    assert metrics.value("netns_sysctl_declared_value", **series) == 777
 
 
 def test_docker_may_start_after_the_exporter(tmp_path: Path) -> None:
@@ -362,10 +363,10 @@ def test_docker_may_start_after_the_exporter(tmp_path: Path) -> None:
         with run_docker(tmp_path) as late:
             os.symlink(late.socket, socket)
             container_id = late.run("--name", "late")
-            page = watcher.until_exported(container_id)
+            metrics = watcher.until_exported(container_id)
             late.remove_all()
 
-    assert page.value("netns_info", container="late") == 1
+    assert metrics.value("netns_info", container="late") == 1
 
 
 def test_the_poller_has_no_capability_and_ends_with_the_exporter(

@@ -102,9 +102,9 @@ class TestContainer:
         self, container: Container
     ) -> None:
         def is_exported() -> bool:
-            page = container.scrape()
-            declared = page.value("netns_sysctl_declared_value", **NEIGHBOR)
-            return page.value("netns_sysctl_value", **NEIGHBOR) == declared == 128
+            metrics = container.scrape()
+            declared = metrics.value("netns_sysctl_declared_value", **NEIGHBOR)
+            return metrics.value("netns_sysctl_value", **NEIGHBOR) == declared == 128
 
         wait_until(is_exported)
 

@@ -162,15 +162,15 @@ def test_a_pod_of_a_node_in_a_container_is_named_if_its_shim_is_privileged(
     ):
         (bundle / "config.json").write_bytes(pod_bundle())
         with run_exporter(tmp_path) as running:
-            page = running.scrape()
+            metrics = running.scrape()
         pod.kill()
 
     within = {"netns": f"within/{OUTER[:12]}", "container_id": INNER}
     owner = {"namespace": "shop", "pod": "inner", "uid": UID}
-    assert page.value("netns_info", **within) == 1
-    assert page.value("netns_info", **within, **owner) == (1 if privileged else None)
+    assert metrics.value("netns_info", **within) == 1
+    assert metrics.value("netns_info", **within, **owner) == (1 if privileged else None)
     series = {"sysctl": SOMAXCONN, "netns": within["netns"]}
-    assert page.value("netns_sysctl_declared_value", **series) == 2048
+    assert metrics.value("netns_sysctl_declared_value", **series) == 2048
 
 
 def shown_by_a_false_running_shim(
@@ -178,7 +178,7 @@ def shown_by_a_false_running_shim(
 ) -> Exposition:
     """Scrape a container in the cgroup *inner*, whose parent resembles a shim."""
     bundle = tmp_path / "state/io.containerd.runtime.v2.task/k8s.io" / INNER
-    page = Exposition("")
+    metrics = Exposition("")
     with contextlib.ExitStack() as stack:
         pid, pod = stack.enter_context(running_shim(bundle, privileged=privileged))
         (bundle / "config.json").write_bytes(pod_bundle())
@@ -188,13 +188,13 @@ def shown_by_a_false_running_shim(
         running = stack.enter_context(run_exporter(tmp_path))
 
         def is_exported() -> bool:
-            nonlocal page
-            page = running.scrape()
-            return bool(page.samples("netns_info", container_id=INNER))
+            nonlocal metrics
+            metrics = running.scrape()
+            return bool(metrics.samples("netns_info", container_id=INNER))
 
         wait_until(is_exported)
         pod.kill()
-    return page
+    return metrics
 
 
 @pytest.mark.parametrize("privileges", ["privileged", "none"])
@@ -203,13 +203,13 @@ def test_a_process_in_a_container_is_not_trusted_as_a_shim_of_the_node(
 ) -> None:
     """In a shared PID namespace the init of a container is the parent of others."""
     inner = f"kubepods/pod{UID}/{INNER}"
-    page = shown_by_a_false_running_shim(
+    metrics = shown_by_a_false_running_shim(
         tmp_path, f"docker/{OUTER}", inner, privileged=privileges == "privileged"
     )
 
-    assert page.value("netns_info", container_id=INNER, evidence="cgroup") == 1
-    assert not page.samples("netns_info", pod="inner")
-    assert not page.samples("netns_sysctl_declared_value", uid=UID)
+    assert metrics.value("netns_info", container_id=INNER, evidence="cgroup") == 1
+    assert not metrics.samples("netns_info", pod="inner")
+    assert not metrics.samples("netns_sysctl_declared_value", uid=UID)
 
 
 def test_an_unprivileged_process_is_not_trusted_as_a_shim(
@@ -217,21 +217,21 @@ def test_an_unprivileged_process_is_not_trusted_as_a_shim(
 ) -> None:
     inner = f"kubepods/pod{UID}/{INNER}"
 
-    page = shown_by_a_false_running_shim(tmp_path, "", inner, privileged=False)
+    metrics = shown_by_a_false_running_shim(tmp_path, "", inner, privileged=False)
 
-    assert page.value("netns_info", container_id=INNER, evidence="cgroup") == 1
-    assert not page.samples("netns_info", pod="inner")
+    assert metrics.value("netns_info", container_id=INNER, evidence="cgroup") == 1
+    assert not metrics.samples("netns_info", pod="inner")
 
 
 def test_a_cgroup_created_in_a_container_does_not_name_a_pod(tmp_path: Path) -> None:
     """A container that may create cgroups moves its first process into one."""
     inner = f"docker/{OUTER}/kubelet/kubepods/pod{UID}/{INNER}"
 
-    page = shown_by_a_false_running_shim(tmp_path, "", inner)
+    metrics = shown_by_a_false_running_shim(tmp_path, "", inner)
 
     within = {"netns": f"within/{OUTER[:12]}", "container_id": INNER}
-    assert page.value("netns_info", evidence="cgroup", **within) == 1
-    assert not page.samples("netns_info", pod="inner")
+    assert metrics.value("netns_info", evidence="cgroup", **within) == 1
+    assert not metrics.samples("netns_info", pod="inner")
 
 
 def test_a_node_in_a_container_cannot_declare_values_of_other_namespaces(
@@ -258,12 +258,12 @@ def test_a_node_in_a_container_cannot_declare_values_of_other_namespaces(
             (forged / "config.json").write_text(json.dumps({"linux": linux}))
         with run_exporter(tmp_path) as running:
             running.scrape()
-            page = running.scrape()
+            metrics = running.scrape()
         pod.kill()
 
-    assert page.value("netns_info", pod="inner", uid=UID) == 1
-    assert not page.samples("netns_sysctl_declared_value", container=VICTIM[:12])
-    assert not page.samples("netns_sysctl_declared_value", netns="named/a-victim")
+    assert metrics.value("netns_info", pod="inner", uid=UID) == 1
+    assert not metrics.samples("netns_sysctl_declared_value", container=VICTIM[:12])
+    assert not metrics.samples("netns_sysctl_declared_value", netns="named/a-victim")
 
 
 def test_a_container_of_rootless_podman_is_named_within_its_user(
@@ -285,11 +285,11 @@ def test_a_container_of_rootless_podman_is_named_within_its_user(
         os.chown(bundle / "config.json", USER, USER)
         os.chown(storage / "containers.json", USER, USER)
         with run_exporter(tmp_path) as running:
-            page = running.scrape()
+            metrics = running.scrape()
         shim[1].kill()
 
     within = {"container": "web", "netns": f"within/user@{USER}.service"}
-    assert page.value("netns_info", runtime="podman", **within) == 1
+    assert metrics.value("netns_info", runtime="podman", **within) == 1
 
 
 def test_a_sandbox_without_processes_is_named_as_its_pod(tmp_path: Path) -> None:
@@ -319,10 +319,10 @@ def test_a_sandbox_without_processes_is_named_as_its_pod(tmp_path: Path) -> None
         named_netns(SANDBOX_MOUNT),
         run_exporter(tmp_path, "--path.rootfs", str(root)) as running,
     ):
-        page = running.scrape()
+        metrics = running.scrape()
         shutil.rmtree(storage.parent)
 
     owner = {"namespace": "shop", "pod": "web-0", "uid": UID}
-    assert page.value("netns_info", runtime="crio", kind="pod", **owner) == 1
+    assert metrics.value("netns_info", runtime="crio", kind="pod", **owner) == 1
     series = {**owner, "sysctl": SOMAXCONN, "source": "pod"}
-    assert page.value("netns_sysctl_declared_value", **series) == 4321
+    assert metrics.value("netns_sysctl_declared_value", **series) == 4321

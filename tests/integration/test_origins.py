@@ -40,13 +40,13 @@ def on_the_host(sysctl: str, value: str) -> Iterator[None]:
         file.write_text(before)
 
 
-def origins(page: Exposition, sysctl: str, **owner: str) -> set[str]:
-    drift = page.samples("netns_sysctl_drift", sysctl=sysctl, **owner)
+def origins(metrics: Exposition, sysctl: str, **owner: str) -> set[str]:
+    drift = metrics.samples("netns_sysctl_drift", sysctl=sysctl, **owner)
     return {dict(labels)["origin"] for labels in drift}
 
 
-def fresh(page: Exposition, sysctl: str) -> list[int]:
-    values = page.samples("netns_sysctl_fresh_value", sysctl=sysctl)
+def fresh(metrics: Exposition, sysctl: str) -> list[int]:
+    values = metrics.samples("netns_sysctl_fresh_value", sysctl=sysctl)
     by_field = {dict(labels)["field"]: int(value) for labels, value in values.items()}
     return [by_field[field] for field in FIELDS]
 
@@ -63,15 +63,15 @@ def test_a_value_that_was_not_set_is_fresh_default(running: Exporter) -> None:
     """The host is tuned and the namespace is not: the purpose of the project."""
     kernels = Path("/proc/sys/net/core/somaxconn").read_text().strip()
     with on_the_host(SOMAXCONN, "2048"), named_netns("untuned"):
-        page = running.scrape()
+        metrics = running.scrape()
         explained = output("explain", "untuned", "somaxconn")
         reported = output("report")
 
     owner = {"netns": "named/untuned", "sysctl": SOMAXCONN}
-    assert origins(page, **owner) == {"fresh_default"}
-    value = page.value("netns_sysctl_value", **owner)
-    assert value == page.value("netns_sysctl_fresh_value", sysctl=SOMAXCONN)
-    assert page.value("netns_sysctl_host_value", sysctl=SOMAXCONN) == 2048
+    assert origins(metrics, **owner) == {"fresh_default"}
+    value = metrics.value("netns_sysctl_value", **owner)
+    assert value == metrics.value("netns_sysctl_fresh_value", sysctl=SOMAXCONN)
+    assert metrics.value("netns_sysctl_host_value", sysctl=SOMAXCONN) == 2048
     assert "host 2048" in explained
     assert f"new namespace {kernels} the kernel's built-in value" in explained
     assert f"current value {kernels} fresh_default" in explained
@@ -89,14 +89,14 @@ def test_an_inherited_value_is_stale_while_the_host_has_another(
         assert origins(running.scrape(), RMEM, netns="named/old") == {"inherited"}
 
         with on_the_host(RMEM, "4096 99999 7777777"), named_netns("new"):
-            page = running.scrape()
+            metrics = running.scrape()
 
-        assert origins(page, RMEM, netns="named/old") == {"inherited_stale"}
-        assert origins(page, RMEM, netns="named/new") == {"inherited"}
-        assert fresh(page, RMEM) == [4096, 99999, 7777777]
-        page = running.scrape()
-        assert origins(page, RMEM, netns="named/old") == {"inherited"}
-        assert [str(number) for number in fresh(page, RMEM)] == before
+        assert origins(metrics, RMEM, netns="named/old") == {"inherited_stale"}
+        assert origins(metrics, RMEM, netns="named/new") == {"inherited"}
+        assert fresh(metrics, RMEM) == [4096, 99999, 7777777]
+        metrics = running.scrape()
+        assert origins(metrics, RMEM, netns="named/old") == {"inherited"}
+        assert [str(number) for number in fresh(metrics, RMEM)] == before
 
 
 def test_a_snapshot_with_the_former_host_value_explains_a_stale_value(
@@ -190,15 +190,15 @@ def override_by_writing(docker: Docker, running: Exporter) -> set[str]:
 
 def origins_once_exported(running: Exporter, container: str, value: int) -> set[str]:
     owner = {"container": container, "sysctl": SOMAXCONN}
-    page = Exposition("")
+    metrics = Exposition("")
 
     def is_exported() -> bool:
-        nonlocal page
-        page = running.scrape()
-        return page.value("netns_sysctl_value", **owner) == value
+        nonlocal metrics
+        metrics = running.scrape()
+        return metrics.value("netns_sysctl_value", **owner) == value
 
     wait_until(is_exported)
-    return origins(page, **owner)
+    return origins(metrics, **owner)
 
 
 def test_the_kernel_release_is_exported(running: Exporter) -> None:
@@ -209,9 +209,9 @@ def test_the_kernel_release_is_exported(running: Exporter) -> None:
 
 def test_the_catalogs_classes_are_right_on_this_kernel(tmp_path: Path) -> None:
     with run_exporter(tmp_path, "--sysctls.profile", "all") as running:
-        page = running.scrape()
+        metrics = running.scrape()
 
-    assert not page.samples("netns_collector_problem", problem="class_disagrees")
+    assert not metrics.samples("netns_collector_problem", problem="class_disagrees")
 
 
 def test_a_shared_sysctl_is_only_fixed_on_the_host() -> None:

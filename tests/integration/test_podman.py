@@ -42,17 +42,18 @@ def test_a_container_has_its_name_and_its_declared_value(
     setting = ("--sysctl", f"{SOMAXCONN}=555")
     container_id = podman.run("--name", "web", "--network", network, *setting)
 
-    page = running.scrape()
+    metrics = running.scrape()
 
     info = {"container": "web", "runtime": "podman", "evidence": "oci_bundle"}
     assert (
-        page.value("netns_info", container_id=container_id, kind="container", **info)
+        metrics.value("netns_info", container_id=container_id, kind="container", **info)
         == 1
     )
     series = {"container": "web", "sysctl": SOMAXCONN}
-    assert page.value("netns_sysctl_value", **series) == 555
+    assert metrics.value("netns_sysctl_value", **series) == 555
     assert (
-        page.value("netns_sysctl_declared_value", source="container", **series) == 555
+        metrics.value("netns_sysctl_declared_value", source="container", **series)
+        == 555
     )
 
 
@@ -61,10 +62,10 @@ def test_a_container_with_host_network_is_not_a_series_of_its_own(
 ) -> None:
     podman.run("--name", "hosted", "--network", "host")
 
-    page = running.scrape()
+    metrics = running.scrape()
 
-    assert not page.samples("netns_info", runtime="podman")
-    assert page.value("netns_info", kind="host") == 1
+    assert not metrics.samples("netns_info", runtime="podman")
+    assert metrics.value("netns_info", kind="host") == 1
 
 
 def test_a_pod_is_one_series_with_its_name(podman: Podman, running: Exporter) -> None:
@@ -72,11 +73,11 @@ def test_a_pod_is_one_series_with_its_name(podman: Podman, running: Exporter) ->
     podman.run("--pod", "front", "--name", "one")
     podman.run("--pod", "front", "--name", "two")
 
-    page = running.scrape()
+    metrics = running.scrape()
 
-    assert page.value("netns_info", runtime="podman") == 1
+    assert metrics.value("netns_info", runtime="podman") == 1
     series = {"container": "front", "sysctl": SOMAXCONN}
-    assert page.value("netns_sysctl_declared_value", source="pod", **series) == 66
+    assert metrics.value("netns_sysctl_declared_value", source="pod", **series) == 66
 
 
 def test_a_joined_container_that_overrides_a_value_is_named(
@@ -87,12 +88,12 @@ def test_a_joined_container_that_overrides_a_value_is_named(
     joining = ("--network", "container:first", "--sysctl", f"{SOMAXCONN}=556")
 
     podman.run("--name", "second", *joining)
-    page = running.scrape()
+    metrics = running.scrape()
 
     series = {"container": "first", "sysctl": SOMAXCONN}
-    assert page.value("netns_sysctl_value", **series) == 556
-    assert page.value("netns_sysctl_declared_value", by="second", **series) == 556
-    assert page.value("netns_info", runtime="podman") == 1
+    assert metrics.value("netns_sysctl_value", **series) == 556
+    assert metrics.value("netns_sysctl_declared_value", by="second", **series) == 556
+    assert metrics.value("netns_info", runtime="podman") == 1
 
 
 def test_a_renamed_container_has_its_new_name_and_another_may_have_the_old_name(
@@ -104,11 +105,11 @@ def test_a_renamed_container_has_its_new_name_and_another_may_have_the_old_name(
 
     podman.command("rename", "first", "second")
     other = podman.run("--name", "first")
-    page = running.scrape()
+    metrics = running.scrape()
 
-    assert page.value("netns_info", container="second", container_id=renamed) == 1
-    assert page.value("netns_info", container="first", container_id=other) == 1
-    assert len(page.samples("netns_info", runtime="podman")) == 2
+    assert metrics.value("netns_info", container="second", container_id=renamed) == 1
+    assert metrics.value("netns_info", container="first", container_id=other) == 1
+    assert len(metrics.samples("netns_info", runtime="podman")) == 2
 
 
 def test_annotations_without_a_matching_cgroup_do_not_name_a_pod(
@@ -125,12 +126,12 @@ def test_annotations_without_a_matching_cgroup_do_not_name_a_pod(
     flags = [w for k, v in annotations.items() for w in ("--annotation", f"{k}={v}")]
     container_id = podman.run("--name", "harmless", *flags)
 
-    page = running.scrape()
+    metrics = running.scrape()
 
     info = {"container": "harmless", "runtime": "podman", "kind": "container"}
-    assert page.value("netns_info", container_id=container_id, **info) == 1
-    assert not page.samples("netns_info", pod="coredns")
-    assert page.samples("netns_sysctl_drift", container="harmless")
+    assert metrics.value("netns_info", container_id=container_id, **info) == 1
+    assert not metrics.samples("netns_info", pod="coredns")
+    assert metrics.samples("netns_sysctl_drift", container="harmless")
 
 
 def test_a_restarted_container_keeps_its_name(
@@ -159,12 +160,12 @@ def test_the_name_of_a_container_of_bare_runc_or_crun_is_its_id(
             sysctls={SOMAXCONN: "333"},
             default_root=True,
         ):
-            page = running.scrape()
+            metrics = running.scrape()
 
         series = {"container": f"plain-{runtime}", "sysctl": SOMAXCONN}
-        assert page.value("netns_info", runtime=runtime, kind="container") == 1
-        assert page.value("netns_sysctl_declared_value", **series) == 333
-        assert page.value("netns_sysctl_value", **series) == 333
+        assert metrics.value("netns_info", runtime=runtime, kind="container") == 1
+        assert metrics.value("netns_sysctl_declared_value", **series) == 333
+        assert metrics.value("netns_sysctl_value", **series) == 333
 
 
 SLICE = f"kubepods-besteffort-pod{UID.replace('-', '_')}.slice"
@@ -191,11 +192,13 @@ def test_a_pod_without_a_bundle_is_named_by_its_cgroup_and_log_directory(
         run_oci_container("runc", tmp_path, ID, cgroups_path=cgroups_path),
         run_exporter(tmp_path, *logs) as running,
     ):
-        page = running.scrape()
+        metrics = running.scrape()
 
     info = {"namespace": "shop", "pod": "web-0", "uid": UID}
-    assert page.value("netns_info", kind="pod", **info) == 1
-    assert page.value("netns_info", runtime=runtime, **info) == (1 if runtime else None)
+    assert metrics.value("netns_info", kind="pod", **info) == 1
+    assert metrics.value("netns_info", runtime=runtime, **info) == (
+        1 if runtime else None
+    )
 
 
 def test_a_container_in_a_user_namespace_is_read_and_named(
@@ -209,8 +212,8 @@ def test_a_container_in_a_user_namespace_is_read_and_named(
         userns=True,
         default_root=True,
     ):
-        page = running.scrape()
+        metrics = running.scrape()
 
-    assert page.value("netns_info", container_id=ID) == 1
+    assert metrics.value("netns_info", container_id=ID) == 1
     series = {"container": ID[:12], "sysctl": "net.ipv4.ip_local_port_range"}
-    assert page.value("netns_sysctl_value", field="low", **series)
+    assert metrics.value("netns_sysctl_value", field="low", **series)

@@ -169,10 +169,10 @@ def test_with_a_low_file_limit_it_serves_and_reports_the_problem(
         new_namespaces(5),
         run_exporter(tmp_path, prefix=("prlimit", "--nofile=300")) as running,
     ):
-        page = running.scrape()
+        metrics = running.scrape()
 
-        assert page.value("netns_sysctl_value", netns="host", sysctl=SOMAXCONN)
-        assert page.value("netns_collector_fd_limit") == 44
+        assert metrics.value("netns_sysctl_value", netns="host", sysctl=SOMAXCONN)
+        assert metrics.value("netns_collector_fd_limit") == 44
         wait_until(
             lambda: running.scrape().value(
                 "netns_collector_problem", problem="fd_budget"

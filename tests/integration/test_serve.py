@@ -1,4 +1,4 @@
-"""The exporter as an operator meets it: start, scrape, change, break, stop."""
+"""The exporter as its users run it: start, scrapes, changes, failures, stop."""
 
 import gzip
 import os
@@ -27,96 +27,98 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
     logs = home / "root/var/log/pods"
     (logs / f"shop_web-0_{UID}").mkdir(parents=True)
     (logs / f"kube-system_etcd-node1_{STATIC_UID}").mkdir()
-    with run_exporter(home, "--path.rootfs", str(home / "root")) as one:
-        yield one
+    with run_exporter(home, "--path.rootfs", str(home / "root")) as exporter:
+        yield exporter
 
 
 @pytest.fixture
 def pod() -> Iterator[ProcessNetns]:
-    """Make a process in a kubelet's cgroup, with a namespace of its own."""
+    """Run a process in the cgroup of a pod, in a namespace of its own."""
     with (
-        new_namespaces() as (one,),
-        cgroup(f"kubepods/burstable/pod{UID}/{CONTAINER}", one.pid),
+        new_namespaces() as (pod,),
+        cgroup(f"kubepods/burstable/pod{UID}/{CONTAINER}", pod.pid),
     ):
-        yield one
+        yield pod
 
 
-def test_a_pod_at_128_beside_a_host_at_4096(
+def test_a_pod_with_128_on_a_host_with_4096(
     running: Exporter, pod: ProcessNetns
 ) -> None:
-    """The outage behind this project, as one page."""
+    """The outage that led to this project, in one exposition."""
     pod.write(SOMAXCONN, "128")
     owner = {"namespace": "shop", "pod": "web-0", "uid": UID}
     host = int(Path("/proc/sys/net/core/somaxconn").read_text())
 
-    page = running.scrape()
+    metrics = running.scrape()
 
-    assert page.value("netns_sysctl_value", sysctl=SOMAXCONN, **owner) == 128
-    assert page.value("netns_sysctl_host_value", sysctl=SOMAXCONN) == host
-    assert page.value("netns_sysctl_drift", sysctl=SOMAXCONN, **owner) == 128 - host
+    assert metrics.value("netns_sysctl_value", sysctl=SOMAXCONN, **owner) == 128
+    assert metrics.value("netns_sysctl_host_value", sysctl=SOMAXCONN) == host
+    assert metrics.value("netns_sysctl_drift", sysctl=SOMAXCONN, **owner) == 128 - host
     info = {
         "kind": "pod",
         "container_id": CONTAINER,
         "evidence": "cgroup+log_directory",
     }
-    assert page.value("netns_info", **info, **owner) == 1
+    assert metrics.value("netns_info", **info, **owner) == 1
 
 
-def test_a_change_in_the_pod_shows_at_the_next_scrape(
+def test_a_change_in_the_pod_is_in_the_next_scrape(
     running: Exporter, pod: ProcessNetns
 ) -> None:
     running.scrape()
     pod.write(SOMAXCONN, "129")
     pod.write("net.ipv4.ip_local_port_range", "2000 3000")
 
-    page = running.scrape()
+    metrics = running.scrape()
 
-    assert page.value("netns_sysctl_value", sysctl=SOMAXCONN, uid=UID) == 129
+    assert metrics.value("netns_sysctl_value", sysctl=SOMAXCONN, uid=UID) == 129
     fields = {"sysctl": "net.ipv4.ip_local_port_range", "uid": UID}
-    assert page.value("netns_sysctl_value", field="low", **fields) == 2000
-    assert page.value("netns_sysctl_value", field="high", **fields) == 3000
+    assert metrics.value("netns_sysctl_value", field="low", **fields) == 2000
+    assert metrics.value("netns_sysctl_value", field="high", **fields) == 3000
     pod.write("net.ipv4.tcp_congestion_control", "reno")
     text = {"sysctl": "net.ipv4.tcp_congestion_control", "uid": UID}
-    page = running.scrape()
-    assert page.value("netns_sysctl_text_info", value="reno", **text) == 1
-    assert page.value("netns_sysctl_drift", **text) == 1
+    metrics = running.scrape()
+    assert metrics.value("netns_sysctl_text_info", value="reno", **text) == 1
+    assert metrics.value("netns_sysctl_drift", **text) == 1
 
 
-def test_a_dead_pod_leaves_no_series(running: Exporter, pod: ProcessNetns) -> None:
+def test_a_deleted_pod_leaves_no_series(running: Exporter, pod: ProcessNetns) -> None:
     assert running.scrape().samples("netns_sysctl_value", uid=UID)
     pod.kill()
 
     wait_until(lambda: UID not in running.scrape().text)
 
 
-def test_a_static_pods_uid_has_no_dashes(running: Exporter) -> None:
+def test_a_static_pod_is_named_by_a_uid_without_dashes(running: Exporter) -> None:
     with (
-        new_namespaces() as (one,),
-        cgroup(f"kubepods/pod{STATIC_UID}/{CONTAINER}", one.pid),
+        new_namespaces() as (pod,),
+        cgroup(f"kubepods/pod{STATIC_UID}/{CONTAINER}", pod.pid),
     ):
-        page = running.scrape()
+        metrics = running.scrape()
 
         owner = {"namespace": "kube-system", "pod": "etcd-node1", "uid": STATIC_UID}
-        assert page.value("netns_sysctl_value", sysctl=SOMAXCONN, **owner) == 4096
+        assert metrics.value("netns_sysctl_value", sysctl=SOMAXCONN, **owner) == 4096
 
 
-def test_a_foreign_process_in_a_pods_namespace_does_not_take_it(
+def test_another_process_in_a_pods_namespace_does_not_become_its_owner(
     running: Exporter, pod: ProcessNetns
 ) -> None:
     running.scrape()
     enter = ("nsenter", "-t", str(pod.pid), "--net", "sleep", "infinity")
-    with subprocess.Popen(enter) as foreign:
-        link = Path(f"/proc/{foreign.pid}/ns/net")
+    with subprocess.Popen(enter) as visitor:
+        link = Path(f"/proc/{visitor.pid}/ns/net")
         wait_until(lambda: link.stat().st_ino == pod.ino)
 
-        page = running.scrape()
+        metrics = running.scrape()
 
-        assert page.value("netns_sysctl_value", sysctl=SOMAXCONN, uid=UID) == 4096
-        foreign.kill()
+        assert metrics.value("netns_sysctl_value", sysctl=SOMAXCONN, uid=UID) == 4096
+        visitor.kill()
 
 
 @pytest.mark.parametrize("name", ['qu"ote', "new\nline", "back\\slash", "\udcff\udcfe"])
-def test_hostile_names_leave_the_page_valid(running: Exporter, name: str) -> None:
+def test_an_exposition_with_any_process_name_is_valid(
+    running: Exporter, name: str
+) -> None:
     comm = os.fsencode(name)
     shown = comm.decode("utf-8", "backslashreplace")
     with new_namespaces(comm=comm):
@@ -127,22 +129,24 @@ def test_hostile_names_leave_the_page_valid(running: Exporter, name: str) -> Non
 
 @pytest.mark.usefixtures("mounts_of_init")
 @pytest.mark.parametrize("name", ['qu"ote', "new\nline", "back\\slash", "\udcff\udcfe"])
-def test_hostile_mount_names_leave_the_page_valid(running: Exporter, name: str) -> None:
+def test_an_exposition_with_any_mount_name_is_valid(
+    running: Exporter, name: str
+) -> None:
     with named_netns("exporter-test-hostile") as mount:
-        odd = Path(mount.path).with_name(name)
-        odd.touch()
-        subprocess.run(["mount", "--bind", mount.path, odd], check=True)
+        renamed = Path(mount.path).with_name(name)
+        renamed.touch()
+        subprocess.run(["mount", "--bind", mount.path, renamed], check=True)
         subprocess.run(["umount", mount.path], check=True)
         try:
             shown = os.fsencode(name).decode("utf-8", "backslashreplace")
-            page = running.scrape()
-            assert page.value("netns_info", netns=f"named/{shown}") == 1
+            metrics = running.scrape()
+            assert metrics.value("netns_info", netns=f"named/{shown}") == 1
         finally:
-            subprocess.run(["umount", odd], check=True)
-            odd.unlink()
+            subprocess.run(["umount", renamed], check=True)
+            renamed.unlink()
 
 
-def test_500_namespaces_of_one_container_are_500_series(running: Exporter) -> None:
+def test_500_namespaces_of_a_container_are_500_series(running: Exporter) -> None:
     owner = {"container": CONTAINER[:12]}
 
     def values() -> int:
@@ -152,8 +156,8 @@ def test_500_namespaces_of_one_container_are_500_series(running: Exporter) -> No
         return len(found)
 
     with (
-        new_namespaces(500) as many,
-        cgroup(f"docker/{CONTAINER}", *(one.pid for one in many)),
+        new_namespaces(500) as members,
+        cgroup(f"docker/{CONTAINER}", *(member.pid for member in members)),
     ):
         wait_until(lambda: values() == 500, 60)
 
@@ -162,12 +166,14 @@ def test_500_namespaces_of_one_container_are_500_series(running: Exporter) -> No
         assert len(main) == 1
 
 
-def test_both_formats_say_the_same(running: Exporter, pod: ProcessNetns) -> None:
-    def of_namespaces(page: Exposition) -> dict[object, float]:
+def test_both_formats_have_the_same_values(
+    running: Exporter, pod: ProcessNetns
+) -> None:
+    def of_namespaces(metrics: Exposition) -> dict[object, float]:
         prefixes = ("netns_sysctl_", "netns_info", "netns_namespaces")
         return {
             key: value
-            for key, value in page.series.items()
+            for key, value in metrics.series.items()
             if key[0].startswith(prefixes)
         }
 
@@ -209,7 +215,7 @@ def test_the_format_is_negotiated(
     assert body.endswith(b"# EOF\n") == ("openmetrics" in content_type)
 
 
-def test_gzip_is_given_to_those_who_accept_it(running: Exporter) -> None:
+def test_responses_are_compressed_only_if_gzip_is_accepted(running: Exporter) -> None:
     _, headers, body = running.get("/metrics", Accept_Encoding="gzip")
 
     assert headers["Content-Encoding"] == "gzip"
@@ -218,7 +224,7 @@ def test_gzip_is_given_to_those_who_accept_it(running: Exporter) -> None:
     assert "Content-Encoding" not in headers
 
 
-def test_promtool_has_nothing_to_say(running: Exporter) -> None:
+def test_promtool_finds_no_problem(running: Exporter) -> None:
     _, _, body = running.get("/metrics")
 
     check = ("promtool", "check", "metrics")
@@ -240,7 +246,7 @@ def test_other_paths_and_methods_are_refused(running: Exporter) -> None:
 
 
 class TestTwoProcesses:
-    def test_the_server_has_no_privilege_and_no_way_back(
+    def test_the_server_has_no_privilege_and_cannot_regain_any(
         self, running: Exporter
     ) -> None:
         running.scrape()
@@ -255,51 +261,54 @@ class TestTwoProcesses:
                 assert int(fields[capabilities], 16) == 0
             assert fields["NoNewPrivs"] == "1"
 
-    def test_the_collector_does_not_listen(self, running: Exporter) -> None:
+    def test_the_collector_has_no_inet_socket(self, running: Exporter) -> None:
         fds = Path(f"/proc/{running.process.pid}/fd").iterdir()
         sockets = {os.readlink(fd) for fd in fds} & inet_sockets()
 
         assert sockets == set()
 
-    @pytest.mark.parametrize("which", ["collector", "server"])
-    def test_the_death_of_one_ends_the_other(self, tmp_path: Path, which: str) -> None:
-        with run_exporter(tmp_path) as one:
-            server, collector = one.server_pid, one.process.pid
-            os.kill(collector if which == "collector" else server, signal.SIGKILL)
-
-            one.process.wait(30)
-            wait_until(lambda: not Path(f"/proc/{server}").exists())
-
-        if which == "server":
-            assert one.process.returncode == 1
-            assert "server process ended" in one.log.read_text()
-
-    @pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
-    def test_it_ends_when_asked_to(
-        self, tmp_path: Path, with_signal: signal.Signals
+    @pytest.mark.parametrize("killed", ["collector", "server"])
+    def test_killing_one_process_ends_the_other(
+        self, tmp_path: Path, killed: str
     ) -> None:
-        with run_exporter(tmp_path) as one:
-            server = one.server_pid
-            one.process.send_signal(with_signal)
+        with run_exporter(tmp_path) as exporter:
+            server, collector = exporter.server_pid, exporter.process.pid
+            os.kill(collector if killed == "collector" else server, signal.SIGKILL)
 
-            assert one.process.wait(30) == 0
+            exporter.process.wait(30)
             wait_until(lambda: not Path(f"/proc/{server}").exists())
-            assert "Traceback" not in one.log.read_text()
 
-    def test_a_stopped_collector_is_a_503_and_goes_on_later(
+        if killed == "server":
+            assert exporter.process.returncode == 1
+            assert "server process ended" in exporter.log.read_text()
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_ends_both_processes(
+        self, tmp_path: Path, number: signal.Signals
+    ) -> None:
+        with run_exporter(tmp_path) as exporter:
+            server = exporter.server_pid
+            exporter.process.send_signal(number)
+
+            assert exporter.process.wait(30) == 0
+            wait_until(lambda: not Path(f"/proc/{server}").exists())
+            assert "Traceback" not in exporter.log.read_text()
+
+    def test_a_stopped_collector_is_a_503_until_it_continues(
         self, tmp_path: Path
     ) -> None:
-        with run_exporter(tmp_path) as one:
-            one.process.send_signal(signal.SIGSTOP)
-            status, _, body = one.get("/metrics")
-            one.process.send_signal(signal.SIGCONT)
+        with run_exporter(tmp_path) as exporter:
+            exporter.process.send_signal(signal.SIGSTOP)
+            status, _, body = exporter.get("/metrics")
+            exporter.process.send_signal(signal.SIGCONT)
 
             assert status == 503
             assert b"no snapshot from the collector" in body
-            assert one.scrape().value("netns_sysctl_host_value", sysctl=SOMAXCONN)
+            assert exporter.scrape().value("netns_sysctl_host_value", sysctl=SOMAXCONN)
 
 
 def inet_sockets() -> set[str]:
+    """Return the sockets of this namespace, as links in /proc/PID/fd show them."""
     tables = ("tcp", "tcp6", "udp", "udp6", "raw", "raw6")
     lines = [
         line.split()
@@ -310,9 +319,9 @@ def inet_sockets() -> set[str]:
 
 
 class TestWithoutPrivileges:
-    """uid 0 stays, for the interpreter's sake; what counts are the capabilities."""
+    """As UID 0, which can read the Python installation, with fewer capabilities."""
 
-    def start(self, *capabilities: str) -> tuple[str, ...]:
+    def prefix(self, *capabilities: str) -> tuple[str, ...]:
         kept = ",".join(["-all", *(f"+{name}" for name in capabilities)])
         return ("setpriv", f"--bounding-set={kept}", f"--inh-caps={kept}")
 
@@ -324,94 +333,101 @@ class TestWithoutPrivileges:
             (("sys_admin",), "missing_cap_sys_ptrace"),
         ],
     )
-    def test_it_reads_what_it_may_and_says_what_is_missing(
+    def test_it_reads_what_it_can_and_reports_the_missing_capability(
         self, tmp_path: Path, kept: tuple[str, ...], reason: str
     ) -> None:
-        with new_namespaces(2), run_exporter(tmp_path, prefix=self.start(*kept)) as one:
+        with (
+            new_namespaces(2),
+            run_exporter(tmp_path, prefix=self.prefix(*kept)) as exporter,
+        ):
 
-            def told() -> bool:
-                page = one.scrape()
-                why = {"state": "unreadable", "reason": reason}
-                return (page.value("netns_namespaces", **why) or 0) >= 2
+            def are_unreadable() -> bool:
+                metrics = exporter.scrape()
+                labels = {"state": "unreadable", "reason": reason}
+                return (metrics.value("netns_namespaces", **labels) or 0) >= 2
 
-            wait_until(told)
-            page = one.scrape()
-            assert page.value("netns_sysctl_value", netns="host", sysctl=SOMAXCONN)
-            assert page.value("netns_collector_problem", problem=reason)
-            assert reason in one.log.read_text()
-            assert "CAP_SYS_" in one.log.read_text()
-            assert "Traceback" not in one.log.read_text()
+            wait_until(are_unreadable)
+            metrics = exporter.scrape()
+            assert metrics.value("netns_sysctl_value", netns="host", sysctl=SOMAXCONN)
+            assert metrics.value("netns_collector_problem", problem=reason)
+            assert reason in exporter.log.read_text()
+            assert "CAP_SYS_" in exporter.log.read_text()
+            assert "Traceback" not in exporter.log.read_text()
 
-    def test_the_three_capabilities_are_enough(self, tmp_path: Path) -> None:
+    def test_the_three_capabilities_suffice(self, tmp_path: Path) -> None:
         needed = ("sys_admin", "sys_ptrace", "dac_read_search")
         with (
             new_namespaces(2) as (pod, _),
-            run_exporter(tmp_path, prefix=self.start(*needed)) as one,
+            run_exporter(tmp_path, prefix=self.prefix(*needed)) as exporter,
         ):
             pod.write(SOMAXCONN, "55")
 
-            def told() -> bool:
-                values = one.scrape().samples("netns_sysctl_value", sysctl=SOMAXCONN)
+            def is_exported() -> bool:
+                values = exporter.scrape().samples(
+                    "netns_sysctl_value", sysctl=SOMAXCONN
+                )
                 return 55 in values.values()
 
-            wait_until(told)
-            server = Path(f"/proc/{one.server_pid}/status").read_text()
+            wait_until(is_exported)
+            server = Path(f"/proc/{exporter.server_pid}/status").read_text()
             assert "CapEff:\t0000000000000000" in server
 
 
-def test_it_ends_well_without_the_right_to_kill_its_server(tmp_path: Path) -> None:
-    """Two users and no CAP_KILL, as in a container that adds only what it needs."""
+def test_it_exits_cleanly_without_cap_kill(tmp_path: Path) -> None:
+    """With two users, as in a container with the documented capabilities."""
     kept = "-all,+sys_admin,+sys_ptrace,+dac_read_search,+setuid,+setgid"
     prefix = ("setpriv", f"--bounding-set={kept}", f"--inh-caps={kept}")
-    with run_exporter(tmp_path, prefix=prefix) as one:
-        server = one.server_pid
-        one.scrape()
+    with run_exporter(tmp_path, prefix=prefix) as exporter:
+        server = exporter.server_pid
+        exporter.scrape()
         status = Path(f"/proc/{server}/status").read_text()
         assert "Uid:\t65534\t65534\t65534\t65534" in status
 
-        one.process.terminate()
+        exporter.process.terminate()
 
-        assert one.process.wait(30) == 0
+        assert exporter.process.wait(30) == 0
         wait_until(lambda: not Path(f"/proc/{server}").exists())
-        assert "not permitted" not in one.log.read_text()
+        assert "not permitted" not in exporter.log.read_text()
 
 
-def test_a_port_that_is_taken_is_told_with_the_remedy(
+def test_the_error_for_a_port_in_use_names_the_flag(
     running: Exporter, tmp_path: Path
 ) -> None:
-    taken = f"127.0.0.1:{running.port}"
-    command = [*COMMAND, "--web.listen-address", taken]
+    in_use = f"127.0.0.1:{running.port}"
+    command = [*COMMAND, "--web.listen-address", in_use]
 
-    out = subprocess.run(
+    done = subprocess.run(
         command, capture_output=True, check=False, cwd=tmp_path, timeout=60
     )
 
-    assert out.returncode == 2
-    assert b"--web.listen-address" in out.stderr
-    assert b"Traceback" not in out.stderr
+    assert done.returncode == 2
+    assert b"--web.listen-address" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
-def test_few_file_descriptors_cost_time_and_no_value(tmp_path: Path) -> None:
-    """RLIMIT_NOFILE decides; the page says how many values came which way."""
+def test_a_low_file_limit_loses_no_value(tmp_path: Path) -> None:
+    """The exposition has the number of values read by visits."""
     limit = ("prlimit", "--nofile=400:400")
-    with new_namespaces(9) as pods, run_exporter(tmp_path, prefix=limit) as one:
+    with new_namespaces(9) as pods, run_exporter(tmp_path, prefix=limit) as exporter:
         for number, pod in enumerate(pods):
             pod.write(SOMAXCONN, str(1000 + number))
 
         def values() -> set[float]:
             return set(
-                one.scrape().samples("netns_sysctl_value", sysctl=SOMAXCONN).values()
+                exporter.scrape()
+                .samples("netns_sysctl_value", sysctl=SOMAXCONN)
+                .values()
             )
 
         wait_until(lambda: values() >= {1000 + number for number in range(9)})
-        page = one.scrape()
-        assert page.value("netns_collector_fd_limit") == 400 - 256
-        assert page.value("netns_collector_fds") == 400 - 256
-        assert page.value("netns_collector_values", way="visit")
-        assert page.value("netns_collector_problem", problem="fd_budget")
-        assert one.count_fds() < 200
+        metrics = exporter.scrape()
+        assert metrics.value("netns_collector_fd_limit") == 400 - 256
+        assert metrics.value("netns_collector_fds") == 400 - 256
+        assert metrics.value("netns_collector_values", way="visit")
+        assert metrics.value("netns_collector_problem", problem="fd_budget")
+        assert exporter.count_fds() < 200
         pods[-1].write("net.core.optmem_max", "4242")
-        changed = one.scrape().samples(
+        changed = exporter.scrape().samples(
             "netns_sysctl_value", sysctl="net.core.optmem_max"
         )
         assert 4242 in changed.values()

@@ -1,9 +1,9 @@
 """
-The unit under a real systemd: pid 1 of namespaces of its own, on a throwaway root.
+The units under a real systemd: PID 1 of its own namespaces, on a temporary root.
 
-Its root is an overlay of this machine's, its cgroups are a branch of ours, and it knows
-no unit but the few it is given. `make install` has installed the exporter there, as
-docs/install/host.md says.
+Its root is an overlay of this machine's, its cgroups are below ours, and it has only
+the units that the tests give it. The exporter is installed there by `make install`, as
+in docs/install/host.md.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ CONFIG = "/etc/netns-sysctl-exporter/config.yaml"
 SOMAXCONN = "net.core.somaxconn"
 BOOT_SECONDS = 240.0
 
-OURS = "not_the_hosts_processes"
-"""A problem that the sandbox has no part in: the lab is a pid namespace."""
+LAB_PROBLEM = "not_the_hosts_processes"
+"""A problem of the lab, which is a PID namespace, not of the unit."""
 
 _BOOT = """
 set -eu
@@ -84,16 +84,16 @@ exec unshare --pid --mount --uts --ipc --cgroup --net --fork --kill-child=KILL s
         /lib/systemd/systemd --system --unit=multi-user.target --show-status=no'
 """
 
-_ASK = """
+_GET = """
 import ssl, sys, urllib.request
 context = ssl._create_unverified_context()
-answer = urllib.request.urlopen(sys.argv[1], timeout=20, context=context)
-sys.stdout.write(answer.read().decode())
+response = urllib.request.urlopen(sys.argv[1], timeout=20, context=context)
+sys.stdout.write(response.read().decode())
 """
 
 
 class Machine:
-    """A running systemd; what is run on it runs in all its namespaces."""
+    """A running systemd. Commands run in all its namespaces."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -110,19 +110,19 @@ class Machine:
         return done.stdout
 
     def write(self, path: str, text: str) -> None:
-        place = Path(f"/proc/{self.pid}/root{path}")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
+        file = Path(f"/proc/{self.pid}/root{path}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
 
-    def lodger(self, name: str, somaxconn: int, *properties: str) -> None:
-        """Start a unit that sets a sysctl and stays, in the namespace it has."""
+    def run_unit(self, name: str, somaxconn: int, *properties: str) -> None:
+        """Start a unit that sets somaxconn in its namespace and keeps running."""
         command = f"echo {somaxconn} >/proc/sys/net/core/somaxconn; exec sleep 3600"
-        words = [f"--property={one}" for one in properties]
-        apart = () if properties else ("unshare", "-n")
-        unit = ("systemd-run", "-q", f"--unit={name}", *words)
-        self.run(*unit, *apart, "sh", "-c", command)
+        flags = [f"--property={text}" for text in properties]
+        unshare = () if properties else ("unshare", "-n")
+        unit = ("systemd-run", "-q", f"--unit={name}", *flags)
+        self.run(*unit, *unshare, "sh", "-c", command)
 
-    def named(self, name: str, somaxconn: int) -> None:
+    def add_named_netns(self, name: str, somaxconn: int) -> None:
         self.run("ip", "netns", "add", name)
         command = f"echo {somaxconn} >/proc/sys/net/core/somaxconn"
         self.run("ip", "netns", "exec", name, "sh", "-c", command)
@@ -136,31 +136,39 @@ class Machine:
         self.run("systemctl", "restart", UNIT)
 
     def show(self, name: str) -> str:
+        """Return a property of the exporter's unit."""
         return self.run("systemctl", "show", UNIT, "--value", "-p", name).strip()
 
-    def cgroup(self) -> list[int]:
-        """Return the pids of the unit, as we see them."""
-        found = []
+    def unit_pids(self) -> list[int]:
+        """Return the PIDs of the unit's processes, as in our PID namespace."""
+        pids = []
         for process in psutil.Process(self.pid).children(recursive=True):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended
+            with contextlib.suppress(
+                FileNotFoundError, ProcessLookupError
+            ):  # it exited
                 if UNIT in Path(f"/proc/{process.pid}/cgroup").read_text():
-                    found.append(process.pid)
-        return found
+                    pids.append(process.pid)
+        return pids
 
-    def role(self, word: str) -> psutil.Process:
-        every = map(psutil.Process, self.cgroup())
-        (found,) = [one for one in every if word in one.cmdline()]
-        return found
+    def process(self, argument: str) -> psutil.Process:
+        """Return the process of the unit with *argument* on its command line."""
+        processes = map(psutil.Process, self.unit_pids())
+        (process,) = [p for p in processes if argument in p.cmdline()]
+        return process
 
     def scrape(self, url: str = "http://127.0.0.1:10128/metrics") -> Exposition:
-        return Exposition(self.run(_python(), "-I", "-c", _ASK, url))
+        return Exposition(self.run(_python(), "-I", "-c", _GET, url))
 
-    def complaints(self) -> list[str]:
-        """Return what the journal has of this start that is not said of the lab."""
-        run = ("journalctl", "--no-pager", "-o", "cat")
+    def warnings(self) -> list[str]:
+        """Return the warnings and errors since the last start, but LAB_PROBLEM."""
+        journal = ("journalctl", "--no-pager", "-o", "cat")
         invocation = f"_SYSTEMD_INVOCATION_ID={self.show('InvocationID')}"
-        lines = self.run(*run, invocation).splitlines()
-        return [line for line in lines if "level=info" not in line and OURS not in line]
+        lines = self.run(*journal, invocation).splitlines()
+        return [
+            line
+            for line in lines
+            if "level=info" not in line and LAB_PROBLEM not in line
+        ]
 
 
 @contextlib.contextmanager
@@ -190,17 +198,19 @@ def _machine(home: Path) -> Iterator[Machine]:
 
 
 def _booted(process: "subprocess.Popen[bytes]", log: Path) -> Machine:
-    def systemd() -> list[int]:
+    def systemd_pids() -> list[int]:
         assert process.poll() is None, log.read_text()
-        found = []
+        pids = []
         for child in psutil.Process(process.pid).children():
-            with contextlib.suppress(psutil.NoSuchProcess):  # a command of the script
+            with contextlib.suppress(
+                psutil.NoSuchProcess
+            ):  # a command of the script that exited
                 if child.name() == "systemd":
-                    found.append(child.pid)
-        return found
+                    pids.append(child.pid)
+        return pids
 
-    wait_until(systemd, BOOT_SECONDS)
-    (pid,) = systemd()
+    wait_until(systemd_pids, BOOT_SECONDS)
+    (pid,) = systemd_pids()
     machine = Machine(pid)
     state = ("systemctl", "is-system-running")
     wait_until(lambda: machine.run(*state, check=False) == "running\n")
@@ -208,20 +218,20 @@ def _booted(process: "subprocess.Popen[bytes]", log: Path) -> Machine:
 
 
 def _cgroups() -> Path:
-    """Return where cgroup2 is mounted, if this machine can be one's host."""
+    """Return the mount point of cgroup2; skip the tests if systemd cannot run here."""
     if not Path("/lib/systemd/systemd").exists():
         pytest.skip("needs systemd (not running, only installed)")
     for line in Path("/proc/self/mounts").read_text().splitlines():
-        _, place, form, options, *_ = line.split()
-        if form == "cgroup2" and "rw" in options.split(","):
-            return Path(place)
-    pytest.skip("needs a cgroup2 file system that can be written to")
+        _, path, kind, options, *_ = line.split()
+        if kind == "cgroup2" and "rw" in options.split(","):
+            return Path(path)
+    pytest.skip("needs a writable cgroup2 file system")
 
 
 def _python() -> str:
-    """Return the system's Python, as an administrator has it, if it will do."""
-    able = "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"
-    command = ("/usr/bin/python3", "-c", able)
+    """Return the system's Python if it has venv and is new enough, else ours."""
+    check = "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"
+    command = ("/usr/bin/python3", "-c", check)
     with contextlib.suppress(FileNotFoundError):
         if (
             subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode
@@ -235,88 +245,90 @@ def _python() -> str:
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     home = tmp_path_factory.mktemp("systemd") / "home"
     home.mkdir()
-    with _machine(home) as one:
-        yield one
+    with _machine(home) as systemd:
+        yield systemd
 
 
-def test_every_namespace_is_read_whenever_and_wherever_it_was_made(
+def test_namespaces_from_before_and_after_the_start_are_read(
     machine: Machine,
 ) -> None:
-    machine.named("before", 1001)
-    machine.lodger("unit-before", 1002, "PrivateNetwork=yes")
+    machine.add_named_netns("before", 1001)
+    machine.run_unit("unit-before", 1002, "PrivateNetwork=yes")
 
     machine.run("systemctl", "enable", "--now", UNIT)
 
-    machine.named("after", 1003)
-    machine.lodger("process-after", 1004)
+    machine.add_named_netns("after", 1003)
+    machine.run_unit("process-after", 1004)
 
     def values() -> set[float]:
-        page = machine.scrape()
-        return set(page.samples("netns_sysctl_value", sysctl=SOMAXCONN).values())
+        metrics = machine.scrape()
+        return set(metrics.samples("netns_sysctl_value", sysctl=SOMAXCONN).values())
 
     wait_until(lambda: values() >= {1001, 1002, 1003, 1004})
     assert len(values()) == 5  # and the host's
-    page = machine.scrape()
-    read = page.samples("netns_sysctl_value", netns="named/after")
+    metrics = machine.scrape()
+    read = metrics.samples("netns_sysctl_value", netns="named/after")
     assert (
-        len(read) == len(page.samples("netns_sysctl_value", netns="named/before")) > 30
+        len(read)
+        == len(metrics.samples("netns_sysctl_value", netns="named/before"))
+        > 30
     )
-    assert page.value("netns_listening_sockets", netns="host") == 1
-    assert page.samples("netns_sysctl_fresh_value")
-    told = {
-        dict(labels)["problem"] for labels in page.samples("netns_collector_problem")
+    assert metrics.value("netns_listening_sockets", netns="host") == 1
+    assert metrics.samples("netns_sysctl_fresh_value")
+    problems = {
+        dict(labels)["problem"] for labels in metrics.samples("netns_collector_problem")
     }
-    assert told == {OURS}
+    assert problems == {LAB_PROBLEM}
     assert machine.show("ActiveState") == "active"
-    assert not machine.complaints()
+    assert not machine.warnings()
 
 
-def test_its_processes_have_what_security_md_says(machine: Machine) -> None:
+def test_its_processes_have_the_privileges_in_security_md(machine: Machine) -> None:
     machine.start()
 
-    collector, server = machine.role("serve"), machine.role("--server-role")
+    collector, server = machine.process("serve"), machine.process("--server-role")
 
-    of_collector = Path(f"/proc/{collector.pid}/status").read_text()
-    of_server = Path(f"/proc/{server.pid}/status").read_text()
-    assert "CapPrm:\t0000000000280004" in of_collector
-    assert "CapBnd:\t0000000000280004" in of_collector
-    assert "CapPrm:\t0000000000000000" in of_server
-    assert "CapBnd:\t0000000000000000" in of_server
-    assert "Uid:\t65534\t65534\t65534\t65534" in of_server
-    for status in (of_collector, of_server):
+    collector_status = Path(f"/proc/{collector.pid}/status").read_text()
+    server_status = Path(f"/proc/{server.pid}/status").read_text()
+    assert "CapPrm:\t0000000000280004" in collector_status
+    assert "CapBnd:\t0000000000280004" in collector_status
+    assert "CapPrm:\t0000000000000000" in server_status
+    assert "CapBnd:\t0000000000000000" in server_status
+    assert "Uid:\t65534\t65534\t65534\t65534" in server_status
+    for status in (collector_status, server_status):
         assert "NoNewPrivs:\t1" in status
         assert "Seccomp:\t2" in status  # filtered
 
 
-def test_it_can_write_nowhere(machine: Machine) -> None:
+def test_it_has_no_writable_mount(machine: Machine) -> None:
     machine.start()
-    mounts = Path(f"/proc/{machine.role('serve').pid}/mountinfo").read_text()
+    mounts = Path(f"/proc/{machine.process('serve').pid}/mountinfo").read_text()
 
     writable = {
-        place
-        for _, _, _, _, place, options, *_ in map(str.split, mounts.splitlines())
+        path
+        for _, _, _, _, path, options, *_ in map(str.split, mounts.splitlines())
         if "rw" in options.split(",")
     }
 
     private = {"/tmp", "/var/tmp", "/proc", "/dev/pts", "/dev/shm", "/dev/mqueue"}
-    assert {one for one in writable if not one.startswith("/run/netns/")} == private
+    assert {path for path in writable if not path.startswith("/run/netns/")} == private
 
 
 @pytest.mark.parametrize("denied", ["kill", "EPERM"])
-def test_nothing_it_does_is_denied(
+def test_the_system_call_filter_denies_nothing_it_uses(
     machine: Machine, tmp_path: Path, denied: str
 ) -> None:
-    """TLS, a kubelet to ask, every sysctl: with a filter that kills who is denied."""
-    made = make_certificate(tmp_path, "localhost")
-    place = Path(CONFIG).parent
-    machine.write(f"{place}/cert.pem", made.cert.read_text())
-    machine.write(f"{place}/key.pem", made.key.read_text())
+    """With TLS, a kubelet and all sysctls; the filter kills, or returns EPERM."""
+    certificate = make_certificate(tmp_path, "localhost")
+    directory = Path(CONFIG).parent
+    machine.write(f"{directory}/cert.pem", certificate.cert.read_text())
+    machine.write(f"{directory}/key.pem", certificate.key.read_text())
     machine.write(
-        f"{place}/web.yaml",
+        f"{directory}/web.yaml",
         "tls_server_config: {cert_file: cert.pem, key_file: key.pem}",
     )
     config = f"""
-web: {{config_file: {place}/web.yaml}}
+web: {{config_file: {directory}/web.yaml}}
 runtimes: {{docker: "", kubelet: "http://127.0.0.1:10255"}}
 path: {{rootfs: /proc/1/root}}
 sysctls: {{profile: all}}
@@ -328,48 +340,48 @@ signals: {{listeners: all}}
     machine.start(f"SystemCallErrorNumber={denied}", config=config)
 
     def problems() -> set[str]:
-        page = machine.scrape("https://127.0.0.1:10128/metrics")
-        every = page.samples("netns_collector_problem")
-        return {dict(labels)["problem"] for labels in every}
+        metrics = machine.scrape("https://127.0.0.1:10128/metrics")
+        found = metrics.samples("netns_collector_problem")
+        return {dict(labels)["problem"] for labels in found}
 
-    # who asks the kubelet lives, and openat2(2) below another root is allowed
-    wait_until(lambda: problems() == {OURS, "kubelet_malformed"})
+    # the runtime poller runs, and openat2(2) below another root is allowed
+    wait_until(lambda: problems() == {LAB_PROBLEM, "kubelet_malformed"})
     machine.run("systemctl", "stop", f"kubelet-{denied}")
     assert machine.show("NRestarts") == "0"
-    assert not [line for line in machine.complaints() if "kubelet" not in line]
+    assert not [line for line in machine.warnings() if "kubelet" not in line]
 
 
-def test_it_stops_by_itself_and_well(machine: Machine) -> None:
+def test_it_stops_cleanly(machine: Machine) -> None:
     machine.start()
 
     machine.run("systemctl", "stop", UNIT)
 
     assert machine.show("Result") == "success"
     assert machine.show("ExecMainStatus") == "0"
-    assert not machine.cgroup()
+    assert not machine.unit_pids()
 
 
-def test_with_the_socket_unit_the_first_scrape_starts_it(machine: Machine) -> None:
+def test_the_socket_unit_starts_it_at_the_first_scrape(machine: Machine) -> None:
     machine.run("systemctl", "stop", UNIT)
     machine.write(CONFIG, "web: {systemd_socket: true}\n")
     machine.run("systemctl", "enable", "--now", SOCKET)
     try:
         assert machine.show("ActiveState") == "inactive"
 
-        page = machine.scrape()
+        metrics = machine.scrape()
 
-        assert page.value("netns_sysctl_value", netns="host", sysctl=SOMAXCONN)
+        assert metrics.value("netns_sysctl_value", netns="host", sysctl=SOMAXCONN)
         assert machine.show("ActiveState") == "active"
-        assert not machine.complaints()
+        assert not machine.warnings()
     finally:
         machine.run("systemctl", "disable", "--now", SOCKET)
         machine.run("systemctl", "stop", UNIT)
 
 
-@pytest.mark.parametrize("who", ["serve", "--server-role"])
-def test_a_process_that_hangs_is_replaced(machine: Machine, who: str) -> None:
+@pytest.mark.parametrize("argument", ["serve", "--server-role"])
+def test_a_process_that_hangs_causes_a_restart(machine: Machine, argument: str) -> None:
     machine.start("WatchdogSec=6", "RestartSec=0")
-    hung = machine.role(who)
+    hung = machine.process(argument)
 
     hung.suspend()
 
@@ -379,10 +391,10 @@ def test_a_process_that_hangs_is_replaced(machine: Machine, who: str) -> None:
     assert machine.scrape().samples("netns_sysctl_value")
 
 
-def test_a_process_that_is_killed_is_replaced(machine: Machine) -> None:
+def test_a_process_that_is_killed_causes_a_restart(machine: Machine) -> None:
     machine.start("RestartSec=0")
 
-    machine.role("--server-role").kill()
+    machine.process("--server-role").kill()
 
     wait_until(lambda: machine.show("NRestarts") == "1")
     wait_until(lambda: machine.show("ActiveState") == "active")

@@ -1,4 +1,4 @@
-"""The server as it is run: TLS, users, sockets of systemd, ten thousand scrapes."""
+"""The running server: TLS, users, socket activation, ten thousand scrapes."""
 
 import base64
 import contextlib
@@ -27,7 +27,7 @@ basic_auth_users: {{prometheus: {hash}}}
 http_server_config: {{headers: {{X-Frame-Options: deny}}}}
 """
 PASSWORD = "correct horse"
-HEAD = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-A: b"
+UNFINISHED_HEAD = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-A: b"
 STALLED = 400
 CONNECTIONS = ConnectionLimits().connections
 SCRAPES = 10_000
@@ -35,7 +35,7 @@ GROWTH_BYTES = 6 << 20
 
 
 def certificate(directory: Path, name: str) -> None:
-    """Make node.pem and node.key, for a host called *name*."""
+    """Make node.pem and node.key for the host name *name*."""
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "3"),
@@ -63,25 +63,27 @@ def web(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def secured(tmp_path: Path, web: Path) -> Iterator[Exporter]:
-    with run_exporter(tmp_path, f"--web.config.file={web}") as one:
-        yield one
+    with run_exporter(tmp_path, f"--web.config.file={web}") as exporter:
+        yield exporter
 
 
 def get(
-    one: Exporter, path: str = "/metrics", password: str = PASSWORD
+    exporter: Exporter, path: str = "/metrics", password: str = PASSWORD
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     context = ssl._create_unverified_context()
-    connection = http.client.HTTPSConnection("127.0.0.1", one.port, context=context)
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", exporter.port, context=context
+    )
     token = base64.b64encode(f"prometheus:{password}".encode()).decode()
     with contextlib.closing(connection):
         connection.request("GET", path, headers={"Authorization": f"Basic {token}"})
-        answer = connection.getresponse()
-        return answer.status, answer.headers, answer.read()
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
 
 
-def name_shown(one: Exporter) -> str:
-    """Return the name in the certificate that the next connection is shown."""
-    pem = ssl.get_server_certificate(("127.0.0.1", one.port), timeout=30)
+def certificate_name(exporter: Exporter) -> str:
+    """Return the name in the certificate that a new connection gets."""
+    pem = ssl.get_server_certificate(("127.0.0.1", exporter.port), timeout=30)
     done = subprocess.run(
         ["openssl", "x509", "-noout", "-subject"],
         input=pem,
@@ -92,7 +94,7 @@ def name_shown(one: Exporter) -> str:
     return done.stdout.rpartition("= ")[2].strip() or done.stdout
 
 
-def test_who_has_the_password_scrapes_over_tls(secured: Exporter) -> None:
+def test_a_user_with_the_password_scrapes_over_tls(secured: Exporter) -> None:
     code, headers, body = get(secured)
 
     assert code == 200
@@ -100,7 +102,7 @@ def test_who_has_the_password_scrapes_over_tls(secured: Exporter) -> None:
     assert headers["X-Frame-Options"] == "deny"
 
 
-def test_nobody_else_learns_anything(secured: Exporter) -> None:
+def test_a_wrong_password_gets_a_401_without_data(secured: Exporter) -> None:
     for path in ("/metrics", "/", "/-/healthy", "/-/ready", "/nowhere"):
         code, headers, body = get(secured, path, password="wrong")
         assert code == 401
@@ -108,41 +110,42 @@ def test_nobody_else_learns_anything(secured: Exporter) -> None:
         assert b"netns" not in body
 
 
-def test_without_tls_nothing_is_answered(secured: Exporter) -> None:
+def test_a_request_without_tls_gets_no_response(secured: Exporter) -> None:
     with socket.create_connection(("127.0.0.1", secured.port), timeout=30) as plain:
         plain.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         with contextlib.suppress(ConnectionError):
             assert b"HTTP" not in plain.recv(4096)
 
 
-def test_a_new_certificate_is_shown_without_a_restart(
+def test_a_renewed_certificate_is_used_without_a_restart(
     secured: Exporter, tmp_path: Path
 ) -> None:
-    """Root's alone, and renewed long after the server became nobody."""
-    assert name_shown(secured) == "first.test"
+    """Only root can read the key, and the server has dropped its privileges."""
+    assert certificate_name(secured) == "first.test"
     server = secured.server_pid
 
     certificate(tmp_path, "second.test")
 
-    wait_until(lambda: name_shown(secured) == "second.test")
+    wait_until(lambda: certificate_name(secured) == "second.test")
     assert secured.server_pid == server
     assert get(secured)[0] == 200
 
 
-def test_those_who_stall_do_not_keep_a_scrape_out(secured: Exporter) -> None:
-    """More of them than there may be connections, in each stage."""
+def test_stalled_connections_do_not_block_a_scrape(secured: Exporter) -> None:
+    """More than the limit of connections, stalled at different stages."""
     context = ssl._create_unverified_context()
     with contextlib.ExitStack() as stalled:
         for number in range(STALLED):
-            plain = socket.create_connection(("127.0.0.1", secured.port), timeout=30)
-            one = stalled.enter_context(plain)
+            sock: socket.socket = stalled.enter_context(
+                socket.create_connection(("127.0.0.1", secured.port), timeout=30)
+            )
             if number % 3:
-                with contextlib.suppress(OSError):  # ended for a newer one already
-                    one = context.wrap_socket(one)
-                    stalled.enter_context(one)
-                    one.sendall(b"GET /met" if number % 3 == 1 else HEAD)
+                with contextlib.suppress(OSError):  # evicted already
+                    sock = context.wrap_socket(sock)
+                    stalled.enter_context(sock)
+                    sock.sendall(b"GET /met" if number % 3 == 1 else UNFINISHED_HEAD)
             else:
-                one.sendall(b"\x16\x03\x01")
+                sock.sendall(b"\x16\x03\x01")
 
         code, _, body = get(secured)
 
@@ -152,44 +155,44 @@ def test_those_who_stall_do_not_keep_a_scrape_out(secured: Exporter) -> None:
     assert float(evicted[1]) >= STALLED - CONNECTIONS
 
 
-def test_what_cannot_be_used_leaves_all_as_it_was_and_is_told(
+def test_an_invalid_configuration_is_reported_and_not_used(
     secured: Exporter, web: Path
 ) -> None:
-    good = web.read_text()
+    valid = web.read_text()
     web.write_text("tls_server_config: {cert_fil: x}")
 
-    def told() -> bool:
+    def is_reported() -> bool:
         return b'netns_collector_problem{problem="web_config"}' in get(secured)[2]
 
-    wait_until(told)
+    wait_until(is_reported)
     assert "did you mean 'cert_file'" in secured.log.read_text()
-    web.write_text(good)
-    wait_until(lambda: not told())
+    web.write_text(valid)
+    wait_until(lambda: not is_reported())
 
 
-def test_a_key_that_does_not_fit_leaves_all_as_it_was_and_is_counted(
+def test_a_key_of_another_certificate_is_counted_and_not_used(
     secured: Exporter, tmp_path: Path
 ) -> None:
     key = (tmp_path / "node.key").read_bytes()
     certificate(tmp_path, "second.test")
     (tmp_path / "node.key").write_bytes(key)
-    counted = re.compile(rb"netns_exporter_web_config_failures_total ([1-9])")
+    failures = re.compile(rb"netns_exporter_web_config_failures_total ([1-9])")
 
-    wait_until(lambda: counted.search(get(secured)[2]))
+    wait_until(lambda: failures.search(get(secured)[2]))
 
-    assert name_shown(secured) == "first.test"
+    assert certificate_name(secured) == "first.test"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("tls_server_config: {cert_file: gone.pem, key_file: node.key}", "gone.pem"),
         ("basic_auth_users: {prometheus: plain}", "htpasswd"),
         ("tls_server_config: {cert_file: node.pem, key_file: other.key}", "key"),
     ],
 )
-def test_a_start_with_what_cannot_be_used_ends_with_the_reason(
-    web: Path, text: str, said: str
+def test_a_start_with_an_invalid_configuration_fails_with_the_reason(
+    web: Path, text: str, expected: str
 ) -> None:
     certificate(web.parent, "other.test")
     (web.parent / "node.key").rename(web.parent / "other.key")
@@ -202,7 +205,7 @@ def test_a_start_with_what_cannot_be_used_ends_with_the_reason(
     )
 
     assert done.returncode in {1, 2}
-    assert said in done.stderr
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -225,27 +228,27 @@ def test_a_real_prometheus_scrapes_over_tls_with_a_password(
 class TestSystemd:
     @pytest.fixture
     def supervisor(self, tmp_path: Path) -> Iterator[socket.socket]:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
-            one.bind(str(tmp_path / "notify"))
-            one.settimeout(60)
-            yield one
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.bind(str(tmp_path / "notify"))
+            sock.settimeout(60)
+            yield sock
 
-    def test_it_is_told_when_we_serve_live_and_end(
+    def test_it_is_notified_of_the_start_watchdog_and_stop(
         self, supervisor: socket.socket, tmp_path: Path
     ) -> None:
         prefix = ("env", f"NOTIFY_SOCKET={tmp_path / 'notify'}")
-        with run_exporter(tmp_path, prefix=prefix) as one:
+        with run_exporter(tmp_path, prefix=prefix) as exporter:
             assert supervisor.recv(64) == b"READY=1"
-            assert one.get("/-/ready")[0] == 200
+            assert exporter.get("/-/ready")[0] == 200
             assert supervisor.recv(64) == b"WATCHDOG=1"
 
-        said = supervisor.recv(64)
-        while said == b"WATCHDOG=1":
-            said = supervisor.recv(64)
-        assert said == b"STOPPING=1"
+        message = supervisor.recv(64)
+        while message == b"WATCHDOG=1":
+            message = supervisor.recv(64)
+        assert message == b"STOPPING=1"
 
-    def test_its_socket_is_served(self, tmp_path: Path) -> None:
-        """As systemd does it: fd 3, and two variables, of which one is our pid."""
+    def test_a_socket_from_systemd_is_served(self, tmp_path: Path) -> None:
+        """As systemd passes it: fd 3, with LISTEN_FDS and LISTEN_PID."""
         start = 'exec 3<&"$1"; shift; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
@@ -259,14 +262,14 @@ class TestSystemd:
             )
         try:
             log = tmp_path / "none"
-            page = Exporter(process, port, log).scrape()
-            assert page.value("netns_namespaces", state="read")
+            metrics = Exporter(process, port, log).scrape()
+            assert metrics.value("netns_namespaces", state="read")
         finally:
             process.terminate()
             assert process.wait(30) == 0
 
 
-def test_a_unix_socket_serves_what_a_port_does(tmp_path: Path) -> None:
+def test_a_unix_socket_is_served(tmp_path: Path) -> None:
     path = tmp_path / "web.sock"
     client = socket.socket(socket.AF_UNIX)
     with run_exporter(tmp_path, f"--web.listen-address=unix:{path}"), client:
@@ -278,11 +281,11 @@ def test_a_unix_socket_serves_what_a_port_does(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_ten_thousand_scrapes_leave_nothing_behind(tmp_path: Path) -> None:
-    with run_exporter(tmp_path) as one:
-        pids = [one.process.pid, one.server_pid]
+def test_ten_thousand_scrapes_leak_nothing(tmp_path: Path) -> None:
+    with run_exporter(tmp_path) as exporter:
+        pids = [exporter.process.pid, exporter.server_pid]
         processes = [psutil.Process(pid) for pid in pids]
-        connection = http.client.HTTPConnection("127.0.0.1", one.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", exporter.port, timeout=60)
         with contextlib.closing(connection):
             scrape(connection, SCRAPES // 10)
             before = [process.memory_info().rss for process in processes]
@@ -292,14 +295,14 @@ def test_ten_thousand_scrapes_leave_nothing_behind(tmp_path: Path) -> None:
 
             after = [process.memory_info().rss for process in processes]
             assert [process.num_fds() for process in processes] == files
-        for then, now in zip(before, after, strict=True):
-            assert now - then < GROWTH_BYTES
+        for former, current in zip(before, after, strict=True):
+            assert current - former < GROWTH_BYTES
 
 
-def scrape(connection: http.client.HTTPConnection, times: int) -> None:
-    for number in range(times):
+def scrape(connection: http.client.HTTPConnection, count: int) -> None:
+    for number in range(count):
         path = "/metrics" if number % 2 else "/metrics?name[]=netns_info"
         connection.request("GET", path, headers={"Accept-Encoding": "gzip"})
-        answer = connection.getresponse()
-        assert answer.status == 200
-        answer.read()
+        response = connection.getresponse()
+        assert response.status == 200
+        response.read()
