@@ -1,4 +1,4 @@
-"""The DaemonSet's container, run by a real containerd as a kubelet has it run."""
+"""The container of the DaemonSet, run by a real containerd as by a kubelet."""
 
 import contextlib
 import sys
@@ -11,12 +11,17 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
-from exporter.kernel.procfs import Credentials, parse_credentials
 from exporter.privsep.privileges import COLLECTOR_CAPABILITIES, NOBODY
 from testing.lab import wait_until
 from testing.monitoring import free_port
 from testing.running import Exposition
-from tests.deploy.manifests import container_of, kustomized, one, pod_of
+from tests.support.deploy.manifests import (
+    container_spec,
+    document_of_kind,
+    kustomize,
+    pod_spec,
+)
+from tests.support.processes import thread_credentials
 from tests.support.runtimes.containerd import Containerd, run_containerd
 from tests.support.runtimes.image import IMAGE
 from tests.support.runtimes.protobuf import decode_first_string, encode
@@ -29,7 +34,11 @@ POD = {
     "pod": "web-0",
     "uid": "1f7d8a3c-0000-4000-8000-0000000000e1",
 }
-OURS = ("netns-sysctl-exporter", "exporter-x", "1f7d8a3c-0000-4000-8000-0000000000e2")
+EXPORTER_POD = (
+    "netns-sysctl-exporter",
+    "exporter-x",
+    "1f7d8a3c-0000-4000-8000-0000000000e2",
+)
 
 NODE = 2  # runtime.v1.NamespaceMode
 UNCONFINED = 1  # runtime.v1.SecurityProfile.ProfileType
@@ -37,7 +46,7 @@ KUBELETS_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")  # below /proc
 
 
 class Running(NamedTuple):
-    """The container, and its port."""
+    """The running container and its port."""
 
     pid: int
     port: int
@@ -60,16 +69,16 @@ class Running(NamedTuple):
         return Exposition(text)
 
     @property
-    def server(self) -> int:
+    def server_pid(self) -> int:
         children = psutil.Process(self.pid).children()
-        (found,) = [c.pid for c in children if "--server-role" in c.cmdline()]
-        return found
+        (pid,) = [c.pid for c in children if "--server-role" in c.cmdline()]
+        return pid
 
 
 @pytest.fixture(scope="module")
 def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
-    with run_containerd(tmp_path_factory.mktemp("containerd")) as one_of_them:
-        yield one_of_them
+    with run_containerd(tmp_path_factory.mktemp("containerd")) as daemon:
+        yield daemon
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +91,11 @@ def running(
 
 @contextlib.contextmanager
 def _daemonset(containerd: Containerd, home: Path) -> Iterator[Running]:
-    """Do what a kubelet does of the base's pod, but for its image."""
-    documents = kustomized("base")
+    """Start the pod of the base as a kubelet does, with Python instead of the image."""
+    documents = kustomize("base")
     port = free_port()
-    namespace, name, uid = OURS
-    options = encode({1: NODE, 2: NODE if pod_of(documents)["hostPID"] else 1})
+    namespace, name, uid = EXPORTER_POD
+    options = encode({1: NODE, 2: NODE if pod_spec(documents)["hostPID"] else 1})
     context = encode({1: options})
     config = encode(
         {
@@ -123,13 +132,13 @@ def _daemonset(containerd: Containerd, home: Path) -> Iterator[Running]:
 def _container(
     documents: list[dict[str, Any]], options: bytes, home: Path, port: int
 ) -> bytes:
-    container = container_of(documents)
+    container = container_spec(documents)
     arguments = [
         f"--web.listen-address=127.0.0.1:{port}" if "listen-address" in word else word
         for word in container["args"]
     ]
     command = [sys.executable, "-m", "exporter", *arguments]
-    mounts = (*_of_the_image(), *_of_the_pod(documents, home))
+    mounts = (*_image_mounts(), *_pod_mounts(documents, home))
     return (
         encode({1: encode({1: "exporter"}), 2: encode({1: IMAGE})})
         + b"".join(encode({3: word}) for word in command)
@@ -140,31 +149,31 @@ def _container(
     )
 
 
-def _security(asked: dict[str, Any], options: bytes) -> bytes:
-    """Encode a LinuxContainerSecurityContext; every key of it is understood here."""
-    capabilities = asked.pop("capabilities")
-    assert asked.pop("seccompProfile") == {"type": "RuntimeDefault"}
-    assert asked.pop("appArmorProfile") == {"type": "Unconfined"}
+def _security(context: dict[str, Any], options: bytes) -> bytes:
+    """Encode a LinuxContainerSecurityContext; AssertionError for an unknown key."""
+    capabilities = context.pop("capabilities")
+    assert context.pop("seccompProfile") == {"type": "RuntimeDefault"}
+    assert context.pop("appArmorProfile") == {"type": "Unconfined"}
     message = encode(
         {
             1: b"".join(encode({1: name}) for name in capabilities["add"])
             + b"".join(encode({2: name}) for name in capabilities["drop"]),
-            2: int(asked.pop("privileged")),
+            2: int(context.pop("privileged")),
             3: options,
-            4: encode({3: asked.pop("seLinuxOptions")["type"]}),
-            5: encode({1: asked.pop("runAsUser")}),
-            7: int(asked.pop("readOnlyRootFilesystem")),
-            12: encode({1: asked.pop("runAsGroup")}),
+            4: encode({3: context.pop("seLinuxOptions")["type"]}),
+            5: encode({1: context.pop("runAsUser")}),
+            7: int(context.pop("readOnlyRootFilesystem")),
+            12: encode({1: context.pop("runAsGroup")}),
             15: encode({1: 0}),
             16: encode({1: UNCONFINED}),
         }
     ) + b"".join(encode({14: f"/proc/{name}"}) for name in KUBELETS_READ_ONLY)
-    assert not asked
+    assert not context
     return message
 
 
-def _of_the_image() -> Iterator[bytes]:
-    """Mount what our own Python needs: nothing makes an image here."""
+def _image_mounts() -> Iterator[bytes]:
+    """Encode the mounts that our Python needs, in place of an image."""
     needed = ("/usr", "/lib", "/lib64", sys.base_prefix, sys.prefix)
     root = str(Path(__file__).parents[2])
     for path in dict.fromkeys((*needed, root)):
@@ -172,26 +181,21 @@ def _of_the_image() -> Iterator[bytes]:
             yield encode({1: path, 2: path, 3: 1})
 
 
-def _of_the_pod(documents: list[dict[str, Any]], home: Path) -> Iterator[bytes]:
-    """Mount its volumes; not as slaves, which needs the node's / to be shared."""
-    volumes = {volume["name"]: volume for volume in pod_of(documents)["volumes"]}
-    for name, text in one("ConfigMap", documents)["data"].items():
+def _pod_mounts(documents: list[dict[str, Any]], home: Path) -> Iterator[bytes]:
+    """Encode the mounts of the volumes; not as slaves, which requires a shared /."""
+    volumes = {volume["name"]: volume for volume in pod_spec(documents)["volumes"]}
+    for name, text in document_of_kind("ConfigMap", documents)["data"].items():
         (home / name).write_text(text)
-    for mount in container_of(documents)["volumeMounts"]:
+    for mount in container_spec(documents)["volumeMounts"]:
         volume = volumes[mount["name"]]
         path = volume["hostPath"]["path"] if "hostPath" in volume else str(home)
-        if not Path(path).exists():  # /var/log/pods, where there is no kubelet
+        if not Path(path).exists():  # /var/log/pods, without a kubelet
             path = str(home)
         yield encode({1: mount["mountPath"], 2: path, 3: int(mount["readOnly"])})
 
 
-def _credentials(pid: int) -> list[Credentials]:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [parse_credentials((task / "status").read_bytes()) for task in tasks]
-
-
-def test_the_probes_find_it_well(running: Running) -> None:
-    container = container_of(kustomized("base"))
+def test_the_probes_succeed(running: Running) -> None:
+    container = container_spec(kustomize("base"))
 
     for probe in ("livenessProbe", "readinessProbe"):
         assert running.get(container[probe]["httpGet"]["path"])[0] == 200
@@ -202,27 +206,29 @@ def test_a_pod_of_the_node_is_read_and_named(
 ) -> None:
     sandbox = containerd.pod(*POD.values(), sysctls={SOMAXCONN: "2048"})
     try:
-        page = running.scrape()
+        metrics = running.scrape()
     finally:
         containerd.remove(sandbox)
 
-    assert page.value("netns_sysctl_value", sysctl=SOMAXCONN, **POD) == 2048
-    declared = page.value("netns_sysctl_declared_value", sysctl=SOMAXCONN, **POD)
+    assert metrics.value("netns_sysctl_value", sysctl=SOMAXCONN, **POD) == 2048
+    declared = metrics.value("netns_sysctl_declared_value", sysctl=SOMAXCONN, **POD)
     assert declared == 2048
 
 
-def test_nothing_is_in_its_way(running: Running) -> None:
-    page = running.scrape()
+def test_it_reports_no_missing_privilege(running: Running) -> None:
+    metrics = running.scrape()
 
-    assert not page.samples("netns_namespaces", state="unreadable")
-    refused = ("missing_", "refused", "host_netns", "not_the_hosts", "no_")
-    problems = [dict(key)["problem"] for key in page.samples("netns_collector_problem")]
-    assert not [word for word in problems if word.startswith(refused)]
-    assert page.samples("netns_sysctl_fresh_value", sysctl=SOMAXCONN)
+    assert not metrics.samples("netns_namespaces", state="unreadable")
+    prefixes = ("missing_", "refused", "host_netns", "not_the_hosts", "no_")
+    problems = [
+        dict(key)["problem"] for key in metrics.samples("netns_collector_problem")
+    ]
+    assert not [word for word in problems if word.startswith(prefixes)]
+    assert metrics.samples("netns_sysctl_fresh_value", sysctl=SOMAXCONN)
 
 
-def test_it_keeps_three_capabilities_and_its_server_none(running: Running) -> None:
-    for thread in _credentials(running.pid):
+def test_it_keeps_three_capabilities_and_its_server_has_none(running: Running) -> None:
+    for thread in thread_credentials(running.pid):
         assert (
             thread.effective
             == thread.permitted
@@ -230,7 +236,7 @@ def test_it_keeps_three_capabilities_and_its_server_none(running: Running) -> No
             == COLLECTOR_CAPABILITIES
         )
         assert thread.no_new_privs
-    for thread in _credentials(running.server):
+    for thread in thread_credentials(running.server_pid):
         assert thread.uids == (NOBODY,) * 4
         sets = (thread.inheritable, thread.permitted, thread.effective)
         assert (*sets, thread.bounding, thread.ambient) == (0, 0, 0, 0, 0)

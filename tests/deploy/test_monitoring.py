@@ -1,4 +1,4 @@
-"""What a real Prometheus makes of a node that it scrapes as the PodMonitor says."""
+"""Series of a real Prometheus that scrapes as configured by the PodMonitor."""
 
 import json
 import re
@@ -9,24 +9,24 @@ import pytest
 from testing.lab import new_namespaces, wait_until
 from testing.monitoring import run_prometheus
 from testing.running import run_exporter
-from tests.deploy.manifests import kustomized, one
+from tests.support.deploy.manifests import document_of_kind, kustomize
 
 pytestmark = pytest.mark.root
 
 SOMAXCONN = "net.core.somaxconn"
-OF_THE_OPERATOR = {
+TARGET_LABELS = {
     "namespace": "netns-sysctl-exporter",
     "pod": "netns-sysctl-exporter-x7k2p",
     "container": "netns-sysctl-exporter",
     "endpoint": "metrics",
     "__meta_kubernetes_pod_node_name": "node-1",
 }
-"""What its scrape configuration, and Kubernetes, call a target before relabelling."""
+"""Labels of a target before relabeling, from the operator and from Kubernetes."""
 
 
 def _snake(key: str) -> str:
     """
-    Return a key of the PodMonitor as Prometheus's own configuration has it.
+    Return a key of the PodMonitor in the form of the Prometheus configuration.
 
     >>> _snake("sourceLabels")
     'source_labels'
@@ -35,8 +35,8 @@ def _snake(key: str) -> str:
 
 
 def _job(port: int) -> str:
-    """Return the job that the operator writes of the PodMonitor."""
-    monitor = one("PodMonitor", kustomized("overlays/prometheus-operator"))
+    """Return the scrape job that the operator generates from the PodMonitor."""
+    monitor = document_of_kind("PodMonitor", kustomize("overlays/prometheus-operator"))
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     job = {
         "job_name": "as-installed",
@@ -46,20 +46,16 @@ def _job(port: int) -> str:
             {_snake(key): value for key, value in step.items()}
             for step in endpoint["relabelings"]
         ],
-        "static_configs": [
-            {"targets": [f"127.0.0.1:{port}"], "labels": OF_THE_OPERATOR}
-        ],
+        "static_configs": [{"targets": [f"127.0.0.1:{port}"], "labels": TARGET_LABELS}],
     }
     return f"  - {json.dumps(job)}"
 
 
-def test_no_series_is_called_after_the_exporters_own_pod(tmp_path: Path) -> None:
+def test_no_series_has_the_labels_of_the_exporters_pod(tmp_path: Path) -> None:
     with (
         new_namespaces(1),
-        run_exporter(tmp_path) as one_of_them,
-        run_prometheus(
-            tmp_path, one_of_them.port, settings=_job(one_of_them.port)
-        ) as server,
+        run_exporter(tmp_path) as exporter,
+        run_prometheus(tmp_path, exporter.port, settings=_job(exporter.port)) as server,
     ):
         wait_until(lambda: server.number('up{job="as-installed"}') == 1)
 
@@ -74,5 +70,5 @@ def test_no_series_is_called_after_the_exporters_own_pod(tmp_path: Path) -> None
             "sysctl": SOMAXCONN,
         }
         for label in ("namespace", "pod", "container"):
-            theirs = f'{{job="as-installed",{label}="{OF_THE_OPERATOR[label]}"}}'
-            assert not server.query(theirs)
+            series = f'{{job="as-installed",{label}="{TARGET_LABELS[label]}"}}'
+            assert not server.query(series)

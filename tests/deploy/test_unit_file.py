@@ -1,4 +1,4 @@
-"""The unit file, as systemd itself reads it, without a running systemd."""
+"""The unit files, checked by systemd-analyze, without a running systemd."""
 
 import configparser
 import re
@@ -14,13 +14,13 @@ from exporter.config.settings import Config, load
 from exporter.privsep.privileges import COLLECTOR_CAPABILITIES
 
 ROOT = Path(__file__).parents[2]
-HERE = ROOT / "deploy/systemd"
+UNITS = ROOT / "deploy/systemd"
 NAME = "netns-sysctl-exporter"
-SERVICE = HERE / f"{NAME}.service"
+SERVICE = UNITS / f"{NAME}.service"
 DOCS = ROOT / "docs/install/host.md"
 
 EXPOSURE = 33
-"""Of 100, on Debian 12's systemd 252; less is better."""
+"""Exposure level out of 100, by the systemd 252 of Debian 12; lower is better."""
 
 _CAPABILITIES = {"DAC_READ_SEARCH": 2, "SYS_PTRACE": 19, "SYS_ADMIN": 21}
 
@@ -30,14 +30,14 @@ def settings(path: Path) -> list[tuple[str, str]]:
     return [(m[1], m[2]) for line in lines if (m := re.match(r"(\w+)=(.*)", line))]
 
 
-def analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
+def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     if not shutil.which("systemd-analyze"):
         pytest.skip("needs systemd-analyze")
-    command = ("systemd-analyze", *words)
+    command = ("systemd-analyze", *arguments)
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
-def test_its_exposure_is_no_more_than_the_documents_say() -> None:
+def test_its_exposure_is_as_documented() -> None:
     threshold = f"--threshold={EXPOSURE}"
 
     done = analyze("security", "--offline=yes", "--no-pager", threshold, SERVICE)
@@ -47,22 +47,24 @@ def test_its_exposure_is_no_more_than_the_documents_say() -> None:
 
 
 @pytest.mark.parametrize("unit", [f"{NAME}.service", f"{NAME}.socket"])
-def test_systemd_understands_every_line(tmp_path: Path, unit: str) -> None:
-    for one in (f"{NAME}.service", f"{NAME}.socket"):
-        text = (HERE / one).read_text()
-        (tmp_path / one).write_text(
+def test_systemd_accepts_every_line(tmp_path: Path, unit: str) -> None:
+    for name in (f"{NAME}.service", f"{NAME}.socket"):
+        text = (UNITS / name).read_text()
+        (tmp_path / name).write_text(
             re.sub(r"ExecStart=\S+", "ExecStart=/bin/true", text)
         )
 
     done = analyze("verify", "--man=no", tmp_path / unit)
 
-    ours = [line for line in done.stderr.splitlines() if NAME in line]
-    assert not ours
+    errors = [line for line in done.stderr.splitlines() if NAME in line]
+    assert not errors
 
 
-def test_the_capabilities_are_the_collectors_and_what_becoming_nobody_takes() -> None:
-    given = " ".join(v for k, v in settings(SERVICE) if k == "CapabilityBoundingSet")
-    names = {name.removeprefix("CAP_") for name in given.split()}
+def test_the_capabilities_are_the_collectors_and_those_to_drop_privileges() -> None:
+    capabilities = " ".join(
+        v for k, v in settings(SERVICE) if k == "CapabilityBoundingSet"
+    )
+    names = {name.removeprefix("CAP_") for name in capabilities.split()}
 
     assert names == {*_CAPABILITIES, "SETUID", "SETGID", "SETPCAP"}
     assert (
@@ -78,13 +80,15 @@ def test_the_capabilities_are_the_collectors_and_what_becoming_nobody_takes() ->
         *("RestrictSUIDSGID", "DynamicUser"),
     ],
 )
-def test_what_would_blind_it_is_not_set_and_the_documents_say_why(name: str) -> None:
+def test_settings_that_would_hide_namespaces_are_documented_and_not_set(
+    name: str,
+) -> None:
     assert name not in dict(settings(SERVICE))
     assert f"# {name}=" in SERVICE.read_text()
     assert f"`{name}=" in DOCS.read_text()
 
 
-def test_the_documents_name_every_setting_of_the_sandbox() -> None:
+def test_every_setting_of_the_sandbox_is_documented() -> None:
     text = SERVICE.read_text()
     sandbox = text[text.index("LimitNOFILE=") : text.index("# Never set")]
     names = set(re.findall(r"^(\w+)=", sandbox, re.MULTILINE))
@@ -92,20 +96,20 @@ def test_the_documents_name_every_setting_of_the_sandbox() -> None:
     assert {name for name in names if f"`{name}=" not in DOCS.read_text()} == set()
 
 
-def test_the_files_of_a_thousand_namespaces_have_room() -> None:
-    default = [one for one in catalog.load() if one.profile == "default"]
+def test_the_file_limit_suffices_for_a_thousand_namespaces() -> None:
+    default = [entry for entry in catalog.load() if entry.profile == "default"]
 
     limit = int(dict(settings(SERVICE))["LimitNOFILE"])
 
     assert limit - 256 > 1000 * len(default)
 
 
-def test_the_example_configuration_is_the_defaults() -> None:
-    assert load(str(HERE / "config.yaml"), {}) == msgspec.convert({}, Config)
+def test_the_example_configuration_has_the_defaults() -> None:
+    assert load(str(UNITS / "config.yaml"), {}) == msgspec.convert({}, Config)
 
 
-def test_the_socket_unit_listens_where_the_exporter_would() -> None:
+def test_the_socket_unit_listens_on_the_default_address() -> None:
     unit = configparser.ConfigParser()
-    unit.read(HERE / f"{NAME}.socket")
+    unit.read(UNITS / f"{NAME}.socket")
 
     assert [f":{unit['Socket']['ListenStream']}"] == list(Config().web.addresses)

@@ -1,4 +1,4 @@
-"""What the deployments are made of, rendered by the real kubectl."""
+"""The documents of the deployments, rendered by the real kubectl."""
 
 import re
 import subprocess
@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from tests.deploy.gotemplate import Chart
+from tests.support.deploy.helm_template import Chart
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KUBERNETES = ROOT / "deploy/kubernetes"
 CHART = ROOT / "deploy/helm/netns-sysctl-exporter"
 NAME = "netns-sysctl-exporter"
@@ -32,12 +32,12 @@ def _kustomized(path: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def kustomized(path: str) -> list[Document]:
-    """Return the documents of a base or an overlay."""
+def kustomize(path: str) -> list[Document]:
+    """Return the documents of the base or an overlay."""
     return _documents(_kustomized(path))
 
 
-def charted(values: Document | None = None, release: str = "") -> list[Document]:
+def render_chart(values: Document | None = None, release: str = "") -> list[Document]:
     """Return the documents of the chart."""
     rendered = Chart(CHART).render(values or {}, release=release)
     return [
@@ -48,20 +48,20 @@ def charted(values: Document | None = None, release: str = "") -> list[Document]
     ]
 
 
-def one(kind: str, documents: list[Document]) -> Document:
-    """Return the only document of its kind."""
-    (found,) = [document for document in documents if document["kind"] == kind]
-    return found
+def document_of_kind(kind: str, documents: list[Document]) -> Document:
+    """Return the only document of a kind."""
+    (document,) = [candidate for candidate in documents if candidate["kind"] == kind]
+    return document
 
 
-def pod_of(documents: list[Document]) -> Document:
-    pod = one("DaemonSet", documents)["spec"]["template"]["spec"]
+def pod_spec(documents: list[Document]) -> Document:
+    pod = document_of_kind("DaemonSet", documents)["spec"]["template"]["spec"]
     assert isinstance(pod, dict)
     return pod
 
 
-def container_of(documents: list[Document]) -> Document:
-    (container,) = pod_of(documents)["containers"]
+def container_spec(documents: list[Document]) -> Document:
+    (container,) = pod_spec(documents)["containers"]
     assert isinstance(container, dict)
     return container
 

@@ -1,8 +1,7 @@
 """
-What of the Prometheus Operator's kinds is used here, as strict JSON schemas.
+Strict JSON schemas of the Prometheus Operator's kinds, limited to the keys used here.
 
-After the CRDs of its release 0.91, which Kubernetes's own schemas lack; a key that
-is not here may be right, but nobody looked it up.
+Taken from the CRDs of release 0.91; the schemas of Kubernetes do not include them.
 """
 
 from typing import Any
@@ -83,7 +82,7 @@ _RECORD = {
     "properties": {"record": _TEXT, "expr": _TEXT, "labels": _TEXTS},
 }
 
-CRDS = {
+OPERATOR_SCHEMAS = {
     "PodMonitor": _kind(
         "PodMonitor",
         {

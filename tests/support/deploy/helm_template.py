@@ -1,8 +1,8 @@
 """
-The part of Helm's template language that the chart uses; anything else is an error.
+The part of Helm's template language that the chart uses; other parts are errors.
 
-Real Helm is not packaged by Debian. This renders the same documents from the chart as
-Helm 4.2 did when both were compared; what it does not know, the chart may not use.
+Debian does not package Helm. This renders the same documents as Helm 4.2 did when the
+two were compared. The chart may use only what is supported here.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|[()|]|[^\s()|]+')
 
 
 class _Branch(NamedTuple):
-    """An if, with or range; *otherwise* is what follows its else."""
+    """An if, with or range; *otherwise* is the part after its else."""
 
     keyword: str
     condition: str
@@ -36,27 +36,29 @@ _Tokens = list[str | _Output]
 
 
 class Chart:
-    """A chart, as `helm template` sees it."""
+    """A chart, rendered as by `helm template`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._about = msgspec.yaml.decode((directory / "Chart.yaml").read_bytes())
+        self._metadata = msgspec.yaml.decode((directory / "Chart.yaml").read_bytes())
         self._values = msgspec.yaml.decode((directory / "values.yaml").read_bytes())
         self._defined: dict[str, list[_Node]] = {}
         self._read((directory / "templates/_helpers.tpl").read_text())
 
-    def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the defaults, overridden by what is *given*; lists are replaced."""
-        return _merged(self._values, given)
+    def values(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the default values with *overrides*; lists are replaced."""
+        return _merged(self._values, overrides)
 
-    def render(self, given: Mapping[str, Any], *, release: str = "") -> dict[str, str]:
-        """Return the text of each template by its file's name."""
+    def render(
+        self, overrides: Mapping[str, Any], *, release: str = ""
+    ) -> dict[str, str]:
+        """Return the rendered templates by their file names."""
         dot = {
-            "Values": self.values(given),
-            "Chart": {key[0].upper() + key[1:]: v for key, v in self._about.items()},
+            "Values": self.values(overrides),
+            "Chart": {key[0].upper() + key[1:]: v for key, v in self._metadata.items()},
             "Release": {
-                "Name": release or self._about["name"],
-                "Namespace": self._about["name"],
+                "Name": release or self._metadata["name"],
+                "Namespace": self._metadata["name"],
                 "Service": "Helm",
             },
             "Files": {"Get": lambda name: (self._directory / name).read_text()},
@@ -70,11 +72,11 @@ class Chart:
     def _read(self, text: str) -> list[_Node]:
         tokens = _tokens(text)
         nodes = self._nodes(tokens)
-        assert not tokens, f"an end too many before {tokens[-1]!r}"
+        assert not tokens, f"unexpected end before {tokens[-1]!r}"
         return nodes
 
     def _nodes(self, tokens: _Tokens) -> list[_Node]:
-        """Take nodes off the reversed *tokens*, up to the end or else of a block."""
+        """Pop nodes from the reversed *tokens*, up to the end or else of a block."""
         nodes: list[_Node] = []
         while tokens:
             token = tokens[-1]
@@ -85,7 +87,7 @@ class Chart:
                 tokens.pop()
                 if keyword == "define":
                     self._defined[json.loads(rest)] = self._nodes(tokens)
-                    _take_end(tokens)
+                    _pop_end(tokens)
                 elif keyword in {"if", "with", "range"}:
                     nodes.append(self._branch(keyword, rest, tokens))
                 else:
@@ -102,20 +104,20 @@ class Chart:
             case _Output(pipeline="else"):
                 tokens.pop()
                 otherwise = self._nodes(tokens)
-                _take_end(tokens)
+                _pop_end(tokens)
             case _Output(pipeline=text) if text.startswith("else if "):
                 tokens.pop()
                 otherwise = [
                     self._branch("if", text.removeprefix("else if "), tokens)
-                ]  # which took the one end of both
+                ]  # which popped the end of both
             case _:
-                _take_end(tokens)
+                _pop_end(tokens)
         return _Branch(keyword, condition, body, otherwise)
 
     def _text(self, nodes: list[_Node], dot: Any) -> str:  # noqa: ANN401
-        return "".join(self._one(node, dot) for node in nodes)
+        return "".join(self._render_node(node, dot) for node in nodes)
 
-    def _one(self, node: _Node, dot: Any) -> str:  # noqa: ANN401
+    def _render_node(self, node: _Node, dot: Any) -> str:  # noqa: ANN401
         if isinstance(node, str):
             return node
         if isinstance(node, _Output):
@@ -130,11 +132,11 @@ class Chart:
     def _value(self, pipeline: str, dot: Any) -> Any:  # noqa: ANN401
         words = _WORD.findall(pipeline)[::-1]
         value = self._piped(words, dot)
-        assert not words, f"cannot read {pipeline!r}"
+        assert not words, f"cannot parse {pipeline!r}"
         return value
 
     def _piped(self, words: list[str], dot: Any) -> Any:  # noqa: ANN401
-        """Take commands off the reversed *words*; each is given what was before."""
+        """Pop commands from the reversed *words*; each gets the previous result."""
         value = self._command(words, dot, [])
         while words and words[-1] == "|":
             words.pop()
@@ -163,21 +165,21 @@ class Chart:
 
 
 def _tokens(text: str) -> _Tokens:
-    """Return text and actions, the last first, with what `{{-` trims trimmed."""
+    """Return text and actions in reverse, with white space trimmed for `{{-`, `-}}`."""
     tokens: _Tokens = []
     end, trims = 0, ""
-    for found in _ACTION.finditer(text):
-        left, action, right = found.groups()
-        before = text[end : found.start()]
+    for match in _ACTION.finditer(text):
+        left, action, right = match.groups()
+        before = text[end : match.start()]
         before = before.lstrip() if trims else before
         tokens.append(before.rstrip() if left else before)
         tokens.append(_Output(action.strip()))
-        end, trims = found.end(), right
+        end, trims = match.end(), right
     tokens.append(text[end:].lstrip() if trims else text[end:])
     return [token for token in tokens if token != ""][::-1]
 
 
-def _take_end(tokens: _Tokens) -> None:
+def _pop_end(tokens: _Tokens) -> None:
     assert tokens.pop() == _Output("end"), "a block without an end"
 
 
@@ -186,7 +188,7 @@ def _operand(word: str, dot: Any) -> Any:  # noqa: ANN401
         return json.loads(word)
     if word.isdecimal():
         return int(word)
-    assert word.startswith("."), f"the chart's renderer does not know {word!r}"
+    assert word.startswith("."), f"not supported: {word!r}"
     value = dot
     for name in filter(None, word.split(".")):
         assert isinstance(value, dict), f"{word}: no {name}"
@@ -203,20 +205,20 @@ def _indented(width: int, text: str) -> str:
     return text.replace("\n", "\n" + " " * width)
 
 
-def _merged(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    both = {
+def _merged(default: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {
         key: _merged(default[key], value)
         if isinstance(value, Mapping) and isinstance(default.get(key), Mapping)
         else value
-        for key, value in given.items()
+        for key, value in overrides.items()
     }
-    return {**default, **both}
+    return {**default, **merged}
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "contains": lambda part, text: part in text,
     "default": lambda otherwise, value: value or otherwise,
-    "eq": lambda one, other: one == other,
+    "eq": lambda left, right: left == right,
     "nindent": lambda width, text: _indented(width, f"\n{text}"),
     "not": lambda value: not value,
     "printf": lambda form, *values: form % values,

@@ -1,0 +1,1 @@
+"""Manifests of the Kubernetes deployments, rendered for the tests."""
