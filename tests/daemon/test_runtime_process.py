@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -72,16 +73,75 @@ class TestPolledSource:
             def poll(self) -> PollResult:
                 return PollResult(source="docker", error="refused")
 
-        class Working:
-            def poll(self) -> PollResult:
-                return RESULT
-
         refusing = PolledSource("docker", Refusing())
         working = PolledSource("kubelet", Working())
         refusing.poll()
         working.poll()
 
         assert refusing.next_poll < working.next_poll
+
+
+class Working:
+    """A source that responds."""
+
+    def poll(self) -> PollResult:
+        return RESULT
+
+
+class TestWait:
+    """What makes the next poll of a source due before its time."""
+
+    @pytest.fixture
+    def sources(self) -> list[PolledSource]:
+        sources = [PolledSource(name, Working()) for name in ("docker", "kubelet")]
+        for source in sources:
+            source.poll()
+        return sources
+
+    @pytest.fixture
+    def channels(self) -> Iterator[tuple[socket.socket, socket.socket]]:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            yield ours, theirs
+
+    def due(self, sources: list[PolledSource]) -> list[str]:
+        return [source.name for source in sources if not source.next_poll]
+
+    def test_an_event_makes_its_own_source_due_once(
+        self,
+        sources: list[PolledSource],
+        channels: tuple[socket.socket, socket.socket],
+    ) -> None:
+        sources[0].signal_event()
+        sources[0].signal_event()
+
+        runtime_process._wait(channels[0], sources, 60)
+        assert self.due(sources) == ["docker"]
+
+        sources[0].poll()
+        runtime_process._wait(channels[0], sources, 0)
+        assert self.due(sources) == []
+
+    def test_a_request_makes_every_source_due(
+        self,
+        sources: list[PolledSource],
+        channels: tuple[socket.socket, socket.socket],
+    ) -> None:
+        channels[1].sendall(b"!!")
+
+        runtime_process._wait(channels[0], sources, 60)
+
+        assert self.due(sources) == ["docker", "kubelet"]
+
+    def test_the_end_of_the_collector_is_the_end(
+        self,
+        sources: list[PolledSource],
+        channels: tuple[socket.socket, socket.socket],
+    ) -> None:
+        channels[1].close()
+
+        with pytest.raises(SystemExit):
+            runtime_process._wait(channels[0], sources, 60)
 
 
 @contextlib.contextmanager
