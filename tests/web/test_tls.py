@@ -429,7 +429,7 @@ DROPPED = """
 import ctypes, os, struct, sys
 import msgspec
 from exporter.config.web import WebConfig
-from exporter.web.tls import context
+from exporter.web.tls import create_context
 
 config = msgspec.json.decode(sys.stdin.buffer.read(), type=WebConfig)
 libc = ctypes.CDLL(None, use_errno=True)
@@ -449,7 +449,7 @@ if ruleset >= 0:
         os.close(os.open("/proc/self/status", os.O_RDONLY))
     except PermissionError:
         print("no files;", end=" ")
-print(context(config.tls).get_ca_certs()[0]["subject"][0][0][1])
+print(create_context(config.tls).get_ca_certs()[0]["subject"][0][0][1])
 """
 
 
