@@ -1,12 +1,12 @@
 /*
- * The plain way, as cheap as it gets: enter each network namespace; open, read and
- * close each file; come home.
+ * The straightforward way, as cheap as possible: enter each network namespace; open,
+ * read and close each file; return.
  *
- *     plain FILE... <DOORS
+ *     baseline FILE... <PATHS
  *
- * DOORS: a path such as /proc/1/ns/net in each line. Prints the CPU nanoseconds, user
- * and system, of that work alone, and then each value, each ended by a zero byte. A
- * file that is not there has an empty value.
+ * PATHS: a path such as /proc/1/ns/net in each line. Prints the CPU nanoseconds, user
+ * and system, of this work, and then each value, terminated by a zero byte. The value
+ * of a missing file is empty.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { LONGEST_VALUE = 4096, LONGEST_DOOR = 256 };
+enum { MAX_VALUE = 4096, MAX_PATH = 256 };
 
 static void die(const char *what)
 {
@@ -34,20 +34,20 @@ static long long cpu_ns(void)
 	       (used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1000LL;
 }
 
-static void enter(int door)
+static void enter(int netns)
 {
-	if (setns(door, CLONE_NEWNET) < 0)
+	if (setns(netns, CLONE_NEWNET) < 0)
 		die("setns");
 }
 
-/* Return the end of what was put at *to*: the value and a zero byte. */
+/* Write the value and a zero byte at *to*; return their end. */
 static char *value(const char *path, char *to)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t length = 0;
 
 	if (fd >= 0) {
-		length = read(fd, to, LONGEST_VALUE);
+		length = read(fd, to, MAX_VALUE);
 		close(fd);
 	}
 	to += length > 0 ? length : 0;
@@ -58,31 +58,31 @@ static char *value(const char *path, char *to)
 int main(int argc, char **argv)
 {
 	int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	char door[LONGEST_DOOR], (*doors)[LONGEST_DOOR] = NULL, *values, *end;
+	char netns[MAX_PATH], (*namespaces)[MAX_PATH] = NULL, *values, *end;
 	size_t count = 0, size = 1 << 20, used;
 	long long start;
 
-	while (fgets(door, sizeof(door), stdin)) {
-		door[strcspn(door, "\n")] = '\0';
-		doors = realloc(doors, (count + 1) * sizeof(*doors));
-		if (!doors)
+	while (fgets(netns, sizeof(netns), stdin)) {
+		netns[strcspn(netns, "\n")] = '\0';
+		namespaces = realloc(namespaces, (count + 1) * sizeof(*namespaces));
+		if (!namespaces)
 			die("realloc");
-		memcpy(doors[count++], door, sizeof(door));
+		memcpy(namespaces[count++], netns, sizeof(netns));
 	}
 	end = values = malloc(size);
 	if (home < 0 || !values)
 		die("start");
 	start = cpu_ns();
 	for (size_t at = 0; at < count; at++) {
-		int there = open(doors[at], O_RDONLY | O_CLOEXEC);
+		int fd = open(namespaces[at], O_RDONLY | O_CLOEXEC);
 
-		if (there < 0)
-			die(doors[at]);
-		enter(there);
-		close(there);
+		if (fd < 0)
+			die(namespaces[at]);
+		enter(fd);
+		close(fd);
 		for (int arg = 1; arg < argc; arg++) {
 			used = end - values;
-			if (size - used < 2 * LONGEST_VALUE) {
+			if (size - used < 2 * MAX_VALUE) {
 				values = realloc(values, size *= 2);
 				if (!values)
 					die("realloc");

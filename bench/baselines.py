@@ -1,4 +1,4 @@
-"""The same sysctls of the same namespaces, read in ours and in other ways."""
+"""The same sysctls of the same namespaces, read by the exporter and in other ways."""
 
 import os
 import resource
@@ -20,7 +20,7 @@ from exporter.values import MISSING, parse_reading
 from testing import lab
 
 SAMPLE = 50
-"""Namespaces that are entered by commands; the cost is scaled to all."""
+"""Namespaces that are read with commands; the cost is scaled to all namespaces."""
 
 _SAMPLE_ROUNDS = 2
 _SPARE_FILES = 512
@@ -35,43 +35,46 @@ def default_sysctls() -> list[catalog.Entry]:
 
 
 class Work(NamedTuple):
-    """What is to be read: *sysctls* of *pods*."""
+    """The sysctls to read in each of some namespaces."""
 
     pods: Sequence[lab.ProcessNetns]
     sysctls: tuple[Sysctl, ...]
 
     @property
     def paths(self) -> list[str]:
-        """Return the files of *sysctls* below /proc/sys."""
+        """Return the files of the sysctls below /proc/sys."""
         return SysctlPlan(self.sysctls, "/proc").paths
 
 
-def work_in(pods: Sequence[lab.ProcessNetns]) -> Work:
-    """Return the work in *pods*: the sysctls that this kernel has."""
-    every = tuple(entry.sysctl() for entry in default_sysctls())
+def readable_work(pods: Sequence[lab.ProcessNetns]) -> Work:
+    """Return the default sysctls that exist in *pods* on this kernel."""
+    sysctls = tuple(entry.sysctl() for entry in default_sysctls())
     with entered(pods[0].path, pods[0].ino):
-        there = map(os.path.exists, SysctlPlan(every, "/proc").paths)
-        return Work(pods, tuple(s for s, yes in zip(every, there, strict=True) if yes))
+        exist = map(os.path.exists, SysctlPlan(sysctls, "/proc").paths)
+        pairs = zip(sysctls, exist, strict=True)
+        return Work(pods, tuple(sysctl for sysctl, exists in pairs if exists))
 
 
-def compiled(directory: Path) -> Path:
+def compile_program(directory: Path) -> Path:
     """Compile the C program into *directory*."""
-    program = directory / "plain"
+    program = directory / "baseline"
     command = ["cc", "-std=gnu11", "-Wall", "-Werror", "-O2", "-o", str(program)]
     subprocess.run([*command, str(SOURCE)], check=True)
     return program
 
 
-def in_c(program: Path, work: Work) -> tuple[float, list[bytes]]:
-    """Return what the C program says it took, and what it read."""
-    doors = "\n".join(pod.path for pod in work.pods)
+def read_with_c(program: Path, work: Work) -> tuple[float, list[bytes]]:
+    """Run the C program; return its CPU milliseconds, and the values that it read."""
+    paths = "\n".join(pod.path for pod in work.pods)
     command = [str(program), *work.paths]
-    out = subprocess.run(command, input=doors.encode(), check=True, capture_output=True)
-    taken, _, values = out.stdout.partition(b"\n")
-    return int(taken) / 1e6, values.split(b"\0")[:-1]
+    done = subprocess.run(
+        command, input=paths.encode(), check=True, capture_output=True
+    )
+    nanoseconds, _, values = done.stdout.partition(b"\n")
+    return int(nanoseconds) / 1e6, values.split(b"\0")[:-1]
 
 
-def in_python(work: Work) -> list[bytes]:
+def read_with_python(work: Work) -> list[bytes]:
     """Enter each namespace; open, read and close each file."""
     paths, values = work.paths, []
     for pod in work.pods:
@@ -83,7 +86,7 @@ def in_python(work: Work) -> list[bytes]:
     return values
 
 
-def by_commands(work: Work) -> None:
+def read_with_commands(work: Work) -> None:
     """Enter each namespace with one command that prints all sysctls."""
     names = [sysctl.name for sysctl in work.sysctls]
     for pod in work.pods:
@@ -91,29 +94,29 @@ def by_commands(work: Work) -> None:
         subprocess.run(enter, check=True, stdout=subprocess.DEVNULL)
 
 
-def bound_ms(work: Work, program: Path) -> float:
+def measure_exporter(work: Work, program: Path) -> float:
     """
-    Return the CPU of reading from files that were opened once.
+    Return the CPU milliseconds of reading from files that were opened once.
 
-    Where RLIMIT_NOFILE has no room for all, one part of the namespaces comes after
-    the other. Fails where the values are not those that the C program reads.
+    If RLIMIT_NOFILE is too low for all files, the namespaces are measured in groups.
+    AssertionError if the values differ from those that the C program reads.
     """
-    total, size = 0.0, _room() // len(work.sysctls)
+    total, size = 0.0, _file_limit() // len(work.sysctls)
     for start in range(0, len(work.pods), size):
         part = work._replace(pods=work.pods[start : start + size])
         files = list(_bind(part))
         read = partial(_read_all, files)
-        total += cpu.least(partial(cpu.own_ms, read))
-        values = [value for one in files for value in one.readings.as_tuple()]
-        for one in files:
-            one.close()
-        if values != _understood(part, in_c(program, part)[1]):
-            message = "two ways read different values"
+        total += cpu.minimum(partial(cpu.own_ms, read))
+        values = [value for each in files for value in each.readings.as_tuple()]
+        for each in files:
+            each.close()
+        if values != _parse(part, read_with_c(program, part)[1]):
+            message = "the exporter and the C program read different values"
             raise AssertionError(message)
     return total
 
 
-def _room() -> int:
+def _file_limit() -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard - _SPARE_FILES
@@ -130,32 +133,34 @@ def _bind(work: Work) -> Iterator[SysctlFiles]:
 
 
 def _read_all(files: Sequence[SysctlFiles]) -> None:
-    for one in files:
-        one.read_bound()
+    for each in files:
+        each.read_bound()
 
 
-def _understood(work: Work, values: Sequence[bytes]) -> list[Reading]:
-    """Return what our catalog makes of values; an empty one has no file."""
-    each = zip(product(work.pods, work.sysctls), values, strict=True)
-    return [parse_reading(sysctl, raw) if raw else MISSING for (_, sysctl), raw in each]
+def _parse(work: Work, values: Sequence[bytes]) -> list[Reading]:
+    """Return the readings of values; an empty value is a missing file."""
+    pairs = zip(product(work.pods, work.sysctls), values, strict=True)
+    return [
+        parse_reading(sysctl, raw) if raw else MISSING for (_, sysctl), raw in pairs
+    ]
 
 
-def costs_beside_c(work: Work, program: Path) -> dict[str, float]:
-    """Return the CPU milliseconds of the C program and of our reading."""
+def measure_with_c(work: Work, program: Path) -> dict[str, float]:
+    """Return the CPU milliseconds of the C program and of the exporter's reading."""
     return {
-        "c": cpu.least(lambda: in_c(program, work)[0]),
-        "reading": bound_ms(work, program),
+        "c": cpu.minimum(lambda: read_with_c(program, work)[0]),
+        "reading": measure_exporter(work, program),
     }
 
 
-def costs(work: Work, program: Path) -> dict[str, float]:
-    """Return the CPU milliseconds of each way."""
+def measure(work: Work, program: Path) -> dict[str, float]:
+    """Return the CPU milliseconds of all ways to read."""
     sample = work._replace(pods=work.pods[:SAMPLE])
-    commands = cpu.least(
-        partial(cpu.children_ms, partial(by_commands, sample)), _SAMPLE_ROUNDS
+    commands = cpu.minimum(
+        partial(cpu.children_ms, partial(read_with_commands, sample)), _SAMPLE_ROUNDS
     )
     return {
-        **costs_beside_c(work, program),
-        "python": cpu.least(partial(cpu.own_ms, partial(in_python, work))),
+        **measure_with_c(work, program),
+        "python": cpu.minimum(partial(cpu.own_ms, partial(read_with_python, work))),
         "commands": commands * len(work.pods) / len(sample.pods),
     }

@@ -1,8 +1,8 @@
 """
-What is promised, and what is aimed at.
+Promised ratios and target values.
 
-A promise is a ratio of what one run measured on one machine, and a broken one fails the
-run. A budget is in milliseconds or MiB, which depend on the machine, and is only shown.
+A promise is about a ratio of two measurements of the same run; a broken one fails the
+run. A budget is in milliseconds or MiB, which depend on the machine; it is only shown.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,15 @@ READING_TIMES, SCRAPE_TIMES, GROWTH_TIMES = 10.0, 3.0, 1.2
 
 
 class Promise(NamedTuple):
-    """measured: None where the run did not measure it."""
+    """
+    A ratio that must hold.
+
+    Attributes:
+        text: Description of the ratio.
+        limit: The limit, for display.
+        measured: Returns the ratio, None if it was not measured.
+        kept: Returns whether a ratio is within the limit.
+    """
 
     text: str
     limit: str
@@ -28,25 +36,34 @@ PROMISES = (
         f"{PROMISED_AT} namespaces: C program / reading the sysctls",
         f"at least {READING_TIMES:g}",
         lambda figures: ratio(figures, "c", "reading", PROMISED_AT),
-        lambda times: times >= READING_TIMES,
+        lambda value: value >= READING_TIMES,
     ),
     Promise(
         f"{PROMISED_AT} namespaces: C program / a whole scrape",
         f"at least {SCRAPE_TIMES:g}",
         lambda figures: ratio(figures, "c", "scrape", PROMISED_AT),
-        lambda times: times >= SCRAPE_TIMES,
+        lambda value: value >= SCRAPE_TIMES,
     ),
     Promise(
         "scrape cost per namespace, 1,000 / 100 namespaces, 16 sysctls",
         f"at most {GROWTH_TIMES:g}",
-        lambda figures: growth(figures, "few scrape", 100, 1000),
-        lambda times: times <= GROWTH_TIMES,
+        lambda figures: growth(figures, "16 sysctls scrape", 100, 1000),
+        lambda value: value <= GROWTH_TIMES,
     ),
 )
 
 
 class Budget(NamedTuple):
-    """What should be enough."""
+    """
+    A target value.
+
+    Attributes:
+        text: Description of the figure.
+        limit: Target, in *unit*.
+        unit: ms or MiB.
+        name: Name of the figure.
+        size: Number of namespaces.
+    """
 
     text: str
     limit: float
@@ -57,15 +74,15 @@ class Budget(NamedTuple):
 
 BUDGETS = (
     Budget("a scrape of 110 namespaces", 25, "ms", "scrape", 110),
-    Budget("without listeners and counters", 12, "ms", "alone scrape", 110),
+    Budget("without listeners and counters", 12, "ms", "sysctls only scrape", 110),
     Budget("a scrape of 500 namespaces", 100, "ms", "scrape", 500),
     Budget("memory of both processes at 110 namespaces", 64, "MiB", "mib", 110),
 )
 
 
 def broken_promises(figures: Figures) -> Iterator[str]:
-    """Yield what is worse than promised."""
-    for one in PROMISES:
-        times = one.measured(figures)
-        if times is not None and not one.kept(times):
-            yield f"{one.text}: the limit is {one.limit}, measured {times:.2f}"
+    """Describe each promise that is not kept."""
+    for promise in PROMISES:
+        value = promise.measured(figures)
+        if value is not None and not promise.kept(value):
+            yield f"{promise.text}: the limit is {promise.limit}, measured {value:.2f}"

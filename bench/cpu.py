@@ -1,7 +1,7 @@
 """
-CPU time, user and system: of this process, of its children, of others.
+CPU time, user and system: of this process, of its children, of other processes.
 
-Never wall time, which says what else the machine did.
+Never wall time, which depends on what else runs on the machine.
 """
 
 import os
@@ -11,48 +11,48 @@ from collections.abc import Callable, Iterable
 
 ROUNDS = 7
 FEW_ROUNDS = 3
-ENOUGH_MS = 4000.0
-"""Of CPU time: whoever takes that long is measured a few times only."""
+MAX_MS = 4000.0
+"""CPU milliseconds after which a measurement stops, with FEW_ROUNDS at least."""
 
 CPUS = 2
 _CACHE_BYTES = 128 << 20
 
 
-def settle() -> None:
-    """Keep this process, and all that it starts, on a few CPUs: see forget."""
+def limit_cpus() -> None:
+    """Limit this process and its children to a few CPUs, whose caches are cleared."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CPUS])
 
 
-def forget() -> None:
+def clear_caches() -> None:
     """
     Clear the caches of our CPUs.
 
-    Between two scrapes of a real node other programs use them, so a loop that keeps
-    them warm would flatter few namespaces.
+    On a real node other programs use them between two scrapes; with warm caches, small
+    numbers of namespaces would look cheaper than they are.
     """
-    every = os.sched_getaffinity(0)
-    for cpu in every:
+    cpus = os.sched_getaffinity(0)
+    for cpu in cpus:
         os.sched_setaffinity(0, {cpu})
         bytearray(_CACHE_BYTES).count(1)
-    os.sched_setaffinity(0, every)
+    os.sched_setaffinity(0, cpus)
 
 
-def least(
+def minimum(
     cost: Callable[[], float],
     rounds: int = ROUNDS,
     prepare: Callable[[], object] = lambda: None,
 ) -> float:
     """
-    Return the least of what *cost* returned in some rounds, with cold caches.
+    Return the minimum of what *cost* returns in *rounds* rounds, with cold caches.
 
-    One round more comes first, and does not count. prepare: comes before each.
+    A first round does not count. prepare: called before each round.
     """
     costs: list[float] = []
     for _ in range(rounds + 1):
         prepare()
-        forget()
+        clear_caches()
         costs.append(cost())
-        if sum(costs) > ENOUGH_MS and len(costs) > FEW_ROUNDS:
+        if sum(costs) > MAX_MS and len(costs) > FEW_ROUNDS:
             break
     return min(costs[1:])
 
@@ -71,12 +71,12 @@ def children_ms(work: Callable[[], object]) -> float:
     return (_children_seconds() - start) * 1e3
 
 
-def others_ms(pids: Iterable[int], work: Callable[[], object]) -> float:
-    """Return the CPU milliseconds of running processes while *work* goes on."""
-    every = tuple(pids)
-    start = sum(map(_running_ns, every))
+def processes_ms(pids: Iterable[int], work: Callable[[], object]) -> float:
+    """Return the CPU milliseconds of other processes during *work*."""
+    processes = tuple(pids)
+    start = sum(map(_process_ns, processes))
     work()
-    return (sum(map(_running_ns, every)) - start) / 1e6
+    return (sum(map(_process_ns, processes)) - start) / 1e6
 
 
 def _children_seconds() -> float:
@@ -84,8 +84,8 @@ def _children_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _running_ns(pid: int) -> int:
-    """Return the CPU time of every thread of *pid*: /proc/PID/task/*/schedstat."""
+def _process_ns(pid: int) -> int:
+    """Return the CPU time of all threads of *pid*, from /proc/PID/task/*/schedstat."""
     total = 0
     for tid in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{tid}/schedstat") as file:
@@ -94,12 +94,12 @@ def _running_ns(pid: int) -> int:
 
 
 def pss_mib(pid: int) -> float:
-    """Return the memory of a process, its share of what is shared: smaps_rollup."""
+    """Return the proportional set size of a process, from /proc/PID/smaps_rollup."""
     with open(f"/proc/{pid}/smaps_rollup") as file:
         (line,) = (line for line in file if line.startswith("Pss:"))
     return int(line.split()[1]) / 1024
 
 
 def open_files(pid: int) -> int:
-    """Return how many file descriptors a process has open."""
+    """Return the number of open file descriptors of a process."""
     return len(os.listdir(f"/proc/{pid}/fd"))

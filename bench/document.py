@@ -1,7 +1,7 @@
 """
-The tables of a Markdown document, between markers; the prose is kept by hand.
+The tables of a Markdown document, between markers; the text is written by hand.
 
-A table called *holds* stands between `<!-- bench: holds -->` and `<!-- bench: end -->`.
+The table *holds* is between `<!-- bench: holds -->` and `<!-- bench: end -->`.
 """
 
 import os
@@ -14,7 +14,7 @@ _PLACE = re.compile(r"<!-- bench: (\w+) -->\n(.*?)\n<!-- bench: end -->", re.DOT
 
 def places(text: str) -> dict[str, str]:
     r"""
-    Return what stands between the markers, by name.
+    Return the text between the markers, by name.
 
     >>> places("<!-- bench: x -->\n| a |\n<!-- bench: end -->")
     {'x': '| a |'}
@@ -24,24 +24,24 @@ def places(text: str) -> dict[str, str]:
 
 def filled(text: str, parts: Iterable[tuple[str, str]]) -> str:
     r"""
-    Return the document with *parts* in their places; ValueError if the two differ.
+    Return the document with *parts* between their markers; ValueError if names differ.
 
     >>> places(filled("<!-- bench: x -->\n\n<!-- bench: end -->", [("x", "new")]))
     {'x': 'new'}
     """
     new = dict(parts)
-    if odd := places(text).keys() ^ new.keys():
-        message = f"only in the document or only in the benchmark: {sorted(odd)}"
+    if names := places(text).keys() ^ new.keys():
+        message = f"only in the document or only in the benchmark: {sorted(names)}"
         raise ValueError(message)
 
-    def put(match: re.Match[str]) -> str:
+    def replace(match: re.Match[str]) -> str:
         return f"<!-- bench: {match[1]} -->\n{new[match[1]]}\n<!-- bench: end -->"
 
-    return _PLACE.sub(put, text)
+    return _PLACE.sub(replace, text)
 
 
 def machine() -> str:
-    """Return what was measured on; no name of it."""
+    """Describe the machine, without its name."""
     with open("/proc/cpuinfo") as file:
         models = [line.partition(":")[2] for line in file if "model name" in line]
     model = models[0].strip() if models else platform.machine()

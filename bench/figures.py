@@ -1,51 +1,52 @@
-"""What was measured: by name, and by the number of namespaces or processes."""
+"""Measured values, by name and by the number of namespaces or processes. Pure."""
 
 from collections.abc import Mapping
 
 Figures = dict[tuple[str, int], float]
 
-COMPARED = (110, 450, 1000)
-TAKEN_APART = (110, 500, 1000)
-GROWN = (100, 1000)
-PROCESSES = (500, 10_000)
+COMPARED_SIZES = (110, 450, 1000)
+STAGED_SIZES = (110, 500, 1000)
+GROWTH_SIZES = (100, 1000)
+PROCESS_COUNTS = (500, 10_000)
 
 
-def keep(
-    figures: Figures, size: int, found: Mapping[str, float], prefix: str = ""
+def record(
+    figures: Figures, size: int, values: Mapping[str, float], prefix: str = ""
 ) -> None:
-    """Put what was found at *size* to the rest."""
-    figures.update({(prefix + name, size): value for name, value in found.items()})
+    """Add the values measured at *size*."""
+    figures.update({(prefix + name, size): value for name, value in values.items()})
 
 
-def ratio(figures: Figures, one: str, other: str, size: int) -> float | None:
+def ratio(figures: Figures, dividend: str, divisor: str, size: int) -> float | None:
     """
-    Return how many times as much *one* is.
+    Return the ratio of two figures, None if one is missing.
 
     >>> ratio({("c", 9): 6.0, ("reading", 9): 2.0}, "c", "reading", 9)
     3.0
     """
-    if (one, size) not in figures or (other, size) not in figures:
+    if (dividend, size) not in figures or (divisor, size) not in figures:
         return None
-    return figures[one, size] / figures[other, size]
+    return figures[dividend, size] / figures[divisor, size]
 
 
-def each_us(figures: Figures, name: str, size: int) -> float | None:
+def per_namespace_us(figures: Figures, name: str, size: int) -> float | None:
     """
-    Return what one namespace costs, in microseconds.
+    Return the microseconds per namespace, None if the figure is missing.
 
     >>> each_us({("scrape", 100): 10.0}, "scrape", 100)
     100.0
     """
-    found = figures.get((name, size))
-    return None if found is None else found / size * 1000
+    milliseconds = figures.get((name, size))
+    return None if milliseconds is None else milliseconds / size * 1000
 
 
 def growth(figures: Figures, name: str, few: int, many: int) -> float | None:
     """
-    Return how many times as much one of *many* namespaces costs as one of *few*.
+    Return the ratio of the costs per namespace, with *many* and with *few* of them.
 
     >>> growth({("scrape", 100): 10.0, ("scrape", 1000): 120.0}, "scrape", 100, 1000)
     1.2
     """
-    before, now = each_us(figures, name, few), each_us(figures, name, many)
-    return None if before is None or now is None else now / before
+    before = per_namespace_us(figures, name, few)
+    after = per_namespace_us(figures, name, many)
+    return None if before is None or after is None else after / before

@@ -1,4 +1,4 @@
-"""What finding the namespaces costs among many processes."""
+"""CPU time of the discovery among many processes."""
 
 import contextlib
 import os
@@ -7,17 +7,17 @@ import sys
 from collections.abc import Callable, Iterator
 
 from bench import cpu
-from bench.stages import Stopwatch, watched
+from bench.stages import Stopwatch, instrument
 from exporter.collector.collector import FULL_SCAN_SECONDS, Collector
 from exporter.config.settings import Config
 
-BIRTHS = 100
+NEW_PROCESSES = 100
 _STEP_SECONDS = 3.0
-"""Between two passes: longer than a process is young, see the census."""
+"""Between two collections: longer than a process is recent, see ProcessTable."""
 
 _PARENT = """
 import os, signal, sys
-def born(count):
+def fork(count):
     for _ in range(count):
         pid = os.fork()
         if not pid:
@@ -27,7 +27,7 @@ def born(count):
 pids = []
 try:
     for line in sys.stdin:
-        born(int(line))
+        fork(int(line))
         print(len(pids), flush=True)
 finally:
     for pid in pids:
@@ -38,8 +38,8 @@ finally:
 
 
 @contextlib.contextmanager
-def crowd() -> Iterator[Callable[[int], None]]:
-    """Run the block with a way to make idle processes; they end with it, by pid."""
+def idle_processes() -> Iterator[Callable[[int], None]]:
+    """Yield a function that forks idle processes; they are ended with the block."""
     command = [sys.executable, "-I", "-S", "-c", _PARENT]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -48,46 +48,48 @@ def crowd() -> Iterator[Callable[[int], None]]:
         assert parent.stdout
         stdin, stdout = parent.stdin, parent.stdout
 
-        def born(count: int) -> None:
+        def fork(count: int) -> None:
             stdin.write(f"{count}\n")
             stdin.flush()
             if not stdout.readline():
-                message = "no room for so many processes: see pid_max, pids.max"
+                message = "cannot fork so many processes: see pid_max, pids.max"
                 raise OSError(message)
 
-        yield born
+        yield fork
 
 
 class Discovery:
-    """The first stage of a collector's pass, again and again; its clock is ours."""
+    """The discovery stage of a collector, with a clock that the benchmark advances."""
 
     def __init__(self) -> None:
         self._now = 0.0
-        self._watch = Stopwatch()
+        self._stopwatch = Stopwatch()
         collector = Collector(Config(), grace=0, clock=lambda: self._now)
-        self._collector = watched(collector, self._watch)
+        self._collector = instrument(collector, self._stopwatch)
 
-    def once(self, seconds: float = _STEP_SECONDS) -> float:
-        """Return the milliseconds of the stage, *seconds* after the last pass."""
+    def measure(self, seconds: float = _STEP_SECONDS) -> float:
+        """Return the CPU milliseconds of the stage, *seconds* after the last time."""
         self._now += seconds
-        self._watch.spent.clear()
+        self._stopwatch.spent.clear()
         self._collector.collect()
-        return self._watch.spent["discovery"] / 1e6
+        return self._stopwatch.spent["discovery"] / 1e6
 
     def close(self) -> None:
-        """Give every file back."""
+        """Close all files."""
         self._collector.close()
 
 
-def costs(processes: int) -> dict[str, float]:
-    """Return what the discovery of a pass takes on a node of *processes*."""
-    with crowd() as born, contextlib.closing(Discovery()) as discovery:
+def measure(processes: int) -> dict[str, float]:
+    """Return the CPU milliseconds of the discovery on a node with *processes*."""
+    with idle_processes() as fork, contextlib.closing(Discovery()) as discovery:
         running = sum(name.isdigit() for name in os.listdir("/proc"))
-        born(max(0, processes - running))
+        fork(max(0, processes - running))
         for _ in range(2):
-            discovery.once()
+            discovery.measure()
         return {
-            "idle": cpu.least(discovery.once),
-            "births": cpu.least(discovery.once, prepare=lambda: born(BIRTHS)),
-            "recheck": cpu.least(lambda: discovery.once(FULL_SCAN_SECONDS)),
+            "idle": cpu.minimum(discovery.measure),
+            "births": cpu.minimum(
+                discovery.measure, prepare=lambda: fork(NEW_PROCESSES)
+            ),
+            "recheck": cpu.minimum(lambda: discovery.measure(FULL_SCAN_SECONDS)),
         }

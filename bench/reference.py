@@ -1,4 +1,4 @@
-"""What a scrape of node_exporter costs, which most nodes have already."""
+"""CPU time of a scrape of node_exporter, which most nodes run already."""
 
 import contextlib
 import shutil
@@ -19,8 +19,8 @@ from testing import lab
 COMMAND = "prometheus-node-exporter"
 
 
-def costs(work: Work) -> dict[str, float]:
-    """Return the CPU of the host's sysctls alone, and of the default collectors."""
+def measure(work: Work) -> dict[str, float]:
+    """Return the CPU milliseconds of only the host's sysctls, and of the defaults."""
     if not shutil.which(COMMAND):
         sys.stderr.write(f"{COMMAND} is not installed\n")
         return {}
@@ -40,11 +40,11 @@ def _include(sysctl: Sysctl, fields: tuple[str, ...]) -> str:
 
 def _scrape(*flags: str) -> float:
     with _running(*flags) as (pid, url):
-        lab.wait_until(lambda: _page(url))
-        if flags and b"node_sysctl_net_core_somaxconn" not in _page(url):
+        lab.wait_until(lambda: _get(url))
+        if flags and b"node_sysctl_net_core_somaxconn" not in _get(url):
             raise AssertionError(f"{COMMAND} does not read sysctls")
-        scrape = partial(_page, url, "gzip")
-        return cpu.least(partial(cpu.others_ms, [pid], scrape), SCRAPES)
+        scrape = partial(_get, url, "gzip")
+        return cpu.minimum(partial(cpu.processes_ms, [pid], scrape), SCRAPES)
 
 
 @contextlib.contextmanager
@@ -64,7 +64,7 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def _page(url: str, encoding: str = "identity") -> bytes:
+def _get(url: str, encoding: str = "identity") -> bytes:
     request = urllib.request.Request(url, headers={"Accept-Encoding": encoding})
     try:
         with urllib.request.urlopen(request) as response:

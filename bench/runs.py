@@ -1,76 +1,84 @@
-"""What is measured in one run, in namespaces of our own."""
+"""The measurements of a run, in namespaces that it creates."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench import baselines, many_processes, reference, scrapes, stages
-from bench.figures import Figures, keep
+from bench.figures import Figures, record
 from exporter.config.settings import Config
 from testing import lab
 
 LISTENERS = 5
 
 
-def compare(figures: Figures, size: int, program: Path, *, apart: bool) -> None:
-    """Measure *size* namespaces: a scrape, and all other ways; apart: its stages."""
+def compare_all(
+    figures: Figures, size: int, program: Path, *, with_stages: bool
+) -> None:
+    """Measure a scrape of *size* namespaces, and the other ways to read them."""
     with lab.new_namespaces(size, listeners=LISTENERS) as pods:
-        _say(f"{size} namespaces: scrapes")
-        keep(figures, size, scrapes.costs(pods, busy=True))
+        _log(f"{size} namespaces: scrapes")
+        record(figures, size, scrapes.measure(pods, busy=True))
         _warn(figures, size)
-        keep(figures, size, scrapes.costs(pods, scrapes.ALONE), "alone ")
-        _say(f"{size} namespaces: other ways")
-        work = baselines.work_in(pods)
-        keep(figures, size, baselines.costs(work, program))
-        keep(figures, size, reference.costs(work))
-        if apart:
-            _take_apart(figures, size)
+        record(
+            figures, size, scrapes.measure(pods, scrapes.SYSCTLS_ONLY), "sysctls only "
+        )
+        _log(f"{size} namespaces: other ways")
+        work = baselines.readable_work(pods)
+        record(figures, size, baselines.measure(work, program))
+        record(figures, size, reference.measure(work))
+        if with_stages:
+            _measure_stages(figures, size)
 
 
-def take_apart(figures: Figures, size: int) -> None:
+def measure_stages(figures: Figures, size: int) -> None:
     """Measure the stages of a scrape of *size* namespaces."""
     with lab.new_namespaces(size, listeners=LISTENERS) as pods:
-        _say(f"{size} namespaces: scrapes")
-        keep(figures, size, scrapes.costs(pods))
+        _log(f"{size} namespaces: scrapes")
+        record(figures, size, scrapes.measure(pods))
         _warn(figures, size)
-        _take_apart(figures, size)
+        _measure_stages(figures, size)
 
 
-def _take_apart(figures: Figures, size: int) -> None:
-    _say(f"{size} namespaces: stages")
-    keep(figures, size, stages.costs(Config()))
+def _measure_stages(figures: Figures, size: int) -> None:
+    _log(f"{size} namespaces: stages")
+    record(figures, size, stages.measure(Config()))
 
 
-def grow(figures: Figures, sizes: Sequence[int]) -> None:
-    """Measure scrapes where the files of all namespaces fit."""
-    flags = scrapes.few_sysctls()
+def measure_growth(figures: Figures, sizes: Sequence[int]) -> None:
+    """Measure scrapes with few sysctls, so that the files of all namespaces fit."""
+    flags = scrapes.exclude_flags()
     for size in sizes:
         with lab.new_namespaces(size, listeners=LISTENERS) as pods:
-            _say(f"{size} namespaces: {scrapes.FEW} sysctls")
-            keep(figures, size, scrapes.costs(pods, flags), "few ")
+            _log(f"{size} namespaces: {scrapes.FEW_SYSCTLS} sysctls")
+            record(figures, size, scrapes.measure(pods, flags), "16 sysctls ")
 
 
-def discover(figures: Figures, sizes: Sequence[int]) -> None:
+def measure_discovery(figures: Figures, sizes: Sequence[int]) -> None:
     """Measure the discovery among many processes."""
     for size in sizes:
-        _say(f"{size} processes: discovery")
-        keep(figures, size, many_processes.costs(size))
+        _log(f"{size} processes: discovery")
+        record(figures, size, many_processes.measure(size))
 
 
 def check(figures: Figures, size: int, program: Path) -> None:
-    """Measure what is promised of *size* namespaces beside the C program."""
+    """Measure a scrape of *size* namespaces and the C program, for the promises."""
     with lab.new_namespaces(size, listeners=LISTENERS) as pods:
-        _say(f"{size} namespaces: a scrape, and the C program")
-        keep(figures, size, scrapes.costs(pods))
+        _log(f"{size} namespaces: a scrape, and the C program")
+        record(figures, size, scrapes.measure(pods))
         _warn(figures, size)
-        keep(figures, size, baselines.costs_beside_c(baselines.work_in(pods), program))
+        record(
+            figures,
+            size,
+            baselines.measure_with_c(baselines.readable_work(pods), program),
+        )
 
 
 def _warn(figures: Figures, size: int) -> None:
-    """Tell of namespaces that are not ours; the host's is everybody's."""
-    if others := figures["shown", size] - size - 1:
-        _say(f"{others:.0f} other namespaces on this machine count as well")
+    """Print the number of namespaces that the run did not create, but the host's."""
+    if others := figures["namespaces", size] - size - 1:
+        _log(f"{others:.0f} other namespaces on this machine are included")
 
 
-def _say(what: str) -> None:
-    sys.stderr.write(f"{what}\n")
+def _log(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

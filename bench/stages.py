@@ -27,7 +27,7 @@ _SECONDS = 60.0
 
 
 class Stopwatch:
-    """CPU milliseconds by stage; what runs inside another stage is not its own."""
+    """CPU nanoseconds by stage; a stage does not include the stages inside it."""
 
     def __init__(self) -> None:
         self.spent: Counter[str] = Counter()
@@ -52,75 +52,75 @@ class Stopwatch:
         self._since = now
 
     def timed(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        """Return *work*, measured."""
+        """Return a function that measures *work*."""
 
-        def measured(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 # whatever it is
+        def measured(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 # any function
             with self.stage(name):
                 return work(*args, **kwargs)
 
         return measured
 
     def wrap(self, work: Callable[..., Any], name: str) -> None:
-        """Measure a method of an object from now on."""
+        """Replace a method of an object by one that is measured."""
         bound = cast("MethodType", work)
         setattr(bound.__self__, bound.__name__, self.timed(name, work))
 
 
-def watched(collector: Collector, watch: Stopwatch) -> Collector:
-    """Measure the stages of a collector's passes."""
+def instrument(collector: Collector, stopwatch: Stopwatch) -> Collector:
+    """Measure the stages of each collection."""
     recorder = collector._stats
     wrapped = recorder.stage
 
     @contextmanager
     def staged(name: str) -> Iterator[None]:
-        with wrapped(name), watch.stage(name):
+        with wrapped(name), stopwatch.stage(name):
             yield
 
     setattr(recorder, wrapped.__name__, staged)
-    watch.wrap(collector._resolver.resolve, "naming")
+    stopwatch.wrap(collector._resolver.resolve, "naming")
     return collector
 
 
 class Scrape:
-    """One scrape after another, both processes' work in this one."""
+    """Scrapes, with the work of both processes in this one."""
 
     def __init__(self, config: Config) -> None:
-        self._watch = Stopwatch()
-        self._collector = watched(Collector(config, grace=0), self._watch)
+        self._stopwatch = Stopwatch()
+        self._collector = instrument(Collector(config, grace=0), self._stopwatch)
         renderer = Renderer("bench", config.metrics.detail, config.metrics.max_series)
         builder = ResponseBuilder(
             self._snapshot, renderer, CollectorRegistry(), page_renderer().render
         )
-        self._pages = self._watch.timed("compression", builder.collect)
-        self._take_apart(builder)
+        self._respond = self._stopwatch.timed("compression", builder.collect)
+        self._instrument(builder)
         self._encoded = b""
-        self._form = ScrapeRequest(
+        self._request = ScrapeRequest(
             content_type=CONTENT_TYPE_PLAIN_0_0_4,
-            encode=self._watch.timed("families", generate_latest),
+            encode=self._stopwatch.timed("families", generate_latest),
             gzip=True,
         )
 
-    def _take_apart(self, builder: ResponseBuilder) -> None:
-        self._watch.wrap(builder._renderer.render, "rendering")
-        timed = _Decoder(self._watch.timed("decoding", builder._decoder.decode))
-        builder._decoder = timed  # type: ignore[assignment] # it only decodes
+    def _instrument(self, builder: ResponseBuilder) -> None:
+        self._stopwatch.wrap(builder._renderer.render, "rendering")
+        timed = _Decoder(self._stopwatch.timed("decoding", builder._decoder.decode))
+        builder._decoder = timed  # type: ignore[assignment] # only decode() is used
 
-    def once(self) -> Counter[str]:
+    def measure(self) -> Counter[str]:
         """Return the milliseconds of each stage, with cold caches."""
-        self._watch.spent.clear()
-        cpu.forget()
-        with self._watch.stage("snapshot"):
+        self._stopwatch.spent.clear()
+        cpu.clear_caches()
+        with self._stopwatch.stage("snapshot"):
             self._encoded = msgspec.json.encode(self._collector.collect())
-        cpu.forget()
-        self._pages(_SECONDS, [self._form])
-        spent = self._watch.spent
+        cpu.clear_caches()
+        self._respond(_SECONDS, [self._request])
+        spent = self._stopwatch.spent
         return Counter({name: ns / 1e6 for name, ns in spent.items()})
 
     def _snapshot(self, _seconds: float) -> bytes:
         return self._encoded
 
     def close(self) -> None:
-        """Give every file back."""
+        """Close all files."""
         self._collector.close()
 
 
@@ -129,12 +129,12 @@ class _Decoder:
         self.decode = decode
 
 
-def costs(config: Config) -> dict[str, float]:
-    """Return the least CPU milliseconds of each stage, in some rounds."""
+def measure(config: Config) -> dict[str, float]:
+    """Return the minimum CPU milliseconds of each stage in cpu.ROUNDS rounds."""
     scrape = Scrape(config)
     try:
-        scrape.once()
-        rounds = [scrape.once() for _ in range(cpu.ROUNDS)]
+        scrape.measure()
+        rounds = [scrape.measure() for _ in range(cpu.ROUNDS)]
     finally:
         scrape.close()
-    return {f"stage {name}": min(one[name] for one in rounds) for name in rounds[0]}
+    return {f"stage {name}": min(spent[name] for spent in rounds) for name in rounds[0]}

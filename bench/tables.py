@@ -1,17 +1,16 @@
-"""The tables that are printed, and that docs/performance.md has: pure."""
+"""The tables that are printed and written into docs/performance.md. Pure."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 from bench.budgets import BUDGETS, PROMISES
 from bench.figures import (
-    COMPARED,
-    GROWN,
-    PROCESSES,
-    TAKEN_APART,
+    COMPARED_SIZES,
+    GROWTH_SIZES,
+    PROCESS_COUNTS,
+    STAGED_SIZES,
     Figures,
-    each_us,
+    per_namespace_us,
     ratio,
 )
 
@@ -21,7 +20,7 @@ Value = Callable[[Figures, int], float | None]
 
 
 class Row(NamedTuple):
-    """One line: a value for each size."""
+    """A row of a table, with a value for each size."""
 
     label: str
     value: Value
@@ -29,25 +28,25 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """As text; the first column says what each row is."""
+    """A table of text; the first column describes the rows."""
 
     name: str
     head: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
 
     def markdown(self) -> str:
-        """Return it as Markdown."""
+        """Return the table as Markdown."""
         rule = ("---", *("--:" for _ in self.head[1:]))
-        every = (self.head, rule, *self.lines)
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in every)
+        lines = (self.head, rule, *self.lines)
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
     def aligned(self) -> str:
-        """Return it for a terminal."""
-        every = [
+        """Return the table with aligned columns, for a terminal."""
+        lines = [
             [cell.replace("*", "") for cell in cells]
             for cells in (self.head, *self.lines)
         ]
-        widths = [max(map(len, column)) for column in zip(*every, strict=True)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
 
         def line(cells: list[str]) -> str:
             first, *rest = zip(cells, widths, strict=True)
@@ -55,44 +54,40 @@ class Table(NamedTuple):
                 [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]
             )
 
-        return "\n".join(map(line, every))
+        return "\n".join(map(line, lines))
 
 
-def of(name: str) -> Value:
-    """Return the value of what was measured under *name*."""
+def measured(name: str) -> Value:
+    """Return a function that looks up the figure *name*."""
     return lambda figures, size: figures.get((name, size))
 
 
-def over(one: str, other: str) -> Value:
-    """Return the value of how many times as much *one* is."""
-    return lambda figures, size: ratio(figures, one, other, size)
+def ratio_of(dividend: str, divisor: str) -> Value:
+    """Return a function that computes the ratio of two figures."""
+    return lambda figures, size: ratio(figures, dividend, divisor, size)
 
 
-def each(name: str) -> Value:
-    """Return the value of *name* per namespace, in microseconds."""
-    return partial(_each, name)
-
-
-def _each(name: str, figures: Figures, size: int) -> float | None:
-    return each_us(figures, name, size)
+def per_namespace(name: str) -> Value:
+    """Return a function that computes the microseconds per namespace of a figure."""
+    return lambda figures, size: per_namespace_us(figures, name, size)
 
 
 TIMES = "{:,.1f} x"
 WHOLE = "{:,.0f}"
 
 COMPARISON = (
-    Row("**a whole scrape**, with listeners and counters", of("scrape")),
-    Row("**a whole scrape**, sysctls alone", of("alone scrape")),
-    Row("… of which reading the sysctls", of("reading")),
-    Row("C program: enter, open, read and close each", of("c")),
-    Row("the same in Python", of("python")),
-    Row("`nsenter` and `sysctl -n` for each namespace", of("commands")),
-    Row("node_exporter, the same sysctls, host only", of("yardstick sysctls")),
-    Row("node_exporter, default collectors", of("yardstick defaults")),
-    Row("per namespace, µs: a whole scrape", each("scrape"), WHOLE),
-    Row("per namespace, µs: the C program", each("c"), WHOLE),
-    Row("C program / reading the sysctls", over("c", "reading"), TIMES),
-    Row("C program / a whole scrape", over("c", "scrape"), TIMES),
+    Row("**a whole scrape**, with listeners and counters", measured("scrape")),
+    Row("**a whole scrape**, sysctls alone", measured("sysctls only scrape")),
+    Row("… of which reading the sysctls", measured("reading")),
+    Row("C program: enter, open, read and close each", measured("c")),
+    Row("the same in Python", measured("python")),
+    Row("`nsenter` and `sysctl -n` for each namespace", measured("commands")),
+    Row("node_exporter, the same sysctls, host only", measured("yardstick sysctls")),
+    Row("node_exporter, default collectors", measured("yardstick defaults")),
+    Row("per namespace, µs: a whole scrape", per_namespace("scrape"), WHOLE),
+    Row("per namespace, µs: the C program", per_namespace("c"), WHOLE),
+    Row("C program / reading the sysctls", ratio_of("c", "reading"), TIMES),
+    Row("C program / a whole scrape", ratio_of("c", "scrape"), TIMES),
 )
 
 STAGES = {
@@ -109,8 +104,8 @@ STAGES = {
 }
 
 
-def _elsewhere(figures: Figures, size: int) -> float | None:
-    """Return what a real scrape takes besides its stages."""
+def _remainder(figures: Figures, size: int) -> float | None:
+    """Return the cost of a real scrape that is not in its stages."""
     stages = [figures.get((f"stage {name}", size)) for name in STAGES]
     if ("scrape", size) not in figures or not any(stages):
         return None
@@ -118,65 +113,65 @@ def _elsewhere(figures: Figures, size: int) -> float | None:
 
 
 BREAKDOWN = (
-    *(Row(text, of(f"stage {name}"), "{:,.2f}") for name, text in STAGES.items()),
-    Row("remainder: HTTP, pipes, two processes", _elsewhere, "{:,.2f}"),
-    Row("**the whole scrape**, measured separately", of("scrape"), "{:,.2f}"),
+    *(Row(text, measured(f"stage {name}"), "{:,.2f}") for name, text in STAGES.items()),
+    Row("remainder: HTTP, pipes, two processes", _remainder, "{:,.2f}"),
+    Row("**the whole scrape**, measured separately", measured("scrape"), "{:,.2f}"),
 )
 
 CHANGES = (
-    Row("idle, ms", of("scrape")),
-    Row("traffic in every namespace, ms", of("busy")),
-    Row("idle, µs per namespace", each("scrape"), WHOLE),
-    Row("traffic in every namespace, µs per namespace", each("busy"), WHOLE),
+    Row("idle, ms", measured("scrape")),
+    Row("traffic in every namespace, ms", measured("busy")),
+    Row("idle, µs per namespace", per_namespace("scrape"), WHOLE),
+    Row("traffic in every namespace, µs per namespace", per_namespace("busy"), WHOLE),
 )
 
-HOLDS = (
-    Row("collector, MiB", of("collector_mib")),
-    Row("server, MiB", of("server_mib")),
-    Row("both, MiB", of("mib")),
-    Row("open files", of("files"), WHOLE),
-    Row("values read without a held file", of("visited"), WHOLE),
-    Row("exposition, kB", of("page_kb"), WHOLE),
-    Row("exposition, compressed, kB", of("packed_kb"), WHOLE),
+MEMORY = (
+    Row("collector, MiB", measured("collector_mib")),
+    Row("server, MiB", measured("server_mib")),
+    Row("both, MiB", measured("mib")),
+    Row("open files", measured("files"), WHOLE),
+    Row("values read without a held file", measured("visited"), WHOLE),
+    Row("exposition, kB", measured("page_kb"), WHOLE),
+    Row("exposition, compressed, kB", measured("packed_kb"), WHOLE),
 )
 
 GROWTH = (
-    Row("a scrape, ms", of("few scrape")),
-    Row("per namespace, µs", each("few scrape"), WHOLE),
-    Row("open files", of("few files"), WHOLE),
-    Row("values read without a held file", of("few visited"), WHOLE),
+    Row("a scrape, ms", measured("16 sysctls scrape")),
+    Row("per namespace, µs", per_namespace("16 sysctls scrape"), WHOLE),
+    Row("open files", measured("16 sysctls files"), WHOLE),
+    Row("values read without a held file", measured("16 sysctls visited"), WHOLE),
 )
 
 DISCOVERY = (
-    Row("no new process", of("idle"), "{:,.2f}"),
-    Row("100 new processes", of("births"), "{:,.2f}"),
-    Row("full scan, once a minute", of("recheck"), "{:,.2f}"),
+    Row("no new process", measured("idle"), "{:,.2f}"),
+    Row("100 new processes", measured("births"), "{:,.2f}"),
+    Row("full scan, once a minute", measured("recheck"), "{:,.2f}"),
 )
 
 
 def tables(
     figures: Figures,
-    compared: tuple[int, ...] = COMPARED,
-    taken_apart: tuple[int, ...] = TAKEN_APART,
+    compared: tuple[int, ...] = COMPARED_SIZES,
+    staged: tuple[int, ...] = STAGED_SIZES,
 ) -> list[Table]:
-    """Return every table; what was not measured is left open in it."""
+    """Return all tables; missing figures are UNKNOWN."""
     namespaces = "{:,} namespaces".format
     plan = (
         ("comparison", "CPU ms", namespaces, compared, COMPARISON),
-        ("stages", "CPU ms", namespaces, taken_apart, BREAKDOWN),
+        ("stages", "CPU ms", namespaces, staged, BREAKDOWN),
         ("changes", "since the previous scrape", namespaces, compared, CHANGES),
-        ("holds", "after ten scrapes", namespaces, compared, HOLDS),
-        ("growth", "16 sysctls each", namespaces, GROWN, GROWTH),
-        ("discovery", "CPU ms", "{:,} processes".format, PROCESSES, DISCOVERY),
+        ("holds", "after ten scrapes", namespaces, compared, MEMORY),
+        ("growth", "16 sysctls each", namespaces, GROWTH_SIZES, GROWTH),
+        ("discovery", "CPU ms", "{:,} processes".format, PROCESS_COUNTS, DISCOVERY),
     )
     return [
         *(
             Table(
                 name,
-                (what, *map(title, sizes)),
+                (corner, *map(title, sizes)),
                 tuple(_line(row, figures, sizes) for row in rows),
             )
-            for name, what, title, sizes, rows in plan
+            for name, corner, title, sizes, rows in plan
         ),
         Table("promises", ("ratio", "limit", "measured", "met"), _promises(figures)),
         Table("budgets", ("target", "at most", "measured"), tuple(_budgets(figures))),
@@ -194,14 +189,15 @@ def _cell(form: str, value: float | None) -> str:
 
 def _promises(figures: Figures) -> tuple[tuple[str, ...], ...]:
     lines = []
-    for one in PROMISES:
-        times = one.measured(figures)
-        kept = UNKNOWN if times is None else "yes" if one.kept(times) else "**no**"
-        lines.append((one.text, one.limit, _cell("{:.2f}", times), kept))
+    for promise in PROMISES:
+        value = promise.measured(figures)
+        met = UNKNOWN if value is None else "yes" if promise.kept(value) else "**no**"
+        lines.append((promise.text, promise.limit, _cell("{:.2f}", value), met))
     return tuple(lines)
 
 
 def _budgets(figures: Figures) -> Iterator[tuple[str, ...]]:
-    for one in BUDGETS:
-        measured = _cell(f"{{:,.1f}} {one.unit}", figures.get((one.name, one.size)))
-        yield one.text, f"{one.limit:g} {one.unit}", measured
+    for budget in BUDGETS:
+        figure = figures.get((budget.name, budget.size))
+        cell = _cell(f"{{:,.1f}} {budget.unit}", figure)
+        yield budget.text, f"{budget.limit:g} {budget.unit}", cell

@@ -1,4 +1,4 @@
-"""Something happens in a namespace, so that its counters move."""
+"""Traffic in namespaces, which changes their counters."""
 
 import fcntl
 import socket
@@ -12,23 +12,23 @@ _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
 _LOOPBACKS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER: no TIME-WAIT, so that a namespace is as full as it was before."""
+"""SO_LINGER: closes without TIME-WAIT, so that the number of sockets stays."""
 
 
-def happens(pods: Iterable[lab.ProcessNetns]) -> None:
-    """Exchange something by TCP and UDP, IPv4 and IPv6, in each namespace."""
+def generate(pods: Iterable[lab.ProcessNetns]) -> None:
+    """Exchange a byte by TCP and UDP, over IPv4 and IPv6, in each namespace."""
     for pod in pods:
         with entered(pod.path, pod.ino):
-            _raise_loopback()
+            _set_loopback_up()
             for family, address in _LOOPBACKS:
                 _connect(family, address)
                 _send(family, address)
 
 
-def _raise_loopback() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+def _set_loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         request = struct.pack("16sH14x", b"lo", _IFF_UP)
-        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)
+        fcntl.ioctl(sock, _SIOCSIFFLAGS, request)
 
 
 def _connect(family: socket.AddressFamily, address: str) -> None:

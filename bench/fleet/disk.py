@@ -1,4 +1,4 @@
-"""What a fleet's samples take on disk: a block of 18 hours, written by promtool."""
+"""Size of samples on disk, in a block of 18 hours that promtool writes."""
 
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ PODS = 10
 SECONDS = 60
 LENGTH = 18 * 3600
 START = 1699963200
-"""When a block of that length begins: they grow from two hours, times three."""
+"""Start of a block of LENGTH: Prometheus merges three blocks, from two hours on."""
 
 _TEXT = "text/plain"
 
@@ -29,42 +29,42 @@ class _Meta(msgspec.Struct):
     stats: _Stats
 
 
-def costs(detail: Detail) -> dict[str, float]:
-    """Return the bytes of a sample in a block, with its share of the index."""
+def measure(detail: Detail) -> dict[str, float]:
+    """Return the bytes per sample in a block, including the index."""
     with TemporaryDirectory() as directory:
-        page = Path(directory) / "page"
-        with page.open("wb") as file:
-            file.writelines(_pages(detail))
+        exposition = Path(directory) / "exposition"
+        with exposition.open("wb") as file:
+            file.writelines(_samples(detail))
         blocks = Path(directory) / "blocks"
         command = ["promtool", "tsdb", "create-blocks-from", "openmetrics"]
-        longest = "--max-block-duration=24h"
+        duration = "--max-block-duration=24h"
         subprocess.run(
-            [*command, "--quiet", longest, page, blocks],
+            [*command, "--quiet", duration, exposition, blocks],
             check=True,
             stdout=subprocess.DEVNULL,
         )
         return _sizes(blocks)
 
 
-def _pages(detail: Detail) -> Iterator[bytes]:
-    """Yield the lines of a node's pages, each with when it was."""
+def _samples(detail: Detail) -> Iterator[bytes]:
+    """Yield the samples of a node's expositions, with their timestamps."""
     node, rendering = Node(0, PODS), renderer(detail)
     for at in range(START, START + LENGTH, SECONDS):
         node.advance(SECONDS)
-        rendering.render(node.parcel())
-        when = b" %d\n" % at
+        rendering.render(node.snapshot())
+        timestamp = b" %d\n" % at
         for chunk in rendering.exposition(_TEXT):
             for line in chunk.plain.splitlines():
                 if not line.startswith(b"#"):
-                    yield line + when
+                    yield line + timestamp
     yield b"# EOF\n"
 
 
 def _sizes(blocks: Path) -> dict[str, float]:
     metas = [
-        msgspec.json.decode(one.read_bytes(), type=_Meta)
-        for one in blocks.glob("*/meta.json")
+        msgspec.json.decode(file.read_bytes(), type=_Meta)
+        for file in blocks.glob("*/meta.json")
     ]
-    samples = sum(one.stats.samples for one in metas)
-    size = sum(one.stat().st_size for one in blocks.rglob("*") if one.is_file())
-    return {"bytes a sample": size / samples, "blocks": float(len(metas))}
+    samples = sum(meta.stats.samples for meta in metas)
+    size = sum(file.stat().st_size for file in blocks.rglob("*") if file.is_file())
+    return {"bytes per sample": size / samples, "blocks": float(len(metas))}

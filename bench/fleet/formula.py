@@ -1,4 +1,4 @@
-"""How many series a node has at each detail: a formula, and what goes into it. Pure."""
+"""A formula for the number of series of a node at each detail. Pure."""
 
 from typing import NamedTuple
 
@@ -9,15 +9,23 @@ from exporter.model import Detail, EncodedSnapshot, Snapshot, Sysctl
 
 
 class Term(NamedTuple):
-    """Something that there are some of, and how many series each makes by detail."""
+    """
+    A kind of object, and the number of series that each has, by detail.
 
-    what: str
+    Attributes:
+        text: Description of the object.
+        full: Series at detail full.
+        drift: Series at detail drift.
+        summary: Series at detail summary.
+    """
+
+    text: str
     full: int
     drift: int
     summary: int
 
     def each(self, detail: Detail) -> int:
-        """Return how many series one makes."""
+        """Return the number of series of one object."""
         return int(getattr(self, detail))
 
 
@@ -34,27 +42,27 @@ FORMULA = {
     ),
 }
 """
-With the default profile and counters.
+For the default profile and counters.
 
-A number is a sysctl, or a field of one that has several; one that is text counts too.
+A number is a sysctl, or a field of a sysctl with several; text counts as a number.
 """
 
 
-def counted(parcel: EncodedSnapshot) -> dict[str, int]:
-    """Return how many there are of what the formula names; each pod has a listener."""
-    snapshot = msgspec.json.decode(msgspec.json.encode(parcel), type=Snapshot)
+def count_terms(encoded: EncodedSnapshot) -> dict[str, int]:
+    """Return the number of objects of each term of the formula, but `drifting`."""
+    snapshot = msgspec.json.decode(msgspec.json.encode(encoded), type=Snapshot)
     _host, *pods = assess(snapshot).namespaces
-    fields = {one.name: _numbers(one) for one in parcel.sysctls}
+    fields = {sysctl.name: _numbers(sysctl) for sysctl in encoded.sysctls}
     noteworthy = [pod.noteworthy_sysctls for pod in pods]
-    declared = [{one.sysctl for one in pod.namespace.declared} for pod in pods]
+    declared = [{value.sysctl for value in pod.namespace.declared} for pod in pods]
     return {
         "node": 1,
         "pod": len(pods),
-        "listener": sum(len(one.listeners or ()) for one in snapshot.signals),
+        "listener": sum(len(signals.listeners or ()) for signals in snapshot.signals),
         "declared": sum(fields[name] for names in declared for name in names),
         "noteworthy": sum(fields[name] for names in noteworthy for name in names),
         "written": sum(len(pod.namespace.changes) for pod in pods),
-        "rule": len(parcel.policy) * len(pods),
+        "rule": len(encoded.policy) * len(pods),
     }
 
 
@@ -62,9 +70,9 @@ def _numbers(sysctl: Sysctl) -> int:
     return len(sysctl.fields) or 1
 
 
-def series(detail: Detail, counts: dict[str, int]) -> int:
+def predict_series(detail: Detail, counts: dict[str, int]) -> int:
     """
-    Return how many series that makes.
+    Return the number of series for these numbers of objects.
 
     >>> series("summary", {"pod": 110, "rule": 220})
     1210

@@ -1,7 +1,7 @@
 """
-Synthetic nodes: what a collector would say of them, as parcels. Pure.
+Synthetic nodes: the snapshots that a collector would encode. Pure.
 
-A node is the same each time it is made; its counters go up as its time goes on.
+A node with a given number is always the same; its counters increase as time advances.
 """
 
 import uuid
@@ -11,16 +11,16 @@ from random import Random
 import msgspec
 
 from bench.fleet.values import (
+    DECLARED_BY_PODS,
+    DECLARED_BY_RUNTIME,
+    HOST_LISTENERS,
     KERNELS,
-    OF_THE_OVERFLOWING,
-    OF_THE_RUNTIME,
-    OF_UDP,
-    OLD,
-    ON_THE_HOST,
+    OLD_KERNEL_VALUES,
+    OVERFLOW_RATES,
     RATES,
     STALE,
+    UDP_LOSS_RATES,
     VALUES,
-    WISHES,
     WORKLOADS,
     WRITTEN,
     Workload,
@@ -46,11 +46,11 @@ from exporter.model import (
 )
 
 PODS = 110
-"""The kubelet's default of pods at most; none of them in the host's namespace."""
+"""The kubelet's default limit of pods. None uses the host's network."""
 
 _START = 1_700_000_000.0
 _DECLARES, _STALE, _WRITTEN, _OVERFLOWS, _LOSES_UDP = 8, 20, 40, 400, 30
-"""One pod in so many."""
+"""One pod in this number."""
 
 _ENTRIES = [
     entry.sysctl()
@@ -58,15 +58,15 @@ _ENTRIES = [
         catalog.load(), profile="default", include=(), exclude=()
     )
 ]
-SYSCTLS = tuple(one for one in _ENTRIES if one.class_ != "shared")
-SHARED = tuple(one for one in _ENTRIES if one.class_ == "shared")
-COUNTERS = tuple(one.name for one in counters.select(include=(), exclude=()))
+SYSCTLS = tuple(entry for entry in _ENTRIES if entry.class_ != "shared")
+SHARED = tuple(entry for entry in _ENTRIES if entry.class_ == "shared")
+COUNTERS = tuple(c.name for c in counters.select(include=(), exclude=()))
 
 POLICY = (Rule(name="somaxconn-floor", sysctl=SOMAXCONN, min=1024, severity="warning"),)
 
 
-class _Signalling:
-    """A namespace's signals as time goes on."""
+class _SignalGenerator:
+    """The signals of a namespace, which change as time advances."""
 
     def __init__(
         self, random: Random, rates: Mapping[str, float], listeners: Sequence[Listener]
@@ -75,24 +75,25 @@ class _Signalling:
         self._rates = [(COUNTERS.index(name), rate) for name, rate in rates.items()]
         self._counters = [0] * len(COUNTERS)
         self._listeners = tuple(listeners)
-        self._overflows = bool(OF_THE_OVERFLOWING.keys() & rates.keys())
+        self._overflows = bool(OVERFLOW_RATES.keys() & rates.keys())
         self._busy = rates["Tcp.PassiveOpens"]
         self.advance(86_400 * random.uniform(0.5, 20))
 
     def advance(self, seconds: float) -> None:
-        """Let so much happen as does in *seconds*."""
+        """Advance the time; increase the counters at their rates."""
         for at, rate in self._rates:
-            some = rate * seconds * self._random.uniform(0.7, 1.3)
-            self._counters[at] += int(some) + (self._random.random() < some % 1)
+            increase = rate * seconds * self._random.uniform(0.7, 1.3)
+            round_up = self._random.random() < increase % 1
+            self._counters[at] += int(increase) + round_up
 
-    def now(self) -> Signals:
-        """Return what the kernel says now."""
+    def current(self) -> Signals:
+        """Return the signals at the current time."""
         busy, vary = self._busy, self._random.uniform
         first, *rest = self._listeners
-        waits = first.limit + 1 if self._overflows else int(vary(0, 1.02))
+        queue = first.limit + 1 if self._overflows else int(vary(0, 1.02))
         return Signals(
             counters=tuple(self._counters),
-            listeners=(msgspec.structs.replace(first, queue=waits), *rest),
+            listeners=(msgspec.structs.replace(first, queue=queue), *rest),
             listening=len(self._listeners),
             conntrack=int(busy * vary(100, 130)),
             tcp_sockets=int(busy * vary(5, 7)) + 2,
@@ -102,7 +103,7 @@ class _Signalling:
 
 
 class Node:
-    """The synthetic node of a number, at a given time."""
+    """A synthetic node, identified by its number, at a certain time."""
 
     def __init__(self, number: int, pods: int = PODS) -> None:
         self.number = number
@@ -112,26 +113,26 @@ class Node:
         self._old = number % len(KERNELS) == len(KERNELS) - 1
         self._fresh = self._fresh_values()
         random = Random(number)
-        made = [self._pod(random, at) for at in range(pods)]
-        namespaces = [self._host(), *(one for one, _ in made)]
-        self._namespaces = tuple(map(_raw, namespaces))
-        self._signalling = [_of_host(random), *(one for _, one in made)]
+        pairs = [self._pod(random, at) for at in range(pods)]
+        namespaces = [self._host(), *(namespace for namespace, _ in pairs)]
+        self._namespaces = tuple(map(_encode, namespaces))
+        self._generators = [_host_signals(random), *(signals for _, signals in pairs)]
 
     def advance(self, seconds: float) -> None:
-        """Let time go on."""
+        """Advance the time."""
         self._time += seconds
-        for one in self._signalling:
-            one.advance(seconds)
+        for generator in self._generators:
+            generator.advance(seconds)
 
-    def parcel(self) -> EncodedSnapshot:
-        """Return what a collection finds now."""
+    def snapshot(self) -> EncodedSnapshot:
+        """Return the snapshot of a collection at the current time."""
         return EncodedSnapshot(
             node=self.name,
             kernel=self._kernel,
             time=self._time,
             sysctls=SYSCTLS,
             shared=SHARED,
-            shared_readings=tuple(VALUES[one.name][1] for one in SHARED),
+            shared_readings=tuple(VALUES[sysctl.name][1] for sysctl in SHARED),
             fresh=tuple(self._fresh.values()),
             earlier=(HostValue(sysctl=STALE[0], value=STALE[1], until=_START),),
             policy=POLICY,
@@ -140,25 +141,25 @@ class Node:
             problems=(),
             stats=self._stats(),
             namespaces=self._namespaces,
-            signals=tuple(_raw(one.now()) for one in self._signalling),
+            signals=tuple(_encode(g.current()) for g in self._generators),
         )
 
     def _fresh_values(self) -> dict[str, Reading]:
-        values = {one.name: VALUES[one.name][0] for one in SYSCTLS}
-        return {**values, **OLD} if self._old else {**values}
+        values = {sysctl.name: VALUES[sysctl.name][0] for sysctl in SYSCTLS}
+        return {**values, **OLD_KERNEL_VALUES} if self._old else {**values}
 
     def _host(self) -> Namespace:
         return Namespace(
             id=NetnsId(cookie=self._cookie(0), ino=Ino(4026531840), first_seen=_START),
             owner=Owner(kind="host", netns="host", evidence="host"),
             state="read",
-            readings=tuple(VALUES[one.name][1] for one in SYSCTLS),
+            readings=tuple(VALUES[sysctl.name][1] for sysctl in SYSCTLS),
         )
 
-    def _pod(self, random: Random, at: int) -> tuple[Namespace, _Signalling]:
+    def _pod(self, random: Random, at: int) -> tuple[Namespace, _SignalGenerator]:
         workload = random.choice(WORKLOADS)
-        declared = (*OF_THE_RUNTIME, *_wish(random))
-        readings = {**self._fresh, **{one.sysctl: one.value for one in declared}}
+        declared = (*DECLARED_BY_RUNTIME, *_declared_by_pod(random))
+        readings = {**self._fresh, **{value.sysctl: value.value for value in declared}}
         changes: tuple[Change, ...] = ()
         if not random.randrange(_STALE):
             readings[STALE[0]] = STALE[1]
@@ -177,7 +178,7 @@ class Node:
             declared=declared,
             changes=changes,
         )
-        return namespace, _of_pod(random, workload, int(str(readings[SOMAXCONN])))
+        return namespace, _pod_signals(random, workload, int(str(readings[SOMAXCONN])))
 
     def _cookie(self, at: int) -> int | None:
         return None if self._old else 4096 + 7 * at
@@ -199,9 +200,9 @@ class Node:
         )
 
 
-def _wish(random: Random) -> Iterable[Declared]:
+def _declared_by_pod(random: Random) -> Iterable[Declared]:
     if not random.randrange(_DECLARES):
-        sysctl, value = random.choice(WISHES)
+        sysctl, value = random.choice(DECLARED_BY_PODS)
         yield Declared(sysctl=sysctl, value=value, source="pod")
 
 
@@ -224,24 +225,28 @@ def _owner(random: Random, workload: Workload) -> Owner:
     )
 
 
-def _of_pod(random: Random, workload: Workload, somaxconn: int) -> _Signalling:
+def _pod_signals(
+    random: Random, workload: Workload, somaxconn: int
+) -> _SignalGenerator:
     rate = workload.rate * random.uniform(0.3, 1.7)
     rates = {name: each * rate for name, each in RATES.items()}
     if not random.randrange(_OVERFLOWS):
-        rates |= {name: each * rate for name, each in OF_THE_OVERFLOWING.items()}
+        rates |= {name: each * rate for name, each in OVERFLOW_RATES.items()}
     if not random.randrange(_LOSES_UDP):
-        rates |= {name: each * rate for name, each in OF_UDP.items()}
+        rates |= {name: each * rate for name, each in UDP_LOSS_RATES.items()}
     listeners = [
         _listener(port, backlog, somaxconn) for port, backlog in workload.listeners
     ]
-    return _Signalling(random, rates, listeners)
+    return _SignalGenerator(random, rates, listeners)
 
 
-def _of_host(random: Random) -> _Signalling:
+def _host_signals(random: Random) -> _SignalGenerator:
     somaxconn = int(VALUES[SOMAXCONN][1])
-    listeners = [_listener(port, backlog, somaxconn) for port, backlog in ON_THE_HOST]
+    listeners = [
+        _listener(port, backlog, somaxconn) for port, backlog in HOST_LISTENERS
+    ]
     rates = {name: each * 20 for name, each in RATES.items()}
-    return _Signalling(random, rates, listeners)
+    return _SignalGenerator(random, rates, listeners)
 
 
 def _listener(port: int, backlog: int, somaxconn: int) -> Listener:
@@ -262,5 +267,5 @@ def _machine() -> NodeLimits:
     )
 
 
-def _raw(one: Namespace | Signals) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(one))
+def _encode(record: Namespace | Signals) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(record))

@@ -1,4 +1,4 @@
-"""What a fleet costs a real Prometheus."""
+"""Cost of a fleet in a real Prometheus."""
 
 import contextlib
 import json
@@ -11,23 +11,29 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from bench.fleet.server import Fleet, served
+from bench.fleet.server import Fleet, serve_fleet
 from exporter.model import Detail
 from testing.lab import wait_until
 from testing.monitoring import JOB, Prometheus, run_prometheus
 
 INTERVAL = 30.0
 SCRAPES = 6
-"""After the first, of each node: memory has settled, and rates have their samples."""
+"""Of each node after the first, until memory is stable and rates have samples."""
 
 _SELF = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)$", re.MULTILINE)
 
 
-class Ingested(NamedTuple):
+class Ingestion(NamedTuple):
     """
-    A Prometheus that has a fleet's series, after some time.
+    A Prometheus that has scraped a fleet for some time.
 
-    rules: the seconds that each group of rules took, again and again.
+    Attributes:
+        prometheus: The Prometheus.
+        nodes: Number of nodes that it scrapes.
+        seconds: Duration of the measurement.
+        rules: Seconds per group of rules, of several evaluations.
+        before: Its own metrics at the start of the measurement.
+        after: Its own metrics at the end.
     """
 
     prometheus: Prometheus
@@ -37,29 +43,31 @@ class Ingested(NamedTuple):
     before: Mapping[str, float]
     after: Mapping[str, float]
 
-    def cpu_of_a_scrape(self) -> float:
-        """Return the milliseconds that Prometheus takes to scrape and store a node."""
+    def cpu_ms_per_scrape(self) -> float:
+        """Return the CPU milliseconds to scrape and store a node."""
         name = "process_cpu_seconds_total"
         cpu = self.after[name] - self.before[name]
         return 1000 * cpu / (self.nodes * self.seconds / INTERVAL)
 
 
 @contextlib.contextmanager
-def scraping(
+def scrape_fleet(
     directory: Path,
     fleets: Sequence[Fleet],
     *,
     interval: str = f"{INTERVAL:g}s",
     rules: Sequence[Path] = (),
 ) -> Iterator[Prometheus]:
-    """Run a Prometheus that scrapes synthetic nodes as those of two clusters."""
+    """Run a Prometheus that scrapes synthetic nodes, labeled as of two clusters."""
     file = directory / "targets.json"
-    file.write_text(json.dumps([one for fleet in fleets for one in _targets(fleet)]))
+    file.write_text(
+        json.dumps([target for fleet in fleets for target in _targets(fleet)])
+    )
     settings = f'    file_sd_configs: [{{files: ["{file}"]}}]'
     with run_prometheus(
         directory, settings=settings, rules=rules, interval=interval
-    ) as running:
-        yield running
+    ) as prometheus:
+        yield prometheus
 
 
 def _targets(fleet: Fleet) -> Iterator[dict[str, object]]:
@@ -74,46 +82,48 @@ def _targets(fleet: Fleet) -> Iterator[dict[str, object]]:
 
 
 @contextlib.contextmanager
-def ingested(
+def ingest(
     nodes: int, detail: Detail, *, rules: Sequence[Path] = ()
-) -> Iterator[Ingested]:
-    """Run one until it has scraped every node some times."""
+) -> Iterator[Ingestion]:
+    """Run a Prometheus until it has scraped every node SCRAPES times."""
     with (
         TemporaryDirectory() as directory,
-        served(range(nodes), detail) as fleet,
-        scraping(Path(directory), [fleet], rules=rules) as one,
+        serve_fleet(range(nodes), detail) as fleet,
+        scrape_fleet(Path(directory), [fleet], rules=rules) as prometheus,
     ):
-        wait_until(lambda: one.number(f'count(up{{job="{JOB}"}} == 1)') == nodes, 300)
-        start, before = time.monotonic(), own(one)
-        spent = []
+        up = f'count(up{{job="{JOB}"}} == 1)'
+        wait_until(lambda: prometheus.number(up) == nodes, 300)
+        start, before = time.monotonic(), self_metrics(prometheus)
+        rule_seconds = []
         for _ in range(SCRAPES):
             time.sleep(INTERVAL)
-            spent.append(of_groups(one))
+            rule_seconds.append(rule_group_seconds(prometheus))
         seconds = time.monotonic() - start
-        yield Ingested(one, nodes, seconds, spent, before, own(one))
+        after = self_metrics(prometheus)
+        yield Ingestion(prometheus, nodes, seconds, rule_seconds, before, after)
 
 
-def own(one: Prometheus) -> Mapping[str, float]:
-    """Return what Prometheus says of itself; series of one name are summed up."""
-    found: defaultdict[str, float] = defaultdict(float)
-    for name, _, value in _page(one):
-        found[name] += value
-    return found
+def self_metrics(prometheus: Prometheus) -> Mapping[str, float]:
+    """Return the metrics of Prometheus itself, summed by name."""
+    sums: defaultdict[str, float] = defaultdict(float)
+    for name, _, value in _scrape(prometheus):
+        sums[name] += value
+    return sums
 
 
-def of_groups(one: Prometheus) -> dict[str, float]:
-    """Return the seconds that each rule group took last."""
-    wanted = "prometheus_rule_group_last_duration_seconds"
+def rule_group_seconds(prometheus: Prometheus) -> dict[str, float]:
+    """Return the seconds of the last evaluation of each group of rules."""
+    metric = "prometheus_rule_group_last_duration_seconds"
     return {
         labels.rpartition(";")[2].rstrip('"'): value
-        for name, labels, value in _page(one)
-        if name == wanted
+        for name, labels, value in _scrape(prometheus)
+        if name == metric
     }
 
 
-def _page(one: Prometheus) -> Iterator[tuple[str, str, float]]:
-    url = f"http://127.0.0.1:{one.port}/metrics"
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        text = answer.read().decode()
+def _scrape(prometheus: Prometheus) -> Iterator[tuple[str, str, float]]:
+    url = f"http://127.0.0.1:{prometheus.port}/metrics"
+    with urllib.request.urlopen(url, timeout=60) as response:
+        text = response.read().decode()
     for match in _SELF.finditer(text):
         yield match[1], match[2] or "", float(match[3])

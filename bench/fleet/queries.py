@@ -1,4 +1,4 @@
-"""What the questions of a fleet cost a Prometheus: time, and samples touched."""
+"""Cost of queries about a fleet in Prometheus: time and samples processed."""
 
 import json
 import re
@@ -16,10 +16,10 @@ DASHBOARD = ROOT / "dashboards/fleet.json"
 _ROUNDS = 3
 _DURATION = re.compile(r"\$(?:\{__|__)(?:rate_interval|interval|range)\}?")
 _VARIABLE = re.compile(r"\$\{?(\w+)(?::\w+)?\}?")
-_CHOSEN = {"sysctl": "net.core.somaxconn"}
-"""Of variables that are not a regular expression for all there is."""
+_VALUES = {"sysctl": "net.core.somaxconn"}
+"""Values of variables; others are a regular expression that matches everything."""
 
-QUESTIONS = {
+QUERIES = {
     "drift raw": "count by (cluster, sysctl, origin) (netns_sysctl_drift != 0)",
     "drift node": "sum by (cluster, sysctl, origin) (netns_sysctl_drifting_namespaces)",
     "drift recorded": "cluster_sysctl_origin:netns_sysctl_drifting_namespaces:sum",
@@ -27,69 +27,78 @@ QUESTIONS = {
     "overflows recorded": "sum by (cluster) "
     "(instance:netns_tcpext_listen_overflows:rate5m)",
 }
-"""The same query over all series, over the aggregates of each node, and recorded."""
+"""Queries over all series, over the aggregates of each node, and recorded."""
 
 
 class Cost(NamedTuple):
-    """Of a query: the least milliseconds of some rounds, and the samples it touched."""
+    """
+    Cost of a query.
+
+    Attributes:
+        ms: Minimum of several rounds.
+        samples: Samples processed.
+    """
 
     ms: float
     samples: float
 
 
-def cost(one: Prometheus, expression: str) -> Cost:
-    """Return what an expression costs that stands in a panel."""
+def measure(prometheus: Prometheus, expression: str) -> Cost:
+    """Measure the expression of a panel."""
     times, samples = [], 0.0
     for _ in range(_ROUNDS):
         start = time.perf_counter()
-        found = one.api("query", query=resolved(expression), stats="all")
+        result = prometheus.api("query", query=substitute(expression), stats="all")
         times.append(time.perf_counter() - start)
-        samples = found["stats"]["samples"]["totalQueryableSamples"]
+        samples = result["stats"]["samples"]["totalQueryableSamples"]
     return Cost(1000 * min(times), samples)
 
 
-def resolved(expression: str) -> str:
+def substitute(expression: str) -> str:
     """
-    Return a panel's expression with something for its variables.
+    Return the expression of a panel with values for its variables.
 
     >>> resolved('rate(x{sysctl="$sysctl", pod=~"${pod:regex}"}[$__rate_interval])')
     'rate(x{sysctl="net.core.somaxconn", pod=~".*"}[5m])'
     """
-    chosen = _DURATION.sub("5m", expression)
-    return _VARIABLE.sub(lambda name: _CHOSEN.get(name[1], ".*"), chosen)
+    with_durations = _DURATION.sub("5m", expression)
+    return _VARIABLE.sub(lambda m: _VALUES.get(m[1], ".*"), with_durations)
 
 
-def questions(one: Prometheus) -> dict[str, float]:
-    """Return what each question costs; none that has no answer here."""
-    found = {}
-    for name, expression in QUESTIONS.items():
-        if one.query(expression):
-            spent = cost(one, expression)
-            found[f"{name} ms"], found[f"{name} samples"] = spent
-    return found
+def measure_queries(prometheus: Prometheus) -> dict[str, float]:
+    """Return the costs of QUERIES, without those that have no result."""
+    costs = {}
+    for name, expression in QUERIES.items():
+        if prometheus.query(expression):
+            cost = measure(prometheus, expression)
+            costs[f"{name} ms"], costs[f"{name} samples"] = cost
+    return costs
 
 
-def dashboard(one: Prometheus, path: Path = DASHBOARD) -> dict[str, float]:
-    """Return what all queries of a dashboard cost together, and the dearest."""
+def measure_dashboard(
+    prometheus: Prometheus, path: Path = DASHBOARD
+) -> dict[str, float]:
+    """Return the total and the maximum cost of the queries of a dashboard."""
     if not path.exists():
         return {}
-    spent = [cost(one, text) for text in expressions(json.loads(path.read_text()))]
+    dashboard = json.loads(path.read_text())
+    costs = [measure(prometheus, text) for text in expressions(dashboard)]
     return {
-        "dashboard queries": len(spent),
-        "dashboard ms": sum(one.ms for one in spent),
-        "dashboard worst ms": max(one.ms for one in spent),
-        "dashboard samples": sum(one.samples for one in spent),
+        "dashboard queries": len(costs),
+        "dashboard ms": sum(cost.ms for cost in costs),
+        "dashboard worst ms": max(cost.ms for cost in costs),
+        "dashboard samples": sum(cost.samples for cost in costs),
     }
 
 
-def expressions(found: Any) -> Iterator[str]:  # noqa: ANN401 # any part of a dashboard
-    """Yield the expressions of the targets anywhere in a dashboard."""
-    parts: Iterable[Any] = ()
-    if isinstance(found, dict):
-        if isinstance(text := found.get("expr"), str):
+def expressions(part: Any) -> Iterator[str]:  # noqa: ANN401 # any part of a dashboard
+    """Yield all expressions of targets in a dashboard."""
+    children: Iterable[Any] = ()
+    if isinstance(part, dict):
+        if isinstance(text := part.get("expr"), str):
             yield text
-        parts = found.values()
-    elif isinstance(found, list):
-        parts = found
-    for part in parts:
-        yield from expressions(part)
+        children = part.values()
+    elif isinstance(part, list):
+        children = part
+    for child in children:
+        yield from expressions(child)

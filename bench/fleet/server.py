@@ -1,4 +1,4 @@
-"""A synthetic fleet behind one port: /node/NUMBER/metrics, as the exporter answers."""
+"""A synthetic fleet on one port: /node/NUMBER/metrics, rendered as by the exporter."""
 
 import contextlib
 import re
@@ -24,12 +24,12 @@ _PATH = re.compile(r"/node/(\d+)/metrics\Z")
 
 
 def renderer(detail: Detail) -> Renderer:
-    """Return what an exporter that is configured to this detail renders with."""
+    """Return the renderer of an exporter with this detail."""
     return Renderer("1.0.0", detail, MetricSettings().max_series)
 
 
-class Exporter:
-    """What answers for one node: its counters go up from scrape to scrape."""
+class SyntheticExporter:
+    """The exporter of a synthetic node, whose counters increase between scrapes."""
 
     def __init__(
         self,
@@ -46,51 +46,55 @@ class Exporter:
         self._last = clock()
         self._lock = threading.Lock()
 
-    def page(self, accept: str = "", *, gzip: bool = False) -> tuple[str, bytes]:
-        """Return the content type and body of a scrape now."""
+    def scrape(self, accept: str = "", *, gzip: bool = False) -> tuple[str, bytes]:
+        """Return the content type and body of a scrape at the current time."""
         encode, content_type = choose_format(accept)
         with self._lock:
             now = self._clock()
             self._node.advance(now - self._last)
             self._last = now
-            self._renderer.render(self._node.parcel())
+            self._renderer.render(self._node.snapshot())
             own = Chunk(encode(Families(self._own.collect())))
-            page = [*self._renderer.exposition(content_type), own]
-            body = compress(page) if gzip else b"".join(one.plain for one in page)
+            chunks = [*self._renderer.exposition(content_type), own]
+            body = (
+                compress(chunks) if gzip else b"".join(chunk.plain for chunk in chunks)
+            )
         return content_type, body
 
 
 class Fleet(NamedTuple):
-    """A fleet that is being served."""
+    """A fleet that is served on a port."""
 
     port: int
-    exporters: dict[int, Exporter]
+    exporters: dict[int, SyntheticExporter]
 
 
 @contextlib.contextmanager
-def served(numbers: Iterable[int], detail: Detail, pods: int = PODS) -> Iterator[Fleet]:
-    """Serve the nodes of these numbers on a port of loopback until the block ends."""
-    exporters = {number: Exporter(number, detail, pods) for number in numbers}
+def serve_fleet(
+    numbers: Iterable[int], detail: Detail, pods: int = PODS
+) -> Iterator[Fleet]:
+    """Serve the nodes *numbers* on a port of 127.0.0.1 until the block ends."""
+    exporters = {number: SyntheticExporter(number, detail, pods) for number in numbers}
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def handle(self) -> None:
-            with contextlib.suppress(ConnectionError):  # Prometheus may end first
+            with contextlib.suppress(ConnectionError):  # Prometheus may exit first
                 super().handle()
 
         def do_GET(self) -> None:
-            found = _PATH.match(self.path)
-            if not found or int(found[1]) not in exporters:
+            match = _PATH.match(self.path)
+            if not match or int(match[1]) not in exporters:
                 self.send_error(404)
                 return
-            wants = accepts_gzip(self.headers.get("Accept-Encoding", ""))
+            gzip = accepts_gzip(self.headers.get("Accept-Encoding", ""))
             accept = self.headers.get("Accept", "")
-            kind, body = exporters[int(found[1])].page(accept, gzip=wants)
+            content_type, body = exporters[int(match[1])].scrape(accept, gzip=gzip)
             self.send_response(200)
-            self.send_header("Content-Type", kind)
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
-            if wants:
+            if gzip:
                 self.send_header("Content-Encoding", "gzip")
             self.end_headers()
             self.wfile.write(body)

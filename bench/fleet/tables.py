@@ -1,4 +1,4 @@
-"""The tables of docs/fleet.md: pure."""
+"""The tables of docs/fleet.md. Pure."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,7 +9,7 @@ from exporter.config.settings import DETAILS
 from exporter.model import Detail
 
 Figures = dict[tuple[str, Detail], float]
-"""What was measured, by its name and the detail."""
+"""Measured values, by name and detail."""
 
 SIZES = (100, 500, 1000, 5000)
 _DAY = 86_400
@@ -18,25 +18,25 @@ _SHORT, _LONG = 30, 60
 """Seconds between two scrapes."""
 
 Row = tuple[str, str, str]
-"""What it says, the figure's name, and its form."""
+"""Text of the row, name of the figure, format of the value."""
 
-PAGES: tuple[Row, ...] = (
+EXPOSITIONS: tuple[Row, ...] = (
     ("series", "series", "{:,.0f}"),
-    ("exposition, kB", "page kb", "{:,.0f}"),
+    ("exposition, kB", "exposition kb", "{:,.0f}"),
     ("exposition, compressed, kB", "packed kb", "{:,.0f}"),
     ("series with 1,000 pods", "series of 1000", "{:,.0f}"),
-    ("exposition with 1,000 pods, MiB", "page of 1000 mib", "{:,.1f}"),
+    ("exposition with 1,000 pods, MiB", "exposition of 1000 mib", "{:,.1f}"),
 )
 
 INGESTION: tuple[Row, ...] = (
     ("nodes", "nodes", "{:,.0f}"),
     ("series", "head series", "{:,.0f}"),
-    ("samples per second", "samples a second", "{:,.0f}"),
+    ("samples per second", "samples per second", "{:,.0f}"),
     ("resident memory, MiB", "resident mib", "{:,.0f}"),
-    ("resident memory per series, bytes", "bytes a series", "{:,.0f}"),
-    ("heap in use per series, bytes", "heap a series", "{:,.0f}"),
+    ("resident memory per series, bytes", "bytes per series", "{:,.0f}"),
+    ("heap in use per series, bytes", "heap per series", "{:,.0f}"),
     ("CPU per scrape of a node, ms", "cpu ms", "{:,.1f}"),
-    ("disk per sample, bytes", "bytes a sample", "{:,.2f}"),
+    ("disk per sample, bytes", "bytes per sample", "{:,.2f}"),
 )
 
 QUERIES: tuple[Row, ...] = (
@@ -60,10 +60,10 @@ QUERIES: tuple[Row, ...] = (
 
 
 def tables(figures: Figures) -> list[Table]:
-    """Return every table; what was not measured is left open in it."""
+    """Return all tables; missing figures are UNKNOWN."""
     return [
         Table("formula", ("series of", *DETAILS), tuple(_formula())),
-        _by_detail("pages", f"a node of {PODS} pods", PAGES, figures),
+        _by_detail("pages", f"a node of {PODS} pods", EXPOSITIONS, figures),
         _by_detail("ingestion", "Prometheus", INGESTION, figures),
         _by_detail("queries", "in that Prometheus", QUERIES, figures),
         Table("sizing", _SIZING, tuple(_sizing(figures))),
@@ -72,7 +72,7 @@ def tables(figures: Figures) -> list[Table]:
 
 def _formula() -> Iterator[tuple[str, ...]]:
     for term in FORMULA.values():
-        yield term.what, *(str(term.each(detail)) for detail in DETAILS)
+        yield term.text, *(str(term.each(detail)) for detail in DETAILS)
 
 
 def _by_detail(name: str, title: str, rows: tuple[Row, ...], figures: Figures) -> Table:
@@ -106,12 +106,12 @@ def _sizing(figures: Figures) -> Iterator[tuple[str, ...]]:
 
 
 def _needs(figures: Figures, nodes: int, detail: Detail) -> Iterator[str]:
-    series = _times(figures, detail, nodes, "series")
+    series = _scaled(figures, detail, nodes, "series")
     sizes = (
-        figures.get(("bytes a series", detail)),
-        figures.get(("bytes a sample", detail)),
+        figures.get(("bytes per series", detail)),
+        figures.get(("bytes per sample", detail)),
     )
-    packed = _times(figures, detail, nodes, "packed kb")
+    packed = _scaled(figures, detail, nodes, "packed kb")
     needs: tuple[tuple[str, float | None, Callable[[float], float]], ...] = (
         ("{:,.2f}", series, lambda n: n / 1e6),
         ("{:,.0f}", series, lambda n: n / _SHORT),
@@ -120,13 +120,13 @@ def _needs(figures: Figures, nodes: int, detail: Detail) -> Iterator[str]:
         ("{:,.1f}", _product(series, sizes[1]), lambda n: n * _DAY / _LONG / 1e9),
         ("{:,.1f}", packed, lambda n: n * 8 / 1000 / _LONG),
     )
-    for form, value, scaled in needs:
-        yield UNKNOWN if value is None else form.format(scaled(value))
+    for form, value, convert in needs:
+        yield UNKNOWN if value is None else form.format(convert(value))
 
 
-def _times(figures: Figures, detail: Detail, nodes: int, name: str) -> float | None:
+def _scaled(figures: Figures, detail: Detail, nodes: int, name: str) -> float | None:
     return _product(nodes, figures.get((name, detail)))
 
 
-def _product(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one * other
+def _product(left: float | None, right: float | None) -> float | None:
+    return None if left is None or right is None else left * right

@@ -1,4 +1,4 @@
-"""What synthetic nodes have in /proc/sys, and what runs on them: data."""
+"""Data of synthetic nodes: sysctls, workloads, rates of counters."""
 
 from typing import NamedTuple
 
@@ -54,50 +54,54 @@ VALUES = {
     "net.core.wmem_default": ("", "212992"),
 }
 """
-By sysctl: what a new namespace gets, and what the host of a tuned node has.
+By sysctl: the value of a new namespace, and that of the host, on a tuned node.
 
-systemd, kube-proxy and an operator's sysctl.d wrote the host's; what the machine shares
-has but one value.
+The host's are from systemd, kube-proxy and sysctl.d. A shared sysctl has only the
+second.
 """
 
-OLD = {
+OLD_KERNEL_VALUES = {
     "net.core.somaxconn": "128",
     "net.ipv4.tcp_max_syn_backlog": "2048",
     "net.core.optmem_max": "20480",
 }
-"""What a new namespace gets from a kernel before 5.4, where that differs."""
+"""Values of a new namespace that differ on kernels before 5.4."""
 
 KERNELS = ("6.8.0-45-generic", "6.8.0-45-generic", "6.6.54", "4.18.0-553.el8_10")
-"""By the node's number; the last gives namespaces of OLD values, and has no cookies."""
+"""By number of the node, modulo 4. The last has old values and no cookies."""
 
-OF_THE_RUNTIME = (
+DECLARED_BY_RUNTIME = (
     Declared(sysctl="net.ipv4.ip_unprivileged_port_start", value="0", source="runtime"),
     Declared(
         sysctl="net.ipv4.ping_group_range", value="0 2147483647", source="runtime"
     ),
 )
-"""What containerd gives every pod by itself."""
+"""Values that containerd sets in each pod."""
 
-WISHES = (
+DECLARED_BY_PODS = (
     ("net.core.somaxconn", "16384"),
     ("net.ipv4.ip_local_port_range", "10240 65535"),
     ("net.ipv4.tcp_keepalive_time", "300"),
 )
-"""What some pods declare."""
+"""Values that some pods declare."""
 
 STALE = ("net.ipv4.tcp_rmem", "4096 131072 6291456")
-"""What the host had before, and pods that are older than the change still have."""
+"""A former value of the host, which older pods still have."""
 
 WRITTEN = ("net.ipv4.tcp_fin_timeout", "15")
-"""What an init container writes in some pods."""
+"""A value that an init container writes in some pods."""
 
 
 class Workload(NamedTuple):
     """
     A kind of pod.
 
-    rate: new connections a second; listeners: port and backlog, the latter before the
-    kernel cuts it to somaxconn.
+    Attributes:
+        namespace: Its Kubernetes namespace.
+        app: Prefix of its name.
+        rate: New connections per second.
+        listeners: Ports with backlogs, before the kernel caps them at somaxconn.
+        stateful: Whether its name is that of a StatefulSet's pod.
     """
 
     namespace: str
@@ -129,7 +133,7 @@ WORKLOADS = (
     Workload("monitoring", "grafana", 1, ((3000, 4096), (9094, 4096))),
 )
 
-ON_THE_HOST = (
+HOST_LISTENERS = (
     *((22, 128), (111, 4096), (10248, 4096), (10249, 4096), (10250, 4096)),
     *((10256, 4096), (10259, 4096), (2381, 4096), (9099, 8), (9100, 4096)),
     *((10128, 128), (37251, 4096)),
@@ -148,10 +152,10 @@ RATES = {
     "TcpExt.TCPTimeouts": 0.01,
     "TcpExt.TCPOFOQueue": 0.05,
 }
-"""How fast counters go up in every pod, for each new connection."""
+"""Increase of counters in every pod, per new connection."""
 
-OF_THE_OVERFLOWING = {"TcpExt.ListenOverflows": 0.02, "TcpExt.ListenDrops": 0.025}
-"""The same in a pod whose accept queue is too short."""
+OVERFLOW_RATES = {"TcpExt.ListenOverflows": 0.02, "TcpExt.ListenDrops": 0.025}
+"""The same in a pod whose accept queue overflows."""
 
-OF_UDP = {"Udp.RcvbufErrors": 0.01}
-"""The same in few pods."""
+UDP_LOSS_RATES = {"Udp.RcvbufErrors": 0.01}
+"""The same in a few pods."""

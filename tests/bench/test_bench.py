@@ -60,12 +60,12 @@ def test_the_examples_hold(module: ModuleType) -> None:
 
 @pytest.mark.root
 def test_the_c_program_reads_what_each_namespace_has(tmp_path: Path) -> None:
-    program = baselines.compiled(tmp_path)
+    program = baselines.compile_program(tmp_path)
     with lab.new_namespaces(2) as pods:
         pods[1].write("net.core.somaxconn", "77")
-        work = baselines.work_in(pods)
-        taken, values = baselines.in_c(program, work)
-        expected = baselines.in_python(work)
+        work = baselines.readable_work(pods)
+        taken, values = baselines.read_with_c(program, work)
+        expected = baselines.read_with_python(work)
 
     assert taken > 0
     assert values == expected

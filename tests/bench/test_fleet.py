@@ -16,12 +16,12 @@ import yaml  # type: ignore[import-untyped]
 
 from bench import document
 from bench.fleet import formula, queries, report
-from bench.fleet.disk import costs
-from bench.fleet.formula import counted, series
+from bench.fleet.disk import measure
+from bench.fleet.formula import count_terms, predict_series
 from bench.fleet.nodes import PODS, Node
-from bench.fleet.prometheus import Ingested, own, scraping
-from bench.fleet.server import Exporter, served
-from bench.fleet.tables import INGESTION, PAGES, Figures, tables
+from bench.fleet.prometheus import Ingestion, scrape_fleet, self_metrics
+from bench.fleet.server import SyntheticExporter, serve_fleet
+from bench.fleet.tables import EXPOSITIONS, INGESTION, Figures, tables
 from bench.fleet.values import KERNELS
 from bench.tables import UNKNOWN, Table
 from exporter.config.settings import DETAILS
@@ -40,15 +40,15 @@ FEW = 3
 """Pods of the nodes that a real Prometheus scrapes here."""
 
 
-def page(exporter: Exporter, accept: str = "") -> Exposition:
-    content_type, body = exporter.page(accept)
+def page(exporter: SyntheticExporter, accept: str = "") -> Exposition:
+    content_type, body = exporter.scrape(accept)
     return Exposition(body.decode(), content_type)
 
 
 @pytest.mark.parametrize("detail", DETAILS)
 @pytest.mark.parametrize("accept", ["", OPENMETRICS], ids=["text", "openmetrics"])
 def test_the_page_of_a_synthetic_node_parses(detail: Detail, accept: str) -> None:
-    found = page(Exporter(7, detail, PODS), accept)
+    found = page(SyntheticExporter(7, detail, PODS), accept)
 
     assert len(found.samples("netns_info", kind="pod")) == PODS
     assert found.value("netns_exporter_detail_info", detail=detail) == 1
@@ -56,7 +56,7 @@ def test_the_page_of_a_synthetic_node_parses(detail: Detail, accept: str) -> Non
 
 
 def test_a_node_is_the_same_each_time_and_no_other() -> None:
-    one, again, other = (Node(number, 5).parcel() for number in (0, 0, 1))
+    one, again, other = (Node(number, 5).snapshot() for number in (0, 0, 1))
 
     assert one == again
     assert one.namespaces != other.namespaces
@@ -64,7 +64,7 @@ def test_a_node_is_the_same_each_time_and_no_other() -> None:
 
 def test_counters_go_up_from_scrape_to_scrape() -> None:
     now = 0.0
-    exporter = Exporter(0, "full", 5, clock=lambda: now)
+    exporter = SyntheticExporter(0, "full", 5, clock=lambda: now)
     before = page(exporter).samples("netns_tcp_in_segs_total")
     now = 60.0
     after = page(exporter).samples("netns_tcp_in_segs_total")
@@ -75,7 +75,7 @@ def test_counters_go_up_from_scrape_to_scrape() -> None:
 
 def test_a_compressed_page_is_the_page() -> None:
     plain, packed = (
-        Exporter(0, "full", 5, clock=lambda: 0.0).page(gzip=gzip)[1]
+        SyntheticExporter(0, "full", 5, clock=lambda: 0.0).scrape(gzip=gzip)[1]
         for gzip in (False, True)
     )
 
@@ -89,7 +89,7 @@ def test_a_compressed_page_is_the_page() -> None:
 
 def test_the_fleet_has_what_dashboards_and_alerts_are_about() -> None:
     """Mixed kernels, drift of every cause, listeners, overflows, a policy."""
-    nodes = [page(Exporter(number, "summary", PODS)) for number in range(4)]
+    nodes = [page(SyntheticExporter(number, "summary", PODS)) for number in range(4)]
     drifting = "netns_sysctl_drifting_namespaces"
     origins = {
         dict(labels)["origin"] for one in nodes for labels in one.samples(drifting)
@@ -124,11 +124,11 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     settings = "".join(f"    {key}: {value}\n" for key, value in used.items())
     with contextlib.ExitStack() as stack:
         fleets = [
-            stack.enter_context(served(numbers, detail, FEW))
+            stack.enter_context(serve_fleet(numbers, detail, FEW))
             for detail, numbers in nodes.items()
         ]
         one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
-        first = stack.enter_context(scraping(one, fleets, interval="1s"))
+        first = stack.enter_context(scrape_fleet(one, fleets, interval="1s"))
         second = stack.enter_context(
             run_prometheus(two, first.port, settings=settings, interval="1s")
         )
@@ -150,16 +150,16 @@ def test_prometheus_gets_as_many_series_as_the_formula_says(
     for number in both.nodes[detail]:
         of_node = f'{{instance="node-{number}"}}'
         drifting = f"count(netns_sysctl_drifting_namespaces{of_node})"
-        counts = counted(Node(number, FEW).parcel())
+        counts = count_terms(Node(number, FEW).snapshot())
         counts["drifting"] = int(both.scraping.number(drifting) or 0)
 
         found = both.scraping.number(f"scrape_samples_scraped{of_node}")
-        assert found == series(detail, counts)
+        assert found == predict_series(detail, counts)
 
 
 def test_what_a_question_costs_is_what_prometheus_counts(both: Both) -> None:
     every = both.scraping.number("count(netns_sysctl_drifting_namespaces)")
-    found = queries.questions(both.scraping)
+    found = queries.measure_queries(both.scraping)
 
     assert found["drift node samples"] == every
     assert found["drift node ms"] > 0
@@ -172,7 +172,7 @@ def test_what_a_dashboard_costs_is_that_of_all_its_queries(
     board = tmp_path / "board.json"
     board.write_text('{"panels": [{"expr": "up"}, {"expr": "up{instance=~\'$x\'}"}]}')
     up = both.scraping.number("count(up)")
-    found = queries.dashboard(both.scraping, board)
+    found = queries.measure_dashboard(both.scraping, board)
 
     assert up
     assert found["dashboard queries"] == 2
@@ -181,9 +181,9 @@ def test_what_a_dashboard_costs_is_that_of_all_its_queries(
 
 
 def test_prometheus_tells_what_it_takes(both: Both) -> None:
-    before, after = (own(both.scraping) for _ in range(2))
-    one = Ingested(both.scraping, 12, 60.0, [], before, after)
-    found = report.ingestion(one)
+    before, after = (self_metrics(both.scraping) for _ in range(2))
+    one = Ingestion(both.scraping, 12, 60.0, [], before, after)
+    found = report.summarize(one)
 
     assert found["head series"] == after["prometheus_tsdb_head_series"] > 0
     assert found["bytes a series"] > found["heap a series"] > 0
@@ -194,16 +194,16 @@ def test_prometheus_tells_what_it_takes(both: Both) -> None:
 
 
 def test_a_block_is_written_and_measured() -> None:
-    found = costs("summary")
+    found = measure("summary")
 
     assert found["blocks"] == 1, "its span is that of a block"
     assert 0.1 < found["bytes a sample"] < 16, "less than without compression"
 
 
 def test_the_pages_of_nodes_are_measured() -> None:
-    found = report.pages("summary", nodes=2, pods=3)
+    found = report.measure_expositions("summary", nodes=2, pods=3)
 
-    assert found.keys() == {name for _, name, _ in PAGES}
+    assert found.keys() == {name for _, name, _ in EXPOSITIONS}
     assert 0 < found["packed kb"] < found["page kb"]
     assert found["series"] < found["series of 1000"]
 
@@ -211,11 +211,11 @@ def test_the_pages_of_nodes_are_measured() -> None:
 @pytest.mark.parametrize("number", [0, 3])
 @pytest.mark.parametrize("detail", DETAILS)
 def test_the_formula_holds_on_a_full_node(detail: Detail, number: int) -> None:
-    found = page(Exporter(number, detail, PODS))
-    counts = counted(Node(number, PODS).parcel())
+    found = page(SyntheticExporter(number, detail, PODS))
+    counts = count_terms(Node(number, PODS).snapshot())
     counts["drifting"] = len(found.samples("netns_sysctl_drifting_namespaces"))
 
-    assert len(found.series) == series(detail, counts)
+    assert len(found.series) == predict_series(detail, counts)
 
 
 @pytest.mark.parametrize("module", [formula, queries], ids=lambda one: one.__name__)

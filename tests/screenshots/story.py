@@ -126,7 +126,7 @@ class Told:
         self._tally = ServerStats()
         self._namespaces = [
             _aged(msgspec.json.decode(one, type=Namespace), at)
-            for at, one in enumerate(self._node.parcel().namespaces)
+            for at, one in enumerate(self._node.snapshot().namespaces)
         ]
 
     def pod(self, app: str) -> str:
@@ -151,7 +151,7 @@ class Told:
         return next(at for at, pod in enumerate(pods) if pod.startswith(app))
 
     def _parcel(self, minute: int) -> EncodedSnapshot:
-        made = self._node.parcel()
+        made = self._node.snapshot()
         namespaces, signals = list(self._namespaces), list(made.signals)
         for one in TROUBLES:
             if one.node == self._number:
