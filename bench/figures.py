@@ -33,7 +33,7 @@ def per_namespace_us(figures: Figures, name: str, size: int) -> float | None:
     """
     Return the microseconds per namespace, None if the figure is missing.
 
-    >>> each_us({("scrape", 100): 10.0}, "scrape", 100)
+    >>> per_namespace_us({("scrape", 100): 10.0}, "scrape", 100)
     100.0
     """
     milliseconds = figures.get((name, size))

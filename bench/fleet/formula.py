@@ -74,7 +74,7 @@ def predict_series(detail: Detail, counts: dict[str, int]) -> int:
     """
     Return the number of series for these numbers of objects.
 
-    >>> series("summary", {"pod": 110, "rule": 220})
+    >>> predict_series("summary", {"pod": 110, "rule": 220})
     1210
     """
     return sum(FORMULA[name].each(detail) * n for name, n in counts.items())

@@ -58,7 +58,7 @@ def substitute(expression: str) -> str:
     """
     Return the expression of a panel with values for its variables.
 
-    >>> resolved('rate(x{sysctl="$sysctl", pod=~"${pod:regex}"}[$__rate_interval])')
+    >>> substitute('rate(x{sysctl="$sysctl", pod=~"${pod:regex}"}[$__rate_interval])')
     'rate(x{sysctl="net.core.somaxconn", pod=~".*"}[5m])'
     """
     with_durations = _DURATION.sub("5m", expression)
