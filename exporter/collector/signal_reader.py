@@ -173,7 +173,7 @@ class SignalReader:
         if previous is None:
             return proc_net.read_files(directory)
         return proc_net.reread_changed(
-            directory, previous, ipv6=self._parser.needs_snmp6
+            directory, previous, snmp6=self._parser.needs_snmp6
         )
 
     def _update(

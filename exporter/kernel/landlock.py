@@ -1,8 +1,8 @@
 """
-Giving up the file system and the network for good, landlock(7).
+Restrict this process to a few files and to no new TCP, irrevocably; landlock(7).
 
-It holds whatever a process may be talked into: unlike permissions it does not look at
-who owns a file, so it also holds where a start may not change its user.
+Unlike file permissions, the restriction does not depend on the user: it also holds
+where the process was not allowed to change its user.
 """
 
 import os
@@ -15,7 +15,7 @@ from exporter.kernel.syscalls import (
     landlock_version,
 )
 
-LANDLOCK_ACCESS_FS_READ_FILE = 1 << 2  # linux/landlock.h, with what follows
+LANDLOCK_ACCESS_FS_READ_FILE = 1 << 2  # linux/landlock.h, and the following
 LANDLOCK_ACCESS_FS_READ_DIR = 1 << 3
 LANDLOCK_ACCESS_NET_BIND_TCP = 1 << 0
 LANDLOCK_ACCESS_NET_CONNECT_TCP = 1 << 1
@@ -23,9 +23,9 @@ LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET = 1 << 0
 LANDLOCK_SCOPE_SIGNAL = 1 << 1
 
 _FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
-"""How many rights of the file system each ABI knows; since 5 there are 16."""
-_NET, _SCOPE = 4, 6
-"""The ABI that brought rules for TCP, and scopes."""
+"""Number of file system rights in each ABI; 16 since ABI 5."""
+_NET_ABI, _SCOPE_ABI = 4, 6
+"""The first ABI with rules for TCP, and with scopes."""
 
 _RULESET_ATTR = Struct("=QQQ")
 _U64 = 8
@@ -33,15 +33,19 @@ _U64 = 8
 
 def restrict_self(*readable: str) -> int:
     """
-    Lose every file but those below *readable*, TCP, and others' signals and sockets.
+    Deny access to everything but reading files below *readable*.
 
-    What is open stays open; of sockets, those with an abstract name are meant. Needs
-    no_new_privs. Return the kernel's ABI, 0 if it has none and nothing was lost.
+    Denied are all other files, binding and connecting TCP sockets, signals to other
+    processes, and abstract unix sockets of other processes, as far as the kernel
+    supports each. Open files and sockets remain usable.
+
+    Requires no_new_privs. Returns the Landlock ABI of the kernel; 0 if it has none and
+    nothing is restricted. Raises OSError if the kernel refuses.
     """
     version = landlock_version()
     if version == 0:
         return 0
-    ruleset = landlock_create_ruleset(_everything(version))
+    ruleset = landlock_create_ruleset(_all_rights(version))
     try:
         for path in readable:
             _allow(ruleset, path)
@@ -51,12 +55,12 @@ def restrict_self(*readable: str) -> int:
     return version
 
 
-def _everything(version: int) -> bytes:
+def _all_rights(version: int) -> bytes:
     files = (1 << _FS_RIGHTS.get(version, 16)) - 1
     tcp = LANDLOCK_ACCESS_NET_BIND_TCP | LANDLOCK_ACCESS_NET_CONNECT_TCP
     scopes = LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | LANDLOCK_SCOPE_SIGNAL
-    known = 3 if version >= _SCOPE else 2 if version >= _NET else 1
-    return _RULESET_ATTR.pack(files, tcp, scopes)[: known * _U64]
+    fields = 3 if version >= _SCOPE_ABI else 2 if version >= _NET_ABI else 1
+    return _RULESET_ATTR.pack(files, tcp, scopes)[: fields * _U64]
 
 
 def _allow(ruleset: int, path: str) -> None:

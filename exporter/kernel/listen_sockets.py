@@ -1,9 +1,9 @@
 """
-What sock_diag says of listening sockets, parsed.
+Parse the listening sockets in a reply of sock_diag.
 
-A listener of MPTCP is shown as the TCP socket it accepts with, whose ULP says so.
-The ULP comes only with INET_DIAG_INFO and, before Linux 6.15, only to CAP_NET_ADMIN:
-without it, MPTCP is told as tcp.
+An MPTCP listener appears as the TCP socket that it accepts with, recognizable by its
+ULP. The ULP requires INET_DIAG_INFO in the request and, before Linux 6.15,
+CAP_NET_ADMIN: without these, MPTCP is reported as tcp.
 """
 
 import socket
@@ -21,11 +21,11 @@ from exporter.kernel.sock_diag import (
 from exporter.model import Protocol
 from exporter.values import decode_filename
 
-INET_DIAG_SKV6ONLY = 11  # linux/inet_diag.h, with what follows
+INET_DIAG_SKV6ONLY = 11  # linux/inet_diag.h, and the following
 INET_DIAG_ULP_INFO = 19
 INET_ULP_INFO_NAME = 1
 
-UNIX_DIAG_NAME = 0  # linux/unix_diag.h, with what follows
+UNIX_DIAG_NAME = 0  # linux/unix_diag.h, and the following
 UNIX_DIAG_RQLEN = 4
 
 _NLATTR = Struct("=HH")
@@ -36,16 +36,19 @@ _RQLEN = Struct("=II")
 
 class ListenSocket(NamedTuple):
     """
-    A socket in LISTEN: its accept queue now, and the limit of it.
+    A socket in state LISTEN, its accept queue and the limit of that.
 
-    cookie: the same as long as the socket lives, and never another's; for MPTCP,
-    that of the TCP socket it accepts with, not what SO_COOKIE says.
-    protocol: `tcp`, `mptcp` or `unix`.
-    address: as ss(8) shows it but for the brackets: `*` is IPv4 and IPv6, `::` is
-    IPv6 alone, an abstract name starts with `@`. Whoever listens chooses it.
-    port: 0 for unix.
-    queue: may be one more than *limit*: sk_acceptq_is_full.
-    limit: of the last listen(2): its argument, or somaxconn as it was then.
+    Attributes:
+        cookie: identifies the socket, and is never reused; for MPTCP, of the TCP socket
+            that it accepts with, which is not SO_COOKIE of the MPTCP socket.
+        protocol: `tcp`, `mptcp` or `unix`.
+        address: as ss(8) displays it, without brackets: `*` is IPv4 and IPv6, `::` is
+            IPv6 alone, an abstract name starts with `@`. The process chooses it.
+        port: 0 for unix.
+        queue: connections in the accept queue, at most *limit* + 1
+            (sk_acceptq_is_full).
+        limit: the backlog as of the last listen(2): the smaller of its argument and
+            somaxconn at that time.
     """
 
     cookie: int
@@ -60,19 +63,19 @@ def parse_listeners(
     raw: bytes, interface_name: Callable[[int], str] = socket.if_indextoname
 ) -> list[ListenSocket]:
     """
-    Return the listeners in *raw*, of any bytes: what is no whole message is dropped.
+    Return the listeners in *raw*, ignoring malformed messages.
 
-    name_of: asked for the name of each interface that a socket is bound to, so it
-    must answer for the namespace of the dump. One that is gone stays a number.
+    *interface_name* returns the name of an interface that a socket is bound to, in the
+    namespace of *raw*. The index stands for an interface that it raises OSError for.
     """
     interface = cache(lambda index: _interface(index, interface_name))
-    found: list[ListenSocket | None] = []
+    parsed: list[ListenSocket | None] = []
     for kind, message in messages(raw):
         if kind == TCPDIAG_GETSOCK and len(message) >= _INET.size:
-            found.append(_inet(message, interface))
+            parsed.append(_inet(message, interface))
         elif kind == SOCK_DIAG_BY_FAMILY and len(message) >= _UNIX.size:
-            found.append(_unix(message))
-    return [one for one in found if one]
+            parsed.append(_unix(message))
+    return [listener for listener in parsed if listener]
 
 
 def _inet(message: bytes, interface: Callable[[int], str]) -> ListenSocket:
@@ -91,10 +94,10 @@ def _inet(message: bytes, interface: Callable[[int], str]) -> ListenSocket:
 @lru_cache(maxsize=256)
 def _traits(attributes: bytes) -> tuple[Protocol, bool]:
     """Return the protocol and v6only; most listeners have the same attributes."""
-    found = _attributes(attributes)
-    ulp = _attributes(found.get(INET_DIAG_ULP_INFO, b"")).get(INET_ULP_INFO_NAME)
+    parsed = _attributes(attributes)
+    ulp = _attributes(parsed.get(INET_DIAG_ULP_INFO, b"")).get(INET_ULP_INFO_NAME)
     protocol: Protocol = "mptcp" if ulp == b"mptcp\0" else "tcp"
-    return protocol, any(found.get(INET_DIAG_SKV6ONLY, b""))
+    return protocol, any(parsed.get(INET_DIAG_SKV6ONLY, b""))
 
 
 @lru_cache(maxsize=4096)
@@ -106,21 +109,21 @@ def _address(family: int, source: bytes, v6only: bool) -> str:  # noqa: FBT001 -
     return socket.inet_ntop(socket.AF_INET6, source)
 
 
-def _interface(index: int, name_of: Callable[[int], str]) -> str:
+def _interface(index: int, interface_name: Callable[[int], str]) -> str:
     try:
-        return decode_filename(name_of(index))
+        return decode_filename(interface_name(index))
     except OSError:
         return str(index)
 
 
 def _unix(message: bytes) -> ListenSocket | None:
     _, cookie, cookie_high = _UNIX.unpack_from(message)
-    found = _attributes(message[_UNIX.size :])
-    name = found.get(UNIX_DIAG_NAME, b"")
-    # a path ends with a NUL that is not of it: unix_mkname_bsd
+    attributes = _attributes(message[_UNIX.size :])
+    name = attributes.get(UNIX_DIAG_NAME, b"")
+    # a path has a NUL appended: unix_mkname_bsd
     name = name.replace(b"\0", b"@") if name[:1] == b"\0" else name.rstrip(b"\0")
     address = name.decode("utf-8", "backslashreplace")
-    lengths = found.get(UNIX_DIAG_RQLEN, b"")
+    lengths = attributes.get(UNIX_DIAG_RQLEN, b"")
     if len(lengths) != _RQLEN.size:
         return None
     return ListenSocket(
@@ -129,12 +132,12 @@ def _unix(message: bytes) -> ListenSocket | None:
 
 
 def _attributes(raw: bytes) -> dict[int, bytes]:
-    found = {}
+    attributes = {}
     at = 0
     while at + _NLATTR.size <= len(raw):
         length, kind = _NLATTR.unpack_from(raw, at)
         if length < _NLATTR.size or at + length > len(raw):
             break
-        found[kind] = raw[at + _NLATTR.size : at + length]
+        attributes[kind] = raw[at + _NLATTR.size : at + length]
         at += align(length)
-    return found
+    return attributes

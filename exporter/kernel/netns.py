@@ -1,8 +1,9 @@
 """
-The one door into a network namespace. No other module calls setns(2) or unshare(2).
+Enter a network namespace and return. No other module calls setns(2) or unshare(2).
 
-A Door is a path whose open file is a namespace; what opens is checked against
-the inode that was looked for, since pids and mount points are reused.
+A namespace is entered by a path to open: /proc/PID/ns/net, or a bind mount of it. Pids
+and mount points are reused, so the inode of what was opened is compared with the
+namespace that was expected there.
 """
 
 import contextlib
@@ -20,14 +21,15 @@ _GONE = (FileNotFoundError, ProcessLookupError, NotADirectoryError)
 
 
 class NetnsGoneError(Exception):
-    """The namespace ended, or this door leads to another one by now."""
+    """The namespace ended, or its path leads to another one now."""
 
 
 class EntryDeniedError(Exception):
     """
-    The kernel does not let us in.
+    The kernel denied a step of entering a namespace.
 
-    step: `open` (needs CAP_SYS_PTRACE), `setns` or `unshare` (CAP_SYS_ADMIN).
+    Attributes:
+        step: `open` (requires CAP_SYS_PTRACE), `setns` or `unshare` (CAP_SYS_ADMIN).
     """
 
     def __init__(self, step: str, error: OSError) -> None:
@@ -36,101 +38,97 @@ class EntryDeniedError(Exception):
 
 
 class ProcPath(str):
-    """A door that the kernel made, not a path that somebody could arrange."""
+    """A path that the kernel provides, which no process can replace."""
 
     __slots__ = ()
 
 
 def process_ns_path(procfs: str, pid: int) -> ProcPath:
-    """Return the door that a process holds open."""
+    """Return the path to the network namespace of a process."""
     return ProcPath(f"{procfs}/{pid}/ns/net")
 
 
 def thread_ns_path(procfs: str, pid: int, tid: int) -> ProcPath:
-    """Return the door that a single thread holds open."""
+    """Return the path to the network namespace of a single thread."""
     return ProcPath(f"{procfs}/{pid}/task/{tid}/ns/net")
 
 
 def mount_ns_path(procfs: str, pid: int, mount: NsMount) -> str:
-    """Return the door of a bind mount, as *pid*'s mount namespace sees it."""
+    """Return the path to a bind mount in the mount namespace of *pid*."""
     return f"{procfs}/{pid}/root{mount.path}"
 
 
 def own_netns() -> Ino:
-    """Return the namespace that this process lives in."""
+    """Return the network namespace of this thread."""
     return Ino(os.stat(OWN_NETNS_PATH).st_ino)
 
 
 @contextlib.contextmanager
 def entered(path: str, ino: Ino) -> Iterator[None]:
     """
-    Run the block in namespace *ino*, entered through *door*, and come home.
+    Run the block in namespace *ino*, entered by *path*, then return.
 
-    A thread that cannot come home would read the wrong namespace from then
-    on, so the process ends. No fd or socket opened for the visit may outlive
-    it: it would keep a dead pod's namespace alive.
+    No fd or socket opened in the block may outlive it: it would keep the namespace of a
+    deleted pod alive. If this thread cannot return, the process ends, since it would
+    read the wrong namespace from then on.
 
-    Raises NetnsGoneError, EntryDeniedError, or another OSError as it is (a full
-    fd table, say).
+    Raises NetnsGoneError, EntryDeniedError, or another OSError (a full fd table).
     """
-    with netns_entry() as tour:
-        tour.enter(path, ino)
+    with netns_entry() as entry:
+        entry.enter(path, ino)
         yield
 
 
 @contextlib.contextmanager
 def new_netns() -> Iterator[None]:
     """
-    Run the block in a new namespace, which ends with it, and come home.
+    Run the block in a new namespace, which is deleted afterwards; 0.5 ms.
 
-    It shows what a namespace gets on this kernel now, 0.5 ms each.
-    Raises EntryDeniedError, or another OSError as it is.
+    It shows the values that a new namespace gets on this kernel now. Raises
+    EntryDeniedError, or another OSError.
     """
-    with netns_entry() as tour:
-        tour.unshare_new()
+    with netns_entry() as entry:
+        entry.unshare_new()
         yield
 
 
 class NetnsEntry:
     """
-    Into one namespace after another; see touring.
+    Enters one namespace after another; netns_entry makes one and returns at its end.
 
-    home: an open file of our own.
+    Args:
+        own: an open file of the namespace to return to.
     """
 
-    def __init__(self, home: int) -> None:
-        self._own = home
+    def __init__(self, own: int) -> None:
+        self._own = own
         self._is_away = False
-        self._nsfs = os.fstat(home).st_dev
+        self._nsfs = os.fstat(own).st_dev
 
     def enter(self, path: str, ino: Ino) -> None:
-        """Go into *ino*; what it raises, as `inside` does, leaves us where we were."""
-        there = self._open(path, ino)
+        """
+        Enter *ino* by *path*.
+
+        Raises NetnsGoneError, EntryDeniedError, or another OSError; the thread is then
+        still in the namespace it was in.
+        """
+        fd = self._open(path, ino)
         try:
-            self._setns(there)
+            self._setns(fd)
         finally:
-            os.close(there)
+            os.close(fd)
 
     def enter_by_pidfd(self, pidfd: int) -> None:
         """
-        Go where a process lives, by its pidfd (Linux 5.8); raises as `enter` does.
+        Enter the namespace of a process (Linux 5.8); raises as enter() does.
 
-        Nothing tells whether it has moved since, but the cookie of where we are then.
+        The process may have moved since the pidfd was opened: compare the cookie of the
+        namespace that was entered.
         """
         self._setns(pidfd)
 
-    def _setns(self, fd: int) -> None:
-        self._check_return()
-        try:
-            setns(fd, CLONE_NEWNET)
-        except ProcessLookupError as error:  # of a pidfd
-            raise NetnsGoneError(fd) from error
-        except OSError as error:
-            raise EntryDeniedError("setns", error) from error
-        self._is_away = True
-
     def unshare_new(self) -> None:
-        """Make a namespace and go into it; raises as `new_netns` does."""
+        """Make a new namespace and enter it; raises as new_netns() does."""
         self._check_return()
         try:
             unshare(CLONE_NEWNET)
@@ -138,22 +136,9 @@ class NetnsEntry:
         except PermissionError as error:
             raise EntryDeniedError("unshare", error) from error
 
-    def _check_return(self) -> None:
-        """
-        Raise EntryDeniedError where we could leave and not come home.
-
-        In a user namespace that does not own the network namespace we live in, say.
-        """
-        if self._is_away:
-            return
-        try:
-            setns(self._own, CLONE_NEWNET)
-        except OSError as error:
-            raise EntryDeniedError("setns", error) from error
-
     def return_to_own(self) -> None:
-        """Go back to our own namespace, or end the process."""
-        if not self._is_away:  # who may not leave may not come back either
+        """Return to this thread's own namespace, or end the process."""
+        if not self._is_away:  # without the right to leave there is none to return
             return
         try:
             setns(self._own, CLONE_NEWNET)
@@ -162,10 +147,33 @@ class NetnsEntry:
             sys.stderr.write(f"cannot return to the exporter's own netns: {error}\n")
             os._exit(os.EX_SOFTWARE)
 
+    def _setns(self, fd: int) -> None:
+        self._check_return()
+        try:
+            setns(fd, CLONE_NEWNET)
+        except ProcessLookupError as error:  # the process of a pidfd ended
+            raise NetnsGoneError(fd) from error
+        except OSError as error:
+            raise EntryDeniedError("setns", error) from error
+        self._is_away = True
+
+    def _check_return(self) -> None:
+        """
+        Raise EntryDeniedError if this thread could leave its namespace but not return.
+
+        That is so in a user namespace that does not own our network namespace.
+        """
+        if self._is_away:
+            return
+        try:
+            setns(self._own, CLONE_NEWNET)
+        except OSError as error:
+            raise EntryDeniedError("setns", error) from error
+
     def _open(self, path: str, ino: Ino) -> int:
         try:
             if isinstance(path, ProcPath):
-                return self._checked(os.open(path, os.O_RDONLY | os.O_CLOEXEC), ino)
+                return self._check(os.open(path, os.O_RDONLY | os.O_CLOEXEC), ino)
             return self._open_untrusted(path, ino)
         except PermissionError as error:
             raise EntryDeniedError("open", error) from error
@@ -176,19 +184,21 @@ class NetnsEntry:
         """
         Open a path that may be anything by now.
 
-        A container may have put a FIFO or a device where a mount point was, which an
-        open would wait for or disturb: look first (O_PATH), then open the very thing
-        that was looked at.
+        A container may have replaced a mount point by a FIFO, which would block an
+        open, or by a device, which an open would affect. O_PATH does neither; then the
+        very file that was checked is opened.
         """
-        look = self._checked(os.open(path, os.O_PATH | os.O_CLOEXEC), ino)
+        path_fd = self._check(os.open(path, os.O_PATH | os.O_CLOEXEC), ino)
         try:
-            return os.open(f"/proc/thread-self/fd/{look}", os.O_RDONLY | os.O_CLOEXEC)
+            opened = f"/proc/thread-self/fd/{path_fd}"
+            return os.open(opened, os.O_RDONLY | os.O_CLOEXEC)
         finally:
-            os.close(look)
+            os.close(path_fd)
 
-    def _checked(self, fd: int, ino: Ino) -> int:
-        found = os.fstat(fd)
-        if (found.st_ino, found.st_dev) == (ino, self._nsfs):
+    def _check(self, fd: int, ino: Ino) -> int:
+        """Return *fd* if it is namespace *ino*; else close it and raise."""
+        status = os.fstat(fd)
+        if (status.st_ino, status.st_dev) == (ino, self._nsfs):
             return fd
         os.close(fd)
         raise NetnsGoneError(ino)
@@ -197,16 +207,16 @@ class NetnsEntry:
 @contextlib.contextmanager
 def netns_entry() -> Iterator[NetnsEntry]:
     """
-    Run the block with a Tour, and come home.
+    Run the block with a NetnsEntry, then return to this thread's own namespace.
 
-    To go straight on to the next namespace costs a third of a visit to each.
+    Entering the next namespace directly costs a third of returning in between.
     """
-    home = os.open(OWN_NETNS_PATH, os.O_RDONLY | os.O_CLOEXEC)
+    own = os.open(OWN_NETNS_PATH, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        tour = NetnsEntry(home)
+        entry = NetnsEntry(own)
         try:
-            yield tour
+            yield entry
         finally:
-            tour.return_to_own()
+            entry.return_to_own()
     finally:
-        os.close(home)
+        os.close(own)

@@ -1,10 +1,9 @@
 """
-Reading /proc: each reader beside its parser, proc(5).
+Read and parse /proc, proc(5): processes, their namespaces, mounts and credentials.
 
-What vanishes while being read is normal and comes back as None or as nothing.
-A refusal (EACCES, EPERM) is raised as PermissionError: the caller says why.
-Text that a process can choose is decoded with backslashreplace, so that no
-byte of it is lost and all of it is valid UTF-8.
+A process that ends while it is read is normal: the result is None, or empty. A denial
+(EACCES, EPERM) is raised as PermissionError. Text that a process can choose is decoded
+with backslashreplace, so that no byte is lost and the result is valid UTF-8.
 """
 
 import errno
@@ -29,10 +28,20 @@ _BLOCK = 1 << 18
 _DIGITS = "123456789"
 _LOADAVG = "loadavg"
 _OCTAL = re.compile(rb"\\([0-7]{3})")
+_SINGLE_THREADED = 3
+"""st_nlink of /proc/PID/task with one thread."""
 
 
 class Stat(msgspec.Struct, frozen=True, kw_only=True):
-    """Part of /proc/PID/stat: start_time is in clock ticks since boot."""
+    """
+    Part of /proc/PID/stat.
+
+    Attributes:
+        comm: name of the process, which it can choose.
+        parent: pid of its parent.
+        kernel_thread: whether it is a thread of the kernel (PF_KTHREAD).
+        start_time: clock ticks since boot.
+    """
 
     comm: str
     parent: int
@@ -41,7 +50,13 @@ class Stat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NsMount(msgspec.Struct, frozen=True, kw_only=True):
-    """A network namespace bind-mounted at *path*, as its mount namespace sees it."""
+    """
+    A bind mount of a network namespace.
+
+    Attributes:
+        ino: the network namespace.
+        path: where it is mounted, in its mount namespace.
+    """
 
     ino: Ino
     path: str
@@ -49,9 +64,10 @@ class NsMount(msgspec.Struct, frozen=True, kw_only=True):
 
 class Procfs:
     """
-    A proc mount. Tests hand it a directory of plain files and symlinks.
+    A proc mount. Tests pass a directory of plain files and symlinks.
 
-    root: where it is mounted. Every name asked for below it is made of numbers.
+    Attributes:
+        root: where it is mounted.
     """
 
     def __init__(self, root: str = "/proc") -> None:
@@ -59,18 +75,17 @@ class Procfs:
 
     def processes(self) -> dict[int, int]:
         """
-        Return every pid with the inode of /proc/PID.
+        Return the pid and the inode of /proc/PID of every process.
 
-        The kernel makes a new inode for each new process (proc_pid_make_inode),
-        so the pair tells a reused pid from its predecessor without reading
-        /proc/PID/stat. An inode that the kernel evicted and made again only
-        costs a needless look.
+        The kernel makes a new inode for each process (proc_pid_make_inode), so the pair
+        distinguishes a reused pid without reading /proc/PID/stat. The kernel may evict
+        an inode and make a new one for the same process: that only costs another read.
         """
         with os.scandir(self.root) as entries:
             return {int(e.name): e.inode() for e in entries if e.name[0] in _DIGITS}
 
     def last_pid(self) -> int | None:
-        """Return the id last given out in our own pid namespace; /proc/loadavg."""
+        """Return the pid last assigned in our pid namespace, from /proc/loadavg."""
         try:
             text = self._read(_LOADAVG)
         except OSError:
@@ -79,10 +94,10 @@ class Procfs:
 
     def is_own_pid_namespace(self) -> bool:
         """
-        Return whether what loadavg says of pids holds for this mount.
+        Return whether last_pid is about the pids of this mount.
 
-        It speaks of the reader's pid namespace, not of the mount's, and a
-        container may have another file mounted over it (lxcfs).
+        /proc/loadavg shows the pid namespace of its reader, not that of the mount, and
+        a container may have another file mounted over it (lxcfs).
         """
         try:
             status = self._read("self/status") or b""
@@ -94,11 +109,11 @@ class Procfs:
         return parse_ns_pids(status) == [os.getpid()] and devices[0] == devices[1]
 
     def netns(self, pid: int) -> Ino | None:
-        """Return the netns of *pid*, None if it is gone or a zombie."""
+        """Return the network namespace of *pid*, None if it ended or is a zombie."""
         return self._netns(f"{pid}/ns/net")
 
     def thread_netns(self, thread: tuple[int, int]) -> Ino | None:
-        """Return the netns of one thread, (pid, tid)."""
+        """Return the network namespace of a thread, given as (pid, tid)."""
         return self._netns("{}/task/{}/ns/net".format(*thread))
 
     def _netns(self, path: str) -> Ino | None:
@@ -106,25 +121,26 @@ class Procfs:
         return None if link is None else parse_netns_link(link)
 
     def mount_namespace(self, pid: int) -> MountNs | None:
-        """Return the mount namespace of *pid*."""
+        """Return the mount namespace of *pid*, None if it ended or is a zombie."""
         link = self._readlink(f"{pid}/ns/mnt")
         return None if link is None else MountNs(link)
 
     def net_dev_inode(self, pid: int | str) -> int | None:
         """
-        Return the inode of /proc/PID/net/dev, which differs by netns.
+        Return the inode of /proc/PID/net/dev, different in each network namespace.
 
-        It needs no capability, so it counts namespaces that may not be entered.
+        Reading it requires no capability, so that namespaces which may not be entered
+        can be counted.
         """
         try:
             return os.stat(f"{self.root}/{pid}/net/dev").st_ino
-        except OSError:  # a zombie gives EINVAL, which has no class of its own
+        except OSError:  # a zombie: EINVAL, which has no subclass of OSError
             return None
 
     def other_threads(self, pid: int) -> list[int]:
-        """Return the threads of *pid* without its first; most processes have none."""
+        """Return the thread ids of *pid* other than *pid* itself; mostly none."""
         try:
-            # nlink of the task directory is 2 + threads: proc_task_getattr
+            # st_nlink of the task directory is 2 + threads: proc_task_getattr
             if os.stat(f"{self.root}/{pid}/task").st_nlink == _SINGLE_THREADED:
                 return []
             return [t for t in _numbers(f"{self.root}/{pid}/task") if t != pid]
@@ -132,59 +148,60 @@ class Procfs:
             return []
 
     def stat(self, pid: int) -> Stat | None:
-        """Return comm, kind and start time of *pid*, None if it is gone."""
+        """Return part of /proc/PID/stat, None if *pid* ended."""
         text = self._read(f"{pid}/stat")
         return None if text is None else parse_stat(text)
 
-    def started_before(self, stat: Stat, moment: float) -> bool:
-        """Return whether a process had started by *moment*, in unix seconds."""
+    def started_before(self, stat: Stat, timestamp: float) -> bool:
+        """Return whether a process had started by *timestamp*, Unix time in seconds."""
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         age = now - stat.start_time / os.sysconf("SC_CLK_TCK")
-        return time.time() - age < moment + 1  # both clocks are coarse
+        return time.time() - age < timestamp + 1  # both clocks are coarse
 
     def cgroup(self, pid: int) -> str | None:
-        """Return the text of /proc/PID/cgroup, cgroups(7)."""
+        """Return the text of /proc/PID/cgroup, cgroups(7), None if *pid* ended."""
         text = self._read(f"{pid}/cgroup")
         return None if text is None else text.decode("utf-8", "backslashreplace")
 
     def proc_inode(self, pid: int) -> int | None:
-        """Return what tells a process from the next one with its pid; see processes."""
+        """Return the inode of /proc/PID, as processes() does; None if *pid* ended."""
         try:
             return os.stat(f"{self.root}/{pid}").st_ino
         except _GONE:
             return None
 
     def uid(self, pid: int) -> int | None:
-        """Return the effective uid of *pid*, root's if it may not be dumped."""
+        """Return the effective uid of *pid*, or 0 if it is not dumpable; proc(5)."""
         try:
             return os.stat(f"{self.root}/{pid}").st_uid
         except _GONE:
             return None
 
     def cwd(self, pid: int) -> str | None:
-        """Return the working directory of *pid*, as its own root shows it."""
+        """Return the working directory of *pid*, relative to its own root."""
         return self._readlink(f"{pid}/cwd")
 
     def cmdline(self, pid: int) -> list[str]:
-        """Return the command line of *pid*, nothing if it is gone."""
+        """Return the command line of *pid*, empty if it ended."""
         text = self._read(f"{pid}/cmdline") or b""
         return text.decode("utf-8", "backslashreplace").split("\0")[:-1]
 
     def user_namespace(self, pid: int) -> str | None:
-        """Return the link text of /proc/PID/ns/user."""
+        """Return the link text of /proc/PID/ns/user, None if *pid* ended."""
         return self._readlink(f"{pid}/ns/user")
 
     def effective_capabilities(self, pid: int) -> int | None:
-        """Return the effective capabilities of *pid*, in its user namespace."""
+        """Return the effective capabilities of *pid* as bits, in its user namespace."""
         text = self._read(f"{pid}/status")
         return None if text is None else parse_effective_capabilities(text)
 
     def netns_mounts(self, pid: int, limit: int) -> tuple[list[NsMount], int]:
         """
-        Return the netns mounts that *pid* sees, and how long its mountinfo was.
+        Return the netns mounts that *pid* sees, and how many bytes were read.
 
-        Anybody can fill a mount namespace with 100,000 mounts (fs.mount-max), so
-        no more than *limit* bytes are read; as many returned says there is more.
+        Any user can fill a mount namespace with 100,000 mounts (fs.mount-max), so about
+        *limit* bytes of /proc/PID/mountinfo are read: the second value reaches it if
+        there may be more.
         """
         kept, total, rest = [], 0, b""
         try:
@@ -196,7 +213,7 @@ class Procfs:
         except _GONE:
             return [], 0
         except OSError as error:
-            if error.errno != errno.EINVAL:  # it is exiting: mounts_open_common
+            if error.errno != errno.EINVAL:  # *pid* is exiting: mounts_open_common
                 raise
         return parse_netns_mounts(b"\n".join([*kept, rest])), total
 
@@ -216,10 +233,10 @@ class Procfs:
 
 class MountWatch:
     """
-    Tells whether a process's mount table changed, without reading it.
+    Detects changes of the mount table of pid 1 without reading it.
 
-    An open mountinfo pins its mount namespace: only ever watch pid 1's, which
-    lives as long as the machine.
+    An open mountinfo keeps its mount namespace alive. That of pid 1 exists as long as
+    the machine runs; no other may be watched.
     """
 
     def __init__(self, procfs: Procfs) -> None:
@@ -228,17 +245,17 @@ class MountWatch:
         self._poll.register(self._fd, select.POLLPRI)
 
     def changed(self) -> bool:
-        """Return whether a mount came or went since the last call; proc(5)."""
+        """Return whether a mount was added or removed since the last call; proc(5)."""
         return bool(self._poll.poll(0))
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         os.close(self._fd)
 
 
 def parse_netns_link(link: str) -> Ino | None:
     """
-    Return the inode that a /proc/PID/ns/net link names.
+    Return the inode of a namespace from the text of its /proc/PID/ns/net link.
 
     >>> parse_netns_link("net:[4026531840]")
     4026531840
@@ -249,7 +266,7 @@ def parse_netns_link(link: str) -> Ino | None:
 
 def parse_stat(text: bytes) -> Stat | None:
     """
-    Return what we need of /proc/PID/stat; comm may hold anything, ")" included.
+    Parse /proc/PID/stat; comm may contain anything, ")" included. None if malformed.
 
     >>> parse_stat(b"7 (a) b) S 1 " + b"0 " * 17 + b"99 0").start_time
     99
@@ -270,7 +287,7 @@ def parse_stat(text: bytes) -> Stat | None:
 
 def parse_last_pid(text: bytes) -> int | None:
     r"""
-    Return the last word of a loadavg; 0, where there is no such count, is None.
+    Return the last word of /proc/loadavg; None if malformed, or 0: not counted there.
 
     >>> parse_last_pid(b"0.20 0.18 0.12 1/80 11206\n")
     11206
@@ -281,7 +298,7 @@ def parse_last_pid(text: bytes) -> int | None:
 
 def parse_ns_pids(status: bytes) -> list[int]:
     r"""
-    Return a process's pids, from the mount's pid namespace down to its own.
+    Return the pids of a process, from the pid namespace of the mount to its own.
 
     >>> parse_ns_pids(b"Pid:\t7\nNSpid:\t7\t1\n")
     [7, 1]
@@ -292,7 +309,7 @@ def parse_ns_pids(status: bytes) -> list[int]:
 
 def parse_netns_mounts(text: bytes) -> list[NsMount]:
     r"""
-    Return the netns mounts of a mountinfo; their mount's root is `net:[INO]`.
+    Return the netns mounts of a mountinfo: those with a root of `net:[INO]`.
 
     >>> parse_netns_mounts(b"30 20 0:4 net:[99] /run/a\\040b rw - nsfs nsfs rw")
     [NsMount(ino=99, path='/run/a b')]
@@ -307,9 +324,17 @@ def parse_netns_mounts(text: bytes) -> list[NsMount]:
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What a process may do, of its /proc/PID/status.
+    Credentials of a process, from its /proc/PID/status; capabilities(7).
 
-    uids: real, effective, saved, file system; the sets as bits, capabilities(7).
+    Attributes:
+        uids: real, effective, saved and file system uid.
+        inheritable: capability set, as bits, like the next four.
+        permitted: capabilities it may make effective.
+        effective: capabilities that the kernel checks.
+        bounding: limit for what execve(2) can grant.
+        ambient: capabilities preserved across execve(2) without privileged files.
+        no_new_privs: whether execve(2) can grant nothing; prctl(2).
+        threads: number of threads of the process.
     """
 
     uids: tuple[int, ...]
@@ -323,13 +348,13 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def own_credentials() -> Credentials:
-    """Return this thread's."""
+    """Return the credentials of this thread."""
     with open("/proc/thread-self/status", "rb") as status:
         return parse_credentials(status.read())
 
 
 def parse_credentials(status: bytes) -> Credentials:
-    """Return what a /proc/PID/status says of its rights."""
+    """Parse /proc/PID/status; KeyError if a field is missing."""
     lines = (line.partition(b":\t") for line in status.splitlines())
     fields = {name.decode(): text for name, _, text in lines}
     return Credentials(
@@ -346,16 +371,13 @@ def parse_credentials(status: bytes) -> Credentials:
 
 def parse_effective_capabilities(status: bytes) -> int:
     r"""
-    Return the CapEff line of a /proc/PID/status as a number.
+    Return the CapEff line of /proc/PID/status as bits.
 
     >>> parse_capabilities(b"CapPrm:\t0\nCapEff:\t0000000000080000\n") == 1 << 19
     True
     """
     _, _, rest = status.partition(b"\nCapEff:")
     return int(rest.split(maxsplit=1)[0], 16)
-
-
-_SINGLE_THREADED = 3
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:

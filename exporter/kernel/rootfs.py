@@ -1,9 +1,9 @@
 """
-Reading files below a root directory that somebody else may have arranged.
+Read files below a root directory whose content is not trusted.
 
-A container runtime's files are found below the node's root, or below the root of
-a process. Symbolic links there are followed as that root's own programs would,
-and never out of it: openat2(2) with RESOLVE_IN_ROOT.
+Files of container runtimes are below the root of the node, or below that of a process.
+Symbolic links are resolved as the programs of that root would, and never lead out of
+it: openat2(2) with RESOLVE_IN_ROOT.
 """
 
 import errno
@@ -16,7 +16,15 @@ from exporter.kernel.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, ope
 
 
 class FileStamp(NamedTuple):
-    """What tells that a file or directory is still the one that was read."""
+    """
+    Detects that a file or directory was changed or replaced; inode(7).
+
+    Attributes:
+        device: device of its file system.
+        ino: inode number.
+        mtime_ns: last modification, nanoseconds of Unix time.
+        size: bytes.
+    """
 
     device: int
     ino: int
@@ -25,7 +33,14 @@ class FileStamp(NamedTuple):
 
 
 class DirectoryEntry(NamedTuple):
-    """A name in a directory, and what tells that it is still the same thing."""
+    """
+    A name in a directory, and what detects that it was replaced; inode(7).
+
+    Attributes:
+        name: without the directory.
+        ino: inode number.
+        ctime_ns: last status change, nanoseconds of Unix time.
+    """
 
     name: str
     ino: int
@@ -33,7 +48,13 @@ class DirectoryEntry(NamedTuple):
 
 
 class FileContent(NamedTuple):
-    """A regular file's bytes, and when they were written, in unix seconds."""
+    """
+    A regular file.
+
+    Attributes:
+        body: all its bytes.
+        mtime: last modification, Unix time in seconds.
+    """
 
     body: bytes
     mtime: float
@@ -41,11 +62,14 @@ class FileContent(NamedTuple):
 
 class RootDirectory:
     """
-    A root directory: the node's, or /proc/PID/root.
+    A root directory: that of the node, or /proc/PID/root.
 
-    owner: the only user whose files count, None for anybody's: what a user's
-    own runtime names must be the user's own.
-    Nothing is kept open between two calls: an open root would pin its mounts.
+    Nothing is kept open between calls: an open root would keep its mounts busy.
+
+    Args:
+        path: the directory.
+        owner: uid that a file must have to be read, None for any. The files of a user's
+            own runtime must be owned by that user.
     """
 
     def __init__(self, path: str = "/", *, owner: int | None = None) -> None:
@@ -53,7 +77,7 @@ class RootDirectory:
         self._owner = owner
 
     def stamp(self, path: str) -> FileStamp | None:
-        """Return the stamp of *path*, None if it is not there."""
+        """Return the stamp of *path*, None if it does not exist."""
         fd = self._open(path, os.O_PATH)
         if fd is None:
             return None
@@ -63,22 +87,23 @@ class RootDirectory:
             os.close(fd)
 
     def entries(self, path: str, limit: int) -> set[DirectoryEntry]:
-        """Return at most *limit* entries of a directory, none if it is not one."""
+        """Return up to *limit* entries of *path*; none if it is no directory."""
         fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
         if fd is None:
             return set()
         try:
-            with os.scandir(fd) as found:
-                return set(filter(None, map(_entry, itertools.islice(found, limit))))
+            with os.scandir(fd) as entries:
+                return set(filter(None, map(_entry, itertools.islice(entries, limit))))
         finally:
             os.close(fd)
 
     def read(self, path: str, limit: int) -> FileContent | None:
         """
-        Return a regular file of at most *limit* bytes, None if it is not there.
+        Return a regular file of up to *limit* bytes, None if it does not exist.
 
-        Else OSError: EFBIG; EINVAL for what is no regular file; EPERM for somebody
-        else's. Such a file is never opened: a FIFO or a device would notice.
+        Raises OSError: EFBIG for a larger one, EINVAL for no regular file, EPERM for
+        one of another owner. Only a file that passes these checks is opened, since an
+        open has effects on a FIFO or a device.
         """
         fd = self._open(path, os.O_PATH)
         if fd is None:
@@ -86,7 +111,7 @@ class RootDirectory:
         try:
             status = os.fstat(fd)
             self._check(status)
-            # Empty, or a file of proc or sysfs, whose reading may wait or act.
+            # Empty, or a file of proc or sysfs: reading one may block or have effects.
             if not status.st_size:
                 return FileContent(b"", status.st_mtime)
             return _read(fd, limit)
@@ -97,10 +122,11 @@ class RootDirectory:
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         if self._owner not in {None, status.st_uid}:
-            raise OSError(errno.EPERM, f"of user {status.st_uid}, not {self._owner}")
+            message = f"owned by user {status.st_uid}, not {self._owner}"
+            raise OSError(errno.EPERM, message)
 
     def _open(self, path: str, flags: int) -> int | None:
-        if "\0" in path:  # no file can have such a name
+        if "\0" in path:  # no file has such a name
             return None
         try:
             return self._open_below(path, flags | os.O_CLOEXEC)
@@ -108,33 +134,33 @@ class RootDirectory:
             return None
 
     def _open_below(self, path: str, flags: int) -> int:
-        if self.path == "/":  # nothing to get out of, and kernels before 5.6 can
+        if self.path == "/":  # no link leads out, and this works before Linux 5.6
             return os.open(path, flags)
-        top = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        root = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-            return openat2(top, path, flags, resolve)
+            return openat2(root, path, flags, resolve)
         finally:
-            os.close(top)
+            os.close(root)
 
 
-def _entry(found: os.DirEntry[str]) -> DirectoryEntry | None:
+def _entry(entry: os.DirEntry[str]) -> DirectoryEntry | None:
     try:
-        status = found.stat(follow_symlinks=False)
-    except FileNotFoundError:  # it has just gone
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:  # deleted since it was listed
         return None
-    return DirectoryEntry(found.name, status.st_ino, status.st_ctime_ns)
+    return DirectoryEntry(entry.name, status.st_ino, status.st_ctime_ns)
 
 
 def _read(path_fd: int, limit: int) -> FileContent:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     fd = os.open(f"/proc/self/fd/{path_fd}", flags)
     try:
-        parts, left = [], limit + 1
-        while left and (part := os.read(fd, left)):
+        parts, remaining = [], limit + 1
+        while remaining and (part := os.read(fd, remaining)):
             parts.append(part)
-            left -= len(part)
-        if not left:
+            remaining -= len(part)
+        if not remaining:
             raise OSError(errno.EFBIG, f"longer than {limit} bytes")
         return FileContent(b"".join(parts), os.fstat(fd).st_mtime)
     finally:

@@ -1,7 +1,8 @@
 """
-The system calls that Python has no name for. No other module imports ctypes.
+System calls that the standard library lacks. No other module imports ctypes.
 
-Constants are spelled as in the kernel's headers.
+Section 2 of the manual describes them. Each raises OSError with the name of the call
+that failed. Constants have the names of the kernel's headers.
 """
 
 import ctypes
@@ -31,28 +32,29 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def setns(fd: int, nstype: int) -> None:
-    """Move this thread into the namespace of *fd* (setns, section 2)."""
+    """Move this thread into the namespace of *fd*."""
     if _libc.setns(fd, nstype) < 0:
         _raise("setns")
 
 
 def unshare(flags: int) -> None:
-    """Move this thread into new namespaces (unshare, section 2)."""
+    """Move this thread into new namespaces."""
     if _libc.unshare(flags) < 0:
         _raise("unshare")
 
 
 def prctl(option: int, argument: int) -> None:
-    """Set one attribute of this process (prctl, section 2)."""
+    """Set an attribute of this process."""
     if _libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0) < 0:
         _raise("prctl")
 
 
 def set_capabilities(kept: int) -> None:
     """
-    Make *kept* (bits) this thread's effective and permitted set; inheritable is empty.
+    Set the effective and permitted capabilities of this thread to *kept*, as bits.
 
-    capset, section 2. The ambient set follows: it is never more than inheritable.
+    The inheritable set becomes empty, and with it the ambient set, which the kernel
+    keeps a subset of it; capset(2).
     """
     header = struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0)
     low, high = kept & 0xFFFFFFFF, kept >> 32
@@ -61,14 +63,14 @@ def set_capabilities(kept: int) -> None:
 
 
 def landlock_version() -> int:
-    """Return the kernel's Landlock ABI, 0 where it has none (Linux < 5.13, or off)."""
+    """Return the Landlock ABI of the kernel, 0 if none (Linux < 5.13, or disabled)."""
     version = ctypes.c_uint(1)  # LANDLOCK_CREATE_RULESET_VERSION
     number = ctypes.c_long(SYS_LANDLOCK_CREATE_RULESET)
     return max(0, int(_libc.syscall(number, None, ctypes.c_size_t(0), version)))
 
 
 def landlock_create_ruleset(handled: bytes) -> int:
-    """Return an fd of a ruleset; *handled* is a struct landlock_ruleset_attr."""
+    """Return the fd of a new ruleset; *handled* is a struct landlock_ruleset_attr."""
     number = ctypes.c_long(SYS_LANDLOCK_CREATE_RULESET)
     size = ctypes.c_size_t(len(handled))
     if (fd := _libc.syscall(number, handled, size, ctypes.c_uint(0))) < 0:
@@ -77,7 +79,7 @@ def landlock_create_ruleset(handled: bytes) -> int:
 
 
 def landlock_add_path(ruleset: int, allowed: int, directory: int) -> None:
-    """Allow *allowed* (bits of LANDLOCK_ACCESS_FS) below an open directory."""
+    """Allow the rights *allowed* (LANDLOCK_ACCESS_FS) below an open directory."""
     beneath = struct.pack("=Qi", allowed, directory)  # landlock_path_beneath_attr
     number, fd = ctypes.c_long(SYS_LANDLOCK_ADD_RULE), ctypes.c_long(ruleset)
     kind = ctypes.c_long(1)  # LANDLOCK_RULE_PATH_BENEATH
@@ -86,14 +88,14 @@ def landlock_add_path(ruleset: int, allowed: int, directory: int) -> None:
 
 
 def landlock_restrict_self(ruleset: int) -> None:
-    """Hold this thread, and all it makes, to a ruleset for good."""
+    """Apply a ruleset to this thread and all its future children, irrevocably."""
     number, fd = ctypes.c_long(SYS_LANDLOCK_RESTRICT_SELF), ctypes.c_long(ruleset)
     if _libc.syscall(number, fd, ctypes.c_long(0)) < 0:
         _raise("landlock_restrict_self")
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
-    """Return an fd of *path* below *directory*; openat2, section 2, Linux 5.6."""
+    """Return an fd of *path* relative to *directory*; since Linux 5.6."""
     how = struct.pack("=QQQ", flags, 0, resolve)
     fd = _libc.syscall(
         ctypes.c_long(SYS_OPENAT2),
@@ -109,18 +111,18 @@ def openat2(directory: int, path: str, flags: int, resolve: int) -> int:
 
 def netns_cookie() -> int | None:
     """
-    Return the cookie of the current network namespace, None before 5.14.
+    Return the cookie of the current network namespace, None before Linux 5.14.
 
-    The socket it takes is closed at once: it would pin the namespace.
+    The cookie of a namespace is never reused, unlike its inode.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
         return socket_netns_cookie(s)
 
 
-def socket_netns_cookie(made: socket.socket) -> int | None:
-    """Return the cookie of the network namespace that a socket was made in."""
+def socket_netns_cookie(sock: socket.socket) -> int | None:
+    """Return the cookie of the namespace that *sock* was made in; see netns_cookie."""
     try:
-        raw = made.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        raw = sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
     except OSError:
         return None
     return int(struct.unpack("=Q", raw)[0])

@@ -303,10 +303,10 @@ class TestReadingAgain:
     """What cannot have changed is not read: netstat costs as much as all the rest."""
 
     def again(
-        self, tmp_path: Path, before: NetFiles, *, ipv6: bool = False
+        self, tmp_path: Path, before: NetFiles, *, snmp6: bool = False
     ) -> NetFiles:
         with net(tmp_path) as directory:
-            return reread_changed(directory, before, ipv6=ipv6)
+            return reread_changed(directory, before, snmp6=snmp6)
 
     @pytest.fixture
     def before(self, tmp_path: Path) -> NetFiles:
@@ -342,7 +342,7 @@ class TestReadingAgain:
     ) -> None:
         (tmp_path / "snmp6").write_bytes(b"new")
 
-        assert self.again(tmp_path, before, ipv6=True).snmp6 == b"new"
+        assert self.again(tmp_path, before, snmp6=True).snmp6 == b"new"
         assert CounterParser(["Ip6.ReasmFails"]).needs_snmp6
         assert not CounterParser(["Udp6.RcvbufErrors", "Ip.ReasmFails"]).needs_snmp6
 
@@ -372,7 +372,7 @@ class TestReadingAgain:
         with pods() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
             before = read_files(directory)
             overflow(pod)
-            now = reread_changed(directory, before, ipv6=False)
+            now = reread_changed(directory, before, snmp6=False)
 
         reader = CounterParser(["TcpExt.ListenOverflows"])
         assert reader.parse(before, b"") == (0,)

@@ -247,7 +247,7 @@ class TestFiles:
     def test_somebody_elses_file_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"own")
 
-        with pytest.raises(OSError, match="of user") as refused:
+        with pytest.raises(OSError, match="owned by user") as refused:
             RootDirectory(str(tmp_path), owner=os.geteuid() + 1).read("/file", 100)
 
         assert code(refused) == errno.EPERM
@@ -260,7 +260,7 @@ class TestFiles:
         (tmp_path / "link").symlink_to("shadow")
         os.lchown(tmp_path / "link", NOBODY, NOBODY)
 
-        with pytest.raises(OSError, match="of user 0, not 65534"):
+        with pytest.raises(OSError, match="owned by user 0, not 65534"):
             RootDirectory(str(tmp_path), owner=NOBODY).read("/link", 100)
 
     @pytest.mark.root
@@ -268,7 +268,7 @@ class TestFiles:
         (tmp_path / "file").write_bytes(b"theirs")
         os.chown(tmp_path / "file", NOBODY, NOBODY)
 
-        with pytest.raises(OSError, match="of user 65534, not 0"):
+        with pytest.raises(OSError, match="owned by user 65534, not 0"):
             RootDirectory(str(tmp_path), owner=0).read("/file", 100)
         assert RootDirectory(str(tmp_path)).read("/file", 100)
 

@@ -441,14 +441,14 @@ def test_another_namespace_does_not_answer() -> None:
 def test_where_answers_find_no_room_nobody_waits(
     singles: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dump, real = singles.dump(), sock_diag._diag
+    dump, real = singles.dump(), sock_diag._diag_socket
 
     def narrow() -> socket.socket:
         diag = real()
         diag.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         return diag
 
-    monkeypatch.setattr(sock_diag, "_diag", narrow)
+    monkeypatch.setattr(sock_diag, "_diag_socket", narrow)
 
     assert singles.ask(dump) is None
 
@@ -494,7 +494,7 @@ def test_a_refusal_is_an_error_with_its_number() -> None:
 
 
 def test_who_does_not_answer_is_not_waited_for() -> None:
-    with pytest.raises(TimeoutError, match="does not answer"):
+    with pytest.raises(TimeoutError, match="does not respond"):
         dump_listeners(NO_OPERATION)
 
 
@@ -506,18 +506,21 @@ DONE = message(sock_diag.NLMSG_DONE, bytes(4))
 
 
 def test_the_end_of_a_dump_is_found_where_it_shares_a_datagram() -> None:
-    assert sock_diag._end(message(18, bytes(72)) * 2 + DONE) == 176
+    assert sock_diag._end_of_dump(message(18, bytes(72)) * 2 + DONE) == 176
 
 
 def test_a_name_that_looks_like_the_end_of_a_dump_is_not_it() -> None:
     assert (
-        sock_diag._end(message(18, bytes(72)) + message(20, bytes(16) + DONE)) is None
+        sock_diag._end_of_dump(message(18, bytes(72)) + message(20, bytes(16) + DONE))
+        is None
     )
 
 
 def test_a_dump_that_failed_midway_is_an_error() -> None:
     with pytest.raises(OSError, match="sock_diag") as failed:
-        sock_diag._end(message(18, b"") + message(3, struct.pack("=i", -errno.ENOMEM)))
+        sock_diag._end_of_dump(
+            message(18, b"") + message(3, struct.pack("=i", -errno.ENOMEM))
+        )
 
     assert failed.value.errno == errno.ENOMEM
 
