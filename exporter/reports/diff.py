@@ -14,7 +14,7 @@ NEW_NAMESPACE = "a new namespace"
 
 class ValueChange(Frozen, frozen=True, kw_only=True):
     """
-    A value that changed, or whose origin changed.
+    A change of a value or of its origin.
 
     Attributes:
         owner: the name of the namespace, EVERY_NAMESPACE or NEW_NAMESPACE.
@@ -36,7 +36,7 @@ class ValueChange(Frozen, frozen=True, kw_only=True):
 
 class StateChange(Frozen, frozen=True, kw_only=True):
     """
-    A namespace whose state changed, so that its values cannot be compared.
+    A change of a namespace's state; its values are compared only if both are `read`.
 
     Attributes:
         owner: its name.
@@ -78,7 +78,7 @@ class Difference(Frozen, frozen=True, kw_only=True):
         added: names of namespaces only in the second; a recreated pod is in both;
             `came` in JSON.
         removed: names of namespaces only in the first; `went` in JSON.
-        states: namespaces whose state changed.
+        states: changes of namespaces' states.
         values: values that changed; `changed` in JSON.
         not_compared: sysctls that only one of the snapshots has.
 
@@ -131,7 +131,7 @@ def compare(before: Snapshot, after: Snapshot) -> Difference:
 
 
 def _by_labels(snapshot: Snapshot) -> dict[tuple[str, ...], Namespace]:
-    """Return the namespaces whose owner is resolved."""
+    """Return the namespaces with a resolved owner."""
     return {
         owner_labels(namespace.owner): namespace
         for namespace in snapshot.namespaces

@@ -74,9 +74,9 @@ def remarks(health: Health) -> Iterator[str]:
         yield f"Saturation and drops are unknown: no data for {unknown}."
         return
     if health_rows(health):
-        zeros = [_short_name(one.counter) for one in health.counters if not one.count]
-        if zeros:
-            yield f"Counters at 0: {', '.join(zeros)}."
+        at_zero = [entry.counter for entry in health.counters if not entry.count]
+        if at_zero:
+            yield f"Counters at 0: {', '.join(map(_short_name, at_zero))}."
     else:
         yield f"No saturation or drops detected: {'; '.join(summary)}."
     yield from _limit_remarks(health)

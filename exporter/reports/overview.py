@@ -52,7 +52,7 @@ class Overview(Frozen, frozen=True, kw_only=True):
 
     Attributes:
         assessment: of the node.
-        values: the namespaces whose values are compared, and these, in the order of
+        values: the comparable namespaces with their values, in the order of
             NodeInfo.sysctls.
         affected: the owners with saturation or drops, the worst first.
 

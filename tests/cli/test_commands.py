@@ -1,4 +1,4 @@
-"""The commands for people: what they print, how they end, and what cannot harm."""
+"""The commands for people: their output, exit codes, and escaping."""
 
 import io
 import json
@@ -40,7 +40,11 @@ GOLDEN = {
     "kubernetes/explain-modified.txt": ["explain", "tuned-0", "ip_local_port_range"],
     "kubernetes/explain-inherited.txt": ["explain", "web-1", "tcp_rmem"],
     "kubernetes/explain-inherited_stale.txt": ["explain", "old-0", "tcp_rmem"],
-    "kubernetes/explain-unsure.txt": ["explain", "tuned-1", "tcp_congestion_control"],
+    "kubernetes/explain-ambiguous.txt": [
+        "explain",
+        "tuned-1",
+        "tcp_congestion_control",
+    ],
     "kubernetes/explain-shared.txt": ["explain", "api-0", "nf_conntrack_max"],
     "kubernetes/explain-read-only.txt": [
         "explain",
@@ -68,7 +72,7 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_a_recorded_node_reads_as_before(
+def test_the_output_for_a_recorded_node_is_unchanged(
     name: str,
     request: pytest.FixtureRequest,
     capfd: pytest.CaptureFixture[str],
@@ -108,9 +112,9 @@ def test_no_line_is_wider_than_the_terminal(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    given = [] if words[0] == "catalog" else ["--from", str(KUBERNETES)]
+    source = [] if words[0] == "catalog" else ["--from", str(KUBERNETES)]
 
-    assert main([*words, *given]) == 0
+    assert main([*words, *source]) == 0
 
     lines = capfd.readouterr().out.splitlines()
     assert max(map(len, lines)) <= int(columns)
@@ -120,10 +124,12 @@ def test_no_line_is_wider_than_the_terminal(
     "words",
     [["report", "--all"], ["explain", "api-0"], ["catalog", "*rmem*"]],
 )
-def test_json_has_the_same(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    given = [] if words[0] == "catalog" else ["--from", str(KUBERNETES)]
+def test_every_command_can_print_json(
+    words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = [] if words[0] == "catalog" else ["--from", str(KUBERNETES)]
 
-    assert main([*words, *given, "--format", "json"]) == 0
+    assert main([*words, *source, "--format", "json"]) == 0
 
     assert json.loads(capfd.readouterr().out)
 
@@ -159,11 +165,11 @@ def hostile_snapshot() -> bytes:
         ["report", "--all", "--format", "json"],
         ["explain", f"named/{HOSTILE}"],
         ["explain", f"named/{HOSTILE}", "tcp_congestion_control"],
-        ["explain", "nobody"],
+        ["explain", "unknown"],
         ["explain", "cookie/7"],
     ],
 )
-def test_what_a_container_chose_cannot_act_upon_the_terminal(
+def test_names_chosen_by_containers_cannot_control_the_terminal(
     words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "node.json"
@@ -175,7 +181,7 @@ def test_what_a_container_chose_cannot_act_upon_the_terminal(
     assert not [char for char in printed if unicodedata.category(char)[0] == "C"]
 
 
-def test_markup_of_a_name_is_shown_as_it_is(
+def test_markup_in_a_name_is_printed_literally(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "node.json"
@@ -188,13 +194,13 @@ def test_markup_of_a_name_is_shown_as_it_is(
 
 @pytest.mark.parametrize("command", ["report", "explain", "diff"])
 @pytest.mark.parametrize("body", [b"", b"garbage", b"{}", b"\x00\xff"])
-def test_a_file_that_is_no_snapshot_is_named(
+def test_an_invalid_file_is_named_in_the_error(
     command: str,
     body: bytes,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    file = tmp_path / "odd.json"
+    file = tmp_path / "invalid.json"
     file.write_bytes(body)
 
     assert main(with_file(command, str(file))) == 2
@@ -206,7 +212,7 @@ def test_a_file_that_is_no_snapshot_is_named(
 
 @pytest.mark.parametrize("command", ["report", "explain", "diff"])
 @pytest.mark.parametrize("path", ["/no/such/file", "/"])
-def test_a_file_that_cannot_be_read_is_named(
+def test_an_unreadable_file_is_named_in_the_error(
     command: str, path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(with_file(command, path)) == 2
@@ -224,7 +230,7 @@ def with_file(command: str, file: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (["explain", "web-0"], 1, "use one of these names"),
         (["explain", "wbe-1"], 1, "did you mean 'web-1'?"),
@@ -234,15 +240,15 @@ def with_file(command: str, file: str) -> list[str]:
         (["explain", "api-0", "rp_filter"], 2, "several"),
     ],
 )
-def test_a_mistake_is_told_with_what_to_do(
-    words: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
+def test_an_error_message_has_the_remedy(
+    words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words, "--from", str(KUBERNETES)]) == code
 
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_standard_input_is_a_file(
+def test_standard_input_is_read_as_a_file(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     stdin = io.TextIOWrapper(io.BytesIO(KUBERNETES.read_bytes()))
@@ -252,15 +258,15 @@ def test_standard_input_is_a_file(
     assert "worker-1" in capfd.readouterr().out
 
 
-def test_a_difference_is_1_and_none_is_0(
+def test_diff_exits_1_for_a_difference_and_0_for_none(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before, after = tmp_path / "a.json", tmp_path / "b.json"
     namespaces = the_hosts_namespace(), a_namespace(readings=["128"])
     parcel = an_encoded_snapshot(*namespaces, fresh=["4096"])
     before.write_bytes(msgspec.json.encode(parcel))
-    anew = a_namespace(netns=a_netns(9), owner=an_owner(pod="new-0", uid="u"))
-    parcel = an_encoded_snapshot(namespaces[0], a_namespace(), anew, fresh=["4096"])
+    added = a_namespace(netns=a_netns(9), owner=an_owner(pod="new-0", uid="u"))
+    parcel = an_encoded_snapshot(namespaces[0], a_namespace(), added, fresh=["4096"])
     after.write_bytes(msgspec.json.encode(parcel))
 
     assert main(["diff", str(before), str(before)]) == 0
@@ -272,12 +278,14 @@ def test_a_difference_is_1_and_none_is_0(
     assert main(["diff", str(before), str(after), "--format", "json"]) == 1
 
 
-def test_standard_input_is_only_one_of_two(capsys: pytest.CaptureFixture[str]) -> None:
+def test_standard_input_cannot_be_both_snapshots(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["diff", "-", "-"]) == 2
     assert "only one" in capsys.readouterr().err
 
 
-def test_the_catalog_is_searched_by_a_glob(capfd: pytest.CaptureFixture[str]) -> None:
+def test_catalog_lists_the_matches_of_a_glob(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["catalog", "*somaxconn"]) == 0
     assert "net.core.somaxconn" in capfd.readouterr().out
     assert main(["catalog", "net.core.somaxcon"]) == 2
@@ -285,7 +293,7 @@ def test_the_catalog_is_searched_by_a_glob(capfd: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_a_shell_can_complete_every_command(
+def test_the_completion_script_has_every_command(
     shell: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["completion", shell]) == 0
@@ -294,14 +302,14 @@ def test_a_shell_can_complete_every_command(
     assert all(name in script for name in {*NAMES, "serve", "snapshot"})
 
 
-def test_bash_takes_the_completion() -> None:
+def test_bash_accepts_the_completion_script() -> None:
     command = [sys.executable, "-m", "exporter", "completion", "bash"]
     script = subprocess.run(command, check=True, capture_output=True).stdout
 
     subprocess.run(["bash", "-n"], input=script, check=True)
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m exporter catalog | head -c 6"
 
     done = subprocess.run(command, shell=True, check=True, capture_output=True)
@@ -310,7 +318,7 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert done.stderr == b""
 
 
-def test_a_terminal_gets_colours_and_a_pipe_none() -> None:
+def test_only_a_terminal_gets_colors() -> None:
     words = ["-m", "exporter", "report", "--from", str(KUBERNETES)]
     piped = subprocess.run([sys.executable, *words], check=True, capture_output=True)
 
@@ -336,7 +344,7 @@ def read_some(fd: int) -> bytes:
         return b""
 
 
-def test_no_right_is_needed_for_a_file() -> None:
+def test_reading_a_file_needs_no_privileges() -> None:
     words = [sys.executable, "-I", "-m", "exporter", "report", "--from", "-"]
     if os.geteuid() == 0:
         words = [
@@ -367,7 +375,7 @@ def test_a_live_process_is_found_by_its_pid(
 
 
 @pytest.mark.root
-def test_a_live_name_is_found_and_its_sysctl_read_though_the_profile_has_it_not(
+def test_explain_reads_a_sysctl_outside_the_profile(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with lab.named_netns("explained"):
@@ -379,10 +387,10 @@ def test_a_live_name_is_found_and_its_sysctl_read_though_the_profile_has_it_not(
 
 
 @pytest.mark.root
-def test_a_live_value_is_explained_with_its_listeners_and_counters(
+def test_explain_has_the_listeners_and_counters_of_a_live_namespace(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Counters of the sysctl are read, whatever the configuration leaves out."""
+    """It reads the counters of the sysctl even if the configuration excludes them."""
     with lab.new_namespaces(listeners=1) as (there,):
         words = ["explain", str(there.pid), "--signals.counters-exclude", "*"]
 
@@ -394,7 +402,7 @@ def test_a_live_value_is_explained_with_its_listeners_and_counters(
 
 
 @pytest.mark.root
-def test_a_live_value_is_explained_with_a_counter_that_is_not_read_by_default(
+def test_explain_reads_counters_that_are_not_read_by_default(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with lab.new_namespaces() as (there,):
@@ -406,7 +414,7 @@ def test_a_live_value_is_explained_with_a_counter_that_is_not_read_by_default(
 
 
 @pytest.mark.root
-def test_what_came_since_a_snapshot_is_told(
+def test_diff_lists_a_namespace_added_since_a_snapshot(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "before.json"
@@ -417,16 +425,16 @@ def test_what_came_since_a_snapshot_is_told(
     assert "added: named/newcomer" in capfd.readouterr().out
 
 
-def test_the_live_node_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
+def test_report_reads_the_live_node(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "--all"]) == 0
 
     assert "net.core.somaxconn  host" in capfd.readouterr().out
 
 
-def test_check_judges_a_file_by_another_nodes_configuration(
+def test_check_evaluates_a_file_with_the_policy_of_another_nodes_configuration(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A DaemonSet's configuration names mounts that are nowhere else."""
+    """The configuration of a DaemonSet names mounts that exist only there."""
     settings = tmp_path / "config.yaml"
     settings.write_text(
         "path: {procfs: /nowhere/proc}\n"
@@ -439,7 +447,7 @@ def test_check_judges_a_file_by_another_nodes_configuration(
     assert "(floor)" in capfd.readouterr().out
 
 
-def test_a_terminal_of_no_width_is_one_of_eighty(
+def test_a_terminal_of_width_0_has_eighty_columns(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "0")
