@@ -30,7 +30,7 @@ SOMAXCONN = "net.core.somaxconn"
 
 
 class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The base of all records: immutable, keyword-only, unknown keys refused."""
+    """The base of all records: immutable; unknown keys of JSON or YAML are errors."""
 
 
 COPIED_CLASSES: frozenset[Class] = frozenset({"inherited", "devconf"})
@@ -257,7 +257,7 @@ class Namespace(Frozen, frozen=True, kw_only=True):
         reason: why it is unreadable, "" otherwise.
         readings: in the order of NodeInfo.sysctls; empty unless *state* is `read`.
         declared: in the order in which values were applied; of one sysctl the last
-            one is in force.
+            one is in force, and one that differs from the first has overridden it.
         changes: observed since the namespace was first seen.
         links: its interfaces, where they were requested.
     """

@@ -13,18 +13,18 @@ FAILED = Unreadable(unreadable="failed")
 MALFORMED = Unreadable(unreadable="malformed")
 
 _LARGEST = (1 << 64) - 1
-"""Of what a kernel shows; a declared value may be anything."""
+"""The largest number that the kernel prints; a declared value may exceed it."""
 
 
 def parse_reading(sysctl: Sysctl, raw: bytes) -> Reading:
     r"""
-    Return what *raw*, the whole file, says: one line, fields a space apart.
+    Normalize the content of a sysctl file: one line, fields separated by one space.
 
-    A bitmap is reduced to how many it names: a container can make its text
+    A bitmap is reduced to the number of its members: a container can make its text
     200 kB long, and the count is what can be compared.
 
     >>> from exporter.model import Sysctl
-    >>> kind = dict(name="x", scope="constant", settable_by="pod")
+    >>> kind = dict(name="x", class_="constant", settable_by="pod")
     >>> parse_reading(Sysctl(kind="ints", fields=("low", "high"), **kind), b"1\t9\n")
     '1 9'
     >>> parse_reading(Sysctl(kind="ranges", **kind), b"1-3,8\n")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 EXIT_NEGATIVE = 1
 """No or several namespaces, differences, violations."""
 
-EXIT_FAILURE = 2
+EXIT_ERROR = 2
 
 NOW = "now"
 """As a file of `diff`: the live node."""
@@ -43,13 +43,13 @@ NOW = "now"
 def run(arguments: Arguments) -> int:
     """Run the command of *arguments*; return its exit code."""
     if sys.stdout is None:  # closed: an exit code alone would be misleading
-        return EXIT_FAILURE
+        return EXIT_ERROR
     try:
         return _COMMANDS[arguments["command"]](arguments)
     except OwnerLookupError as error:
         return _fail(str(error), EXIT_NEGATIVE)
     except (ConfigError, InvalidSnapshotError, UnknownSysctlError, OSError) as error:
-        return _fail(str(error), EXIT_FAILURE)
+        return _fail(str(error), EXIT_ERROR)
 
 
 def _fail(message: str, code: int) -> int:

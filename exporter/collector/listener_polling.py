@@ -14,13 +14,13 @@ EXACT_QUERY_THRESHOLD = 300
 Listeners on the node up to which every namespace is dumped in every pass.
 
 A dump walks the listeners of the whole node, so a pass that dumps each namespace takes
-quadratic time. In a namespace of 5 listeners a dump takes 23 us and another 0.03 us per
-listener on the node, 91 us with 2,250 of them; to query the 5 takes 19 us on any node
+quadratic time. In a namespace of 5 listeners a dump takes 23 µs and another 0.03 µs per
+listener on the node, 91 µs with 2,250 of them; to query the 5 takes 19 µs on any node
 (CPU time, Linux 6.18).
 """
 
 LISTENERS_PER_QUERY = 50
-"""A query takes 2 us, as long as a dump takes to walk so many listeners."""
+"""A query takes 2 µs, as long as a dump takes to walk so many listeners."""
 
 _ESTABLISHED = re.compile(rb"^Tcp: (?:-?\d+ ){8}(\d+)", re.MULTILINE)  # CurrEstab
 

@@ -8,7 +8,7 @@ from exporter.kernel.procfs import MountNs
 from exporter.model import Ino
 
 PROCESSES_PER_SCAN = 2000
-"""Processes that a full scan reads again; each takes 15 us."""
+"""Processes that a full scan reads again; each takes 15 µs."""
 
 
 class _Scanned(NamedTuple):

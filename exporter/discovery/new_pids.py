@@ -55,8 +55,8 @@ class NewPidScanner:
         Return the processes with a pid of this scan, or of the last and not *known*.
 
         None if the list of all processes must be read: pids restarted; more were
-        assigned than there are *known* processes (probing a pid takes 1 us, or 4 us if
-        it is a process; an entry of the list 1 to 2 us); or pidfd_open is missing
+        assigned than there are *known* processes (probing a pid takes 1 µs, or 4 µs if
+        it is a process; an entry of the list 1 to 2 µs); or pidfd_open is missing
         (Linux < 5.3) or refused.
         """
         assigned, before = self._assigned, self._assigned_before

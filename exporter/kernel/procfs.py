@@ -373,7 +373,7 @@ def parse_effective_capabilities(status: bytes) -> int:
     r"""
     Return the CapEff line of /proc/PID/status as bits.
 
-    >>> parse_capabilities(b"CapPrm:\t0\nCapEff:\t0000000000080000\n") == 1 << 19
+    >>> parse_effective_capabilities(b"CapPrm:\t0\nCapEff:\t0000000000080000\n") == 1 << 19
     True
     """
     _, _, rest = status.partition(b"\nCapEff:")

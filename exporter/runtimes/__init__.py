@@ -1,5 +1,5 @@
 """
-Container runtimes: what each one shows of its containers, without its help.
+Container runtimes: what their files and APIs contain about their containers.
 
 RUNTIMES is the table of all runtimes, a row each; a new one is a row and, if it keeps
 files or has an API, a module (docs/runtimes.md, "Add a runtime").

@@ -121,7 +121,7 @@ _ANY_RUNTIME = (
 
 @functools.cache
 def _names() -> _Names:
-    from exporter.runtimes import RUNTIMES  # noqa: PLC0415 - its rows' modules use us
+    from exporter.runtimes import RUNTIMES  # noqa: PLC0415 - the modules of its rows import this
 
     shapes = [(row.name, shape) for row in RUNTIMES for shape in row.cgroups]
     shapes += [("", shape) for shape in _ANY_RUNTIME]
