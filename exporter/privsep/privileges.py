@@ -1,8 +1,8 @@
 """
-What each process gives up, and proves that it did, before it touches what others say.
+What each process gives up before it handles untrusted input, and the check that it did.
 
-Capabilities belong to a thread, so everything here wants to be called before there is
-a second one.
+Capabilities belong to a thread, so all of this must be called while the process has a
+single one.
 """
 
 import contextlib
@@ -26,74 +26,75 @@ from exporter.kernel.syscalls import (
 )
 
 NOBODY = 65534
+"""The uid and gid of nobody."""
 
 COLLECTOR_CAPABILITIES = (
     1 << CAP_SYS_ADMIN | 1 << CAP_SYS_PTRACE | 1 << CAP_DAC_READ_SEARCH
 )
-"""All that reading other namespaces takes; docs/configuration.md says what for."""
+"""All that reading other namespaces requires, as bits; see docs/configuration.md."""
 
 log = logging.getLogger(__name__)
 
 
 def keep_collector_capabilities() -> None:
     """
-    Lose every capability but COLLECTING, of which only what is there can stay.
+    Drop every capability except those of COLLECTOR_CAPABILITIES that are permitted.
 
-    Whoever this process starts later gets no more, root or not. Raises
-    PermissionError if the kernel did not do it.
+    Programs executed later cannot gain more, even as root. Raises PermissionError if
+    the kernel did not comply.
     """
-    _empty_bounding_set(COLLECTOR_CAPABILITIES)
-    _limit(COLLECTOR_CAPABILITIES)
+    _drop_bounding_set(COLLECTOR_CAPABILITIES)
+    _drop_capabilities(COLLECTOR_CAPABILITIES)
     left = own_credentials()
     if (
         left.permitted & ~COLLECTOR_CAPABILITIES
         or left.ambient
         or not left.no_new_privs
     ):
-        raise PermissionError(f"this process kept more than it should: {left}")
+        raise PermissionError(f"this process still has privileges: {left}")
 
 
 def drop_privileges(*, keep_user: bool = False) -> None:
     """
-    Become nobody with no capability, for good; the user may be kept.
+    Drop every capability and, unless *keep_user*, become nobody; irrevocably.
 
-    A start that may not change its user (drop: ALL, or a user's own) keeps it,
-    says so, and loses the capabilities all the same. Raises PermissionError if
-    anything is left.
+    A process that may not change its user (`drop: ALL`, or not started as root) logs a
+    warning, keeps its user and drops the capabilities. Raises PermissionError if any
+    privilege remains.
     """
-    _empty_bounding_set(0)  # first: who is nobody may not
+    _drop_bounding_set(0)  # first: nobody may not change it
     if not keep_user:
         _become_nobody()
-    _limit(0)
-    # A child that is stopped, once its parent is gone, has to wake up to see it.
+    _drop_capabilities(0)
+    # A stopped child has to be continued to notice that its parent ended.
     prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
     left = own_credentials()
     sets = left.inheritable | left.permitted | left.effective | left.ambient
     if sets or not left.no_new_privs or left.threads != 1:
-        raise PermissionError(f"this process kept more than it should: {left}")
+        raise PermissionError(f"this process still has privileges: {left}")
 
 
 def apply_landlock(*readable: str) -> None:
-    """Lose the file system but for *readable*, TCP but for what is open; Landlock."""
+    """Deny access to all but reading files below *readable*; kernel/landlock.py."""
     try:
         version = restrict_self(*readable)
-    except OSError as error:  # a container's seccomp profile, say
-        log.warning("the server process keeps its file system: %s", error)
+    except OSError as error:  # such as a seccomp profile of a container
+        log.warning("the server process is not restricted by Landlock: %s", error)
         return
     if version == 0:
-        log.info("the server process keeps its file system: no Landlock in this kernel")
+        log.info("the server process is not restricted by Landlock: no kernel support")
 
 
-def _empty_bounding_set(kept: int) -> None:
-    held = own_credentials().bounding & ~kept
-    for capability in range(held.bit_length()):
-        if held >> capability & 1:
-            # Without CAP_SETPCAP it stays; no_new_privs makes it worthless then.
+def _drop_bounding_set(kept: int) -> None:
+    dropped = own_credentials().bounding & ~kept
+    for capability in range(dropped.bit_length()):
+        if dropped >> capability & 1:
+            # It fails without CAP_SETPCAP; no_new_privs makes the set irrelevant then.
             with contextlib.suppress(OSError):
                 prctl(PR_CAPBSET_DROP, capability)
 
 
-def _limit(kept: int) -> None:
+def _drop_capabilities(kept: int) -> None:
     with contextlib.suppress(OSError):  # no ambient set before Linux 4.3
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     set_capabilities(own_credentials().permitted & kept)
@@ -107,7 +108,7 @@ def _become_nobody() -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)
     except OSError as error:  # EINVAL: no such user in this user namespace
         log.warning(
-            "the server process stays user %d: %s; CAP_SETUID and CAP_SETGID would "
+            "the server process keeps user %d: %s; CAP_SETUID and CAP_SETGID would "
             "let it become nobody",
             os.geteuid(),
             error,

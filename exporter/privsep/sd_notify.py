@@ -1,4 +1,4 @@
-"""Telling systemd how we are, sd_notify(3): ready, alive, about to end."""
+"""Report the state of the service to systemd, sd_notify(3)."""
 
 import contextlib
 import os
@@ -10,15 +10,15 @@ WATCHDOG = b"WATCHDOG=1"
 
 
 class SystemdNotifier:
-    """Whoever NOTIFY_SOCKET names; nobody, where it is not set."""
+    """Sends states to the socket in NOTIFY_SOCKET; does nothing if that is not set."""
 
     def __init__(self) -> None:
         self._address = os.environ.pop("NOTIFY_SOCKET", "")
-        os.environ.pop("WATCHDOG_USEC", None)  # not for who is started by us
+        os.environ.pop("WATCHDOG_USEC", None)  # not inherited by our children
         os.environ.pop("WATCHDOG_PID", None)
 
     def notify(self, state: bytes) -> None:
-        """Say *state*; one that cannot be reached misses it."""
+        """Send *state*; an error is ignored."""
         if not self._address:
             return
         address = self._address

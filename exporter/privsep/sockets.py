@@ -1,4 +1,4 @@
-"""Sockets to listen on: addresses, paths, and what systemd hands over."""
+"""Bind the sockets to listen on: TCP, unix, or those that systemd passed."""
 
 import contextlib
 import os
@@ -24,31 +24,31 @@ def bound_sockets(
     addresses: Sequence[str], *, systemd: bool
 ) -> Iterator[list[socket.socket]]:
     """
-    Listen on every address, or on systemd's sockets, until the block ends.
+    Listen on *addresses*, or on the sockets from systemd, until the block ends.
 
-    Raises ConfigError. A unix socket of ours is taken away in the end.
+    Raises ConfigError. A unix socket that was created here is deleted afterwards.
     """
-    with contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as cleanup:
         if systemd:
-            made = systemd_sockets()
+            listeners = systemd_sockets()
         else:
-            made = [_open(address, opened) for address in addresses]
-        for one in made:
-            opened.enter_context(one)
-        yield made
+            listeners = [_bind(address, cleanup) for address in addresses]
+        for listener in listeners:
+            cleanup.enter_context(listener)
+        yield listeners
 
 
-def _open(address: str, opened: contextlib.ExitStack) -> socket.socket:
+def _bind(address: str, cleanup: contextlib.ExitStack) -> socket.socket:
     if not address.startswith(_UNIX):
-        return _tcp(address)
+        return _bind_tcp(address)
     path = address.removeprefix(_UNIX).replace("//", "/", 1)
-    made = _unix(path)
-    opened.callback(_unlink, path)
-    return made
+    listener = _bind_unix(path)
+    cleanup.callback(_unlink, path)
+    return listener
 
 
-def _tcp(address: str) -> socket.socket:
-    """Bind *address*; without a host, every IPv6 and IPv4 address."""
+def _bind_tcp(address: str) -> socket.socket:
+    """Bind *address*; without a host, all IPv6 and IPv4 addresses."""
     host, port = split_address(address)
     try:
         if not host and socket.has_dualstack_ipv6():
@@ -61,33 +61,33 @@ def _tcp(address: str) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise _cannot(address, error) from error
+        raise _bind_error(address, error) from error
 
 
-def _unix(path: str) -> socket.socket:
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _bind_unix(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _unlink_if_left_behind(path)
-        made.bind(path)
+        _unlink_if_stale(path)
+        listener.bind(path)
         os.chmod(path, 0o666)  # noqa: S103 - as open as a TCP port of this node
-        made.listen(_BACKLOG)
+        listener.listen(_BACKLOG)
     except OSError as error:
-        made.close()
-        raise _cannot(f"{_UNIX}{path}", error) from error
-    return made
+        listener.close()
+        raise _bind_error(f"{_UNIX}{path}", error) from error
+    return listener
 
 
-def _unlink_if_left_behind(path: str) -> None:
-    """Take away a socket that nobody listens on any more; anything else stays."""
+def _unlink_if_stale(path: str) -> None:
+    """Delete *path* if it is a socket that no process listens on."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return
     except FileNotFoundError:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
-        knock.settimeout(1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
         try:
-            knock.connect(path)
+            probe.connect(path)
         except ConnectionRefusedError:
             _unlink(path)
 
@@ -97,58 +97,62 @@ def _unlink(path: str) -> None:
         os.unlink(path)
 
 
-def _cannot(address: str, error: OSError) -> ConfigError:
-    why = os.strerror(error.errno) if error.errno else str(error)
+def _bind_error(address: str, error: OSError) -> ConfigError:
+    reason = os.strerror(error.errno) if error.errno else str(error)
     return ConfigError(
-        f"cannot listen on {address}: {why}; choose another with --web.listen-address"
+        f"cannot listen on {address}: {reason}; choose another address with "
+        "--web.listen-address"
     )
 
 
 def systemd_sockets() -> list[socket.socket]:
     """
-    Return the listening sockets that systemd handed over; sd_listen_fds(3).
+    Return the listening sockets that systemd passed, sd_listen_fds(3).
 
-    They are ours alone: who is started later is not told of them.
+    Neither they nor the variables that describe them are inherited by our children.
+    Raises ConfigError if there are none, or one does not listen.
     """
-    pid, number = (os.environ.pop(n, "") for n in ("LISTEN_PID", "LISTEN_FDS"))
+    pid, count = (os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS"))
     os.environ.pop("LISTEN_FDNAMES", None)
-    if pid != str(os.getpid()) or not number.isdecimal() or not int(number):
+    if pid != str(os.getpid()) or not count.isdecimal() or not int(count):
         raise ConfigError(
-            "systemd handed over no socket: start it by a .socket unit, or leave out "
+            "systemd passed no socket: start the exporter from a .socket unit, or omit "
             "--web.systemd-socket"
         )
-    fds = range(SD_LISTEN_FDS_START, SD_LISTEN_FDS_START + int(number))
-    made = [socket.socket(fileno=fd) for fd in fds]
-    for one in made:
-        one.set_inheritable(False)
-        if not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+    fds = range(SD_LISTEN_FDS_START, SD_LISTEN_FDS_START + int(count))
+    listeners = [socket.socket(fileno=fd) for fd in fds]
+    for listener in listeners:
+        listener.set_inheritable(False)
+        if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise ConfigError(
-                f"systemd handed over a socket that does not listen: {one.fileno()}; "
-                "its unit has to be a ListenStream="
+                f"systemd passed fd {listener.fileno()}, which is no listening socket; "
+                "its unit needs ListenStream="
             )
-    return made
+    return listeners
 
 
-def socket_address(one: socket.socket) -> str:
-    """Return where a socket listens, as --web.listen-address takes it."""
-    if one.family == socket.AF_UNIX:
-        return f"{_UNIX}{one.getsockname()}"
-    host, port = one.getsockname()[:2]
+def socket_address(listener: socket.socket) -> str:
+    """Return the address of *listener* in the form of --web.listen-address."""
+    if listener.family == socket.AF_UNIX:
+        return f"{_UNIX}{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def split_address(address: str) -> tuple[str, int]:
     """
-    Return host and port of a listen address; the host "" means every address.
+    Return host and port of a listen address; the host "" means all addresses.
+
+    Raises ConfigError.
 
     >>> split_address("[::1]:10128")
     ('::1', 10128)
     """
-    found = _ADDRESS.fullmatch(address)
-    if not found or int(found["port"]) > _MAX_PORT:
+    match = _ADDRESS.fullmatch(address)
+    if not match or int(match["port"]) > _MAX_PORT:
         message = (
-            f"listen address {address!r}: want HOST:PORT, :PORT, [IPV6]:PORT with a "
-            "port up to 65535, or unix:PATH"
+            f"invalid listen address {address!r}: expected HOST:PORT, :PORT or "
+            "[IPV6]:PORT with a port up to 65535, or unix:PATH"
         )
         raise ConfigError(message)
-    return found["v6"] or found["host"] or "", int(found["port"])
+    return match["v6"] or match["host"] or "", int(match["port"])

@@ -1,4 +1,4 @@
-"""What is given up is gone: each test is a process of its own, started as root."""
+"""Dropped privileges are gone; each test runs a process of its own, as root."""
 
 import os
 import socket
@@ -26,14 +26,14 @@ def run(script: str, *prefix: str) -> subprocess.CompletedProcess[str]:
 
 
 def status(script: str, *prefix: str) -> str:
-    shown = "print(open('/proc/thread-self/status').read())"
-    done = run(f"{script}\n{shown}", *prefix)
+    printing = "print(open('/proc/thread-self/status').read())"
+    done = run(f"{script}\n{printing}", *prefix)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-class TestEverything:
-    def test_nothing_is_left(self) -> None:
+class TestDropPrivileges:
+    def test_no_privilege_remains(self) -> None:
         left = parse_credentials(status("privileges.drop_privileges()").encode())
 
         assert left.uids == (NOBODY,) * 4
@@ -41,15 +41,15 @@ class TestEverything:
         assert (*sets, left.bounding, left.ambient) == (0, 0, 0, 0, 0)
         assert left.no_new_privs
 
-    def test_a_user_that_is_kept_keeps_no_capability(self) -> None:
+    def test_a_process_that_keeps_its_user_has_no_capability(self) -> None:
         text = status("privileges.drop_privileges(keep_user=True)")
         left = parse_credentials(text.encode())
 
         assert left.uids == (0,) * 4
         assert (left.permitted, left.bounding, left.ambient) == (0, 0, 0)
 
-    def test_ambient_capabilities_do_not_come_back(self) -> None:
-        """A start as a user with ambient capabilities, as systemd makes them."""
+    def test_ambient_capabilities_are_dropped(self) -> None:
+        """As systemd starts a process with AmbientCapabilities=."""
         ambient = ("setpriv", "--reuid=1234", "--clear-groups")
         given = ("--inh-caps=+sys_admin", "--ambient-caps=+sys_admin")
         text = status("privileges.drop_privileges(keep_user=True)", *ambient, *given)
@@ -57,8 +57,8 @@ class TestEverything:
 
         assert left.permitted == left.ambient == left.inheritable == 0
 
-    def test_a_runtimes_socket_is_out_of_reach(self, tmp_path: Path) -> None:
-        """As Docker's is: root's and its group's."""
+    def test_it_cannot_connect_to_the_socket_of_a_runtime(self, tmp_path: Path) -> None:
+        """Like that of Docker, which is accessible to root and a group."""
         path = tmp_path / "docker.sock"
         tmp_path.chmod(0o755)
         with socket.socket(socket.AF_UNIX) as runtime:
@@ -73,8 +73,8 @@ class TestEverything:
 
         assert "PermissionError" in done.stderr
 
-    def test_with_a_second_thread_it_refuses(self) -> None:
-        """That would keep its capabilities."""
+    def test_it_refuses_while_there_is_a_second_thread(self) -> None:
+        """A thread keeps its own capabilities."""
         done = run(
             "import threading\n"
             "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
@@ -82,18 +82,18 @@ class TestEverything:
         )
 
         assert done.returncode == 1
-        assert "kept more than it should" in done.stderr
+        assert "still has privileges" in done.stderr
 
-    def test_a_start_that_may_not_change_its_user_says_so(self) -> None:
+    def test_a_process_that_may_not_change_its_user_logs_it(self) -> None:
         kept = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
         done = run("privileges.drop_privileges()", *kept)
 
         assert done.returncode == 0, done.stderr
-        assert "stays user 0" in done.stderr
+        assert "keeps user 0" in done.stderr
 
 
-class TestCollecting:
-    def test_three_are_left_and_no_more_can_come(self) -> None:
+class TestKeepCollectorCapabilities:
+    def test_three_remain_and_none_can_be_gained(self) -> None:
         text = status("privileges.keep_collector_capabilities()")
         left = parse_credentials(text.encode())
 
@@ -101,7 +101,7 @@ class TestCollecting:
         assert left.inheritable == left.ambient == 0
         assert left.no_new_privs
 
-    def test_whoever_is_started_later_gets_no_more(self) -> None:
+    def test_a_child_gains_none(self) -> None:
         done = run(
             "import subprocess\n"
             "privileges.keep_collector_capabilities()\n"
@@ -110,24 +110,25 @@ class TestCollecting:
 
         assert parse_credentials(done.stdout.encode()).permitted == 0x280004
 
-    def test_only_what_is_there_can_stay(self) -> None:
+    def test_only_permitted_ones_remain(self) -> None:
         kept = ("setpriv", "--bounding-set=-all,+sys_ptrace,+kill", "--inh-caps=-all")
         text = status("privileges.keep_collector_capabilities()", *kept)
 
         assert parse_credentials(text.encode()).permitted == 1 << 19
 
 
-class TestLockedIn:
+class TestApplyLandlock:
     SCRIPT = (
         "privileges.drop_privileges(keep_user=True)\n"
         "privileges.apply_landlock('/proc/self')\n"
     )
 
-    def tried(self, attempt: str) -> str:
+    def attempt(self, statement: str) -> str:
         done = run(
             "import os, signal, socket\n"
             f"{self.SCRIPT}"
-            f"try:\n    {attempt}\nexcept OSError as error:\n    print(error.strerror)"
+            f"try:\n    {statement}\n"
+            "except OSError as error:\n    print(error.strerror)"
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -136,28 +137,28 @@ class TestLockedIn:
         "path",
         ["/etc/passwd", "/proc/1/ns/net", "/proc/1/status", "/etc/shadow", __file__],
     )
-    def test_files_cannot_be_opened_even_by_root(self, path: str) -> None:
-        assert self.tried(f"os.open({path!r}, os.O_RDONLY)") == "Permission denied"
+    def test_root_cannot_open_files(self, path: str) -> None:
+        assert self.attempt(f"os.open({path!r}, os.O_RDONLY)") == "Permission denied"
 
-    def test_nothing_can_be_made_or_run(self) -> None:
-        assert self.tried("os.mkdir('/tmp/exporter-test')") == "Permission denied"
-        assert self.tried("os.execv('/bin/true', ['true'])") == "Permission denied"
+    def test_nothing_can_be_created_or_executed(self) -> None:
+        assert self.attempt("os.mkdir('/tmp/exporter-test')") == "Permission denied"
+        assert self.attempt("os.execv('/bin/true', ['true'])") == "Permission denied"
 
-    def test_nobody_can_be_connected_to_or_listened_for(self) -> None:
-        there = "('127.0.0.1', 9)"
+    def test_tcp_sockets_can_neither_connect_nor_bind(self) -> None:
+        address = "('127.0.0.1', 9)"
         tcp = "socket.socket(socket.AF_INET, socket.SOCK_STREAM)"
-        assert self.tried(f"{tcp}.connect({there})") == "Permission denied"
-        assert self.tried(f"{tcp}.bind(('127.0.0.1', 0))") == "Permission denied"
+        assert self.attempt(f"{tcp}.connect({address})") == "Permission denied"
+        assert self.attempt(f"{tcp}.bind(('127.0.0.1', 0))") == "Permission denied"
 
-    def test_nobody_can_be_signalled(self) -> None:
-        attempt = f"os.kill({os.getpid()}, 0)"
-        assert self.tried(attempt) == "Operation not permitted"
+    def test_other_processes_cannot_be_signalled(self) -> None:
+        statement = f"os.kill({os.getpid()}, 0)"
+        assert self.attempt(statement) == "Operation not permitted"
 
-    def test_what_it_says_of_itself_can_be_read(self) -> None:
-        assert self.tried("print(len(os.listdir('/proc/self/fd')) > 0)") == "True"
+    def test_readable_paths_remain_readable(self) -> None:
+        assert self.attempt("print(len(os.listdir('/proc/self/fd')) > 0)") == "True"
 
 
-def test_without_landlock_it_goes_on_and_says_so() -> None:
+def test_a_kernel_without_landlock_is_logged() -> None:
     done = run(
         "import logging\n"
         "from exporter.kernel import landlock\n"
@@ -168,14 +169,14 @@ def test_without_landlock_it_goes_on_and_says_so() -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    assert "keeps its file system" in done.stderr
+    assert "not restricted by Landlock" in done.stderr
 
 
-def test_a_kernel_that_refuses_is_told() -> None:
-    """Without no_new_privs, and without the capability, it does."""
+def test_a_refusal_by_the_kernel_is_logged() -> None:
+    """It requires no_new_privs or a capability."""
     done = run(
         "privileges.apply_landlock('/proc/self')", "setpriv", "--bounding-set=-all"
     )
 
     assert done.returncode == 0, done.stderr
-    assert "keeps its file system" in done.stderr
+    assert "not restricted by Landlock" in done.stderr

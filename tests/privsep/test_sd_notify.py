@@ -1,4 +1,4 @@
-"""Telling systemd: on a real datagram socket."""
+"""States are sent to systemd, on a real datagram socket."""
 
 import os
 import socket
@@ -13,45 +13,45 @@ pytestmark = pytest.mark.usefixtures("no_leaked_files")
 
 
 @pytest.fixture(params=["path", "abstract"])
-def supervisor(
+def systemd(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[socket.socket]:
     path = request.param == "path"
     address = str(tmp_path / "notify") if path else f"@exporter-test-{os.getpid()}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
-        one.bind(address if path else f"\0{address[1:]}")
-        one.settimeout(20)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(address if path else f"\0{address[1:]}")
+        receiver.settimeout(20)
         monkeypatch.setenv("NOTIFY_SOCKET", address)
-        yield one
+        yield receiver
 
 
-def test_it_is_told(supervisor: socket.socket) -> None:
-    us = SystemdNotifier()
+def test_states_are_sent(systemd: socket.socket) -> None:
+    notifier = SystemdNotifier()
 
-    us.notify(READY)
-    us.notify(WATCHDOG)
+    notifier.notify(READY)
+    notifier.notify(WATCHDOG)
 
-    assert [supervisor.recv(64), supervisor.recv(64)] == [b"READY=1", b"WATCHDOG=1"]
+    assert [systemd.recv(64), systemd.recv(64)] == [b"READY=1", b"WATCHDOG=1"]
 
 
-def test_who_is_started_by_us_does_not_speak_for_us(
-    supervisor: socket.socket, monkeypatch: pytest.MonkeyPatch
+def test_children_do_not_inherit_the_variables(
+    systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "30000000")
 
     SystemdNotifier()
 
-    assert supervisor.fileno() >= 0
+    assert systemd.fileno() >= 0
     assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & os.environ.keys()
 
 
-def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_systemd_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
 
     SystemdNotifier().notify(READY)
 
 
-def test_one_that_is_gone_is_no_reason_to_end(
+def test_a_socket_that_does_not_exist_is_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))

@@ -1,4 +1,4 @@
-"""Where to listen: addresses, paths, systemd's sockets, and what is in the way."""
+"""Listening on addresses, paths and the sockets of systemd, and what prevents it."""
 
 import os
 import socket
@@ -32,7 +32,9 @@ LOOPBACK = "127.0.0.1:0"
         ("[fe80::1%eth0]:10128", "fe80::1%eth0", 10128),
     ],
 )
-def test_host_and_port(address: str, host: str, port: int) -> None:
+def test_an_address_is_split_into_host_and_port(
+    address: str, host: str, port: int
+) -> None:
     assert split_address(address) == (host, port)
 
 
@@ -63,39 +65,39 @@ def test_host_and_port(address: str, host: str, port: int) -> None:
         f":{'9' * 5000}",
     ],
 )
-def test_what_is_no_address_is_told(address: str) -> None:
+def test_an_invalid_address_is_reported(address: str) -> None:
     with pytest.raises(ConfigError) as caught:
         split_address(address)
 
     assert repr(address) in str(caught.value)
-    assert "want HOST:PORT" in str(caught.value)
+    assert "expected HOST:PORT" in str(caught.value)
 
 
-def test_several_addresses_at_once(tmp_path: Path) -> None:
+def test_it_listens_on_several_addresses(tmp_path: Path) -> None:
     path = tmp_path / "web.sock"
     addresses = [LOOPBACK, "[::1]:0", f"unix:{path}"]
 
-    with bound_sockets(addresses, systemd=False) as made:
-        families = [one.family for one in made]
+    with bound_sockets(addresses, systemd=False) as listeners:
+        families = [listener.family for listener in listeners]
         assert families == [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX]
-        assert sockets.socket_address(made[0]).startswith("127.0.0.1:")
-        assert sockets.socket_address(made[1]).startswith("[::1]:")
-        assert sockets.socket_address(made[2]) == f"unix:{path}"
-        for one in made:
-            with socket.socket(one.family) as client:
-                client.connect(one.getsockname())
+        assert sockets.socket_address(listeners[0]).startswith("127.0.0.1:")
+        assert sockets.socket_address(listeners[1]).startswith("[::1]:")
+        assert sockets.socket_address(listeners[2]) == f"unix:{path}"
+        for listener in listeners:
+            with socket.socket(listener.family) as client:
+                client.connect(listener.getsockname())
 
 
-def test_without_a_host_it_is_every_address() -> None:
-    with bound_sockets([":0"], systemd=False) as (one,):
-        port = one.getsockname()[1]
+def test_without_a_host_it_listens_on_all_addresses() -> None:
+    with bound_sockets([":0"], systemd=False) as (listener,):
+        port = listener.getsockname()[1]
         for host in ("127.0.0.1", "::1"):
             socket.create_connection((host, port)).close()
 
 
-def test_a_taken_port_is_told_with_the_remedy() -> None:
-    with bound_sockets([LOOPBACK], systemd=False) as (one,):
-        taken = sockets.socket_address(one)
+def test_a_port_in_use_is_reported_with_the_remedy() -> None:
+    with bound_sockets([LOOPBACK], systemd=False) as (listener,):
+        taken = sockets.socket_address(listener)
         with (
             pytest.raises(ConfigError, match=r"--web\.listen-address"),
             bound_sockets([taken], systemd=False),
@@ -104,7 +106,9 @@ def test_a_taken_port_is_told_with_the_remedy() -> None:
 
 
 class TestUnix:
-    def test_anybody_here_may_scrape_and_nothing_is_left(self, tmp_path: Path) -> None:
+    def test_every_user_may_connect_and_the_socket_is_deleted_afterwards(
+        self, tmp_path: Path
+    ) -> None:
         path = tmp_path / "web.sock"
 
         with bound_sockets([f"unix://{path}"], systemd=False):
@@ -112,7 +116,7 @@ class TestUnix:
 
         assert not path.exists()
 
-    def test_what_a_dead_one_left_is_taken_away(self, tmp_path: Path) -> None:
+    def test_a_stale_socket_is_replaced(self, tmp_path: Path) -> None:
         path = tmp_path / "web.sock"
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(path))
@@ -122,7 +126,7 @@ class TestUnix:
         with bound_sockets([f"unix:{path}"], systemd=False), client:
             client.connect(str(path))
 
-    def test_a_live_one_is_not_taken_away(self, tmp_path: Path) -> None:
+    def test_a_socket_in_use_is_not_replaced(self, tmp_path: Path) -> None:
         path = tmp_path / "web.sock"
         with socket.socket(socket.AF_UNIX) as live:
             live.bind(str(path))
@@ -134,7 +138,7 @@ class TestUnix:
                 pytest.fail("listens twice")
             assert path.exists()
 
-    def test_a_file_is_not_taken_away(self, tmp_path: Path) -> None:
+    def test_a_file_is_not_replaced(self, tmp_path: Path) -> None:
         path = tmp_path / "precious"
         path.write_text("data")
 
@@ -153,15 +157,15 @@ from exporter.privsep.sockets import systemd_sockets, socket_address
 os.environ["LISTEN_PID"] = sys.argv[1] if len(sys.argv) > 1 else str(os.getpid())
 os.environ["LISTEN_FDS"] = "2"
 try:
-    made = systemd_sockets()
+    listeners = systemd_sockets()
 except Exception as error:
     sys.exit(str(error))
-print([socket_address(one) for one in made], "LISTEN_FDS" in os.environ)
+print([socket_address(listener) for listener in listeners], "LISTEN_FDS" in os.environ)
 """
 
 
 class TestSystemd:
-    """As systemd hands them over: fds from 3, and two variables."""
+    """The protocol of systemd: fds from 3, and two variables."""
 
     def run(self, *fds: int, arguments: tuple[str, ...] = ()) -> tuple[int, str]:
         script = "".join(f"exec {3 + at}<&{fd}; " for at, fd in enumerate(fds))
@@ -175,29 +179,32 @@ class TestSystemd:
         )
         return done.returncode, done.stdout + done.stderr
 
-    def test_its_sockets_are_served_and_its_variables_are_gone(self) -> None:
-        with bound_sockets([LOOPBACK, LOOPBACK], systemd=False) as made:
-            code, text = self.run(*(one.fileno() for one in made))
+    def test_its_sockets_are_used_and_its_variables_removed(self) -> None:
+        with bound_sockets([LOOPBACK, LOOPBACK], systemd=False) as listeners:
+            code, text = self.run(*(listener.fileno() for listener in listeners))
 
             assert code == 0, text
-            assert text == f"{[sockets.socket_address(one) for one in made]} False\n"
+            addresses = [sockets.socket_address(listener) for listener in listeners]
+            assert text == f"{addresses} False\n"
 
-    def test_those_of_another_process_are_not_ours(self) -> None:
-        with bound_sockets([LOOPBACK, LOOPBACK], systemd=False) as made:
-            fds = (one.fileno() for one in made)
+    def test_the_sockets_of_another_process_are_not_used(self) -> None:
+        with bound_sockets([LOOPBACK, LOOPBACK], systemd=False) as listeners:
+            fds = (listener.fileno() for listener in listeners)
             code, text = self.run(*fds, arguments=("1",))
 
         assert code == 1
-        assert "handed over no socket" in text
+        assert "passed no socket" in text
 
-    def test_a_socket_that_does_not_listen_is_told(self) -> None:
-        with socket.socket() as one, socket.socket() as other:
-            code, text = self.run(one.fileno(), other.fileno())
+    def test_a_socket_that_does_not_listen_is_reported(self) -> None:
+        with socket.socket() as first, socket.socket() as second:
+            code, text = self.run(first.fileno(), second.fileno())
 
         assert code == 1
         assert "ListenStream=" in text
 
-    def test_without_any_it_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_sockets_at_all_are_reported(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.delenv("LISTEN_PID", raising=False)
 
         with pytest.raises(ConfigError, match=r"\.socket unit"):
