@@ -166,10 +166,11 @@ def _add_check(add_parser: AddParser, parent: argparse.ArgumentParser) -> None:
         "check",
         parents=[parent],
         help="evaluate the policy of the configuration",
-        description="Evaluates the policy, prints one line, and exits like a plug-in "
-        "of node-problem-detector: 0 for no violation, 1 for violations, 2 if no value "
-        "could be evaluated, or on errors. The rules are those of the configuration; "
-        "with --from and without --config.file, those of the snapshot.",
+        description="Evaluates the policy and prints one line. Exits as "
+        "node-problem-detector expects it from a plug-in: 0 for no violation, 1 for "
+        "violations, 2 if no value could be evaluated, or on errors. The rules are "
+        "those of the configuration, or those of the snapshot with --from and without "
+        "--config.file.",
     )
     check.add_argument("--rule", metavar="NAME", help="evaluate only this rule")
     _add_format(check)
