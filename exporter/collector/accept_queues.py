@@ -34,11 +34,11 @@ class ChangeMarker(NamedTuple):
     What differs between two passes if a namespace may have a new listener.
 
     Attributes:
-        last_arrival: number of the process that last appeared in the namespace.
+        membership_generation: grows when a process appears in the namespace.
         not_established: TCP sockets in other states than ESTABLISHED, None if unknown.
     """
 
-    last_arrival: int
+    membership_generation: int
     not_established: int | None
 
 

@@ -142,7 +142,7 @@ class Collector:
         return list(dict.fromkeys((*first, *sorted(self._processes.namespaces()))))
 
     def _count_hidden(self) -> int:
-        """Return the number of namespaces of processes whose ns/net is unreadable."""
+        """Count the namespaces of processes with an unreadable ns/net."""
         identity = self._procfs.net_dev_inode
         hidden = {identity(pid) for pid in self._processes.denied_pids}
         if not hidden:

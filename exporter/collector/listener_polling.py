@@ -43,15 +43,15 @@ class ListenerPoller:
       full scan, since another socket may share its port), the dump was truncated,
       queries would take longer, or unix sockets are included.
 
-    requests: what a dump consists of; last_arrival: returns a number that grows when a
-    process appears in a namespace.
+    requests: what a dump consists of; membership_generation: returns a number that
+    grows when a process appears in a namespace.
     """
 
     def __init__(
-        self, requests: Sequence[bytes], last_arrival: Callable[[Ino], int]
+        self, requests: Sequence[bytes], membership_generation: Callable[[Ino], int]
     ) -> None:
         self._requests = requests
-        self._last_arrival = last_arrival
+        self._membership_generation = membership_generation
         self._node_listeners = 0
         self._is_full_scan = False
 
@@ -71,7 +71,7 @@ class ListenerPoller:
             sock_diag.DUMP_TCP,
         ):
             not_established = _not_established(state, files)
-            marker = ChangeMarker(self._last_arrival(ino), not_established)
+            marker = ChangeMarker(self._membership_generation(ino), not_established)
             if self._can_query(state, marker):
                 reply = sock_diag.query_listeners(_query_requests(state))
                 if reply:

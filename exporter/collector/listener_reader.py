@@ -32,8 +32,8 @@ class ListenerReader:
     """
     Reads the listeners of one namespace after another, from inside it.
 
-    plan: the sysctls that are read in each; last_arrival: see ListenerPoller; errors:
-    counts failed reads by reason.
+    plan: the sysctls that are read in each; membership_generation: see ListenerPoller;
+    errors: counts failed reads by reason.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class ListenerReader:
         settings: SignalSettings,
         plan: SysctlPlan,
         procfs: str,
-        last_arrival: Callable[[Ino], int],
+        membership_generation: Callable[[Ino], int],
         errors: Counter[str],
     ) -> None:
         self._requests = _REQUESTS[settings.listeners]
         self._max_listeners = settings.max_listeners
         self._errors = errors
-        self._poller = ListenerPoller(self._requests, last_arrival)
+        self._poller = ListenerPoller(self._requests, membership_generation)
         names = [sysctl.name for sysctl in plan.sysctls]
         self._somaxconn = names.index(SOMAXCONN) if SOMAXCONN in names else None
         self._somaxconn_plan = SysctlPlan(

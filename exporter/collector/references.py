@@ -42,7 +42,7 @@ class ReferenceProbe:
     Attributes:
         readings: of the last throwaway namespace in the plan's order, () for none.
         failure: why none can be created, "" where it can or where entering is denied.
-        misclassified: sysctls whose class on this kernel differs from the catalog's.
+        misclassified: sysctls with another class on this kernel than in the catalog.
     """
 
     def __init__(

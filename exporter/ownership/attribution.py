@@ -17,10 +17,10 @@ class Holders(NamedTuple):
     What holds a namespace open, as the process table last saw it.
 
     Attributes:
-        pids: Processes in the namespace.
-        threads: (pid, tid) of threads in it whose process is in another one.
-        mounts: Paths of its bind mounts in pid 1's mount namespace.
-        private_mounts: Its bind mounts in other mount namespaces.
+        pids: processes in the namespace.
+        threads: (pid, tid) of threads in it, of processes in other namespaces.
+        mounts: paths of its bind mounts in pid 1's mount namespace.
+        private_mounts: its bind mounts in other mount namespaces.
     """
 
     pids: frozenset[int]
@@ -38,13 +38,13 @@ class Attribution:
     The owner of one namespace, and the state to resolve it again.
 
     Attributes:
-        netns: Identity of the namespace.
-        first_seen: When a pass first saw it, in monotonic seconds.
-        is_readable: Whether the namespace could be entered.
-        owner: None until resolved.
-        needs_resolution: Whether to resolve even where the holders are the same.
-        declared: What its containers declare, in the order of application.
-        revision: Grows with each change of `owner` and `declared`.
+        netns: identity of the namespace.
+        first_seen: when a pass first saw it, in monotonic seconds.
+        is_readable: whether the namespace could be entered.
+        owner: the owner, None until it is resolved.
+        needs_resolution: whether to resolve even where the holders are the same.
+        declared: what its containers declare, in the order of application.
+        revision: grows with each change of `owner` and `declared`.
     """
 
     def __init__(self, netns: NetnsId, first_seen: float, *, is_readable: bool) -> None:

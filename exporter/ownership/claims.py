@@ -255,7 +255,7 @@ def _main_claim(
         return None
     paths = [*facts.mounts, *(path for path, _ in facts.private_mounts)]
     claim = _container_claim(first, facts, pods, _alias(paths))
-    if first.cgroup.is_shim:  # older than the container whose id it has
+    if first.cgroup.is_shim:  # older than the container with its id
         return msgspec.structs.replace(claim, is_complete=False, start_time=_NEVER)
     return claim
 
@@ -292,7 +292,7 @@ def _container_claim(
 def _owner(
     container: Container, group: CgroupPath, pods: Mapping[str, PodName]
 ) -> Owner:
-    """Return the owner of a namespace of *container*, whose cgroup is *group*."""
+    """Return the owner of a namespace of *container*, which is in *group*."""
     # The kernel's cgroup wins over what the container's metadata states.
     if group.container_id and container.uid != group.pod_uid:
         container = msgspec.structs.replace(container, namespace="", pod="", uid="")

@@ -17,7 +17,7 @@ RUNTIME_DEFAULTS = {
     for runtime in RUNTIMES
     for sysctl, value in runtime.default_sysctls.items()
 }
-"""What some runtimes set in every container without being asked to."""
+"""What some runtimes set in every container by default."""
 
 
 def declared_values(

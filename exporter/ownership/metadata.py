@@ -21,7 +21,7 @@ from exporter.runtimes.cgroup import CgroupPath
 from exporter.runtimes.records import Container, RuntimePoller
 
 _POLLED_RUNTIMES = {"", *(runtime.name for runtime in RUNTIMES if runtime.poller)}
-"""Runtimes whose API may name a container; "" may be any of them."""
+"""Runtimes with an API that may name a container; "" may be any of them."""
 
 _MAX_NAME_LENGTH = 253
 """Limit of a name in Kubernetes; Docker and podman have none."""
@@ -35,8 +35,8 @@ class ContainerMetadata:
     stale_after: seconds that a poll result is kept; clock: monotonic seconds.
 
     Attributes:
-        new_bundles: Bundles that the last poll found.
-        changed_ids: Ids of the containers that the last poll changed.
+        new_bundles: bundles that the last poll found.
+        changed_ids: ids of the containers that the last poll changed.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class ContainerMetadata:
         return self._polled.network_peers.get(key.container_id, ())
 
     def by_mounts(self, paths: Iterable[str]) -> Container | None:
-        """Return the container whose bundle names one of *paths* as its netns."""
+        """Return the container that joins one of *paths*, according to its bundle."""
         mounted = {as_mounted(path) for path in paths}
         found = [
             container

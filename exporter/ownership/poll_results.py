@@ -19,9 +19,9 @@ class _Received(NamedTuple):
     The last successful result of a source.
 
     Attributes:
-        result: What the source returned.
-        at: When it arrived, in monotonic seconds.
-        time: When it arrived, in unix seconds.
+        result: what the source returned.
+        at: when it arrived, in monotonic seconds.
+        time: when it arrived, in unix seconds.
     """
 
     result: PollResult
@@ -37,13 +37,13 @@ class PollResults:
     last result for *stale_after* seconds; *clock* gives monotonic seconds.
 
     Attributes:
-        pending_sources: Sources that may still name a container.
-        containers: Containers by id.
-        network_peers: Containers that joined the network of another one, by its id.
-        pod_names: Pods by uid, as the kubelet names them.
-        pod_sysctls: The sysctls of a pod's specification, by the pod's uid.
-        changed_ids: Ids of the containers that the last update changed.
-        pods_changed: Whether the last update changed any pod.
+        pending_sources: sources that may still name a container.
+        containers: containers by id.
+        network_peers: containers that joined the network of another one, by its id.
+        pod_names: pods by uid, as the kubelet names them.
+        pod_sysctls: the sysctls of a pod's specification, by the pod's uid.
+        changed_ids: ids of the containers that the last update changed.
+        pods_changed: whether the last update changed any pod.
     """
 
     def __init__(

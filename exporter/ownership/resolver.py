@@ -124,7 +124,7 @@ class OwnerResolver:
         self, attributions: Mapping[Ino, Attribution], claims: Mapping[NetnsId, Claim]
     ) -> None:
         """
-        Rename a namespace whose owner has left it and claims another one.
+        Rename a namespace that its owner has left for one that it claims now.
 
         A container that restarts has a new namespace, and the old one may live on:
         leaked, being cleaned up, or joined by another container.

@@ -1,10 +1,11 @@
 """
 Find the bundle directory of a container through the process that supervises it.
 
-The parent of a container's first process is its shim (containerd), whose working
-directory is the bundle, or its conmon (podman, CRI-O), whose command line names one.
-That finds a runtime wherever it keeps its state, without configuration. Any process
-can look like a shim, so what it shows counts only as far as its privileges go.
+The parent of a container's first process is its shim (containerd), which has the bundle
+as its working directory, or its conmon (podman, CRI-O), which has a bundle on its
+command line. That finds a runtime wherever it keeps its state, without configuration.
+Any process can pose as a shim, so what it shows is trusted only as far as it has
+privileges.
 """
 
 import logging
@@ -35,8 +36,8 @@ class Shim(NamedTuple):
     The process that supervises a container: the parent of its first process.
 
     Attributes:
-        pid: Its process id.
-        cgroup: Its cgroup.
+        pid: its process id.
+        cgroup: its cgroup.
     """
 
     pid: int
@@ -80,7 +81,7 @@ class ShimInspector:
         """
         Return whether *shim* belongs to the runtime of *scope*.
 
-        Any process can become a parent (an orphan's is its subreaper) and look like a
+        Any process can become a parent (an orphan's is its subreaper) and pose as a
         shim. The node's runtime runs as root and in no container, a container's in
         that container, a user's as the user.
         """

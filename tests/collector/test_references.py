@@ -1,4 +1,4 @@
-"""What a new namespace gets, what the host had, and what the catalog got wrong."""
+"""Values of a new namespace, former values of the host, misclassified sysctls."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ RMEM = a_sysctl(
 SHARED_HERE = "net.core.rmem_max"
 
 
-def a_fresh(
+def a_probe(
     *sysctls: Sysctl, shared: tuple[Sysctl, ...] = (), clock: Clock | None = None
 ) -> ReferenceProbe:
     return ReferenceProbe(
@@ -36,142 +36,142 @@ def a_fresh(
 
 
 class TestHistory:
-    """What the host had before is remembered, of what namespaces copy."""
+    """Former values of the host are kept where namespaces copy them."""
 
-    def test_a_changed_value_is_remembered_until_when_it_was(self) -> None:
-        one = a_fresh(RMEM)
-        one.update(["1 2 3"], [])
-        one.update(["4 5 6"], [])
+    def test_a_former_value_is_kept_with_the_time_of_its_end(self) -> None:
+        probe = a_probe(RMEM)
+        probe.update(["1 2 3"], [])
+        probe.update(["4 5 6"], [])
 
-        (earlier,) = one.host_history
+        (former,) = probe.host_history
 
-        assert (earlier.sysctl, earlier.value) == (RMEM.name, "1 2 3")
-        assert earlier.until > 0
+        assert (former.sysctl, former.value) == (RMEM.name, "1 2 3")
+        assert former.until > 0
 
-    def test_what_no_namespace_copies_is_not(self) -> None:
-        one = a_fresh(a_sysctl())
-        one.update(["1"], [])
-        one.update(["2"], [])
+    def test_other_former_values_are_not_kept(self) -> None:
+        probe = a_probe(a_sysctl())
+        probe.update(["1"], [])
+        probe.update(["2"], [])
 
-        assert one.host_history == ()
+        assert probe.host_history == ()
 
-    def test_only_the_latest_are(self) -> None:
-        one = a_fresh(RMEM)
+    def test_only_the_latest_are_kept(self) -> None:
+        probe = a_probe(RMEM)
         for number in range(MAX_HOST_VALUES + 5):
-            one.update([f"1 2 {number}"], [])
+            probe.update([f"1 2 {number}"], [])
 
-        values = [earlier.value for earlier in one.host_history]
+        values = [former.value for former in probe.host_history]
 
         assert values == [f"1 2 {number}" for number in range(4, MAX_HOST_VALUES + 4)]
 
-    def test_a_value_that_comes_back_is_remembered_once(self) -> None:
-        one = a_fresh(RMEM)
+    def test_a_value_that_returns_is_kept_once(self) -> None:
+        probe = a_probe(RMEM)
         for value in ["1 1 1", *["2 2 2", "3 3 3"] * MAX_HOST_VALUES]:
-            one.update([value], [])
+            probe.update([value], [])
 
-        values = {earlier.value for earlier in one.host_history}
+        values = {former.value for former in probe.host_history}
 
         assert values == {"1 1 1", "2 2 2", "3 3 3"}
 
 
 class TestFailure:
-    """A namespace that cannot be made costs nothing that is known."""
+    """A namespace that cannot be created does not invalidate the last one."""
 
     @pytest.fixture
-    def refused(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-        """Return what lets the kernel have no room for a namespace from now on."""
+    def refuse(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+        """Return a function after which no namespace can be created."""
 
-        def from_now_on() -> None:
+        def refuse() -> None:
             def unshare(_flags: int) -> None:
                 raise OSError(28, "No space left on device")
 
             monkeypatch.setattr("exporter.kernel.netns.unshare", unshare)
 
-        return from_now_on
+        return refuse
 
     @pytest.mark.root
-    def test_the_last_one_counts_until_the_host_changes(
-        self, refused: Callable[[], None]
+    def test_the_last_one_is_used_until_the_host_changes(
+        self, refuse: Callable[[], None]
     ) -> None:
         clock = Clock()
-        one = a_fresh(RMEM, clock=clock)
-        one.update(["1 2 3"], [])
-        before = one.readings
-        refused()
+        probe = a_probe(RMEM, clock=clock)
+        probe.update(["1 2 3"], [])
+        before = probe.readings
+        refuse()
 
         clock.now += PROBE_SECONDS
-        one.update(["1 2 3"], [])
+        probe.update(["1 2 3"], [])
 
-        assert one.readings is before
-        assert "No space left" in one.failure
-        one.update(["4 5 6"], [])
-        assert one.readings == ()
+        assert probe.readings is before
+        assert "No space left" in probe.failure
+        probe.update(["4 5 6"], [])
+        assert probe.readings == ()
 
     @pytest.mark.root
-    def test_it_is_tried_again_soon(
-        self, refused: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    def test_it_is_retried_soon(
+        self, refuse: Callable[[], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = Clock()
-        one = a_fresh(RMEM, clock=clock)
-        refused()
-        one.update(["1 2 3"], [])
-        assert not one.readings
+        probe = a_probe(RMEM, clock=clock)
+        refuse()
+        probe.update(["1 2 3"], [])
+        assert not probe.readings
         monkeypatch.undo()
 
         clock.now += RETRY_SECONDS
-        one.update(["1 2 3"], [])
+        probe.update(["1 2 3"], [])
 
-        assert len(one.readings) == 1
-        assert not one.failure
+        assert len(probe.readings) == 1
+        assert not probe.failure
 
 
 @pytest.mark.root
 class TestProbe:
-    """A real namespace, made and gone."""
+    """A real namespace, created and gone."""
 
-    def test_it_has_what_the_kernel_gives_and_we_are_home_again(self) -> None:
-        home = own_netns()
-        one = a_fresh(a_sysctl("net.ipv4.ip_unprivileged_port_start"))
+    def test_its_values_are_the_kernels_and_we_are_back_in_our_own(self) -> None:
+        own = own_netns()
+        probe = a_probe(a_sysctl("net.ipv4.ip_unprivileged_port_start"))
 
-        one.update(["0"], [])
+        probe.update(["0"], [])
 
-        assert one.readings == ("1024",)
-        assert own_netns() == home
+        assert probe.readings == ("1024",)
+        assert own_netns() == own
 
-    def test_it_is_made_again_only_after_a_while_or_a_change(self) -> None:
+    def test_it_is_created_again_after_an_interval_or_a_change(self) -> None:
         clock = Clock()
-        one = a_fresh(a_sysctl("net.core.somaxconn"), RMEM, clock=clock)
-        one.update(["1", "1 2 3"], [])
-        first = one.readings
+        probe = a_probe(a_sysctl("net.core.somaxconn"), RMEM, clock=clock)
+        probe.update(["1", "1 2 3"], [])
+        first = probe.readings
 
-        one.update(["2", "1 2 3"], [])
-        assert one.readings is first
-        one.update(["2", "4 5 6"], [])
-        second = one.readings
+        probe.update(["2", "1 2 3"], [])
+        assert probe.readings is first
+        probe.update(["2", "4 5 6"], [])
+        second = probe.readings
         assert second is not first
         clock.now += PROBE_SECONDS
-        one.update(["2", "4 5 6"], [])
+        probe.update(["2", "4 5 6"], [])
 
-        assert one.readings is not second
+        assert probe.readings is not second
 
-    def test_it_is_made_again_when_a_module_brings_a_sysctl(self) -> None:
-        one = a_fresh(a_sysctl("net.core.somaxconn"))
-        one.update([MISSING], [])
-        first = one.readings
+    def test_it_is_created_again_when_a_sysctl_appears(self) -> None:
+        probe = a_probe(a_sysctl("net.core.somaxconn"))
+        probe.update([MISSING], [])
+        first = probe.readings
 
-        one.update(["1"], [])
+        probe.update(["1"], [])
 
-        assert one.readings is not first
+        assert probe.readings is not first
 
-    def test_a_catalog_that_is_right_is_not_disagreed_with(self) -> None:
+    def test_correctly_classified_sysctls_are_not_reported(self) -> None:
         host = Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()
         shared = a_sysctl(SHARED_HERE, scope="shared")
-        one = a_fresh(RMEM, shared=(shared,))
+        probe = a_probe(RMEM, shared=(shared,))
         value = Path("/proc/sys/net/core/rmem_max").read_text().strip()
 
-        one.update([" ".join(host)], [value])
+        probe.update([" ".join(host)], [value])
 
-        assert one.misclassified == ()
+        assert probe.misclassified == ()
 
     @pytest.mark.parametrize(
         ("name", "scope", "settable_by", "host"),
@@ -181,25 +181,25 @@ class TestProbe:
         ],
         ids=["no copy of the host's", "read-only in a namespace"],
     )
-    def test_what_a_new_namespace_disproves_is_told(
+    def test_a_class_that_a_new_namespace_disproves_is_reported(
         self, name: str, scope: Class, settable_by: SettableBy, host: str
     ) -> None:
-        one = a_fresh(a_sysctl(name, scope=scope, settable_by=settable_by))
+        probe = a_probe(a_sysctl(name, scope=scope, settable_by=settable_by))
 
-        one.update([host], [])
+        probe.update([host], [])
 
-        assert one.misclassified == (name,)
+        assert probe.misclassified == (name,)
 
-    def test_what_is_said_to_be_shared_and_is_not_is_told(self) -> None:
-        one = a_fresh(shared=(a_sysctl("net.core.somaxconn", scope="shared"),))
+    def test_a_shared_sysctl_with_a_value_of_its_own_is_reported(self) -> None:
+        probe = a_probe(shared=(a_sysctl("net.core.somaxconn", scope="shared"),))
 
-        one.update([], ["1"])
+        probe.update([], ["1"])
 
-        assert one.misclassified == ("net.core.somaxconn",)
+        assert probe.misclassified == ("net.core.somaxconn",)
 
-    def test_what_this_kernel_lacks_is_not_disagreed_with(self) -> None:
-        one = a_fresh(a_sysctl("net.core.of_the_future", scope="inherited"))
+    def test_a_sysctl_that_the_kernel_does_not_have_is_not_reported(self) -> None:
+        probe = a_probe(a_sysctl("net.core.of_the_future", scope="inherited"))
 
-        one.update(["1"], [])
+        probe.update(["1"], [])
 
-        assert one.misclassified == ()
+        assert probe.misclassified == ()

@@ -29,7 +29,7 @@ SERVICE = b"0::/system.slice/containerd.service\n"
 
 class FakePoller(NullPoller):
     """
-    A poller whose results a test chooses.
+    A poller with results that a test chooses.
 
     Attributes:
         pending: results that have arrived.
@@ -50,7 +50,7 @@ class FakePoller(NullPoller):
 
 class FakeNode:
     """
-    A node with the namespace NETNS, whose cookie is 7.
+    A node with one namespace, NETNS, of cookie 7.
 
     Attributes:
         fake: its /proc.

@@ -299,7 +299,7 @@ class TestVisitors:
     def test_a_later_process_does_not_claim_the_namespace_of_a_unit(
         self, *, is_visitor: bool
     ) -> None:
-        """Neither by nsenter, nor as an exec'd process whose parent is the shim."""
+        """Neither by nsenter, nor as an exec'd process with the shim as its parent."""
         facts = some_facts(
             a_process(NGINX, start_time=1),
             a_process(POD, is_visitor=is_visitor, start_time=2),
@@ -483,7 +483,7 @@ class TestUnitsAndProcesses:
 
 
 def netns_labels(claims: Sequence[Claim], assigned: Sequence[Owner] = ()) -> list[str]:
-    """Return the netns labels of *claims*, whose cookies are 1, 2 and so on."""
+    """Return the netns labels of *claims*, which have the cookies 1, 2 and so on."""
     ids = [a_netns(cookie, ino=cookie) for cookie in range(1, 1 + len(claims))]
     owners = resolve_labels(dict(zip(ids, claims, strict=True)), assigned)
     assert owners.keys() == set(ids)

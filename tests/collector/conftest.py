@@ -1,0 +1,21 @@
+"""A real namespace that is sampled with the default configuration, and a fake node."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from exporter.config.settings import Config
+from tests.collector.node import FakeNode
+from tests.collector.sampling import Sampled, sampling
+from tests.support.fakeproc import FakeProc
+
+
+@pytest.fixture
+def sampled() -> Iterator[Sampled]:
+    with sampling(Config()) as sampled:
+        yield sampled
+
+
+@pytest.fixture
+def node(fake_proc: FakeProc) -> FakeNode:
+    return FakeNode(fake_proc, max_fds=1000)
