@@ -52,8 +52,8 @@ class Collector:
         self._stats = StatsRecorder()
         errors = self._stats.errors
         self._procfs = procfs = Procfs(config.path.procfs)
-        self._pool = pool = SysctlFilePool(config)
-        self._processes = ProcessTable(procfs, config.path.rootfs, clock)
+        self._pool = pool = SysctlFilePool(config, errors)
+        self._processes = ProcessTable(procfs, config.path.rootfs, clock, errors)
         self._access = NamespaceAccess(self._processes, pool.shortcut_budget)
         self._metadata = ContainerMetadata(
             procfs,
@@ -131,9 +131,6 @@ class Collector:
             reason = self._access.denial_reason("open")
             self._hidden = {reason: hidden} if hidden else {}
             self._next_full_scan = self._clock() + FULL_SCAN_SECONDS
-        for part in (self._processes, self._processes.mounts):
-            self._stats.errors["failed"] += part.failures
-            part.failures = 0
         self._pool.rebalance(tracked, len(self._present()))
 
     def _present(self) -> list[Ino]:

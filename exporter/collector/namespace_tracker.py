@@ -70,7 +70,7 @@ class NamespaceTracker:
                 self._drop(ino)
         self.visit(to_visit, self._read_unbound)
         for namespace in self.namespaces.values():
-            self._count_reads(self._sysctl_files(namespace))
+            self._count_visited(self._sysctl_files(namespace))
 
     def retry(self) -> None:
         """Try again what was refused, missing or had no room, and unclear owners."""
@@ -167,11 +167,8 @@ class NamespaceTracker:
         _each(files, SysctlFiles.open_all)
         namespace.invalidate()
 
-    def _count_reads(self, files: Iterable[SysctlFiles]) -> None:
-        for part in files:
-            self.visited += len(part.unbound)
-            self._errors.update(part.readings.errors)
-            part.readings.errors.clear()
+    def _count_visited(self, files: Iterable[SysctlFiles]) -> None:
+        self.visited += sum(len(part.unbound) for part in files)
 
     def _if_same(self, namespace: TrackedNamespace, work: Work) -> None:
         """Do *work* if the current namespace is *namespace*, NetnsGoneError if not."""
@@ -200,7 +197,7 @@ class NamespaceTracker:
             reason = "failed"
             self._errors["failed"] += 1
             log.debug("cannot enter a network namespace: %s", error)
-        self._count_reads([files.sysctls, *self._host_files(ino)])
+        self._count_visited([files.sysctls, *self._host_files(ino)])
         netns = NetnsId(cookie=cookie, ino=ino, first_seen=time.time())
         if reason:
             files.close()

@@ -1,5 +1,7 @@
 """Limits that all network namespaces share, and how far they are used."""
 
+from collections import Counter
+
 from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.proc_net import Sockstat
 from exporter.kernel.sysctl_files import SysctlFiles
@@ -39,8 +41,11 @@ class NodeLimitFiles:
         files: to be read in the host's namespace.
     """
 
-    def __init__(self, procfs: str, budget: FdBudget) -> None:
-        self.files = SysctlFiles(SysctlPlan(LIMITS, procfs), budget)
+    def __init__(
+        self, procfs: str, budget: FdBudget, errors: Counter[str] | None = None
+    ) -> None:
+        plan = SysctlPlan(LIMITS, procfs)
+        self.files = SysctlFiles(plan, budget, errors=errors)
 
     def read(self, sockets: Sockstat) -> NodeLimits:
         """Return the limits as last read, and their use by *sockets* of the machine."""

@@ -217,7 +217,6 @@ def _read_conntrack_count(live_counts: SysctlFiles) -> int | None:
         return None
     if live_counts.unbound:
         live_counts.read_unbound()
-    live_counts.readings.errors.clear()
     return number(live_counts.readings[0])
 
 

@@ -1,6 +1,7 @@
 """Which sysctl files are held open, and how the limit is divided among namespaces."""
 
 import resource
+from collections import Counter
 from collections.abc import Iterator, Reversible
 from contextlib import suppress
 
@@ -33,7 +34,7 @@ class SysctlFilePool:
         host_files: all files that are only read in the host's namespace.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, errors: Counter[str]) -> None:
         sysctls, procfs = config.sysctls, config.path.procfs
         entries = catalog.select(
             catalog.load(),
@@ -50,8 +51,9 @@ class SysctlFilePool:
         self.shortcut_budget = FdBudget(0)
         self._budget = FdBudget(self.limit)
         self._live_count_plan = live_count_plan(config.signals, procfs)
-        self.shared = SysctlFiles(self.shared_plan, self._budget)
-        self.node_limits = NodeLimitFiles(procfs, self._budget)
+        self._errors = errors
+        self.shared = SysctlFiles(self.shared_plan, self._budget, errors=errors)
+        self.node_limits = NodeLimitFiles(procfs, self._budget, errors)
         self.host_files = (self.shared, self.node_limits.files)
 
     @property
@@ -71,9 +73,10 @@ class SysctlFilePool:
 
     def create_files(self) -> NamespaceFiles:
         """Return the files of a new namespace, none of them open yet."""
-        plans = (self.plan, self._live_count_plan)
+        budgets = (self._budget, self.shortcut_budget)
         return NamespaceFiles(
-            *(SysctlFiles(plan, self._budget, self.shortcut_budget) for plan in plans)
+            SysctlFiles(self.plan, *budgets, self._errors),
+            SysctlFiles(self._live_count_plan, *budgets),
         )
 
     def rebalance(self, tracked: Reversible[TrackedNamespace], expected: int) -> None:

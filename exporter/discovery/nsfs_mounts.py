@@ -5,6 +5,7 @@ The mount table of pid 1 is polled, and read when it changed. Those of other mou
 namespaces are read by a full scan.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -44,23 +45,22 @@ class NsfsMounts:
     Args:
         procfs: the proc mount to read.
         rootfs: where the root of pid 1 is mounted.
+        errors: counts as "failed" what could not be read, other than by denial.
 
     Attributes:
         init_paths: by namespace, where pid 1 sees it mounted.
         private_mounts: by namespace, its mounts that pid 1 does not see.
-        failures: mount tables that could not be read, other than by denial, since the
-            caller last reset it to 0.
         truncated: mount namespaces whose table exceeded a limit in the last full scan.
     """
 
-    def __init__(self, procfs: Procfs, rootfs: str) -> None:
+    def __init__(self, procfs: Procfs, rootfs: str, errors: Counter[str]) -> None:
         self._procfs = procfs
+        self._errors = errors
         self._rootfs = rootfs.rstrip("/")
         self._watch: MountWatch | None = None
         self._is_init_read = False
         self.init_paths: dict[Ino, list[str]] = {}
         self.private_mounts: dict[Ino, list[PrivateMount]] = {}
-        self.failures = 0
         self.truncated = 0
 
     def scan(self) -> None:
@@ -74,7 +74,7 @@ class NsfsMounts:
         except PermissionError:  # hidepid; a full scan reads our own mount namespace
             return
         except OSError:
-            self.failures += 1
+            self._errors["failed"] += 1
             return
         self._is_init_read = True
         self.init_paths.clear()
@@ -92,7 +92,7 @@ class NsfsMounts:
             except PermissionError:
                 continue
             except OSError:
-                self.failures += 1
+                self._errors["failed"] += 1
                 continue
             remaining -= size
             self.truncated += size >= limit

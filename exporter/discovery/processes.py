@@ -8,6 +8,7 @@ scans, a caller that cannot enter through a process has it revalidated.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import ParamSpec, TypeVar
 
@@ -34,17 +35,21 @@ class ProcessTable:
         procfs: the proc mount to read.
         rootfs: where the root of pid 1 is mounted.
         clock: monotonic seconds.
+        errors: the counter to use for the errors.
 
     Attributes:
         members: the processes of each namespace.
         mounts: the mounts of each namespace.
         denied_pids: processes whose /proc/PID/ns/net may not be read.
-        failures: reads that failed other than by absence or denial, since the caller
-            last reset it to 0.
+        errors: counts as "failed" what failed other than by absence or denial.
     """
 
     def __init__(
-        self, procfs: Procfs, rootfs: str, clock: Callable[[], float] = time.monotonic
+        self,
+        procfs: Procfs,
+        rootfs: str,
+        clock: Callable[[], float] = time.monotonic,
+        errors: Counter[str] | None = None,
     ) -> None:
         self._procfs = procfs
         self._clock = clock
@@ -57,9 +62,9 @@ class ProcessTable:
         """When each process was added that may move to another namespace yet."""
         self._full_scan = FullScanResults()
         self.members = NetnsMembers()
-        self.mounts = NsfsMounts(procfs, rootfs)
+        self.errors: Counter[str] = Counter() if errors is None else errors
+        self.mounts = NsfsMounts(procfs, rootfs, self.errors)
         self.denied_pids: set[int] = set()
-        self.failures = 0
 
     def scan(self, *, list_all: bool = False) -> None:
         """
@@ -91,7 +96,7 @@ class ProcessTable:
         try:
             inode = self._procfs.proc_inode(pid)
         except OSError:
-            self.failures += 1
+            self.errors["failed"] += 1
             return
         if inode is not None and inode == self._proc_inodes.get(pid):
             self._locate(pid)
@@ -149,7 +154,7 @@ class ProcessTable:
             try:
                 inode = self._procfs.proc_inode(pid)
             except OSError:
-                self.failures += 1
+                self.errors["failed"] += 1
                 self._needs_list = True
                 continue
             if inode == self._proc_inodes.get(pid):
@@ -199,7 +204,7 @@ class ProcessTable:
         except PermissionError:
             raise
         except OSError:
-            self.failures += 1
+            self.errors["failed"] += 1
             return None
 
     def _stray_threads(self, pid: int) -> Iterator[tuple[Ino, int]]:

@@ -11,6 +11,7 @@ chain. Relative to such a directory, once it is open, it always takes the same t
 """
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -41,6 +42,7 @@ class SysctlFiles:
         plan: SysctlPlan,
         budget: FdBudget,
         directory_budget: FdBudget | None = None,
+        errors: Counter[str] | None = None,
     ) -> None:
         self._plan = plan
         self._budget = budget
@@ -49,7 +51,7 @@ class SysctlFiles:
         self._pread_arguments: tuple[list[int], list[int], list[int]] = ([], [], [])
         self._variable_length: list[int] = []
         self._last_raws: list[bytes] = []
-        self.readings = SysctlReadings(plan.sysctls)
+        self.readings = SysctlReadings(plan.sysctls, errors)
         self.unbound: list[int] = []
 
     @property

@@ -5,9 +5,10 @@ Nothing here opens or reads a file: see sysctl_files.py.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from exporter.model import Change, Reading, Reason, Sysctl, Unreadable
+from exporter.model import Change, Reading, Sysctl, Unreadable
 from exporter.values import DENIED, FAILED, MISSING, parse_reading
 
 NUMBER_BYTES = 128
@@ -74,16 +75,17 @@ class SysctlReadings:
     The last reading of each sysctl, by its index, and how often values changed.
 
     Attributes:
-        errors: reasons of failed reads, since the caller last cleared the list. A
-            missing file is no error.
+        errors: counts failed reads by reason. A missing file is no error.
     """
 
-    def __init__(self, sysctls: Sequence[Sysctl]) -> None:
+    def __init__(
+        self, sysctls: Sequence[Sysctl], errors: Counter[str] | None = None
+    ) -> None:
         self._sysctls = sysctls
         self._readings: list[Reading] = [MISSING] * len(sysctls)
         self._raws: list[bytes | None] = [None] * len(sysctls)
         self._changes: dict[int, tuple[int, float]] = {}
-        self.errors: list[Reason] = []
+        self.errors: Counter[str] = Counter() if errors is None else errors
 
     def __len__(self) -> int:
         """Return the number of sysctls."""
@@ -120,7 +122,7 @@ class SysctlReadings:
             count, _ = self._changes.get(index, (0, 0.0))
             self._changes[index] = (count + 1, time.time())
         if isinstance(reading, Unreadable):
-            self.errors.append(reading.unreadable)
+            self.errors[reading.unreadable] += 1
 
     def update_failed(self, index: int, error: OSError) -> None:
         """Record why a file could not be opened or read."""
@@ -129,7 +131,7 @@ class SysctlReadings:
             return
         reason = DENIED if isinstance(error, PermissionError) else FAILED
         self.mark_unreadable(index, reason)
-        self.errors.append(reason.unreadable)
+        self.errors[reason.unreadable] += 1
 
     def mark_unreadable(self, index: int, reason: Unreadable) -> None:
         """Replace the last reading by *reason*, without counting an error."""

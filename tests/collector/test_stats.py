@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 
 import pytest
 
@@ -13,7 +14,7 @@ from exporter.model import CollectorStats
 
 @pytest.fixture(scope="module")
 def pool() -> SysctlFilePool:
-    return SysctlFilePool(Config())
+    return SysctlFilePool(Config(), Counter())
 
 
 def stats(recorder: StatsRecorder, pool: SysctlFilePool) -> CollectorStats:

@@ -1,5 +1,7 @@
 """How the limit of open files is divided, with files of the tests' own namespace."""
 
+from collections import Counter
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -13,7 +15,8 @@ from exporter.model import Ino, NetnsId
 
 def a_pool(limit: int) -> SysctlFilePool:
     sysctls = msgspec.structs.replace(Config().sysctls, max_fds=limit)
-    return SysctlFilePool(msgspec.structs.replace(Config(), sysctls=sysctls))
+    config = msgspec.structs.replace(Config(), sysctls=sysctls)
+    return SysctlFilePool(config, Counter())
 
 
 def tracked(pool: SysctlFilePool, number: int) -> list[TrackedNamespace]:

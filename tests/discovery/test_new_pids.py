@@ -244,7 +244,7 @@ def test_an_answer_that_failed_is_made_up_for_by_the_list() -> None:
     proc.well = False
     stage.census.scan()
     assert born not in stage.everyone()
-    assert stage.census.failures == 1
+    assert stage.census.errors["failed"] == 1
     proc.well = True
 
     stage.census.scan()

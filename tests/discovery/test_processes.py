@@ -338,7 +338,7 @@ def test_a_failed_look_at_the_mounts_is_repeated_and_loses_nothing(
     proc.well, census.watch.dirty = False, True
     census.scan()
     assert census.namespaces() == {HOST_INO, POD}
-    assert census.mounts.failures == 1
+    assert census.errors["failed"] == 1
 
     proc.well, census.watch.dirty = True, False
     census.scan()
@@ -403,7 +403,7 @@ def test_an_entry_that_fails_costs_only_itself(
     assert census.members.pids_by_netns == {HOST_INO: {1}, POD: {11}}
     refused = code in {errno.EACCES, errno.EPERM}
     assert census.denied_pids == ({10} if refused else set())
-    assert bool(census.failures) != refused
+    assert bool(census.errors["failed"]) != refused
 
 
 def test_what_vanishes_between_two_looks_is_normal(
@@ -416,7 +416,7 @@ def test_what_vanishes_between_two_looks_is_normal(
     census.full_scan()
     census.scan()
 
-    assert census.failures == 0
+    assert census.errors["failed"] == 0
     assert census.namespaces() == {HOST_INO}
 
 
