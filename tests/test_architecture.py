@@ -58,6 +58,7 @@ PURE = (
     "exposition/",
     "ownership/claims.py",
     "ownership/declared.py",
+    "ownership/labels.py",
     "pages/",
     "reports/",
     "runtimes/cgroup.py",

@@ -34,8 +34,11 @@ class Collector:
     """
     Collects snapshots of a node, and keeps no namespace alive.
 
-    poller: polls runtimes, in another process; grace: seconds a namespace may wait for
-    a better owner; clock: monotonic seconds.
+    Args:
+        config: the configuration.
+        poller: polls the APIs of runtimes in another process, None for no API.
+        grace: how long a namespace may wait for a better owner, in seconds.
+        clock: monotonic seconds.
     """
 
     def __init__(

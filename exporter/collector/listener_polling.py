@@ -43,8 +43,10 @@ class ListenerPoller:
       full scan, since another socket may share its port), the dump was truncated,
       queries would take longer, or unix sockets are included.
 
-    requests: what a dump consists of; membership_generation: returns a number that
-    grows when a process appears in a namespace.
+    Args:
+        requests: what a dump consists of.
+        membership_generation: returns a number that grows when a process appears in a
+            namespace.
     """
 
     def __init__(

@@ -32,8 +32,12 @@ class ListenerReader:
     """
     Reads the listeners of one namespace after another, from inside it.
 
-    plan: the sysctls that are read in each; membership_generation: see ListenerPoller;
-    errors: counts failed reads by reason.
+    Args:
+        settings: which listeners to read, and how many to show.
+        plan: the sysctls that are read in each namespace.
+        procfs: the proc mount.
+        membership_generation: see ListenerPoller.
+        errors: counts failed reads by reason.
     """
 
     def __init__(

@@ -32,8 +32,12 @@ class NamespaceTracker:
     """
     The namespaces that are tracked, by inode, from their discovery to their end.
 
-    facts: shows what holds a namespace that cannot be entered; errors: counts failed
-    reads by reason; clock: monotonic seconds.
+    Args:
+        pool: creates their files.
+        access: the ways into them.
+        facts: shows what holds a namespace that cannot be entered.
+        errors: counts failed reads by reason.
+        clock: monotonic seconds.
 
     Attributes:
         namespaces: the oldest first.

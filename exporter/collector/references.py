@@ -36,8 +36,10 @@ class ReferenceProbe:
     """
     Reads a throwaway namespace and remembers the host's former values.
 
-    plan: the sysctls of every namespace; shared: those with one value for the machine;
-    clock: monotonic seconds.
+    Args:
+        plan: the sysctls of every namespace.
+        shared: those with one value for the machine.
+        clock: monotonic seconds.
 
     Attributes:
         readings: of the last throwaway namespace in the plan's order, () for none.

@@ -59,8 +59,12 @@ class SignalReader:
     """
     Reads the signals of every namespace once a pass.
 
-    plan: the sysctls that are read in each; access: the ways into them; errors: counts
-    failed reads by reason.
+    Args:
+        settings: which signals to read.
+        plan: the sysctls that are read in each namespace.
+        procfs: the proc mount.
+        access: the ways into namespaces.
+        errors: counts failed reads by reason.
 
     Attributes:
         counters: the kernel's names of the counters that are read.

@@ -23,6 +23,10 @@ class SysctlFilePool:
     """
     Creates the sysctl files of namespaces and releases them where there is no room.
 
+    Args:
+        config: which sysctls to read, and the limit.
+        errors: counts failed reads by reason.
+
     Attributes:
         plan: the sysctls of every namespace.
         shared_plan: the sysctls with one value for the machine, read in the host's.

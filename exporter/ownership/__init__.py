@@ -2,6 +2,7 @@
 Resolve the owner of each network namespace: host, pod, container, unit, mount, process.
 
 - claims: determine an owner from facts; pure, the rules are here
+- labels: owners with unique labels from the claims of a node; pure
 - facts: read those facts from /proc
 - metadata: what container runtimes know, merged from bundles and poll results
 - poll_results: the latest results of polling the runtimes' APIs

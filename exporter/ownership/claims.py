@@ -1,11 +1,9 @@
 """
 Determine the owner of each network namespace from collected facts. Pure: no I/O.
 
-`claim_owner` turns the facts about one namespace into a claim; `resolve_labels` turns
-the claims of a whole node into owners with unique labels. The first match wins: the
-host; the container for which a runtime made the bind mount; the container or pod in
-the cgroup of the oldest process; the name of a bind mount; the systemd unit; the
-process itself.
+The first match wins: the host; the container for which a runtime made the bind mount;
+the container or pod in the cgroup of the oldest process; the name of a bind mount; the
+systemd unit; the process itself.
 
 A container chooses the names of its processes, of the cgroups below its own and of the
 mounts in its mount namespace. None of them can name another owner: the container's own
@@ -17,15 +15,14 @@ A process that only passes through (a CNI plug-in, nsenter) does not make its co
 the owner: the first process of that container lives in another namespace.
 """
 
-import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from exporter.model import Evidence, Frozen, NetnsId, Owner, OwnerKind
-from exporter.owner import cookie_name, owner_labels, short_id
+from exporter.model import Evidence, Frozen, Owner, OwnerKind
+from exporter.owner import short_id
 from exporter.runtimes import RUNTIMES
 from exporter.runtimes.cgroup import CgroupPath
 from exporter.runtimes.records import Container
@@ -148,28 +145,6 @@ def claim_owner(facts: Facts, pods: Mapping[str, PodName]) -> Claim:
     )
 
 
-def resolve_labels(
-    claims: Mapping[NetnsId, Claim], assigned: Iterable[Owner]
-) -> dict[NetnsId, Owner]:
-    """
-    Return owners with labels that are unique among themselves and *assigned* ones.
-
-    Of several namespaces with one owner, that of the oldest process is the main one;
-    the others are distinguished by the name of a mount, or else by their cookie.
-    """
-    taken = {owner_labels(owner) for owner in assigned}
-    owners = {}
-    by_age = sorted(claims.items(), key=lambda i: (i[1].start_time, i[0].cookie or 0))
-    for netns, claim in by_age:
-        for name in _names(netns, claim):
-            owner = msgspec.structs.replace(claim.owner, netns=name)
-            if owner_labels(owner) not in taken:
-                break
-        taken.add(owner_labels(owner))
-        owners[netns] = owner
-    return owners
-
-
 def is_final(owner: Owner, pending_sources: frozenset[str] = frozenset()) -> bool:
     """
     Return whether no further fact can name *owner* better.
@@ -200,19 +175,6 @@ def _is_name_pending(runtime: str, pending_sources: frozenset[str]) -> bool:
 
 def _is_named_by_id(owner: Owner) -> bool:
     return owner.container == short_id(owner.container_id)
-
-
-def _names(netns: NetnsId, claim: Claim) -> Iterable[str]:
-    """Yield candidates for the `netns` label, the preferred first."""
-    if claim.may_be_main:
-        yield claim.owner.netns
-    is_nested = claim.owner.netns.startswith("within/")
-    prefix = f"{claim.owner.netns}/" if is_nested else ""
-    if claim.alias:
-        yield prefix + claim.alias
-    unique = prefix + cookie_name(netns)
-    yield unique
-    yield from (f"{unique}-{number}" for number in itertools.count(2))
 
 
 def _by_age(processes: Iterable[ProcessFacts]) -> list[ProcessFacts]:

@@ -35,7 +35,11 @@ class FactsReader:
     """
     Reads facts from /proc, the process table and the container metadata.
 
-    errors: counts as "failed" every read that neither succeeded nor was refused.
+    Args:
+        procfs: the proc mount to read.
+        processes: the holders of each namespace.
+        metadata: the containers that processes belong to.
+        errors: counts as "failed" every read that neither succeeded nor was denied.
     """
 
     def __init__(

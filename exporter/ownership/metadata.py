@@ -31,8 +31,12 @@ class ContainerMetadata:
     """
     Bundles, poll results and pod log directories, merged.
 
-    rootfs: where the node's root is mounted; poller: polls the runtimes' APIs;
-    stale_after: seconds that a poll result is kept; clock: monotonic seconds.
+    Args:
+        procfs: shows the shims of containers.
+        rootfs: where the root of the node is mounted.
+        poller: polls the APIs of runtimes.
+        stale_after: how long a poll result is kept, in seconds.
+        clock: monotonic seconds.
 
     Attributes:
         new_bundles: bundles that the last poll found.

@@ -33,8 +33,12 @@ class PollResults:
     """
     What the runtime poller returned: containers and pods by their ids.
 
-    Results arrive from another process at any time. A source that fails keeps its
-    last result for *stale_after* seconds; *clock* gives monotonic seconds.
+    Results arrive from another process at any time.
+
+    Args:
+        poller: polls the sources.
+        stale_after: how long the last result of a failing source is kept, in seconds.
+        clock: monotonic seconds.
 
     Attributes:
         pending_sources: sources that may still name a container.

@@ -14,10 +14,10 @@ from exporter.ownership.claims import (
     claim_owner,
     is_better,
     is_final,
-    resolve_labels,
 )
 from exporter.ownership.containers import ContainerTracker
 from exporter.ownership.facts import FactsReader
+from exporter.ownership.labels import resolve_labels
 from exporter.ownership.metadata import ContainerMetadata
 from exporter.runtimes.bundle_index import ContainerKey
 
@@ -26,8 +26,12 @@ class OwnerResolver:
     """
     Assigns owners to namespaces.
 
-    grace: seconds that a namespace may stay without an owner where waiting may bring
-    a better one; clock: monotonic seconds.
+    Args:
+        facts: reads the facts about a namespace.
+        metadata: what container runtimes know.
+        grace: how long a namespace may stay without an owner where waiting may bring a
+            better one, in seconds.
+        clock: monotonic seconds.
     """
 
     def __init__(

@@ -1,16 +1,15 @@
-"""Owners of namespaces: what determines them, forgeries, and unique labels."""
+"""Owners of namespaces: what determines them, and forgeries that do not."""
 
 import itertools
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.model import NetnsId, Owner, OwnerKind
-from exporter.owner import cookie_name, owner_labels
+from exporter.model import Owner, OwnerKind
+from exporter.owner import owner_labels
 from exporter.ownership.claims import (
     Claim,
     Facts,
@@ -19,9 +18,21 @@ from exporter.ownership.claims import (
     claim_owner,
     is_better,
     is_final,
-    resolve_labels,
 )
 from exporter.runtimes.cgroup import CgroupPath
+from tests.ownership.facts import (
+    DOCKER,
+    FACTS,
+    NGINX,
+    OTHER_DOCKER,
+    OTHER_POD,
+    PATHS,
+    POD,
+    PODS,
+    PROCESSES,
+    UUID,
+    netns_labels,
+)
 from tests.support.builders import (
     CONTAINER,
     OTHER_CONTAINER,
@@ -29,20 +40,11 @@ from tests.support.builders import (
     UID,
     a_cgroup_path,
     a_claim,
-    a_netns,
     a_process,
     an_owner,
     some_facts,
     the_host,
 )
-
-PODS = {UID: PodName("shop", "web-0"), OTHER_UID: PodName("shop", "db-0")}
-POD = a_cgroup_path(pod_uid=UID)
-OTHER_POD = a_cgroup_path(OTHER_CONTAINER, pod_uid=OTHER_UID)
-DOCKER = a_cgroup_path(runtime="docker")
-OTHER_DOCKER = a_cgroup_path(OTHER_CONTAINER, runtime="docker")
-NGINX = CgroupPath(unit="nginx.service")
-UUID = "5d1f4a3e-7c1b-4f6e-9a55-0c8c1a2b3d4e"
 
 
 class TestTheHost:
@@ -482,156 +484,6 @@ class TestUnitsAndProcesses:
         assert not claim.is_complete
 
 
-def netns_labels(claims: Sequence[Claim], assigned: Sequence[Owner] = ()) -> list[str]:
-    """Return the netns labels of *claims*, which have the cookies 1, 2 and so on."""
-    ids = [a_netns(cookie, ino=cookie) for cookie in range(1, 1 + len(claims))]
-    owners = resolve_labels(dict(zip(ids, claims, strict=True)), assigned)
-    assert owners.keys() == set(ids)
-    return [owners[netns].netns for netns in ids]
-
-
-class TestLabels:
-    """Labels are unique on a node and permanent."""
-
-    def test_the_only_namespace_of_an_owner_is_its_main_one(self) -> None:
-        assert netns_labels([a_claim(alias="named/blue")]) == [""]
-
-    def test_the_oldest_namespace_of_an_owner_is_its_main_one(self) -> None:
-        claims = [a_claim(start_time=time) for time in (30, 10, 20)]
-
-        assert netns_labels(claims) == ["cookie/1", "", "cookie/3"]
-
-    def test_of_equal_age_the_lower_cookie_counts_as_older(self) -> None:
-        claims = {a_netns(9): a_claim(), a_netns(8): a_claim()}
-
-        owners = resolve_labels(claims, [])
-
-        assert owners[a_netns(8)].netns == ""
-        assert owners[a_netns(9)].netns == "cookie/9"
-
-    def test_mounts_distinguish_the_others(self) -> None:
-        claims = [
-            a_claim(start_time=1, alias="named/main"),
-            a_claim(start_time=2, alias="named/blue"),
-            a_claim(start_time=3, alias="named/blue"),
-            a_claim(start_time=4, alias="named/red"),
-        ]
-
-        assert netns_labels(claims) == ["", "named/blue", "cookie/3", "named/red"]
-
-    def test_different_owners_have_a_main_namespace_each(self) -> None:
-        claims = [a_claim(an_owner(uid=uid)) for uid in (UID, OTHER_UID)]
-
-        assert netns_labels(claims) == ["", ""]
-
-    def test_descriptive_fields_do_not_distinguish_owners(self) -> None:
-        claims = [a_claim(an_owner(comm=comm, runtime=comm)) for comm in ("a", "b")]
-
-        assert netns_labels(claims) == ["", "cookie/2"]
-
-    def test_a_process_always_has_a_cookie_label(self) -> None:
-        claim = claim_owner(some_facts(a_process(comm="unshare")), {})
-
-        assert netns_labels([claim]) == ["cookie/1"]
-
-    def test_two_namespaces_of_one_unit(self) -> None:
-        owner = Owner(kind="unit", netns="unit/nginx.service")
-
-        assert netns_labels([a_claim(owner), a_claim(owner)]) == [
-            "unit/nginx.service",
-            "cookie/2",
-        ]
-
-    def test_two_mounts_of_one_name(self) -> None:
-        owner = Owner(kind="named", netns="named/blue")
-
-        assert netns_labels([a_claim(owner), a_claim(owner)]) == [
-            "named/blue",
-            "cookie/2",
-        ]
-
-    def test_only_the_netns_label_is_changed(self) -> None:
-        netns, owner = a_netns(), an_owner()
-
-        assert resolve_labels({netns: a_claim(owner)}, []) == {netns: owner}
-
-    def test_an_assigned_label_is_not_assigned_again(self) -> None:
-        older = a_claim(start_time=1, alias="named/blue")
-
-        assert netns_labels([older], [an_owner()]) == ["named/blue"]
-        assert netns_labels([older], [an_owner(), an_owner(netns="named/blue")]) == [
-            "cookie/1"
-        ]
-
-    def test_without_claims_nothing_is_assigned(self) -> None:
-        assert resolve_labels({}, [an_owner()]) == {}
-
-    def test_five_hundred_namespaces_of_one_cgroup_have_one_main_label(self) -> None:
-        """As a container can make with unshare(2)."""
-        claims = [
-            claim_owner(some_facts(a_process(POD, pid=n, start_time=n)), PODS)
-            for n in range(1, 501)
-        ]
-
-        names = netns_labels(claims)
-
-        assert names[0] == ""
-        assert names[1:] == [f"cookie/{n}" for n in range(2, 501)]
-
-    def test_five_hundred_with_the_same_mount_name_have_it_once(self) -> None:
-        facts = some_facts(private_mounts=[("/x/blue", a_process(POD))])
-
-        names = Counter(netns_labels([claim_owner(facts, PODS)] * 500))
-
-        assert names["named/blue"] == 1
-        assert len(names) == 500
-
-    def test_a_container_cannot_take_the_label_of_the_host(self) -> None:
-        process = a_process(DOCKER)
-        facts = [
-            some_facts(is_host=True),
-            some_facts(private_mounts=[("/run/netns/host", process)]),
-            some_facts(mounts=["/run/netns/host"]),
-        ]
-
-        assert netns_labels([claim_owner(f, {}) for f in facts]) == [
-            "host",
-            "named/host",
-            "named/host",
-        ]
-
-
-class TestWithoutCookies:
-    """Before Linux 5.14 the time of discovery replaces the cookie."""
-
-    def test_the_label_is_the_time_of_discovery(self) -> None:
-        netns = a_netns(None, first_seen=1_700_000_000.125)
-
-        assert cookie_name(netns).startswith("seen/1700000000.125")
-        assert cookie_name(a_netns(7)) == "cookie/7"
-
-    def test_the_oldest_process_still_has_the_main_namespace(self) -> None:
-        young, old = a_netns(None, first_seen=1.0), a_netns(None, ino=2, first_seen=2.0)
-
-        owners = resolve_labels(
-            {young: a_claim(start_time=9), old: a_claim(start_time=8)}, []
-        )
-
-        assert owners[old].netns == ""
-        assert owners[young].netns.startswith("seen/1.000")
-
-    def test_two_of_the_same_millisecond_have_different_labels(self) -> None:
-        one, two = (
-            a_netns(None, ino=1, first_seen=1_700_000_000.0001),
-            a_netns(None, ino=2, first_seen=1_700_000_000.0002),
-        )
-        claim = a_claim(Owner(kind="process"))
-
-        owners = resolve_labels({one: claim, two: claim}, [])
-
-        assert owner_labels(owners[one]) != owner_labels(owners[two])
-
-
 class TestFinal:
     """When an owner is not resolved again."""
 
@@ -687,64 +539,6 @@ class TestFinal:
         assert is_better(a_claim(an_owner()), nameless)
         assert not is_better(a_claim(nameless), an_owner())
         assert not is_better(a_claim(an_owner()), an_owner())
-
-
-NAMES = st.sampled_from(["", "blue", "host", "1", "cookie/1", "unit/a.service", "\n"])
-HOSTILE = NAMES | st.text(max_size=3)
-GROUPS = st.one_of(
-    st.just(CgroupPath()),
-    st.builds(CgroupPath, unit=HOSTILE),
-    st.builds(
-        CgroupPath,
-        runtime=NAMES,
-        container_id=st.sampled_from(["", "web", CONTAINER, OTHER_CONTAINER]) | HOSTILE,
-        pod_uid=st.sampled_from(["", UID, OTHER_UID]) | HOSTILE,
-        is_shim=st.booleans(),
-        nested_in=st.sampled_from(["", "user@1000.service", CONTAINER]),
-    ),
-)
-PROCESSES = st.builds(
-    a_process, GROUPS, pid=st.integers(1, 9), start_time=st.integers(0, 3), comm=NAMES
-)
-PATHS = st.builds(
-    "{}/{}".format, st.sampled_from(["", "/run/netns", "/run/docker/netns"]), HOSTILE
-)
-FACTS = st.builds(
-    Facts,
-    processes=st.lists(PROCESSES, max_size=3).map(tuple),
-    mounts=st.lists(PATHS, max_size=2).map(tuple),
-    private_mounts=st.lists(st.tuples(PATHS, PROCESSES), max_size=2).map(tuple),
-)
-CLAIMS = FACTS.map(lambda facts: claim_owner(facts, PODS))
-
-
-def all_labels(owners: Mapping[NetnsId, Owner]) -> list[tuple[str, ...]]:
-    return [owner_labels(owner) for owner in owners.values()]
-
-
-@given(st.lists(CLAIMS, max_size=12), st.lists(CLAIMS, max_size=12))
-def test_no_two_namespaces_have_the_same_labels(
-    early: list[Claim], late: list[Claim]
-) -> None:
-    before = resolve_labels({a_netns(n): c for n, c in enumerate(early, 1)}, [])
-    after = resolve_labels(
-        {a_netns(n): c for n, c in enumerate(late, 101)}, before.values()
-    )
-
-    named = [*all_labels(before), *all_labels(after)]
-
-    assert len(set(named)) == len(early) + len(late)
-
-
-@given(CLAIMS, st.lists(st.floats(0, 1e9), unique_by=round, max_size=6))
-def test_without_cookies_different_times_give_different_labels(
-    claim: Claim, times: list[float]
-) -> None:
-    ids = [a_netns(None, first_seen=round(time)) for time in times]
-
-    owners = resolve_labels(dict.fromkeys(ids, claim), [])
-
-    assert len(set(all_labels(owners))) == len(times)
 
 
 @given(FACTS)
