@@ -77,7 +77,7 @@ class NamespaceTracker:
             self._count_visited(self._sysctl_files(namespace))
 
     def retry(self) -> None:
-        """Try again what was refused, missing or had no room, and unclear owners."""
+        """Retry denied entries, missing files, files without room, unclear owners."""
         has_capacity = self._pool.has_capacity
         incomplete = []
         for ino, namespace in list(self.namespaces.items()):
@@ -93,7 +93,7 @@ class NamespaceTracker:
         self.visit(incomplete, self._bind)
 
     def enter_new(self, present: Collection[Ino]) -> None:
-        """Enter those *present* that are new; drop those that are not, and unbound."""
+        """Enter new namespaces of *present*; drop absent ones without open files."""
         for ino in present:
             if ino not in self.namespaces:
                 with suppress(NetnsGoneError):
