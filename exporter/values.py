@@ -1,8 +1,8 @@
 """
-The text of a sysctl file, as text and as numbers. Pure.
+Parse the contents of sysctl files. Pure.
 
-Formats: Documentation/admin-guide/sysctl/ and, for bitmaps, proc_do_large_bitmap
-in kernel/sysctl.c.
+Formats: Documentation/admin-guide/sysctl/ and, for bitmaps, proc_do_large_bitmap() in
+kernel/sysctl.c.
 """
 
 from exporter.model import Reading, Sysctl, Unreadable
@@ -12,16 +12,17 @@ DENIED = Unreadable(unreadable="denied")
 FAILED = Unreadable(unreadable="failed")
 MALFORMED = Unreadable(unreadable="malformed")
 
-_LARGEST = (1 << 64) - 1
-"""The largest number that the kernel prints; a declared value may exceed it."""
+_MAX_NUMBER = (1 << 64) - 1
+"""The largest number that a kernel prints; a declared value may be larger."""
 
 
 def parse_reading(sysctl: Sysctl, raw: bytes) -> Reading:
     r"""
-    Normalize the content of a sysctl file: one line, fields separated by one space.
+    Parse the whole content of a file into one line, with fields separated by a space.
 
-    A bitmap is reduced to the number of its members: a container can make its text
-    200 kB long, and the count is what can be compared.
+    A bitmap becomes the number of bits that are set: its text can be 200 kB long in a
+    container, and the number can be compared. MALFORMED if the content does not fit the
+    kind of the sysctl.
 
     >>> from exporter.model import Sysctl
     >>> kind = dict(name="x", class_="constant", settable_by="pod")
@@ -39,24 +40,26 @@ def parse_reading(sysctl: Sysctl, raw: bytes) -> Reading:
                 text = str(_count_ranges(text))
             case "cpumask":
                 text = str(int(text.replace(",", ""), 16).bit_count())
-        found = parse_numbers(text)
-    except ValueError:  # UnicodeDecodeError is one
+        numbers = parse_numbers(text)
+    except ValueError:  # UnicodeDecodeError included
         return MALFORMED
-    if len(found) != (len(sysctl.fields) or 1) or max(map(abs, found)) > _LARGEST:
+    if len(numbers) != (len(sysctl.fields) or 1):
+        return MALFORMED
+    if max(map(abs, numbers)) > _MAX_NUMBER:
         return MALFORMED
     return text
 
 
 def parse_numbers(text: str) -> tuple[int, ...]:
-    """Return the numbers of a reading of any kind but `text`."""
+    """Return the numbers of a reading whose kind is not `text`."""
     return tuple(int(word) for word in text.split(" "))
 
 
 def decode_filename(name: str) -> str:
     r"""
-    Return a name from the file system as text that can be encoded.
+    Return a file name as text that can be encoded in UTF-8.
 
-    Names are bytes: what is not UTF-8 in them is shown, not lost.
+    File names are bytes: bytes that are not UTF-8 become escapes such as \xff.
 
     >>> decode_filename("a\udcff")
     'a\\xff'

@@ -1,4 +1,4 @@
-"""The generated documents are what the code says; `make docs` writes them anew."""
+"""Generated documents are current (`make docs` updates them), others complete."""
 
 import argparse
 import re
@@ -83,12 +83,12 @@ not in the catalog. Only three other numbers are read below /proc/sys:
 
 
 def metrics_md() -> str:
-    counted = {spec.name for spec in COUNTER_METRICS.values()}
+    counter_names = {spec.name for spec in COUNTER_METRICS.values()}
     rows = [
         f"| `{spec.name}` | {spec.type} | {', '.join(f'`{n}`' for n in spec.labels)} "
         f"| {spec.detail} | {spec.help} |"
         for spec in METRICS
-        if spec.name not in counted
+        if spec.name not in counter_names
     ]
     table = [
         "| metric | type | labels | from | meaning |",
@@ -100,11 +100,11 @@ def metrics_md() -> str:
         "| metric | kernel's name | exported | from | lost | meaning |",
         "|---|---|---|---|---|---|",
         *(
-            f"| `{one.metric}` | `{one.name}` | "
-            f"{'always' if one.default else 'on request'} | "
-            f"{COUNTER_METRICS[one.name].detail} | "
-            f"{'yes' if one.lost else ''} | {one.help} |"
-            for one in COUNTERS
+            f"| `{counter.metric}` | `{counter.name}` | "
+            f"{'always' if counter.default else 'on request'} | "
+            f"{COUNTER_METRICS[counter.name].detail} | "
+            f"{'yes' if counter.lost else ''} | {counter.help} |"
+            for counter in COUNTERS
         ),
     ]
     table += counters
@@ -117,28 +117,30 @@ def metrics_md() -> str:
 
 def sysctls_md() -> str:
     entries = catalog.load()
-    read = [e for e in entries if e.profile == "default"]
-    rest = sorted((e for e in entries if e.profile != "default"), key=lambda e: e.name)
+    default = [e for e in entries if e.profile == "default"]
+    others = sorted(
+        (e for e in entries if e.profile != "default"), key=lambda e: e.name
+    )
     titles = ("sysctl", "fields", "class", "set by", "why", "shows in")
     head = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
 
-    def rows(some: list[catalog.Entry]) -> list[str]:
+    def rows(entries: list[catalog.Entry]) -> list[str]:
         return [
             f"| `{e.name}` | {', '.join(e.fields)} | {e.class_} | {e.settable_by} "
             f"| {e.why.replace('|', chr(92) + '|')} | {', '.join(shows_in(e))} |"
-            for e in some
+            for e in entries
         ]
 
     parts = [
-        f"## The default profile ({len(read)})\n",
+        f"## The default profile ({len(default)})\n",
         "Most important first: if file descriptors run short, the last ones are read",
         "without open files first.\n",
         *head,
-        *rows(read),
-        f"\n## Read on request ({len(rest)})\n",
+        *rows(default),
+        f"\n## Read on request ({len(others)})\n",
         "`--sysctls.profile=all`, or `--sysctls.include=GLOB`.\n",
         *head,
-        *rows(rest),
+        *rows(others),
     ]
     return SYSCTLS_HEAD + "\n".join(parts) + "\n"
 
@@ -194,7 +196,7 @@ def command_lines(name: str, command: argparse.ArgumentParser) -> Iterator[str]:
     ]
     if arguments:
         yield "| argument | meaning |\n|---|---|"
-        yield from (f"| {usage(one)} | {one.help} |" for one in arguments)
+        yield from (f"| {usage(action)} | {action.help} |" for action in arguments)
         yield ""
     if any(action.dest == "config.file" for action in command._actions):
         yield "And the flags of the [configuration](configuration.md).\n"
@@ -209,7 +211,7 @@ def usage(action: argparse.Action) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "made"),
+    ("name", "generate"),
     [
         ("metrics.md", metrics_md),
         ("sysctls.md", sysctls_md),
@@ -217,13 +219,13 @@ def usage(action: argparse.Action) -> str:
     ],
 )
 def test_a_generated_document_is_current(
-    name: str, made: Callable[[], str], request: pytest.FixtureRequest
+    name: str, generate: Callable[[], str], request: pytest.FixtureRequest
 ) -> None:
     path = ROOT / "docs" / name
     if request.config.getoption("--update-docs"):
-        path.write_text(made())
+        path.write_text(generate())
 
-    assert path.read_text() == made(), "run `make docs`"
+    assert path.read_text() == generate(), "run `make docs`"
 
 
 def test_every_value_of_evidence_is_documented() -> None:
@@ -252,7 +254,7 @@ def rule_keys() -> list[str]:
 @pytest.mark.parametrize("key", config_keys())
 def test_every_configuration_key_is_documented_and_has_its_flag(key: str) -> None:
     text = (ROOT / "docs/configuration.md").read_text()
-    # the name that all of Prometheus's exporters share
+    # the name of this flag in all exporters of Prometheus
     other = {"web.config_file": "--web.config.file"}
     flag = other.get(key, f"--{key.replace('_', '-')}")
 
@@ -269,25 +271,25 @@ def test_every_key_of_a_rule_is_documented(key: str) -> None:
     assert f"| `{key}` |" in text.partition("## Policy")[2]
 
 
-def test_the_example_policy_can_be_used(tmp_path: Path) -> None:
+def test_the_example_policy_is_valid(tmp_path: Path) -> None:
     text = (ROOT / "docs/configuration.md").read_text()
-    found = re.search(r"```yaml\n(policy:.*?)```", text, re.DOTALL)
-    assert found
+    match = re.search(r"```yaml\n(policy:.*?)```", text, re.DOTALL)
+    assert match
     file = tmp_path / "config.yaml"
-    file.write_text(found[1])
+    file.write_text(match[1])
 
-    assert len(load(str(file), {}).policy) == found[1].count("- name:")
+    assert len(load(str(file), {}).policy) == match[1].count("- name:")
 
 
-def test_the_example_configuration_is_the_defaults() -> None:
+def test_the_example_configuration_has_the_defaults() -> None:
     text = (ROOT / "docs/configuration.md").read_text()
-    found = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
-    assert found
+    match = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert match
 
-    assert msgspec.yaml.decode(found[1], type=Config) == Config()
+    assert msgspec.yaml.decode(match[1], type=Config) == Config()
 
 
-def test_the_readme_names_the_two_commands_and_the_port() -> None:
+def test_the_readme_has_the_two_commands_and_the_port() -> None:
     text = (ROOT / "README.md").read_text()
 
     assert "make run" in text

@@ -1,4 +1,4 @@
-"""What the text of a sysctl file says, kind by kind, and what says nothing."""
+"""Parsing the contents of sysctl files, by kind of sysctl."""
 
 from typing import get_args
 
@@ -16,11 +16,11 @@ TRIPLE = a_sysctl(kind="ints", fields=("min", "default", "max"))
 TEXT = a_sysctl(kind="text")
 RANGES = a_sysctl(kind="ranges")
 CPUMASK = a_sysctl(kind="cpumask")
-EVERY = [INT, PAIR, TRIPLE, TEXT, RANGES, CPUMASK]
+ALL = [INT, PAIR, TRIPLE, TEXT, RANGES, CPUMASK]
 
 ODD_PORTS = ",".join(str(port) for port in range(53501, 65536, 2)).encode() + b"\n"
 
-SAID: list[tuple[Sysctl, bytes, str]] = [
+VALID: list[tuple[Sysctl, bytes, str]] = [
     (INT, b"0\n", "0"),
     (INT, b"4096\n", "4096"),
     (INT, b"4096", "4096"),
@@ -49,7 +49,7 @@ SAID: list[tuple[Sysctl, bytes, str]] = [
     (CPUMASK, b"00000000,00000001\n", "1"),
 ]
 
-GARBLED: list[tuple[Sysctl, bytes]] = [
+MALFORMED_TEXTS: list[tuple[Sysctl, bytes]] = [
     (INT, b""),
     (INT, b"\n"),
     (INT, b"many\n"),
@@ -75,87 +75,91 @@ GARBLED: list[tuple[Sysctl, bytes]] = [
 ]
 
 
-def test_the_tables_below_leave_no_kind_out() -> None:
-    assert {sysctl.kind for sysctl in EVERY} == set(get_args(Kind))
+def test_the_tables_have_sysctls_of_every_kind() -> None:
+    assert {sysctl.kind for sysctl in ALL} == set(get_args(Kind))
 
 
-@pytest.mark.parametrize(("sysctl", "raw", "said"), SAID)
-def test_a_file_says(sysctl: Sysctl, raw: bytes, said: str) -> None:
-    assert parse_reading(sysctl, raw) == said
+@pytest.mark.parametrize(("sysctl", "raw", "reading"), VALID)
+def test_valid_text_is_parsed(sysctl: Sysctl, raw: bytes, reading: str) -> None:
+    assert parse_reading(sysctl, raw) == reading
 
 
-def test_a_long_list_of_ports_is_their_number() -> None:
+def test_a_long_list_of_ports_becomes_their_number() -> None:
     assert len(ODD_PORTS) > 36_000
 
     assert parse_reading(RANGES, ODD_PORTS) == "6018"
 
 
-@pytest.mark.parametrize(("sysctl", "raw"), GARBLED)
-def test_what_is_not_of_its_kind_is_malformed(sysctl: Sysctl, raw: bytes) -> None:
+@pytest.mark.parametrize(("sysctl", "raw"), MALFORMED_TEXTS)
+def test_text_of_another_kind_is_malformed(sysctl: Sysctl, raw: bytes) -> None:
     assert parse_reading(sysctl, raw) == MALFORMED
 
 
-@pytest.mark.parametrize(
-    "sysctl", EVERY, ids=[f"{s.kind}{len(s.fields)}" for s in EVERY]
-)
+@pytest.mark.parametrize("sysctl", ALL, ids=[f"{s.kind}{len(s.fields)}" for s in ALL])
 @pytest.mark.parametrize("raw", [b"\xff\n", "٣\n".encode(), "é\n".encode("latin-1")])
-def test_what_is_not_ascii_is_malformed(sysctl: Sysctl, raw: bytes) -> None:
+def test_text_that_is_not_ascii_is_malformed(sysctl: Sysctl, raw: bytes) -> None:
     assert parse_reading(sysctl, raw) == MALFORMED
 
 
-NEARLY = st.text("0123456789abcdef-+_,. \t\n\0x").map(str.encode)
+SIMILAR = st.text("0123456789abcdef-+_,. \t\n\0x").map(str.encode)
 
 
-@given(st.sampled_from(EVERY), st.binary() | NEARLY)
-def test_any_bytes_give_one_line_or_malformed(sysctl: Sysctl, raw: bytes) -> None:
-    said = parse_reading(sysctl, raw)
+@given(st.sampled_from(ALL), st.binary() | SIMILAR)
+def test_any_bytes_become_one_line_or_malformed(sysctl: Sysctl, raw: bytes) -> None:
+    reading = parse_reading(sysctl, raw)
 
-    assert said == MALFORMED or (
-        isinstance(said, str) and said == " ".join(said.split()) and said.isascii()
+    assert reading == MALFORMED or (
+        isinstance(reading, str)
+        and reading == " ".join(reading.split())
+        and reading.isascii()
     )
 
 
-@given(st.sampled_from([s for s in EVERY if s.kind != "text"]), st.binary() | NEARLY)
-def test_whatever_was_read_has_one_number_a_field(sysctl: Sysctl, raw: bytes) -> None:
-    said = parse_reading(sysctl, raw)
+@given(st.sampled_from([s for s in ALL if s.kind != "text"]), st.binary() | SIMILAR)
+def test_a_reading_has_one_number_per_field(sysctl: Sysctl, raw: bytes) -> None:
+    reading = parse_reading(sysctl, raw)
 
-    assert isinstance(said, Unreadable) or (
-        len(parse_numbers(said)) == max(1, len(sysctl.fields))
+    assert isinstance(reading, Unreadable) or (
+        len(parse_numbers(reading)) == max(1, len(sysctl.fields))
     )
 
 
 @given(st.lists(st.integers(-(2**63), 2**64 - 1), min_size=1, max_size=9))
-def test_numbers_come_back_as_the_kernel_printed_them(printed: list[int]) -> None:
+def test_numbers_are_parsed_as_the_kernel_prints_them(printed: list[int]) -> None:
     fields = tuple(f"field{at}" for at in range(len(printed)))
     kind = a_sysctl(kind="ints", fields=fields)
 
-    said = parse_reading(kind, "\t".join(map(str, printed)).encode() + b"\n")
+    reading = parse_reading(kind, "\t".join(map(str, printed)).encode() + b"\n")
 
-    assert isinstance(said, str)
-    assert parse_numbers(said) == tuple(printed)
+    assert isinstance(reading, str)
+    assert parse_numbers(reading) == tuple(printed)
 
 
 @given(st.sets(st.integers(0, 65535)))
-def test_a_bitmap_counts_what_it_names_however_it_is_written(ports: set[int]) -> None:
+def test_a_bitmap_becomes_the_number_of_bits_in_either_notation(
+    ports: set[int],
+) -> None:
     singles = ",".join(map(str, sorted(ports))).encode()
 
     assert (
         parse_reading(RANGES, singles)
-        == parse_reading(RANGES, ranged(ports))
+        == parse_reading(RANGES, format_ranges(ports))
         == str(len(ports))
     )
 
 
 @given(st.integers(0, 2**256 - 1))
-def test_a_mask_counts_its_bits_however_many_words_it_has(mask: int) -> None:
+def test_a_cpu_mask_becomes_the_number_of_bits_in_any_number_of_words(
+    mask: int,
+) -> None:
     digits = f"{mask:064x}"
     words = ",".join(digits[at : at + 8] for at in range(0, 64, 8))
 
     assert parse_reading(CPUMASK, words.encode()) == str(mask.bit_count())
 
 
-def ranged(ports: set[int]) -> bytes:
-    """Write *ports* as proc_do_large_bitmap does: neighbours as one range."""
+def format_ranges(ports: set[int]) -> bytes:
+    """Format *ports* as proc_do_large_bitmap() does: neighbors as one range."""
     starts = sorted(port for port in ports if port - 1 not in ports)
     ends = sorted(port for port in ports if port + 1 not in ports)
     pairs = zip(starts, ends, strict=True)
