@@ -1,4 +1,4 @@
-"""Draw the dashboards for the documents: python -m tests.screenshots."""
+"""Take screenshots of the dashboards for the documents: python -m tests.screenshots."""
 
 import urllib.error
 from collections.abc import Iterator, Mapping
@@ -9,36 +9,36 @@ from typing import Any
 from testing.monitoring import JOB, Prometheus
 from tests.mixin.support.grafana import NAMES, dashboard, interpolate, panels
 from tests.screenshots.drawing import draw
-from tests.screenshots.history import remembering
-from tests.screenshots.story import APP, END, FOCUS, START, STEP, Told
+from tests.screenshots.history import run_with_history
+from tests.screenshots.story import APP, END, FOCUS, START, STEP, NodeStory
 from tests.support.browser import PICTURES
 
-FOLDED = {
+COLLAPSED = {
     "node.json": "Cost of the exporter",
     "pod.json": "Kernel counters",
 }
-"""The last row of the longer ones, with which the pictures would be too long."""
+"""The last row of the longer dashboards, left out to keep the pictures short."""
 
 Values = Mapping[str, str | list[str]]
 
 
-class NoAnswerError(Exception):
-    """Prometheus refuses a panel's expression."""
+class QueryError(Exception):
+    """Prometheus rejects the expression of a panel."""
 
 
 def main() -> None:
-    """Write a picture of each dashboard."""
-    values = chosen()
+    """Write a screenshot of each dashboard."""
+    values = variable_values()
     boards = {name: dashboard(name) for name in NAMES}
-    for name, title in FOLDED.items():
-        boards[name] = folded(boards[name], title)
-    with TemporaryDirectory() as made:
-        directory = Path(made)
-        with remembering(directory) as server:
+    for name, title in COLLAPSED.items():
+        boards[name] = collapse(boards[name], title)
+    with TemporaryDirectory() as temporary:
+        directory = Path(temporary)
+        with run_with_history(directory) as server:
             data = {
                 "boards": boards,
                 "results": {
-                    name: dict(results(server, board, values))
+                    name: dict(query_results(server, board, values))
                     for name, board in boards.items()
                 },
                 "values": values,
@@ -51,7 +51,7 @@ def main() -> None:
 
 def picture(name: str) -> Path:
     """
-    Return the file that has the picture of a dashboard.
+    Return the file of a dashboard's screenshot.
 
     >>> picture("pod.json").name
     'dashboard-pod.png'
@@ -59,15 +59,15 @@ def picture(name: str) -> Path:
     return PICTURES / f"dashboard-{name.removesuffix('.json')}.png"
 
 
-def chosen() -> dict[str, str | list[str]]:
-    """Return what the variables are, and Grafana's own."""
-    of = Told(FOCUS)
+def variable_values() -> dict[str, str | list[str]]:
+    """Return the values of the variables, and of Grafana's built-in ones."""
+    story = NodeStory(FOCUS)
     return {
         "cluster": ".*",
         "job": [JOB],
-        "instance": of.name,
+        "instance": story.name,
         "namespace": "shop",
-        "pod": of.pod(APP),
+        "pod": story.pod(APP),
         "container": ".*",
         "netns": ".*",
         "sysctl": "net.core.somaxconn",
@@ -76,18 +76,18 @@ def chosen() -> dict[str, str | list[str]]:
     }
 
 
-def folded(board: Mapping[str, Any], title: str) -> dict[str, Any]:
-    """Return a dashboard whose last row is folded, as Grafana keeps that."""
-    shown = list(board["panels"])
-    at = next(n for n, panel in enumerate(shown) if panel["title"] == title)
-    row = {**shown[at], "collapsed": True, "panels": shown[at + 1 :]}
-    return {**board, "panels": [*shown[:at], row]}
+def collapse(board: Mapping[str, Any], title: str) -> dict[str, Any]:
+    """Return a dashboard whose last row is collapsed, in Grafana's format."""
+    all_panels = list(board["panels"])
+    at = next(n for n, panel in enumerate(all_panels) if panel["title"] == title)
+    row = {**all_panels[at], "collapsed": True, "panels": all_panels[at + 1 :]}
+    return {**board, "panels": [*all_panels[:at], row]}
 
 
-def results(
+def query_results(
     server: Prometheus, board: Mapping[str, Any], values: Values
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield of each panel, by its id, what its queries find, by their letters."""
+    """Yield the id of each panel with the results of its queries by their letters."""
     for panel in panels(board):
         found = {}
         for target in panel["targets"]:
@@ -95,8 +95,8 @@ def results(
             try:
                 found[target["refId"]] = _result(server, text, target)
             except urllib.error.HTTPError as error:
-                said = error.read().decode()
-                raise NoAnswerError(f"{panel['title']}: {text}\n{said}") from error
+                message = error.read().decode()
+                raise QueryError(f"{panel['title']}: {text}\n{message}") from error
         yield str(panel["id"]), found
 
 
@@ -105,8 +105,8 @@ def _result(server: Prometheus, text: str, target: Mapping[str, Any]) -> Any:  #
         return server.api("query", query=text, time=f"{END}")["result"]
     span = {"start": f"{START}", "end": f"{END}", "step": f"{STEP}"}
     found = server.api("query_range", query=text, **span)["result"]
-    # their order is their colours', and Prometheus has none
-    return sorted(found, key=lambda one: sorted(one["metric"].items()))
+    # Grafana assigns colors by order, which Prometheus does not define
+    return sorted(found, key=lambda series: sorted(series["metric"].items()))
 
 
 if __name__ == "__main__":

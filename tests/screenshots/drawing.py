@@ -1,4 +1,4 @@
-"""Dashboards as Grafana's own components draw them, in a real browser."""
+"""Dashboards rendered by Grafana's own components, in a real browser."""
 
 import contextlib
 import functools
@@ -36,14 +36,14 @@ _OPTIONS = (
 )
 
 
-class UnlikeGrafanaError(Exception):
-    """The browser complains of what it has drawn."""
+class BrowserConsoleError(Exception):
+    """The browser logged messages to the console."""
 
 
 def draw(
     directory: Path, data: Mapping[str, object], files: Mapping[str, Path]
 ) -> None:
-    """Photograph dashboards; *files*: by the dashboard's name, where to."""
+    """Take screenshots of dashboards. files: by the dashboard's name."""
     site = directory / "site"
     site.mkdir()
     subprocess.run(
@@ -57,11 +57,11 @@ def draw(
     (site / "data.json").write_text(json.dumps(data))
     with _served(site) as port, run_browser(port, directory / "profile") as chromium:
         for name, file in files.items():
-            _photograph(chromium, name, file)
+            _take_screenshot(chromium, name, file)
 
 
 def _publish(public: Path) -> None:
-    """Put icons and fonts where Grafana's server has them."""
+    """Copy icons and fonts to the paths on Grafana's server."""
     shutil.copytree(MODULES / "@grafana/ui/dist/public", public)
     fonts = public / "fonts/inter"
     fonts.mkdir(parents=True)
@@ -70,23 +70,23 @@ def _publish(public: Path) -> None:
         shutil.copy(font, fonts / f"Inter-{name}.woff2")
 
 
-def _photograph(chromium: Browser, name: str, file: Path) -> None:
+def _take_screenshot(chromium: Browser, name: str, file: Path) -> None:
     chromium.set_screen(Size(WIDTH, 900))
     chromium.open(f"/?dashboard={name}")
     wait_until(lambda: chromium.evaluate("document.body.dataset.height"), SECONDS)
     height = int(chromium.evaluate("document.body.dataset.height"))
     chromium.set_screen(Size(WIDTH, height))
-    taken = [b""]
+    pictures = [b""]
 
-    def lasts() -> bool:
-        """Tell whether all is drawn: two pictures in a row are the same."""
+    def is_stable() -> bool:
+        """Return whether two successive pictures are the same."""
         chromium.save_screenshot(file)
-        taken.append(file.read_bytes())
-        return taken[-1] == taken[-2]
+        pictures.append(file.read_bytes())
+        return pictures[-1] == pictures[-2]
 
-    wait_until(lasts, SECONDS)
-    if complaints := chromium.console_messages():
-        raise UnlikeGrafanaError("\n".join(complaints))
+    wait_until(is_stable, SECONDS)
+    if messages := chromium.console_messages():
+        raise BrowserConsoleError("\n".join(messages))
 
 
 @contextlib.contextmanager

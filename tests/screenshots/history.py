@@ -1,9 +1,9 @@
 """
-A Prometheus that has scraped the fleet of the story for two hours, in a minute.
+A Prometheus with two hours of history of the story's fleet, made within a minute.
 
-Pages are written into blocks with the times that they have in the story, and the rules
-are evaluated at those times too, by promtool: nothing is waited for, and the pictures
-are the same whenever they are taken.
+promtool writes the expositions into blocks with the timestamps of the story, and
+evaluates the rules at those times: nothing has to wait, and the screenshots do not
+depend on when they are taken.
 """
 
 import contextlib
@@ -17,7 +17,16 @@ import msgspec
 
 from testing.lab import wait_until
 from testing.monitoring import JOB, RULES, Prometheus, free_port, run_process
-from tests.screenshots.story import BEFORE, DOWN, END, MINUTES, NODES, START, STEP, Told
+from tests.screenshots.story import (
+    DOWN,
+    END,
+    LEAD_MINUTES,
+    MINUTES,
+    NODES,
+    START,
+    STEP,
+    NodeStory,
+)
 
 _COMMENT = re.compile(r"^#.*\n", re.MULTILINE)
 _WITH_LABELS = re.compile(r"^(\w+)\{", re.MULTILINE)
@@ -26,14 +35,14 @@ _END_OF_LINE = re.compile(r"$(?=\n)", re.MULTILINE)
 
 
 @contextlib.contextmanager
-def remembering(directory: Path) -> Iterator[Prometheus]:
-    """Run one that has all of it, recorded series and alerts too."""
-    data, pages = directory / "data", directory / "pages.txt"
-    _write(pages)
-    promtool("create-blocks-from", "openmetrics", pages, data)
+def run_with_history(directory: Path) -> Iterator[Prometheus]:
+    """Run a Prometheus with the history, including recorded series and alerts."""
+    data, samples = directory / "data", directory / "samples.txt"
+    _write(samples)
+    promtool("create-blocks-from", "openmetrics", samples, data)
     firing = directory / "firing.yaml"
-    firing.write_text(as_records(RULES.read_text()))
-    for rules in (RULES, firing):  # some alerts are of what is recorded
+    firing.write_text(alerts_as_records(RULES.read_text()))
+    for rules in (RULES, firing):  # some alerts are on recorded series
         with _serving(directory, data) as server:
             promtool(
                 "create-blocks-from",
@@ -48,32 +57,32 @@ def remembering(directory: Path) -> Iterator[Prometheus]:
         yield server
 
 
-def as_records(rules: str) -> str:
+def alerts_as_records(rules: str) -> str:
     """
-    Return rules that record what the alerts among *rules* would be while they fire.
+    Return rules that record the alerts among *rules* while they fire.
 
-    promtool evaluates no alerts in the past. How long they wait is left out: in the
-    end, of which the table of alerts is, what is wrong has been so for longer.
+    promtool does not evaluate alerts in the past. Their `for` is left out: at the end
+    of the story, which the table of alerts shows, all conditions have held for longer.
     """
     groups: list[dict[str, Any]] = msgspec.yaml.decode(rules)["groups"]
-    made = [
+    records = [
         {"record": "ALERTS", "expr": rule["expr"], "labels": _labels(rule)}
         for group in groups
         for rule in group["rules"]
         if "alert" in rule
     ]
-    encoded = msgspec.yaml.encode({"groups": [{"name": "firing", "rules": made}]})
+    encoded = msgspec.yaml.encode({"groups": [{"name": "firing", "rules": records}]})
     return encoded.decode()
 
 
 def _labels(rule: dict[str, Any]) -> dict[str, str]:
-    """Return an alert's labels; a template is of a label that its series have."""
-    own = {name: one for name, one in rule["labels"].items() if "{{" not in one}
-    return {"alertname": rule["alert"], "alertstate": "firing", **own}
+    """Return the labels of an alert; series already have the templated ones."""
+    fixed = {name: text for name, text in rule["labels"].items() if "{{" not in text}
+    return {"alertname": rule["alert"], "alertstate": "firing", **fixed}
 
 
 def promtool(*arguments: str | Path) -> None:
-    """Run one of its commands; it says a line of each rule, which nobody wants."""
+    """Run a tsdb command of promtool; its output is shown only if it fails."""
     command = ["promtool", "tsdb", *map(str, arguments)]
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=300
@@ -84,24 +93,24 @@ def promtool(*arguments: str | Path) -> None:
 def _write(file: Path) -> None:
     with file.open("w") as out:
         for number in NODES:
-            told = Told(number)
-            labels = f'instance="{told.name}",job="{JOB}"'
-            for now, page in told.pages():
-                out.write(_stamped(page, labels, now))
-            for minute in range(-BEFORE, MINUTES + 1):
+            story = NodeStory(number)
+            labels = f'instance="{story.name}",job="{JOB}"'
+            for time, exposition in story.expositions():
+                out.write(_stamped(exposition, labels, time))
+            for minute in range(-LEAD_MINUTES, MINUTES + 1):
                 up = int(minute < DOWN.get(number, MINUTES + 1))
                 out.write(f"up{{{labels}}} {up} {START + STEP * minute:.0f}\n")
         out.write("# EOF\n")
 
 
-def _stamped(page: str, labels: str, now: float) -> str:
-    """Return a page's samples as Prometheus keeps them: with the target and time."""
-    lines = _COMMENT.sub("", page)
+def _stamped(exposition: str, labels: str, time: float) -> str:
+    """Return the samples of an exposition with target labels and a timestamp."""
+    lines = _COMMENT.sub("", exposition)
     count = lines.count("\n")
     lines += f"scrape_samples_scraped {count}\n"
     lines = _WITH_LABELS.sub(rf"\1{{{labels},", lines)
     lines = _WITHOUT.sub(rf"\1{{{labels}}} ", lines)
-    return _END_OF_LINE.sub(f" {now:.0f}", lines)
+    return _END_OF_LINE.sub(f" {time:.0f}", lines)
 
 
 @contextlib.contextmanager
@@ -114,7 +123,7 @@ def _serving(directory: Path, data: Path) -> Iterator[Prometheus]:
         f"--config.file={config}",
         f"--storage.tsdb.path={data}",
         "--storage.tsdb.retention.time=100y",
-        # pages that are written afterwards don't say that a series has ended
+        # blocks written this way have no staleness markers
         f"--query.lookback-delta={STEP + 1}s",
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=error",

@@ -1,5 +1,5 @@
 """
-The pictures of the documents: pages of a recorded node, in a real browser.
+The screenshots of pages in the documents: a recorded node, in a real browser.
 
 `pytest tests/screenshots/test_drawing.py --update-docs` updates them. Without it, the
 tests only check that they can be taken: browser versions render slightly differently.
@@ -21,14 +21,21 @@ RECORDED = ROOT / "tests/nodes/kubernetes/snapshot.json"
 MAX_BYTES = 150_000
 PNG = b"\x89PNG\r\n"
 
-DRAWN = {f"dashboard-{Path(name).stem}.png" for name in NAMES}
-"""Those of the dashboards, which `make pictures` takes: tests/screenshots/."""
+DASHBOARDS = {f"dashboard-{Path(name).stem}.png" for name in NAMES}
+"""Screenshots of dashboards, which `make pictures` takes."""
 
-MAX_DRAWN = 500_000
+MAX_DASHBOARD_BYTES = 500_000
 
 
 class Shot(NamedTuple):
-    """A picture: of which page, on which screen, and for whom."""
+    """
+    A screenshot.
+
+    Attributes:
+        path: Path of the page.
+        size: Size of the screen.
+        scheme: Preferred color scheme.
+    """
 
     path: str
     size: Size
@@ -63,7 +70,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize("name", SHOTS)
-def test_a_picture_can_be_taken(
+def test_a_screenshot_can_be_taken(
     name: str, chromium: Browser, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     shot = SHOTS[name]
@@ -80,8 +87,8 @@ def test_a_picture_can_be_taken(
     assert file.stat().st_size < MAX_BYTES
 
 
-def test_the_documents_have_each_of_them() -> None:
-    assert {file.name for file in PICTURES.iterdir()} == SHOTS.keys() | DRAWN
+def test_every_screenshot_of_the_documents_is_of_a_known_page() -> None:
+    assert {file.name for file in PICTURES.iterdir()} == SHOTS.keys() | DASHBOARDS
     for file in PICTURES.iterdir():
-        most = MAX_DRAWN if file.name in DRAWN else MAX_BYTES
-        assert file.stat().st_size < most
+        limit = MAX_DASHBOARD_BYTES if file.name in DASHBOARDS else MAX_BYTES
+        assert file.stat().st_size < limit
