@@ -259,6 +259,19 @@ class TestPages:
         for first, second in itertools.pairwise(order[: order.index("c") + 1]):
             assert "collection" in {first, second}
 
+    def test_a_page_waits_for_one_collection_at_most(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        async def main(scrapes: Scrapes) -> None:
+            page = await scrapes.begin_page("a")
+            await scrapes.running()
+            scrape = await scrapes.begin()
+            scrapes.responder.go.release(2)
+            scrapes.responder.render.release()
+            await asyncio.gather(page, scrape)
+
+        assert run(main, worker).responder.done == ["collection", "a", "collection"]
+
     def test_a_page_is_rendered_once_and_not_older_than_its_requests(
         self, worker: ThreadPoolExecutor
     ) -> None:
