@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.config.settings import Config
-from tests.collector.node import FakeNode
-from tests.collector.sampling import Sampled, sampling
+from tests.support.collector_node import FakeNode
 from tests.support.fakeproc import FakeProc
+from tests.support.sampling import Sampled, sampling
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import pytest
 from exporter.collector.collector import Collector
 from exporter.config.settings import Config, PathSettings
 from exporter.kernel.netns import own_netns
-from tests.collector.node import SHARED, FakeNode
 from tests.support.builders import a_rule
 from tests.support.clock import Clock
+from tests.support.collector_node import SHARED, FakeNode
 from tests.support.fakeproc import FakeProc
 
 

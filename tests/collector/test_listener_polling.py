@@ -18,7 +18,7 @@ from exporter.kernel.proc_net import NO_FILES
 from exporter.kernel.sock_diag import DiagReply
 from exporter.kernel.syscalls import netns_cookie
 from testing.lab import add_veth, wait_until
-from tests.collector.sampling import Dumps, Sampled, sampling
+from tests.support.sampling import Dumps, Sampled, sampling
 
 needs_root = [pytest.mark.root, pytest.mark.usefixtures("no_leaked_files")]
 

@@ -8,7 +8,7 @@ import pytest
 from exporter.config.settings import Config, SignalSettings
 from exporter.kernel import sock_diag
 from exporter.kernel.sock_diag import DiagReply
-from tests.collector.sampling import Sampled, sampling
+from tests.support.sampling import Sampled, sampling
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("no_leaked_files")]
 

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.kernel.netns import EntryDeniedError, NetnsEntry
 from exporter.values import MISSING
-from tests.collector.node import SHARED, FakeNode
+from tests.support.collector_node import SHARED, FakeNode
 from tests.support.fakeproc import FakeProc
 
 

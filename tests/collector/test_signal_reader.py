@@ -9,7 +9,7 @@ from exporter.config.settings import Config, SignalSettings, SysctlSettings
 from exporter.kernel import proc_net, sock_diag
 from exporter.kernel.sysctl_files import SysctlFiles
 from exporter.model import Signals
-from tests.collector.sampling import Sampled, sampling
+from tests.support.sampling import Sampled, sampling
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("no_leaked_files")]
 

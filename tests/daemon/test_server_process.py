@@ -15,15 +15,13 @@ import msgspec
 from exporter.config.web import TlsConfig, WebConfig
 from testing.running import OPENMETRICS
 from tests.support.clients import SECONDS, make_certificate, request
-from tests.web.test_app import USERS, basic
-
-ROOT = Path(__file__).parents[2]
+from tests.support.server import USERS, basic_authorization
 
 RUN = """
 import logging, socket, sys
 from exporter.daemon import preload, server_process
 from exporter.exposition.renderer import Renderer
-from tests.daemon.test_server_process import RefuseImports, refuse_files
+from tests.support.preloaded import RefuseImports, refuse_files
 from tests.support.server import FakeCollector
 logging.basicConfig()
 logging.getLogger("exporter").setLevel("INFO")
@@ -37,21 +35,6 @@ with socket.create_server(("127.0.0.1", 0)) as listener:
     print(listener.getsockname()[1], flush=True)
     server_process.run(collector, [listener], Renderer("1"))
 """
-
-
-class RefuseImports:
-    """Refuses every import."""
-
-    def find_spec(self, name: str, *_: object) -> None:
-        os.write(2, f"imported late: {name}\n".encode())
-        raise ImportError(name)
-
-
-def refuse_files(event: str, arguments: tuple[object, ...]) -> None:
-    """Refuse every file of the installation."""
-    if event == "open" and str(arguments[0]).startswith(str(ROOT / "exporter")):
-        os.write(2, f"opened late: {arguments[0]}\n".encode())
-        raise PermissionError
 
 
 @contextlib.contextmanager
@@ -76,7 +59,7 @@ class TestProcess:
         own = make_certificate(tmp_path, "own")
         own_tls = TlsConfig(cert=own.cert.read_text(), key=own.key.read_text())
         web = msgspec.structs.replace(USERS, tls=own_tls)
-        right = basic("prometheus", "secret")
+        right = basic_authorization("prometheus", "secret")
         with process(msgspec.json.encode(web)) as server:
             assert server.stdout
             port = int(server.stdout.readline())

@@ -11,8 +11,7 @@ import pytest
 
 from exporter.config.web import TlsConfig, WebConfig
 from tests.support.clients import SECONDS, Certificate, make_certificate, request
-from tests.support.server import RunningServer, running_server
-from tests.web.test_app import USERS
+from tests.support.server import USERS, RunningServer, running_server
 
 
 def tls(own: Certificate) -> WebConfig:

@@ -13,6 +13,7 @@ from exporter.kernel.procfs import NsMount, Procfs
 from exporter.model import Ino
 from tests.support.clock import Clock
 from tests.support.fakeproc import HOST_INO, FakeProc
+from tests.support.process_table import ProcessTableWithMounts
 
 POD, OTHER = Ino(555), Ino(777)
 
@@ -243,7 +244,7 @@ def test_a_thread_apart_from_its_process_is_found_by_the_recheck(
 def test_mounts_of_pid_1_are_found_at_once(fake_proc: FakeProc) -> None:
     fake_proc.process(1)
     fake_proc.mount(1, POD, "/run/netns/blue")
-    census = WatchedCensus(fake_proc.procfs, "/host/")
+    census = ProcessTableWithMounts(fake_proc.procfs, "/host/")
 
     census.scan()
 
@@ -279,7 +280,7 @@ def test_a_mount_namespace_that_only_repeats_pid_1s_adds_nothing(
     fake_proc.mount(1, POD, "/run/netns/blue")
     fake_proc.process(20, mntns="mnt:[9]")
     fake_proc.mount(20, POD, "/run/netns/blue")
-    census = WatchedCensus(fake_proc.procfs, "/")
+    census = ProcessTableWithMounts(fake_proc.procfs, "/")
     census.scan()
 
     census.full_scan()
@@ -287,33 +288,17 @@ def test_a_mount_namespace_that_only_repeats_pid_1s_adds_nothing(
     assert POD not in census.mounts.private_mounts
 
 
-class Watch:
-    """A plain file cannot be polled for mounts: say so when told to."""
-
-    dirty = False
-
-    def changed(self) -> bool:
-        return self.dirty
-
-
-class WatchedCensus(ProcessTable):
-    def __init__(self, procfs: Procfs, rootfs: str) -> None:
-        super().__init__(procfs, rootfs)
-        self.watch = Watch()
-        vars(self.mounts)["_watch"] = self.watch
-
-
 def test_mounts_of_pid_1_are_read_again_only_when_they_changed(
     fake_proc: FakeProc,
 ) -> None:
     fake_proc.process(1)
-    census = WatchedCensus(fake_proc.procfs, "/")
+    census = ProcessTableWithMounts(fake_proc.procfs, "/")
     census.scan()
     fake_proc.mount(1, POD, "/run/netns/blue")
 
     census.scan()
     assert census.namespaces() == {HOST_INO}
-    census.watch.dirty = True
+    census.watch.has_changed = True
     census.scan()
     assert POD in census.namespaces()
 
@@ -332,15 +317,15 @@ def test_a_failed_look_at_the_mounts_is_repeated_and_loses_nothing(
     fake_proc.process(1)
     fake_proc.mount(1, POD, "/run/netns/blue")
     proc = Moody(str(fake_proc.root))
-    census = WatchedCensus(proc, "/")
+    census = ProcessTableWithMounts(proc, "/")
     census.scan()
     fake_proc.mount(1, OTHER, "/run/netns/red")
-    proc.well, census.watch.dirty = False, True
+    proc.well, census.watch.has_changed = False, True
     census.scan()
     assert census.namespaces() == {HOST_INO, POD}
     assert census.errors["failed"] == 1
 
-    proc.well, census.watch.dirty = True, False
+    proc.well, census.watch.has_changed = True, False
     census.scan()
 
     assert census.namespaces() == {HOST_INO, POD, OTHER}
@@ -423,7 +408,7 @@ def test_what_vanishes_between_two_looks_is_normal(
 def test_rootfs_ends_in_no_slash(fake_proc: FakeProc, tmp_path: Path) -> None:
     fake_proc.process(1)
     fake_proc.mount(1, POD, "/run/netns/x")
-    census = WatchedCensus(fake_proc.procfs, f"{tmp_path}/")
+    census = ProcessTableWithMounts(fake_proc.procfs, f"{tmp_path}/")
 
     census.scan()
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ownership.node import FakeNode
 from tests.support.fakeproc import FakeProc
+from tests.support.owner_node import FakeNode
 
 
 @pytest.fixture

@@ -20,19 +20,6 @@ from exporter.ownership.claims import (
     is_final,
 )
 from exporter.runtimes.cgroup import CgroupPath
-from tests.ownership.facts import (
-    DOCKER,
-    FACTS,
-    NGINX,
-    OTHER_DOCKER,
-    OTHER_POD,
-    PATHS,
-    POD,
-    PODS,
-    PROCESSES,
-    UUID,
-    netns_labels,
-)
 from tests.support.builders import (
     CONTAINER,
     OTHER_CONTAINER,
@@ -44,6 +31,19 @@ from tests.support.builders import (
     an_owner,
     some_facts,
     the_host,
+)
+from tests.support.owner_facts import (
+    DOCKER,
+    FACTS,
+    NGINX,
+    OTHER_DOCKER,
+    OTHER_POD,
+    PATHS,
+    POD,
+    PODS,
+    PROCESSES,
+    UUID,
+    netns_labels,
 )
 
 

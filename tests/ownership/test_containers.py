@@ -9,7 +9,8 @@ import pytest
 from exporter.ownership.attribution import MAX_CONTAINERS
 from exporter.ownership.containers import ContainerTracker
 from exporter.runtimes.bundle_index import ContainerKey
-from tests.ownership.node import (
+from tests.support.builders import CONTAINER, OTHER_CONTAINER
+from tests.support.owner_node import (
     DOCKER,
     NETNS,
     POD,
@@ -17,7 +18,6 @@ from tests.ownership.node import (
     a_docker_container,
     a_result,
 )
-from tests.support.builders import CONTAINER, OTHER_CONTAINER
 
 JOINED = "/proc/10/ns/net"
 

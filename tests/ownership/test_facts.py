@@ -7,7 +7,9 @@ import pytest
 
 from exporter.kernel.procfs import Procfs
 from exporter.model import Ino
-from tests.ownership.node import (
+from tests.support.builders import CONTAINER, OTHER_CONTAINER, UID
+from tests.support.fakeproc import HOST_INO, FakeProc
+from tests.support.owner_node import (
     DOCKER,
     GRACE,
     NETNS,
@@ -17,8 +19,6 @@ from tests.ownership.node import (
     SERVICE,
     FakeNode,
 )
-from tests.support.builders import CONTAINER, OTHER_CONTAINER, UID
-from tests.support.fakeproc import HOST_INO, FakeProc
 
 
 class TestRaces:

@@ -10,7 +10,6 @@ from exporter.model import NetnsId, Owner
 from exporter.owner import cookie_name, owner_labels
 from exporter.ownership.claims import Claim, claim_owner
 from exporter.ownership.labels import resolve_labels
-from tests.ownership.facts import CLAIMS, DOCKER, POD, PODS, netns_labels
 from tests.support.builders import (
     OTHER_UID,
     UID,
@@ -20,6 +19,7 @@ from tests.support.builders import (
     an_owner,
     some_facts,
 )
+from tests.support.owner_facts import CLAIMS, DOCKER, POD, PODS, netns_labels
 
 
 class TestLabels:

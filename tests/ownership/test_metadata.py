@@ -2,7 +2,8 @@
 
 from exporter.runtimes.bundle_index import ContainerKey
 from exporter.runtimes.records import Container, Pod, PollResult
-from tests.ownership.node import (
+from tests.support.builders import CONTAINER, UID
+from tests.support.owner_node import (
     DOCKER,
     NETNS,
     POD,
@@ -10,7 +11,6 @@ from tests.ownership.node import (
     a_docker_container,
     a_result,
 )
-from tests.support.builders import CONTAINER, UID
 
 KEY = ContainerKey("", CONTAINER)
 

@@ -5,7 +5,9 @@ import pytest
 from exporter.ownership.poll_results import PollResults
 from exporter.runtimes.bundle_index import ContainerKey
 from exporter.runtimes.records import Pod, PollError, PollResult
-from tests.ownership.node import (
+from tests.support.builders import CONTAINER, OTHER_CONTAINER, UID
+from tests.support.clock import Clock
+from tests.support.owner_node import (
     DOCKER,
     NETNS,
     STALE_AFTER,
@@ -14,8 +16,6 @@ from tests.ownership.node import (
     a_docker_container,
     a_result,
 )
-from tests.support.builders import CONTAINER, OTHER_CONTAINER, UID
-from tests.support.clock import Clock
 
 SYSCTLS = {"net.core.somaxconn": "7"}
 

@@ -4,7 +4,8 @@ import pytest
 
 from exporter.owner import owner_labels
 from exporter.runtimes.records import PollError
-from tests.ownership.node import (
+from tests.support.builders import CONTAINER, UID
+from tests.support.owner_node import (
     DOCKER,
     GRACE,
     NETNS,
@@ -16,7 +17,6 @@ from tests.ownership.node import (
     a_docker_container,
     a_result,
 )
-from tests.support.builders import CONTAINER, UID
 
 
 def test_the_owner_of_a_container_is_assigned_at_once(node: FakeNode) -> None:

@@ -18,8 +18,8 @@ from exporter.model import Declared
 from exporter.reports.remediation import SYSCTL_OPTIONS
 from exporter.runtimes import POLLERS, RUNTIMES
 from exporter.runtimes.records import BundleFormat, Poller, PollError, Runtime
-from tests.runtimes.toy_node import Printed
 from tests.support.builders import CONTAINER
+from tests.support.toy_node import Printed
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs/runtimes.md").read_text()
@@ -105,7 +105,7 @@ def extended(tmp_path: Path) -> Path:
     copy = tmp_path / "copy"
     shutil.copytree(Path(exporter.__file__).parent, copy / "exporter")
     package = copy / "exporter/runtimes"
-    shutil.copy(ROOT / "tests/runtimes/toy_runtime.py", package / "toy.py")
+    shutil.copy(ROOT / "tests/support/toy_runtime.py", package / "toy.py")
     table = (package / "__init__.py").read_text()
     table = table.replace("RUNTIMES = (", f"RUNTIMES = ({ROW}", 1)
     table = table.replace(", runc\n", ", runc, toy\n", 1)
@@ -120,7 +120,7 @@ def test_a_new_runtime_is_a_module_and_a_row(extended: Path, tmp_path: Path) -> 
     state.write_bytes(msgspec.json.encode({"name": "web", "sysctls": sysctls}))
 
     node, proc = str(tmp_path / "node"), str(tmp_path / "proc")
-    command = [sys.executable, "-P", "-m", "tests.runtimes.toy_node", node, proc]
+    command = [sys.executable, "-P", "-m", "tests.support.toy_node", node, proc]
     path = f"{extended}:{ROOT}"
     done = subprocess.run(
         command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, check=True

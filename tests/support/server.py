@@ -1,11 +1,13 @@
 """A whole HTTP server, in a thread, with a collector that tests control."""
 
+import base64
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from socket import socket
 
+import bcrypt
 import msgspec
 
 from exporter.config.web import WebConfig
@@ -22,6 +24,19 @@ from tests.support.clients import SECONDS, HttpServer, run_server
 SNAPSHOT = msgspec.json.encode(
     an_encoded_snapshot(the_hosts_namespace(), a_namespace())
 )
+
+
+PASSWORD = "secret"
+USERS = WebConfig(
+    users={"prometheus": bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()},
+    headers={"X-Frame-Options": "deny"},
+)
+"""A web configuration with a user."""
+
+
+def basic_authorization(name: str, password: str) -> str:
+    """Return the value of an Authorization header."""
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 class FakeCollector:

@@ -1,23 +1,25 @@
 """The application: paths, pages, deadlines, users."""
 
-import base64
 import contextlib
 import gzip
 import re
 import threading
 from collections.abc import Iterator
 
-import bcrypt
 import pytest
 
-from exporter.config.web import WebConfig
 from exporter.privsep.channel import CollectionFailedError
 from exporter.web.app import READINESS_TIMEOUT_SECONDS, RequestSettings
 from exporter.web.auth import MAX_WAITING, Credentials
 from testing.lab import wait_until
 from testing.running import OPENMETRICS, Exposition
 from tests.support.clients import SECONDS
-from tests.support.server import RunningServer, running_server
+from tests.support.server import (
+    USERS,
+    RunningServer,
+    basic_authorization,
+    running_server,
+)
 
 
 @pytest.fixture
@@ -234,25 +236,21 @@ class TestDeadlines:
         wait_until(lambda: server.stack.stats.in_flight == 0)
 
 
-def basic(name: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
-
-
-HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
-USERS = WebConfig(users={"prometheus": HASH}, headers={"X-Frame-Options": "deny"})
-
-
 class TestUsers:
     @pytest.mark.parametrize("path", ["/metrics", "/", "/-/healthy", "/-/ready", "/x"])
     def test_every_path_requires_one(self, path: str) -> None:
         with running_server(USERS) as server:
-            for authorization in ("", basic("prometheus", "guess"), "Bearer x"):
+            for authorization in (
+                "",
+                basic_authorization("prometheus", "guess"),
+                "Bearer x",
+            ):
                 headers = {"Authorization": authorization} if authorization else {}
                 status, given, body = server.get(path, **headers)
                 assert (status, body) == (401, b"Unauthorized\n")
                 assert given["www-authenticate"] == "Basic"
                 assert given["x-frame-options"] == "deny"
-            right = basic("prometheus", "secret")
+            right = basic_authorization("prometheus", "secret")
             assert server.get(path, Authorization=right)[0] == (
                 404 if path == "/x" else 200
             )
@@ -270,13 +268,16 @@ class TestUsers:
         with running_server() as server, contextlib.ExitStack() as stack:
             application = server.stack.application
             application.configure(RequestSettings(verify=verify))
-            right, other = basic("a", "right"), basic("a", "other")
+            right, other = (
+                basic_authorization("a", "right"),
+                basic_authorization("a", "other"),
+            )
             assert server.get("/", Authorization=right)[0] == 200
             guesses = [
                 stack.enter_context(server.http.connect()) for _ in range(MAX_WAITING)
             ]
             for at, sock in enumerate(guesses):
-                header = f"Authorization: {basic('a', str(at))}".encode()
+                header = f"Authorization: {basic_authorization('a', str(at))}".encode()
                 sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % header)
             wait_until(lambda: server.stack.stats.in_flight == MAX_WAITING)
             assert server.get("/", Authorization=other)[0] == 503

@@ -24,6 +24,7 @@ from exporter.web.connections import Server, TlsPolicy
 from exporter.web.protocol import Connection, ConnectionLimits, Receive, Scope, Send
 from exporter.web.stats import ServerStats
 from testing.lab import wait_until
+from tests.support.applications import PAGE, page, reply, short
 from tests.support.clients import (
     SECONDS,
     Certificate,
@@ -35,31 +36,10 @@ from tests.support.clients import (
     run_server,
 )
 
-PAGE = b"0123456789abcdef" * (1_500_000 // 16)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 SOON = 5.0
 """The maximum duration of a scrape beside clients that stall; it takes 10 ms."""
-
-
-async def short(scope: Scope, _receive: Receive, send: Send) -> None:
-    await reply(send, f"{scope['method']} {scope['path']}".encode())
-
-
-async def page(_scope: Scope, _receive: Receive, send: Send) -> None:
-    await reply(send, PAGE)
-
-
-async def reply(send: Send, body: bytes, part: int = 32768) -> None:
-    headers = [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    if part >= len(body):
-        await send({"type": "http.response.body", "body": body})
-        return
-    for start in range(0, len(body), part):
-        content = body[start : start + part]
-        await send({"type": "http.response.body", "body": content, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
 
 
 class Held:
@@ -744,7 +724,7 @@ from exporter.web import connections
 from exporter.web.protocol import ConnectionLimits
 from exporter.web.stats import ServerStats
 from tests.support.clients import Certificate
-from tests.web.test_connections import page
+from tests.support.applications import page
 preload()
 context = Certificate(*sys.argv[1:]).server_context()
 policy = connections.TlsPolicy(context=context)

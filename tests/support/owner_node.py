@@ -13,10 +13,10 @@ from exporter.ownership.facts import FactsReader
 from exporter.ownership.metadata import ContainerMetadata
 from exporter.ownership.resolver import OwnerResolver
 from exporter.runtimes.records import Container, NullPoller, PollError, PollResult
-from tests.discovery.test_processes import WatchedCensus
 from tests.support.builders import CONTAINER, UID, a_netns
 from tests.support.clock import Clock
 from tests.support.fakeproc import HOST_INO, FakeProc
+from tests.support.process_table import ProcessTableWithMounts
 
 NETNS, OTHER_NETNS = Ino(555), Ino(777)
 GRACE = 5.0
@@ -71,7 +71,7 @@ class FakeNode:
 
     def use(self, procfs: Procfs) -> None:
         """Create all parts anew, with *procfs*."""
-        self.processes: ProcessTable = WatchedCensus(procfs, "/")
+        self.processes: ProcessTable = ProcessTableWithMounts(procfs, "/")
         self.metadata = ContainerMetadata(
             procfs,
             rootfs=str(self.rootfs),
