@@ -6,6 +6,7 @@ flow, or one side of the privilege boundary.
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -18,6 +19,7 @@ import exporter
 from tests.support.references import imports, parsed, references, writes
 
 ROOT = Path(exporter.__file__).parent
+TESTS = Path(__file__).parent
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 TREES = {path: parsed(ROOT / path) for path in MODULES}
 
@@ -156,6 +158,37 @@ SYSCALLS = {  # of kernel/syscalls.py
     "setns": {"kernel/netns.py"},
     "unshare": {"kernel/netns.py"},
 }
+NO_TEST_OF_ITS_OWN = {  # a module, and the test module that covers it
+    "cli/arguments.py": "test_flags.py",
+    "cli/tables.py": "cli/test_commands.py",
+    "config/web.py": "config/test_web_file.py",
+    "daemon/node_reader.py": "cli/test_sources.py",
+    "daemon/preload.py": "daemon/test_server_process.py",
+    "discovery/full_scan.py": "discovery/test_processes.py",
+    "discovery/netns_members.py": "discovery/test_processes.py",
+    "discovery/nsfs_mounts.py": "discovery/test_processes.py",
+    "exposition/samples.py": "exposition/test_renderer.py",
+    "exposition/text_format.py": "exposition/test_renderer.py",
+    "kernel/fd_budget.py": "kernel/test_sysctl_files.py",
+    "kernel/landlock.py": "privsep/test_privileges.py",
+    "kernel/listen_sockets.py": "kernel/test_sock_diag.py",
+    "kernel/rtnetlink.py": "integration/test_discovery.py",
+    "kernel/syscalls.py": "kernel/test_netns.py",
+    "kernel/sysctl_readings.py": "kernel/test_sysctl_files.py",
+    "model.py": "cli/test_snapshot_file.py",
+    "owner.py": "ownership/test_labels.py",
+    "pages/namespace_table.py": "pages/test_node_page.py",
+    "privsep/spawn.py": "runtimes/test_poller_client.py",
+    "problems.py": "daemon/test_problem_log.py",
+    "reports/messages.py": "reports/test_explain.py",
+    "reports/overview.py": "reports/test_report.py",
+    "reports/sentences.py": "reports/test_explain.py",
+    "runtimes/http.py": "runtimes/test_docker.py",
+    "runtimes/records.py": "runtimes/test_docker.py",
+    "suggestions.py": "test_catalog.py",
+    "web/protocol.py": "web/test_connections.py",
+    "web/stats.py": "web/test_app.py",
+}
 WRITES = {"cli/output.py", "web/tls.py"}
 """The file that a user names; the memfd that hands a key to OpenSSL."""
 
@@ -271,6 +304,25 @@ def test_nothing_is_too_long_to_read_at_once(path: Path) -> None:
         if isinstance(node, kinds) and node.end_lineno
     ]
     assert [entry for entry in sizes if entry[1] > entry[2]] == []
+
+
+def test_each_module_has_a_test_module_of_its_name_or_is_listed() -> None:
+    modules = [path for path in MODULES if path.name[0] != "_"]
+    without = {str(path) for path in modules if not own_test(path).exists()}
+
+    assert without == set(NO_TEST_OF_ITS_OWN)
+    assert all((TESTS / path).exists() for path in NO_TEST_OF_ITS_OWN.values())
+
+
+def test_no_module_imports_a_test_module() -> None:
+    """Nor does code in strings, which other processes run. See tests/support/."""
+    form = re.compile(r"\btests[.\w]*(?:\.| import )test_\w+")
+    for path in TESTS.rglob("*.py"):
+        assert form.findall(path.read_text()) == [], path
+
+
+def own_test(path: Path) -> Path:
+    return TESTS / path.with_name(f"test_{path.name}")
 
 
 def package(path: Path) -> str:

@@ -1,11 +1,8 @@
 """The commands for people: their output, exit codes, and escaping."""
 
-import io
 import json
-import os
 import subprocess
 import sys
-import unicodedata
 from pathlib import Path
 
 import msgspec
@@ -13,17 +10,12 @@ import pytest
 
 from exporter.cli.commands import NAMES
 from exporter.cli.main import main
-from exporter.model import Owner
 from testing import lab
 from tests.support.builders import (
-    a_listener,
     a_namespace,
     a_netns,
-    a_problem,
-    a_sysctl,
     an_encoded_snapshot,
     an_owner,
-    some_signals,
     the_hosts_namespace,
 )
 
@@ -134,101 +126,6 @@ def test_every_command_can_print_json(
     assert json.loads(capfd.readouterr().out)
 
 
-HOSTILE = "\x1b]0;owned\x07\x9b31m\u202e[bold]:warning:\n{x}"
-
-
-def hostile_snapshot() -> bytes:
-    named = Owner(
-        kind="named", netns=f"named/{HOSTILE}", comm=HOSTILE, evidence="mount"
-    )
-    control = a_sysctl("net.ipv4.tcp_congestion_control", kind="text")
-    in_a_pod = an_owner(pod=HOSTILE, comm=HOSTILE)
-    somaxconn = msgspec.structs.replace(a_sysctl(), harm=("accept_queue",))
-    unix = a_listener(0, address=HOSTILE, protocol="unix", queue=9, limit=1)
-    parcel = an_encoded_snapshot(
-        the_hosts_namespace(readings=["65535", "bbr"]),
-        a_namespace(owner=named, readings=["1", HOSTILE]),
-        a_namespace(owner=in_a_pod, readings=["1", "cubic"]),
-        sysctls=[somaxconn, control],
-        signals=[some_signals(), some_signals(unix), some_signals()],
-        node=HOSTILE,
-        fresh=["4096", "bbr"],
-        problems=[a_problem(detail=HOSTILE, remedy=HOSTILE)],
-    )
-    return msgspec.json.encode(parcel)
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["report", "--all"],
-        ["report", "--all", "--format", "json"],
-        ["explain", f"named/{HOSTILE}"],
-        ["explain", f"named/{HOSTILE}", "tcp_congestion_control"],
-        ["explain", "unknown"],
-        ["explain", "cookie/7"],
-    ],
-)
-def test_names_chosen_by_containers_cannot_control_the_terminal(
-    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "node.json"
-    file.write_bytes(hostile_snapshot())
-
-    main([*words, "--from", str(file)])
-
-    printed = "".join(capfd.readouterr()).replace("\n", "")
-    assert not [char for char in printed if unicodedata.category(char)[0] == "C"]
-
-
-def test_markup_in_a_name_is_printed_literally(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "node.json"
-    file.write_bytes(hostile_snapshot())
-
-    main(["report", "--from", str(file)])
-
-    assert "[bold]:warning:" in capfd.readouterr().out.replace("\n", "")
-
-
-@pytest.mark.parametrize("command", ["report", "explain", "diff"])
-@pytest.mark.parametrize("body", [b"", b"garbage", b"{}", b"\x00\xff"])
-def test_an_invalid_file_is_named_in_the_error(
-    command: str,
-    body: bytes,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    file = tmp_path / "invalid.json"
-    file.write_bytes(body)
-
-    assert main(with_file(command, str(file))) == 2
-
-    error = capsys.readouterr().err
-    assert str(file) in error
-    assert error.count("\n") == 1
-
-
-@pytest.mark.parametrize("command", ["report", "explain", "diff"])
-@pytest.mark.parametrize("path", ["/no/such/file", "/"])
-def test_an_unreadable_file_is_named_in_the_error(
-    command: str, path: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(with_file(command, path)) == 2
-
-    assert path in capsys.readouterr().err
-
-
-def with_file(command: str, file: str) -> list[str]:
-    words = {
-        "report": ["--from", file],
-        "explain": ["host", "--from", file],
-        "diff": [file, file],
-    }
-    return [command, *words[command]]
-
-
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -246,16 +143,6 @@ def test_an_error_message_has_the_remedy(
     assert main([*words, "--from", str(KUBERNETES)]) == code
 
     assert message in capsys.readouterr().err
-
-
-def test_standard_input_is_read_as_a_file(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    stdin = io.TextIOWrapper(io.BytesIO(KUBERNETES.read_bytes()))
-    monkeypatch.setattr(sys, "stdin", stdin)
-
-    assert main(["report", "--from", "-"]) == 0
-    assert "worker-1" in capfd.readouterr().out
 
 
 def test_diff_exits_1_for_a_difference_and_0_for_none(
@@ -276,13 +163,6 @@ def test_diff_exits_1_for_a_difference_and_0_for_none(
     assert "added: shop/new-0" in printed
     assert "128 modified" in printed
     assert main(["diff", str(before), str(after), "--format", "json"]) == 1
-
-
-def test_standard_input_cannot_be_both_snapshots(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert main(["diff", "-", "-"]) == 2
-    assert "only one" in capsys.readouterr().err
 
 
 def test_catalog_lists_the_matches_of_a_glob(capfd: pytest.CaptureFixture[str]) -> None:
@@ -318,101 +198,6 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert done.stderr == b""
 
 
-def test_only_a_terminal_gets_colors() -> None:
-    words = ["-m", "exporter", "report", "--from", str(KUBERNETES)]
-    piped = subprocess.run([sys.executable, *words], check=True, capture_output=True)
-
-    assert b"\x1b" not in piped.stdout
-    assert "\x1b[1m" in on_a_terminal([sys.executable, *words])
-
-
-def on_a_terminal(command: list[str]) -> str:
-    ours, theirs = os.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    environment.pop("NO_COLOR", None)
-    with subprocess.Popen(command, stdout=theirs, env=environment):
-        os.close(theirs)
-        read = b"".join(iter(lambda: read_some(ours), b""))
-    os.close(ours)
-    return read.decode()
-
-
-def read_some(fd: int) -> bytes:
-    try:
-        return os.read(fd, 65536)
-    except OSError:  # the other end is closed
-        return b""
-
-
-def test_reading_a_file_needs_no_privileges() -> None:
-    words = [sys.executable, "-I", "-m", "exporter", "report", "--from", "-"]
-    if os.geteuid() == 0:
-        words = [
-            "setpriv",
-            "--reuid=65534",
-            "--clear-groups",
-            "--bounding-set=-all",
-            *words,
-        ]
-
-    body = KUBERNETES.read_bytes()
-    done = subprocess.run(words, input=body, check=False, capture_output=True)
-
-    assert done.returncode == 0, done.stderr
-    assert b"worker-1" in done.stdout
-
-
-@pytest.mark.root
-def test_a_live_process_is_found_by_its_pid(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    with lab.new_namespaces() as (there,):
-        there.write("net/core/somaxconn", "128")
-
-        assert main(["explain", str(there.pid), "--log.level", "error"]) == 0
-
-    assert "128    modified" in capfd.readouterr().out
-
-
-@pytest.mark.root
-def test_explain_reads_a_sysctl_outside_the_profile(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    with lab.named_netns("explained"):
-        words = ["explain", "named/explained", "net.ipv4.igmp_max_msf"]
-
-        assert main([*words, "--log.level", "error", "--format", "json"]) == 0
-
-    assert json.loads(capfd.readouterr().out)["origin"] == "fresh_default"
-
-
-@pytest.mark.root
-def test_explain_has_the_listeners_and_counters_of_a_live_namespace(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    """It reads the counters of the sysctl even if the configuration excludes them."""
-    with lab.new_namespaces(listeners=1) as (there,):
-        words = ["explain", str(there.pid), "--signals.counters-exclude", "*"]
-
-        assert main([*words, "--log.level", "error"]) == 0
-
-    printed = " ".join(capfd.readouterr().out.split())
-    assert "one listener, 0.0.0.0:8000 (queue 0, limit 128); ListenOv" in printed
-    assert "are 0" in printed
-
-
-@pytest.mark.root
-def test_explain_reads_counters_that_are_not_read_by_default(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    with lab.new_namespaces() as (there,):
-        words = ["explain", str(there.pid), "tcp_mtu_probing"]
-
-        assert main([*words, "--log.level", "error"]) == 0
-
-    assert "detected: TCPMTUPFail is 0" in capfd.readouterr().out
-
-
 @pytest.mark.root
 def test_diff_lists_a_namespace_added_since_a_snapshot(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -423,12 +208,6 @@ def test_diff_lists_a_namespace_added_since_a_snapshot(
         assert main(["diff", str(file), "now"]) == 1
 
     assert "added: named/newcomer" in capfd.readouterr().out
-
-
-def test_report_reads_the_live_node(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", "--all"]) == 0
-
-    assert "net.core.somaxconn  host" in capfd.readouterr().out
 
 
 def test_check_evaluates_a_file_with_the_policy_of_another_nodes_configuration(
@@ -445,13 +224,3 @@ def test_check_evaluates_a_file_with_the_policy_of_another_nodes_configuration(
 
     assert main(words) == 1
     assert "(floor)" in capfd.readouterr().out
-
-
-def test_a_terminal_of_width_0_has_eighty_columns(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "0")
-
-    main(["report", "--from", str(KUBERNETES)])
-
-    assert capfd.readouterr().out
