@@ -185,13 +185,13 @@ def cgroup(path: str, *pids: int) -> Iterator[None]:
     root = _cgroup_root()
     if not os.access(root, os.W_OK):
         pytest.skip(f"cannot make cgroups below {root}")
-    made = []
+    created = []
     place = root
     for part in path.split("/"):
         place /= part
         if not place.exists():
             place.mkdir()
-            made.append(place)
+            created.append(place)
     for pid in pids:
         (place / "cgroup.procs").write_text(str(pid))
     try:
@@ -200,7 +200,7 @@ def cgroup(path: str, *pids: int) -> Iterator[None]:
         for member in (place / "cgroup.procs").read_text().split():
             with contextlib.suppress(ProcessLookupError):
                 (root / "cgroup.procs").write_text(member)
-        for directory in reversed(made):
+        for directory in reversed(created):
             wait_until(lambda path=directory: _removed(path))  # type: ignore[misc]
 
 

@@ -259,10 +259,10 @@ def test_a_namespace_that_cannot_be_entered_is_dropped_with_its_last_process(
         inodes = {pod.ino for pod in pods}
         real = NetnsEntry.enter
 
-        def refuse(tour: NetnsEntry, door: str, ino: Ino) -> None:
+        def refuse(entry: NetnsEntry, path: str, ino: Ino) -> None:
             if ino in inodes:
                 raise EntryDeniedError("setns", PermissionError(1, "refused"))
-            real(tour, door, ino)
+            real(entry, path, ino)
 
         monkeypatch.setattr(NetnsEntry, "enter", refuse)
         now = [0.0]

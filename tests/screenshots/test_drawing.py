@@ -64,9 +64,9 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         served_stack(Recorded(), listeners=[listener]) as (_, http),
-        run_browser(http.port, tmp_path_factory.mktemp("chromium")) as made,
+        run_browser(http.port, tmp_path_factory.mktemp("chromium")) as chromium,
     ):
-        yield made
+        yield chromium
 
 
 @pytest.mark.parametrize("name", SHOTS)

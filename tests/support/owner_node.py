@@ -70,7 +70,7 @@ class FakeNode:
         self.add(NETNS, cookie=7)
 
     def use(self, procfs: Procfs) -> None:
-        """Create all parts anew, with *procfs*."""
+        """Create all parts again, with *procfs*."""
         self.processes: ProcessTable = ProcessTableWithMounts(procfs, "/")
         self.metadata = ContainerMetadata(
             procfs,

@@ -66,10 +66,10 @@ def rendered(raw: bytes, target: str = "/") -> RenderedPage:
 
 
 def read(raw: bytes, target: str = "/") -> ParsedPage:
-    made = rendered(raw, target)
-    assert made.found, made.body.decode()
-    return ParsedPage(made.body)
+    page = rendered(raw, target)
+    assert page.found, page.body.decode()
+    return ParsedPage(page.body)
 
 
-def encoded(parcel: EncodedSnapshot) -> bytes:
-    return msgspec.json.encode(parcel)
+def encoded(snapshot: EncodedSnapshot) -> bytes:
+    return msgspec.json.encode(snapshot)

@@ -103,13 +103,13 @@ def _signal_samples(signals: Signals, limits: NamespaceLimits) -> Iterator[_Row]
         yield metrics.LEFT_OUT, {}, signals.left_out
     for resource, ratio in fill_ratios(signals, limits):
         yield metrics.FILL, {"resource": resource}, ratio
-    known: tuple[tuple[MetricSpec, dict[str, str], int | None], ...] = (
+    labeled: tuple[tuple[MetricSpec, dict[str, str], int | None], ...] = (
         (metrics.CONNTRACK_ENTRIES, {}, signals.conntrack),
         (metrics.PORTS_IN_USE, {"protocol": "tcp"}, tcp_ports_in_use(signals)),
         (metrics.PORTS_IN_USE, {"protocol": "udp"}, signals.udp_sockets),
         (metrics.TIME_WAIT, {}, signals.time_wait),
     )
-    for spec, labels, number in known:
+    for spec, labels, number in labeled:
         if number is not None:
             yield spec, labels, number
 

@@ -23,8 +23,8 @@ def open_socket(
     *stack* closes it: a socket that stays open would keep its namespace alive.
     """
     with entered(netns.path, netns.ino):
-        made = socket.socket(family, socket.SOCK_STREAM, protocol)
-    return stack.enter_context(made)
+        sock = socket.socket(family, socket.SOCK_STREAM, protocol)
+    return stack.enter_context(sock)
 
 
 def open_listener(
