@@ -126,7 +126,7 @@ class TestOrigins:
         earlier: Iterable[str] = (),
         scope: Class = "constant",
     ) -> Origin | None:
-        sysctl = a_sysctl(scope=scope)
+        sysctl = a_sysctl(class_=scope)
         return value_origin(
             sysctl,
             value,
@@ -208,7 +208,7 @@ def test_there_is_at_most_one_origin_whatever_the_order_of_the_history(
 ) -> None:
     def origin(history: Iterable[str]) -> Origin | None:
         return value_origin(
-            a_sysctl(scope=scope),
+            a_sysctl(class_=scope),
             value,
             fresh=fresh,
             declared=declared,

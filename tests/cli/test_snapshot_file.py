@@ -55,7 +55,7 @@ def test_any_other_input_is_an_error_with_the_name_of_the_file(raw: bytes) -> No
         an_encoded_snapshot(fresh=["1", "2"]),
         an_encoded_snapshot(a_namespace(readings=["1 2"])),
         an_encoded_snapshot(a_namespace(readings=["many"])),
-        an_encoded_snapshot(shared=[a_sysctl("net.core.rmem_max", scope="shared")]),
+        an_encoded_snapshot(shared=[a_sysctl("net.core.rmem_max", class_="shared")]),
         an_encoded_snapshot(a_namespace(), signals=[some_signals(), some_signals()]),
         an_encoded_snapshot(a_namespace(), signals=[some_signals(counters=[1])]),
         an_encoded_snapshot(

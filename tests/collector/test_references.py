@@ -22,7 +22,7 @@ RMEM = a_sysctl(
     "net.ipv4.tcp_rmem",
     kind="ints",
     fields=("min", "default", "max"),
-    scope="inherited",
+    class_="inherited",
 )
 SHARED_HERE = "net.core.rmem_max"
 
@@ -165,7 +165,7 @@ class TestProbe:
 
     def test_correctly_classified_sysctls_are_not_reported(self) -> None:
         host = Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()
-        shared = a_sysctl(SHARED_HERE, scope="shared")
+        shared = a_sysctl(SHARED_HERE, class_="shared")
         probe = a_probe(RMEM, shared=(shared,))
         value = Path("/proc/sys/net/core/rmem_max").read_text().strip()
 
@@ -184,21 +184,21 @@ class TestProbe:
     def test_a_class_that_a_new_namespace_disproves_is_reported(
         self, name: str, scope: Class, settable_by: SettableBy, host: str
     ) -> None:
-        probe = a_probe(a_sysctl(name, scope=scope, settable_by=settable_by))
+        probe = a_probe(a_sysctl(name, class_=scope, settable_by=settable_by))
 
         probe.update([host], [])
 
         assert probe.misclassified == (name,)
 
     def test_a_shared_sysctl_with_a_value_of_its_own_is_reported(self) -> None:
-        probe = a_probe(shared=(a_sysctl("net.core.somaxconn", scope="shared"),))
+        probe = a_probe(shared=(a_sysctl("net.core.somaxconn", class_="shared"),))
 
         probe.update([], ["1"])
 
         assert probe.misclassified == ("net.core.somaxconn",)
 
     def test_a_sysctl_that_the_kernel_does_not_have_is_not_reported(self) -> None:
-        probe = a_probe(a_sysctl("net.core.of_the_future", scope="inherited"))
+        probe = a_probe(a_sysctl("net.core.of_the_future", class_="inherited"))
 
         probe.update(["1"], [])
 

@@ -81,8 +81,8 @@ class TestValues:
         assert not found.samples("netns_sysctl_host_value")
 
     def test_sysctls_of_the_whole_machine_are_exported_once_for_the_host(self) -> None:
-        conntrack = a_sysctl("net.netfilter.nf_conntrack_max", scope="shared")
-        allowed = a_sysctl("net.ipv4.tcp_allowed", scope="shared", kind="text")
+        conntrack = a_sysctl("net.netfilter.nf_conntrack_max", class_="shared")
+        allowed = a_sysctl("net.ipv4.tcp_allowed", class_="shared", kind="text")
 
         found = exposition(
             a_node(

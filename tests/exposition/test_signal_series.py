@@ -33,7 +33,7 @@ COUNTERS = ("TcpExt.ListenOverflows", "Udp6.RcvbufErrors")
 SYSCTLS = (
     a_sysctl(),
     a_sysctl(PORT_RANGE, kind="ints", fields=("low", "high")),
-    a_sysctl("net.ipv4.tcp_max_tw_buckets", scope="derived"),
+    a_sysctl("net.ipv4.tcp_max_tw_buckets", class_="derived"),
 )
 
 

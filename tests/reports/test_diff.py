@@ -111,7 +111,7 @@ def test_a_shared_sysctl_changes_once() -> None:
             an_encoded_snapshot(
                 the_hosts_namespace(),
                 a_namespace(),
-                shared=[a_sysctl("net.core.rmem_max", scope="shared")],
+                shared=[a_sysctl("net.core.rmem_max", class_="shared")],
                 shared_readings=[value],
             )
         )

@@ -61,7 +61,7 @@ def explained(
     parcel = an_encoded_snapshot(
         the_hosts_namespace(readings=[host]),
         namespace,
-        sysctls=[a_sysctl(scope=scope)],
+        sysctls=[a_sysctl(class_=scope)],
         fresh=[] if fresh is None else [fresh],
         earlier=earlier,
     )
@@ -225,7 +225,7 @@ def test_the_host_has_no_origin_and_cannot_be_recreated() -> None:
 
 
 def test_a_shared_sysctl_has_the_hosts_value() -> None:
-    shared = a_sysctl("net.core.rmem_max", scope="shared", settable_by="node")
+    shared = a_sysctl("net.core.rmem_max", class_="shared", settable_by="node")
     namespace = a_namespace()
     parcel = an_encoded_snapshot(
         the_hosts_namespace(), namespace, shared=[shared], shared_readings=["9"]

@@ -42,7 +42,7 @@ SETTERS = get_args(SettableBy)
 def test_every_sysctl_and_owner_has_a_fix(
     kind: OwnerKind, scope: Class, settable_by: SettableBy
 ) -> None:
-    sysctl = a_sysctl(scope=scope, settable_by=settable_by)
+    sysctl = a_sysctl(class_=scope, settable_by=settable_by)
 
     found = fixes(sysctl, owner_of(kind), "1024")
 
@@ -52,7 +52,7 @@ def test_every_sysctl_and_owner_has_a_fix(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_shared_sysctl_is_only_set_on_the_host(kind: OwnerKind) -> None:
-    sysctl = a_sysctl("net.core.rmem_max", scope="shared", settable_by="node")
+    sysctl = a_sysctl("net.core.rmem_max", class_="shared", settable_by="node")
 
     for fix in fixes(sysctl, owner_of(kind), "1"):
         assert fix.where.startswith("on the host")
@@ -107,7 +107,7 @@ def test_each_runtime_has_its_own_fix(runtime: str) -> None:
 
 def test_unsafe_sysctls_have_the_kubelets_setting() -> None:
     unsafe = text(fixes(a_sysctl(settable_by="pod-unsafe"), owner_of("pod"), "1"))
-    safe = a_sysctl("net.ipv4.tcp_rmem", settable_by="pod", scope="inherited")
+    safe = a_sysctl("net.ipv4.tcp_rmem", settable_by="pod", class_="inherited")
 
     assert "allowedUnsafeSysctls: [net.core.somaxconn]" in unsafe
     assert "allowedUnsafeSysctls" not in text(fixes(safe, owner_of("pod"), "1"))
@@ -130,7 +130,7 @@ def test_only_a_compose_service_gets_a_compose_file() -> None:
 
 def test_only_copied_sysctls_have_a_fix_on_the_host() -> None:
     def on_host(scope: Class) -> bool:
-        return "copies it" in text(fixes(a_sysctl(scope=scope), owner_of("pod"), "1"))
+        return "copies it" in text(fixes(a_sysctl(class_=scope), owner_of("pod"), "1"))
 
     assert [scope for scope in CLASSES if on_host(scope)] == ["inherited", "devconf"]
 
@@ -149,7 +149,7 @@ def test_a_pod_of_a_node_in_a_container_is_a_pod() -> None:
 
 def test_names_and_values_are_quoted_for_the_shell() -> None:
     named = Owner(kind="named", netns="named/a;reboot")
-    sysctl = a_sysctl("net.ipv4.tcp_rmem", kind="ints", scope="constant")
+    sysctl = a_sysctl("net.ipv4.tcp_rmem", kind="ints", class_="constant")
 
     (fix,) = fixes(sysctl, named, "1 2 3")
 

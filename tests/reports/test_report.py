@@ -30,7 +30,7 @@ from tests.support.builders import (
 )
 
 SOMAXCONN = "net.core.somaxconn"
-RMEM = a_sysctl("net.ipv4.tcp_rmem", kind="ints", scope="inherited")
+RMEM = a_sysctl("net.ipv4.tcp_rmem", kind="ints", class_="inherited")
 
 
 def pods(*values: Reading, declared: Iterable[Declared] = ()) -> list[Namespace]:
@@ -182,7 +182,7 @@ def test_a_node_without_namespaces_has_a_report() -> None:
 
 
 def test_a_shared_sysctl_has_one_value() -> None:
-    shared = a_sysctl("net.core.rmem_max", scope="shared", settable_by="node")
+    shared = a_sysctl("net.core.rmem_max", class_="shared", settable_by="node")
     parcel = an_encoded_snapshot(
         the_hosts_namespace(), shared=[shared], shared_readings=["9"]
     )

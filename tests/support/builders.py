@@ -48,7 +48,7 @@ def a_sysctl(
     name: str = "net.core.somaxconn",
     *,
     kind: Kind = "int",
-    scope: Class = "constant",
+    class_: Class = "constant",
     settable_by: SettableBy = "pod-unsafe",
     fields: tuple[str, ...] = (),
     comparable: bool = True,
@@ -56,7 +56,7 @@ def a_sysctl(
     return Sysctl(
         name=name,
         kind=kind,
-        class_=scope,
+        class_=class_,
         settable_by=settable_by,
         fields=fields,
         comparable=comparable,

@@ -27,7 +27,7 @@ CONGESTION = "net.ipv4.tcp_congestion_control"
 SYSCTLS = (
     a_sysctl(SOMAXCONN),
     a_sysctl(PORT_RANGE, kind="ints", fields=("low", "high")),
-    a_sysctl(CONGESTION, kind="text", scope="inherited"),
+    a_sysctl(CONGESTION, kind="text", class_="inherited"),
 )
 """Of each form: one number, several numbers, text."""
 
