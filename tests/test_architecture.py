@@ -94,6 +94,7 @@ LIBRARIES = {  # a library, and where it may be imported
         *("runtimes/http.py", "runtimes/kubelet.py"),
         *("web/connections.py", "web/tls.py"),
     },
+    "starlette": {"web/app.py", "web/connections.py", "web/protocol.py"},
     "uvicorn": {"web/connections.py", "web/protocol.py"},
 }
 NEVER = {"multiprocessing", "pty", "subprocess", "shutil", "importlib.import_module"}

@@ -5,11 +5,16 @@ The routes: which response the server gives to which request; ASGI.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import Executor
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import Message, Receive, Scope, Send
 
 from exporter.model import Frozen
 from exporter.pages.query import BadQueryError, parse_request
@@ -25,7 +30,6 @@ from exporter.web.negotiation import (
     parse_names,
     parse_timeout,
 )
-from exporter.web.protocol import Message, Receive, Scope, Send
 from exporter.web.responses import PageFailedError
 from exporter.web.scrape_queue import ScrapeQueue, TooManyRequestsError
 from exporter.web.stats import ServerStats
@@ -40,9 +44,6 @@ READINESS_TIMEOUT_SECONDS = 5.0
 
 IMMUTABLE_SECONDS = 31_536_000
 """How long a client may cache a file whose URL has its hash."""
-
-PLAIN = "text/plain; charset=utf-8"
-HTML = "text/html; charset=utf-8"
 
 _PAGE_HEADERS = {**HEADERS, "Cache-Control": "no-store", "Vary": "Accept-Encoding"}
 _UNAVAILABLE = (TimeoutError, CollectionFailedError, TooManyRequestsError)
@@ -61,21 +62,24 @@ class RequestSettings(Frozen, frozen=True, kw_only=True):
     verify: Verify | None = None
 
 
-class Response(Frozen, frozen=True, kw_only=True):
-    """
-    A complete response.
+class PartsResponse(Response):
+    """A response whose body is sent in parts; Starlette's is sent at once."""
 
-    Attributes:
-        status: the HTTP status.
-        body: the body, compressed if the headers say so.
-        content_type: the header Content-Type.
-        headers: further headers, by name.
-    """
-
-    status: HTTPStatus
-    body: bytes
-    content_type: str = PLAIN
-    headers: Mapping[str, str] = {}
+    async def __call__(
+        self,
+        scope: Scope,
+        receive: Receive,  # noqa: ARG002 # Starlette's signature
+        send: Send,
+    ) -> None:
+        """Send it."""
+        start: Message = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        body = b"" if scope["method"] == "HEAD" else self.body
+        for offset in range(0, len(body), PART_BYTES):
+            part = body[offset : offset + PART_BYTES]
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        end: Message = {"type": "http.response.body", "body": b""}
+        await send(end)
 
 
 class Application:
@@ -94,6 +98,13 @@ class Application:
         self._stats = stats
         self._headers: Mapping[str, str] = {}
         self._authenticator: Authenticator | None = None
+        routes = [
+            Route("/metrics", self._metrics),
+            Route("/-/healthy", self._healthy),
+            Route("/-/ready", self._ready),
+            Route(STYLE_PATH, self._style),
+        ]
+        self._router = Router(routes, redirect_slashes=False, default=self._page)
 
     def configure(self, settings: RequestSettings) -> None:
         """Use *settings* from the next request on."""
@@ -105,71 +116,67 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to one request."""
+
+        async def send_message(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._stats.responses[message["status"]] += 1
+                headers = MutableHeaders(raw=message["headers"])
+                headers["Date"] = formatdate(usegmt=True)
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers.update(self._headers)
+            await send(message)
+
         self._stats.in_flight += 1
         try:
-            response = await _unless_disconnected(self._respond(scope), receive)
-            if response:
-                self._stats.responses[response.status.value] += 1
-                has_body = scope["method"] != "HEAD"
-                await _send(response, self._headers, send, has_body=has_body)
+            response = self._respond(scope, receive, send_message)
+            await _unless_disconnected(response, receive)
         finally:
             self._stats.in_flight -= 1
 
-    async def _respond(self, scope: Scope) -> Response:
-        headers = _parse_headers(scope)
-        authorization = headers.get("authorization", "")
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = await self._refuse(Request(scope))
+        await (refusal or self._router)(scope, receive, send)
+
+    async def _refuse(self, request: Request) -> Response | None:
+        """Return the response to a request that is not routed, None to route it."""
         try:
             if self._authenticator:
-                authenticated = await self._authenticator.authenticate(authorization)
-                if not authenticated:
+                header = _header(request, "authorization")
+                if not await self._authenticator.authenticate(header):
                     challenge = {"WWW-Authenticate": "Basic"}
                     return _text(HTTPStatus.UNAUTHORIZED, "Unauthorized", challenge)
         except TooManyChecksError as error:
             return _unavailable(str(error))
-        return await self._route(scope, headers)
-
-    async def _route(self, scope: Scope, headers: Mapping[str, str]) -> Response:
-        if scope["method"] not in {"GET", "HEAD"}:
+        if request.method not in {"GET", "HEAD"}:
             allow = {"Allow": "GET, HEAD"}
             return _text(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD", allow)
-        path, query = scope["path"], scope["query_string"]
-        match path:
-            case "/metrics":
-                return await self._metrics(query, headers)
-            case "/-/healthy":
-                return _text(HTTPStatus.OK, "healthy")
-            case "/-/ready":
-                return await self._ready()
-        if path == STYLE_PATH:
-            return self._style(query)
-        gzip = accepts_gzip(headers.get("accept-encoding", ""))
-        return await self._page(path, query, gzip=gzip)
+        return None
 
-    async def _metrics(self, query: bytes, headers: Mapping[str, str]) -> Response:
+    async def _metrics(self, request: Request) -> Response:
         try:
-            names = parse_names(query)
+            names = parse_names(request.scope["query_string"])
         except ValueError:
             return _text(HTTPStatus.BAD_REQUEST, f"more than {MAX_NAMES} name[]")
-        encode, content_type = choose_format(headers.get("accept", ""))
-        request = ScrapeRequest(
+        encode, content_type = choose_format(_header(request, "accept"))
+        form = ScrapeRequest(
             content_type=content_type,
             encode=encode,
             names=names,
-            gzip=accepts_gzip(headers.get("accept-encoding", "")),
+            gzip=accepts_gzip(_header(request, "accept-encoding")),
         )
-        timeout = headers.get("x-prometheus-scrape-timeout-seconds", "")
-        exposition = await self._scrape(request, parse_timeout(timeout))
+        timeout = _header(request, "x-prometheus-scrape-timeout-seconds")
+        exposition = await self._scrape(form, parse_timeout(timeout))
         if isinstance(exposition, Response):
             return exposition
-        encoding = {"Content-Encoding": "gzip"} if request.gzip else {}
-        return Response(
-            status=HTTPStatus.OK,
-            body=exposition,
-            content_type=content_type,
-            headers={"Vary": "Accept, Accept-Encoding", **encoding},
-        )
+        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        if form.gzip:
+            headers["Content-Encoding"] = "gzip"
+        return PartsResponse(exposition, HTTPStatus.OK, headers)
 
-    async def _ready(self) -> Response:
+    async def _healthy(self, _request: Request) -> Response:
+        return _text(HTTPStatus.OK, "healthy")
+
+    async def _ready(self, _request: Request) -> Response:
         now, last = asyncio.get_running_loop().time(), self._queue.last_success
         if last is None or now - last >= READY_SECONDS:
             exposition = await self._scrape(None, READINESS_TIMEOUT_SECONDS)
@@ -185,19 +192,20 @@ class Application:
         except _UNAVAILABLE as error:
             return _unavailable(_reason(error, seconds))
 
-    def _style(self, query: bytes) -> Response:
-        has_hash = query.decode("latin-1") == self._pages.style_hash
+    async def _style(self, request: Request) -> Response:
+        has_hash = request.url.query == self._pages.style_hash
         immutable = f"private, max-age={IMMUTABLE_SECONDS}, immutable"
-        return Response(
-            status=HTTPStatus.OK,
-            body=self._pages.style,
-            content_type="text/css; charset=utf-8",
-            headers={"Cache-Control": immutable if has_hash else "no-cache"},
-        )
+        headers = {"Cache-Control": immutable if has_hash else "no-cache"}
+        return PartsResponse(self._pages.style, HTTPStatus.OK, headers, "text/css")
 
-    async def _page(self, path: str, query: bytes, *, gzip: bool) -> Response:
+    async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        encodings = _header(Request(scope), "accept-encoding")
+        response = await self._render_page(scope, gzip=accepts_gzip(encodings))
+        await response(scope, receive, send)
+
+    async def _render_page(self, scope: Scope, *, gzip: bool) -> Response:
         try:
-            request = parse_request(path, query, gzip=gzip)
+            request = parse_request(scope["path"], scope["query_string"], gzip=gzip)
         except BadQueryError as error:
             return self._error_page(HTTPStatus.BAD_REQUEST, str(error))
         if request is None:
@@ -210,25 +218,23 @@ class Application:
         except PageFailedError:
             reason = "The page could not be rendered; see the log of the exporter."
             return self._error_page(HTTPStatus.INTERNAL_SERVER_ERROR, reason)
-        encoding = {"Content-Encoding": "gzip"} if gzip else {}
-        return Response(
-            status=HTTPStatus.OK if page.found else HTTPStatus.NOT_FOUND,
-            body=page.body,
-            content_type=HTML,
-            headers={**_PAGE_HEADERS, **encoding},
+        headers = {**_PAGE_HEADERS, "Content-Encoding": "gzip"}
+        return PartsResponse(
+            page.body,
+            HTTPStatus.OK if page.found else HTTPStatus.NOT_FOUND,
+            headers if gzip else _PAGE_HEADERS,
+            "text/html",
         )
 
     def _error_page(self, status: HTTPStatus, reason: str) -> Response:
         body = self._pages.render_error(status.phrase, reason)
-        return Response(
-            status=status, body=body, content_type=HTML, headers=_PAGE_HEADERS
-        )
+        return PartsResponse(body, status, _PAGE_HEADERS, "text/html")
 
 
 def _text(
     status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    return Response(status=status, body=f"{text}\n".encode(), headers=headers or {})
+    return PlainTextResponse(f"{text}\n", status, headers)
 
 
 def _unavailable(reason: str) -> Response:
@@ -244,55 +250,23 @@ def _reason(error: Exception, seconds: float) -> str:
     return str(error)
 
 
-def _parse_headers(scope: Scope) -> dict[str, str]:
-    """Return the headers of a request; repeated ones are joined, RFC 9110, 5.2."""
-    headers: dict[str, str] = {}
-    for raw, value in scope["headers"]:
-        name, text = raw.decode("latin-1"), value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {text}" if name in headers else text
-    return headers
+def _header(request: Request, name: str) -> str:
+    """Return a header of a request, "" without it; repeated ones joined, RFC 9110."""
+    return ", ".join(request.headers.getlist(name))
 
 
 async def _unless_disconnected(
-    response: Coroutine[Any, Any, Response], receive: Receive
-) -> Response | None:
-    """Return the response, or None as soon as the client disconnects."""
+    response: Coroutine[None, None, None], receive: Receive
+) -> None:
+    """Respond, until the client disconnects."""
     responding = asyncio.ensure_future(response)
     disconnected = asyncio.ensure_future(receive())
     try:
         await asyncio.wait(
             (responding, disconnected), return_when=asyncio.FIRST_COMPLETED
         )
-        return responding.result() if responding.done() else None
+        if responding.done():
+            responding.result()
     finally:
         responding.cancel()
         disconnected.cancel()
-
-
-async def _send(
-    response: Response, extra: Mapping[str, str], send: Send, *, has_body: bool
-) -> None:
-    headers = {
-        "Date": formatdate(usegmt=True),
-        "Content-Type": response.content_type,
-        "Content-Length": str(len(response.body)),
-        "X-Content-Type-Options": "nosniff",
-        **response.headers,
-        **extra,
-    }
-    start: Message = {
-        "type": "http.response.start",
-        "status": response.status.value,
-        "headers": _encode_headers(headers.items()),
-    }
-    await send(start)
-    body = response.body if has_body else b""
-    for offset in range(0, len(body), PART_BYTES):
-        part = body[offset : offset + PART_BYTES]
-        await send({"type": "http.response.body", "body": part, "more_body": True})
-    end: Message = {"type": "http.response.body", "body": b""}
-    await send(end)
-
-
-def _encode_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("latin-1"), text.encode("latin-1")) for name, text in headers]

@@ -13,11 +13,11 @@ import ssl
 from asyncio import sslproto
 from collections.abc import Callable, Iterable
 
+from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from exporter.model import Frozen
 from exporter.web.protocol import (
-    Application,
     Connection,
     ConnectionContext,
     ConnectionLimits,
@@ -61,7 +61,7 @@ class TlsPolicy(Frozen, frozen=True, kw_only=True):
 
 async def serve(
     listeners: Iterable[socket.socket],
-    application: Application,
+    application: ASGIApp,
     tls_policy: Callable[[], TlsPolicy],
     stats: ServerStats,
     limits: ConnectionLimits,
@@ -85,7 +85,7 @@ class Server:
 
     def __init__(
         self,
-        application: Application,
+        application: ASGIApp,
         tls_policy: Callable[[], TlsPolicy],
         stats: ServerStats,
         limits: ConnectionLimits,

@@ -8,22 +8,16 @@ are too many.
 
 import asyncio
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from exporter.model import Frozen
 from exporter.web.stats import ServerStats
-
-Message = dict[str, Any]
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-"""An ASGI 3 application."""
 
 PeerCheck = Callable[[Mapping[str, Any]], bool]
 """Whether a client is allowed, by its certificate (ssl.SSLSocket.getpeercert)."""
@@ -87,7 +81,7 @@ class ConnectionContext(Frozen, frozen=True, kw_only=True):
     on_closed: Callable[["Connection"], None]
 
 
-def uvicorn_config(application: Application, limits: ConnectionLimits) -> Config:
+def uvicorn_config(application: ASGIApp, limits: ConnectionLimits) -> Config:
     """
     Return uvicorn's configuration, loaded, so that a connection imports nothing.
 
@@ -129,12 +123,12 @@ class Connection(H11Protocol):
         self.stage_since = loop.time()
 
     @property
-    def app(self) -> Application:
+    def app(self) -> ASGIApp:
         """What uvicorn runs; not an attribute, which would be a reference cycle."""
         return self._run_application
 
     @app.setter
-    def app(self, application: Application) -> None:
+    def app(self, application: ASGIApp) -> None:
         self._application = application
 
     @property

@@ -1,6 +1,6 @@
 """ASGI applications for tests of connections."""
 
-from exporter.web.protocol import Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 PAGE = b"0123456789abcdef" * (1_500_000 // 16)
 

@@ -11,8 +11,10 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from starlette.types import ASGIApp
+
 from exporter.web.connections import TlsPolicy, serve
-from exporter.web.protocol import Application, ConnectionLimits
+from exporter.web.protocol import ConnectionLimits
 from exporter.web.stats import ServerStats
 
 SECONDS = 30.0
@@ -112,7 +114,7 @@ class _Thread(threading.Thread):
 
 @contextlib.contextmanager
 def run_server(
-    application: Application,
+    application: ASGIApp,
     tls_policy: Callable[[], TlsPolicy] = TlsPolicy,
     limits: ConnectionLimits | None = None,
     listeners: Sequence[socket.socket] = (),

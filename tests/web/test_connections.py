@@ -19,9 +19,10 @@ from typing import Literal
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.types import Receive, Scope, Send
 
 from exporter.web.connections import Server, TlsPolicy
-from exporter.web.protocol import Connection, ConnectionLimits, Receive, Scope, Send
+from exporter.web.protocol import Connection, ConnectionLimits
 from exporter.web.stats import ServerStats
 from testing.lab import wait_until
 from tests.support.applications import PAGE, page, reply, short
