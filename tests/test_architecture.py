@@ -199,6 +199,15 @@ def test_a_package_imports_only_the_packages_of_its_row(path: Path) -> None:
     assert not wrong_imports(path, TREES[path])
 
 
+def test_the_architecture_document_has_the_same_rows() -> None:
+    text = (ROOT.parent / "docs/ARCHITECTURE.md").read_text()
+    cells = [re.split(r" *\| *", line.strip("| ")) for line in text.splitlines()]
+    documented = {row[0].strip("`"): row[2] for row in cells if len(row) == 5}
+    for name, allowed in PACKAGES.items():
+        expected = "everything" if name == "cli" else ", ".join(sorted(allowed))
+        assert documented[name] == (expected or "none")
+
+
 def test_every_package_has_a_row() -> None:
     assert {package(path) for path in MODULES} == {"", *PACKAGES}
 
