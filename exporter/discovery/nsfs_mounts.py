@@ -45,7 +45,7 @@ class NsfsMounts:
     Args:
         procfs: the proc mount to read.
         rootfs: where the root of pid 1 is mounted.
-        errors: counts as "failed" what could not be read, other than by denial.
+        errors: counts as "failed" the mount tables unreadable other than by denial.
 
     Attributes:
         init_paths: by namespace, where pid 1 sees it mounted.

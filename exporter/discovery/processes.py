@@ -35,13 +35,13 @@ class ProcessTable:
         procfs: the proc mount to read.
         rootfs: where the root of pid 1 is mounted.
         clock: monotonic seconds.
-        errors: the counter to use for the errors.
+        errors: the counter for *errors*; a new one by default.
 
     Attributes:
         members: the processes of each namespace.
         mounts: the mounts of each namespace.
         denied_pids: processes whose /proc/PID/ns/net may not be read.
-        errors: counts as "failed" what failed other than by absence or denial.
+        errors: counts as "failed" the reads that failed, but for absence and denial.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Into real namespaces, again and again: by the short way, and when it leads astray."""
+"""Sessions enter real namespaces by pidfd or path, even after processes moved."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -22,146 +22,146 @@ from testing.lab import ProcessNetns, joined_process, new_namespaces, wait_until
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("no_leaked_files")]
 
 
-class Visitor:
-    """Doors whose census was taken before anything moved."""
+class Access:
+    """Access by a process table that was scanned before anything moved."""
 
-    def __init__(self, *, short_cuts: int = 10) -> None:
-        self.budget = FdBudget(short_cuts)
-        self._census = ProcessTable(Procfs(), "/")
-        self._census.scan()
-        self.doors = NamespaceAccess(self._census, self.budget)
+    def __init__(self, *, pidfds: int = 10) -> None:
+        self.budget = FdBudget(pidfds)
+        self._processes = ProcessTable(Procfs(), "/")
+        self._processes.scan()
+        self.access = NamespaceAccess(self._processes, self.budget)
 
-    def visit(self, ino: Ino, cookie: int | None) -> None:
+    def enter(self, ino: Ino, cookie: int | None) -> None:
         def work() -> None:
             if netns_cookie() != cookie:
                 raise NetnsGoneError(ino)
 
-        with self.doors.session() as do_in:
-            do_in(ino, work)
-        assert own_netns() == self.doors.own_netns
+        with self.access.session() as run_inside:
+            run_inside(ino, work)
+        assert own_netns() == self.access.own_netns
 
     def close(self) -> None:
-        self.doors.close()
-        self._census.close()
+        self.access.close()
+        self._processes.close()
         assert self.budget.held == 0
 
 
 @pytest.fixture
-def visitors() -> Iterator[Callable[..., Visitor]]:
-    made: list[Visitor] = []
+def make_access() -> Iterator[Callable[..., Access]]:
+    made: list[Access] = []
 
-    def make(*, short_cuts: int = 10) -> Visitor:
-        made.append(Visitor(short_cuts=short_cuts))
+    def make(*, pidfds: int = 10) -> Access:
+        made.append(Access(pidfds=pidfds))
         return made[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for access in made:
+        access.close()
 
 
 @pytest.fixture
 def pod() -> Iterator[ProcessNetns]:
-    with new_namespaces() as (one,):
-        yield one
+    with new_namespaces() as (pod,):
+        yield pod
 
 
 @pytest.fixture
 def paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the doors that are opened by their path."""
-    taken: list[str] = []
+    """Return the list of paths that sessions enter by."""
+    entered: list[str] = []
     real = NetnsEntry.enter
 
-    def enter(tour: NetnsEntry, door: str, ino: Ino) -> None:
-        taken.append(door)
-        real(tour, door, ino)
+    def enter(entry: NetnsEntry, path: str, ino: Ino) -> None:
+        entered.append(path)
+        real(entry, path, ino)
 
     monkeypatch.setattr(NetnsEntry, "enter", enter)
-    return taken
+    return entered
 
 
-def test_the_second_visit_takes_the_short_way(
-    visitors: Callable[..., Visitor], pod: ProcessNetns, paths: list[str]
+def test_the_second_session_enters_by_pidfd(
+    make_access: Callable[..., Access], pod: ProcessNetns, paths: list[str]
 ) -> None:
-    visitor, cookie = visitors(), pod.cookie
+    access, cookie = make_access(), pod.cookie
     paths.clear()
-    visitor.visit(pod.ino, cookie)
+    access.enter(pod.ino, cookie)
     assert paths == [pod.path]
 
-    visitor.visit(pod.ino, cookie)
+    access.enter(pod.ino, cookie)
 
     assert paths == [pod.path]
-    assert visitor.budget.held == 1
+    assert access.budget.held == 1
 
 
-def test_without_room_every_visit_goes_by_path(
-    visitors: Callable[..., Visitor], pod: ProcessNetns, paths: list[str]
+def test_without_a_budget_every_session_enters_by_path(
+    make_access: Callable[..., Access], pod: ProcessNetns, paths: list[str]
 ) -> None:
-    visitor, cookie = visitors(short_cuts=0), pod.cookie
+    access, cookie = make_access(pidfds=0), pod.cookie
     paths.clear()
 
-    visitor.visit(pod.ino, cookie)
-    visitor.visit(pod.ino, cookie)
+    access.enter(pod.ino, cookie)
+    access.enter(pod.ino, cookie)
 
     assert paths == [pod.path] * 2
 
 
-def test_a_process_that_moved_out_leads_nobody_astray(
-    visitors: Callable[..., Visitor], pod: ProcessNetns
+def test_the_pidfd_of_a_process_that_moved_is_replaced(
+    make_access: Callable[..., Access], pod: ProcessNetns
 ) -> None:
-    with new_namespaces() as (host,), joined_process(host) as one:
+    with new_namespaces() as (host,), joined_process(host) as process:
         cookie, ino = host.cookie, host.ino
-        visitor = visitors()
-        shortened_through(visitor, ino, one.pid)
+        access = make_access()
+        hold_pidfd(access, ino, process.pid)
 
-        one.leave()
+        process.leave()
 
-        visitor.visit(ino, cookie)
-        assert visitor.budget.held == 1
+        access.enter(ino, cookie)
+        assert access.budget.held == 1
         assert pod.cookie != cookie
 
 
-def shortened_through(visitor: Visitor, ino: Ino, pid: int) -> None:
-    visitor.doors._pidfds[ino] = os.pidfd_open(pid)
-    assert visitor.budget.reserve(1)
+def hold_pidfd(access: Access, ino: Ino, pid: int) -> None:
+    access.access._pidfds[ino] = os.pidfd_open(pid)
+    assert access.budget.reserve(1)
 
 
-def test_a_process_that_ended_is_replaced_by_another(
-    visitors: Callable[..., Visitor],
+def test_the_pidfd_of_a_process_that_ended_is_replaced(
+    make_access: Callable[..., Access],
 ) -> None:
-    with new_namespaces() as (host,), joined_process(host) as one:
+    with new_namespaces() as (host,), joined_process(host) as process:
         cookie, ino = host.cookie, host.ino
-        visitor = visitors()
-        visitor.visit(ino, cookie)
-        os.kill(min(host.pid, one.pid), 9)
+        access = make_access()
+        access.enter(ino, cookie)
+        os.kill(min(host.pid, process.pid), 9)
         wait_until(lambda: not os.path.exists(f"/proc/{host.pid}/ns/net"))
 
-        visitor.visit(ino, cookie)
+        access.enter(ino, cookie)
 
-        assert visitor.budget.held == 1
+        assert access.budget.held == 1
 
 
-def test_a_namespace_that_ended_is_gone_and_nothing_is_held_for_it(
-    visitors: Callable[..., Visitor], pod: ProcessNetns
+def test_no_pidfd_is_held_for_a_namespace_that_ended(
+    make_access: Callable[..., Access], pod: ProcessNetns
 ) -> None:
-    visitor, ino, cookie = visitors(), pod.ino, pod.cookie
-    visitor.visit(ino, cookie)
+    access, ino, cookie = make_access(), pod.ino, pod.cookie
+    access.enter(ino, cookie)
     pod.kill()
 
     with pytest.raises(NetnsGoneError):
-        visitor.visit(ino, cookie)
+        access.enter(ino, cookie)
 
-    assert visitor.budget.held == 0
+    assert access.budget.held == 0
 
 
-def test_where_a_pidfd_is_refused_paths_are_taken_from_then_on(
-    visitors: Callable[..., Visitor],
+def test_if_pidfds_are_refused_later_sessions_enter_by_path(
+    make_access: Callable[..., Access],
     pod: ProcessNetns,
     paths: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A seccomp filter, say, that lets setns take no pidfd: before Linux 5.8 EINVAL."""
-    visitor, cookie = visitors(), pod.cookie
-    visitor.visit(pod.ino, cookie)
+    """As by a seccomp filter, or by Linux before 5.8: EINVAL."""
+    access, cookie = make_access(), pod.cookie
+    access.enter(pod.ino, cookie)
     paths.clear()
 
     def refuse(*_: object) -> None:
@@ -169,8 +169,8 @@ def test_where_a_pidfd_is_refused_paths_are_taken_from_then_on(
 
     monkeypatch.setattr(NetnsEntry, "enter_by_pidfd", refuse)
 
-    visitor.visit(pod.ino, cookie)
-    visitor.visit(pod.ino, cookie)
+    access.enter(pod.ino, cookie)
+    access.enter(pod.ino, cookie)
 
     assert paths == [pod.path] * 2
-    assert visitor.budget.held == 0
+    assert access.budget.held == 0

@@ -1,4 +1,4 @@
-"""Which namespace is the host's, where pid 1 hides its own."""
+"""The namespace of the host is identified, even if that of pid 1 is unreadable."""
 
 import os
 
@@ -12,10 +12,10 @@ INIT, KTHREADD = Ino(111), Ino(222)
 
 
 class Hidden(Procfs):
-    """Refuses to show the links of some processes; net_dev_inode is as told."""
+    """Denies the links of some processes; the test sets the inodes of net/dev."""
 
     hidden: frozenset[int] = frozenset()
-    identities: dict[int | str, int] = {}  # noqa: RUF012
+    net_dev_inodes: dict[int | str, int] = {}  # noqa: RUF012
 
     def netns(self, pid: int) -> Ino | None:
         if pid in self.hidden:
@@ -23,7 +23,7 @@ class Hidden(Procfs):
         return super().netns(pid)
 
     def net_dev_inode(self, pid: int | str) -> int | None:
-        return self.identities.get(pid)
+        return self.net_dev_inodes.get(pid)
 
 
 def node(fake_proc: FakeProc, *, hidden: set[int], kthreadd: bool = True) -> Hidden:
@@ -35,15 +35,15 @@ def node(fake_proc: FakeProc, *, hidden: set[int], kthreadd: bool = True) -> Hid
     return procfs
 
 
-def test_it_is_pid_1s(fake_proc: FakeProc) -> None:
+def test_it_is_the_namespace_of_pid_1(fake_proc: FakeProc) -> None:
     assert host_netns(node(fake_proc, hidden=set())) == (INIT, [])
 
 
-def test_where_pid_1_hides_it_is_kthreadds(fake_proc: FakeProc) -> None:
+def test_if_pid_1_is_unreadable_it_is_that_of_kthreadd(fake_proc: FakeProc) -> None:
     assert host_netns(node(fake_proc, hidden={1})) == (KTHREADD, [])
 
 
-def test_where_both_hide_it_is_our_own_and_said_to_be_a_guess(
+def test_if_both_are_unreadable_our_own_is_a_reported_guess(
     fake_proc: FakeProc,
 ) -> None:
     found, (problem,) = host_netns(node(fake_proc, hidden={1, 2}))
@@ -53,25 +53,27 @@ def test_where_both_hide_it_is_our_own_and_said_to_be_a_guess(
     assert "CAP_SYS_PTRACE" in problem.remedy
 
 
-def test_our_own_is_no_guess_where_it_shows_the_same_net_as_pid_1(
+def test_our_own_is_no_guess_if_pid_1_has_the_same_net_dev(
     fake_proc: FakeProc,
 ) -> None:
     procfs = node(fake_proc, hidden={1, 2})
-    procfs.identities = {1: 5, "thread-self": 5}
+    procfs.net_dev_inodes = {1: 5, "thread-self": 5}
 
     assert host_netns(procfs) == (own_netns(), [])
 
 
-def test_another_net_than_pid_1s_is_a_guess(fake_proc: FakeProc) -> None:
+def test_our_own_is_a_guess_if_pid_1_has_another_net_dev(fake_proc: FakeProc) -> None:
     procfs = node(fake_proc, hidden={1, 2})
-    procfs.identities = {1: 5, "thread-self": 6}
+    procfs.net_dev_inodes = {1: 5, "thread-self": 6}
 
     _, problems = host_netns(procfs)
 
     assert [problem.what for problem in problems] == ["host_netns_guessed"]
 
 
-def test_in_a_container_pid_1_stands_in_and_is_said_to(fake_proc: FakeProc) -> None:
+def test_in_a_container_it_is_that_of_its_pid_1_which_is_reported(
+    fake_proc: FakeProc,
+) -> None:
     found, (problem,) = host_netns(node(fake_proc, hidden=set(), kthreadd=False))
 
     assert found == INIT
@@ -79,26 +81,24 @@ def test_in_a_container_pid_1_stands_in_and_is_said_to(fake_proc: FakeProc) -> N
     assert "hostPID" in problem.remedy
 
 
-def test_a_pid_2_that_is_no_kernel_thread_is_never_asked(fake_proc: FakeProc) -> None:
+def test_a_pid_2_that_is_no_kernel_thread_is_not_used(fake_proc: FakeProc) -> None:
     found, problems = host_netns(node(fake_proc, hidden={1}, kthreadd=False))
 
     assert found == own_netns()
     assert len(problems) == 2
 
 
-def test_here_it_is_the_namespace_of_pid_1() -> None:
+def test_on_this_machine_it_is_the_namespace_of_pid_1() -> None:
     found, _ = host_netns(Procfs())
 
-    identity = Procfs().net_dev_inode(1)
-    if identity == Procfs().net_dev_inode(os.getpid()):
+    inode = Procfs().net_dev_inode(1)
+    if inode == Procfs().net_dev_inode(os.getpid()):
         assert found == own_netns()
 
 
-def test_a_proc_that_hides_everybody_is_a_guess_and_no_failure(
+def test_with_hidepid_our_own_is_a_guess(
     fake_proc: FakeProc,
 ) -> None:
-    """As hidepid does to a start without privileges."""
-
     class HidePid(Hidden):
         def stat(self, pid: int) -> Stat | None:
             raise PermissionError(1, f"not permitted: {pid}")

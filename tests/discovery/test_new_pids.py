@@ -1,4 +1,4 @@
-"""Who was born is found by the ids given out, on a real kernel."""
+"""New processes are found by the pids that a real kernel assigned."""
 
 import errno
 import functools
@@ -23,27 +23,27 @@ from tests.support.clock import Clock
 
 ROOT = Path(exporter.__file__).parents[1]
 OWN_PIDS = ("unshare", "--fork", "--kill-child", "--pid")
-CROWD = 40
-SHOWS_OURS = (
+PROCESSES = 40
+IS_OWN = (
     "from exporter.kernel.procfs import Procfs; print(Procfs().is_own_pid_namespace())"
 )
 
 
-def alone(scene: Callable[[], None]) -> Callable[[], None]:
-    """Play a scene as pid 1 of a new pid namespace, whose ids it may choose."""
+def as_pid_1(scene: Callable[[], None]) -> Callable[[], None]:
+    """Run a test as pid 1 of a new pid namespace, where it may choose pids."""
 
     @pytest.mark.root
     @functools.wraps(scene)
     def test() -> None:
-        play = f"from {__name__} import {scene.__name__} as t; t.__wrapped__()"
-        command = [*OWN_PIDS, "--mount-proc", sys.executable, "-c", play]
+        script = f"from {__name__} import {scene.__name__} as t; t.__wrapped__()"
+        command = [*OWN_PIDS, "--mount-proc", sys.executable, "-c", script]
         subprocess.run(command, cwd=ROOT, check=True, timeout=60)
 
     return test
 
 
 class Counting(Procfs):
-    """A proc mount that counts how often its list is read."""
+    """Counts how often the list of all processes is read."""
 
     lists = 0
 
@@ -53,225 +53,225 @@ class Counting(Procfs):
 
 
 class Stage:
-    """A census that has seen a crowd, and needs no list to see one more."""
+    """A table of many processes, which needs no list to find a new one."""
 
     def __init__(self, procfs: Counting) -> None:
-        for _ in range(CROWD):
-            child()
+        for _ in range(PROCESSES):
+            fork()
         self.procfs = procfs
         self.clock = Clock()
-        self.census = ProcessTable(procfs, "/", self.clock)
+        self.processes = ProcessTable(procfs, "/", self.clock)
         self.settle()
 
     def settle(self) -> None:
         for _ in range(3):
-            self.census.scan()
+            self.processes.scan()
         self.procfs.lists = 0
 
-    def everyone(self) -> set[int]:
-        return set().union(*self.census.members.pids_by_netns.values())
+    def pids(self) -> set[int]:
+        return set().union(*self.processes.members.pids_by_netns.values())
 
 
-def child(*, apart: bool = False) -> int:
-    """Fork a process that waits, *apart* in a network namespace of its own."""
-    ready, tell = os.pipe()
+def fork(*, unshared: bool = False) -> int:
+    """Fork a process that waits, if *unshared* in a new network namespace."""
+    ready, signal_ready = os.pipe()
     if (pid := os.fork()) == 0:
-        if apart:
+        if unshared:
             unshare(CLONE_NEWNET)
-        os.write(tell, b"!")
+        os.write(signal_ready, b"!")
         signal.pause()
     os.read(ready, 1)
     os.close(ready)
-    os.close(tell)
+    os.close(signal_ready)
     return pid
 
 
-def end(pid: int) -> None:
+def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
 
 
-def let_the_next_pid_be(pid: int) -> None:
-    assert os.getpid() == 1, "not in a pid namespace of our own"
+def set_next_pid(pid: int) -> None:
+    assert os.getpid() == 1, "not in a new pid namespace"
     Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
 
 
-@alone
-def test_one_more_process_is_found_without_the_list() -> None:
+@as_pid_1
+def test_a_new_process_is_found_without_the_list() -> None:
     stage = Stage(Counting())
-    born = child(apart=True)
+    new = fork(unshared=True)
 
-    stage.census.scan()
-    stage.census.scan()
+    stage.processes.scan()
+    stage.processes.scan()
 
-    ino = os.stat(f"/proc/{born}/ns/net").st_ino
-    assert stage.census.members.pids_by_netns[Ino(ino)] == {born}
+    ino = os.stat(f"/proc/{new}/ns/net").st_ino
+    assert stage.processes.members.pids_by_netns[Ino(ino)] == {new}
     assert stage.procfs.lists == 0
 
 
-@alone
+@as_pid_1
 def test_a_thread_is_not_a_process() -> None:
     stage = Stage(Counting())
     for _ in range(5):
         threading.Thread(target=threading.Event().wait, daemon=True).start()
     threads = {int(name) for name in os.listdir("/proc/self/task")} - {1}
 
-    stage.census.scan()
+    stage.processes.scan()
 
     assert len(threads) == 5
-    assert not stage.everyone() & threads
+    assert not stage.pids() & threads
     assert stage.procfs.lists == 0
 
 
-@alone
-def test_a_process_in_a_container_has_an_id_here_too() -> None:
+@as_pid_1
+def test_a_process_in_a_container_is_found() -> None:
     stage = Stage(Counting())
     nested = (*OWN_PIDS, "--net", "sleep", "60")
     with subprocess.Popen(nested) as container:
         children = Path(f"/proc/{container.pid}/task/{container.pid}/children")
         wait_until(children.read_text)
 
-        stage.census.scan()
+        stage.processes.scan()
 
-        assert int(children.read_text()) in stage.everyone()
+        assert int(children.read_text()) in stage.pids()
         assert stage.procfs.lists == 0
         container.kill()
 
 
-@alone
-def test_a_reused_pid_is_taken_for_another_process() -> None:
-    let_the_next_pid_be(500)
-    old = child()
-    let_the_next_pid_be(400)
+@as_pid_1
+def test_a_reused_pid_is_another_process() -> None:
+    set_next_pid(500)
+    old = fork()
+    set_next_pid(400)
     stage = Stage(Counting())
-    let_the_next_pid_be(490)
-    stage.clock.now += 10  # nobody is young
+    set_next_pid(490)
+    stage.clock.now += 10  # no process is recent
     stage.settle()
-    end(old)
-    let_the_next_pid_be(old)
+    kill(old)
+    set_next_pid(old)
 
-    born = child(apart=True)
-    stage.census.scan()
+    new = fork(unshared=True)
+    stage.processes.scan()
 
-    assert born == old
-    assert os.stat(f"/proc/{born}/ns/net").st_ino in stage.census.members.pids_by_netns
+    assert new == old
+    assert (
+        os.stat(f"/proc/{new}/ns/net").st_ino in stage.processes.members.pids_by_netns
+    )
     assert stage.procfs.lists == 0
 
 
-@alone
-def test_ids_that_begin_again_are_read_from_the_list() -> None:
+@as_pid_1
+def test_when_pids_restart_the_list_is_read() -> None:
     stage = Stage(Counting())
     last = int(Path("/proc/sys/kernel/pid_max").read_text()) - 1
-    let_the_next_pid_be(last)
-    born = {child(), child()}
+    set_next_pid(last)
+    new = {fork(), fork()}
 
-    stage.census.scan()
+    stage.processes.scan()
     assert stage.procfs.lists == 1
-    stage.census.scan()
+    stage.processes.scan()
     stage.procfs.lists = 0
-    born.add(child())
-    stage.census.scan()
+    new.add(fork())
+    stage.processes.scan()
 
-    assert max(born) == last
-    assert min(born) < last // 2
-    assert born <= stage.everyone()
+    assert max(new) == last
+    assert min(new) < last // 2
+    assert new <= stage.pids()
     assert stage.procfs.lists == 0
 
 
-@alone
-def test_a_storm_of_forks_is_read_from_the_list() -> None:
+@as_pid_1
+def test_after_many_forks_the_list_is_read() -> None:
     stage = Stage(Counting())
-    for _ in range(2 * CROWD):
-        end(child())
-    born = child()
+    for _ in range(2 * PROCESSES):
+        kill(fork())
+    new = fork()
 
-    stage.census.scan()
+    stage.processes.scan()
 
-    assert born in stage.everyone()
+    assert new in stage.pids()
     assert stage.procfs.lists == 1
 
 
-@alone
-def test_an_id_whose_process_shows_late_is_asked_for_again() -> None:
+@as_pid_1
+def test_a_pid_assigned_before_its_process_is_visible_is_probed_again() -> None:
     class Early(Counting):
-        early = 0
+        ahead = 0
 
         def last_pid(self) -> int | None:
-            return (super().last_pid() or 0) + self.early
+            return (super().last_pid() or 0) + self.ahead
 
-    proc = Early()
-    stage = Stage(proc)
-    proc.early = 1
-    stage.census.scan()
-    proc.early = 0
-    born = child()
+    procfs = Early()
+    stage = Stage(procfs)
+    procfs.ahead = 1
+    stage.processes.scan()
+    procfs.ahead = 0
+    new = fork()
 
-    stage.census.scan()
+    stage.processes.scan()
 
-    assert born in stage.everyone()
-    assert proc.lists == 0
+    assert new in stage.pids()
+    assert procfs.lists == 0
 
 
-@alone
-def test_the_dead_are_known_dead_after_the_list() -> None:
+@as_pid_1
+def test_a_process_that_ended_is_removed_after_the_list() -> None:
     stage = Stage(Counting())
-    born = child()
-    stage.census.scan()
+    new = fork()
+    stage.processes.scan()
     stage.clock.now += 10
-    stage.census.scan()
-    end(born)
+    stage.processes.scan()
+    kill(new)
 
-    stage.census.scan()
-    assert born in stage.everyone()
-    stage.census.scan(list_all=True)
+    stage.processes.scan()
+    assert new in stage.pids()
+    stage.processes.scan(list_all=True)
 
-    assert born not in stage.everyone()
+    assert new not in stage.pids()
 
 
-@alone
-def test_an_answer_that_failed_is_made_up_for_by_the_list() -> None:
-    class Moody(Counting):
-        well = True
+@as_pid_1
+def test_after_a_failure_the_list_is_read() -> None:
+    class Failing(Counting):
+        fails = False
 
         def proc_inode(self, pid: int) -> int | None:
-            if not self.well:
+            if self.fails:
                 raise OSError(errno.ENOMEM, "no memory")
             return super().proc_inode(pid)
 
-    proc = Moody()
-    stage = Stage(proc)
-    born = child()
-    proc.well = False
-    stage.census.scan()
-    assert born not in stage.everyone()
-    assert stage.census.errors["failed"] == 1
-    proc.well = True
+    procfs = Failing()
+    stage = Stage(procfs)
+    new = fork()
+    procfs.fails = True
+    stage.processes.scan()
+    assert new not in stage.pids()
+    assert stage.processes.errors["failed"] == 1
+    procfs.fails = False
 
-    stage.census.scan()
+    stage.processes.scan()
 
-    assert born in stage.everyone()
-    assert proc.lists == 1
+    assert new in stage.pids()
+    assert procfs.lists == 1
 
 
 @pytest.mark.root
-@pytest.mark.parametrize(("mounting", "ours"), [(["--mount-proc"], True), ([], False)])
-def test_only_a_mount_of_our_own_pid_namespace_counts(
-    mounting: list[str], *, ours: bool
+@pytest.mark.parametrize(("mount", "is_own"), [(["--mount-proc"], True), ([], False)])
+def test_only_a_mount_of_our_own_pid_namespace_is_usable(
+    mount: list[str], *, is_own: bool
 ) -> None:
-    command = [*OWN_PIDS, *mounting, sys.executable, "-c", SHOWS_OURS]
+    command = [*OWN_PIDS, *mount, sys.executable, "-c", IS_OWN]
     out = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
 
-    assert out.stdout == f"{ours}\n"
+    assert out.stdout == f"{is_own}\n"
 
 
 @pytest.mark.root
-def test_a_loadavg_of_somebody_elses_making_does_not_count(tmp_path: Path) -> None:
-    """A container of LXC has a file of lxcfs there."""
+def test_a_loadavg_from_another_file_system_is_not_usable(tmp_path: Path) -> None:
+    """As in a container of LXC, from lxcfs."""
     fake = tmp_path / "loadavg"
     fake.write_text("0 0 0 1/1 4711\n")
-    cover = (
-        f"mount --bind {fake} /proc/loadavg; exec {sys.executable} -c '{SHOWS_OURS}'"
-    )
+    cover = f"mount --bind {fake} /proc/loadavg; exec {sys.executable} -c '{IS_OWN}'"
     command = ["unshare", "--mount", "sh", "-ec", cover]
     out = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
 
@@ -279,27 +279,27 @@ def test_a_loadavg_of_somebody_elses_making_does_not_count(tmp_path: Path) -> No
 
 
 @pytest.mark.root
-def test_a_census_of_another_pid_namespace_reads_its_list() -> None:
-    """The ids that loadavg tells are not those of this mount."""
-    play = f"from {__name__} import census_of_others as t; t()"
-    command = [*OWN_PIDS, sys.executable, "-c", play]
+def test_of_another_pid_namespace_the_list_is_read() -> None:
+    """The pids in loadavg are not those of that mount."""
+    script = f"from {__name__} import find_in_other_namespace as t; t()"
+    command = [*OWN_PIDS, sys.executable, "-c", script]
     subprocess.run(command, cwd=ROOT, check=True, timeout=60)
 
 
-def census_of_others() -> None:
-    census = ProcessTable(Procfs(), "/")
+def find_in_other_namespace() -> None:
+    processes = ProcessTable(Procfs(), "/")
     for _ in range(3):
-        census.scan()
-    before = set().union(*census.members.pids_by_netns.values())
-    child()
+        processes.scan()
+    before = set().union(*processes.members.pids_by_netns.values())
+    fork()
 
-    census.scan()
+    processes.scan()
 
-    assert len(set().union(*census.members.pids_by_netns.values()) - before) >= 1
+    assert len(set().union(*processes.members.pids_by_netns.values()) - before) >= 1
 
 
-class Given(Procfs):
-    """Says which id was the last, of a mount that is ours."""
+class FakeLastPid(Procfs):
+    """Has the last pid that the test sets."""
 
     last: int | None = 0
 
@@ -310,55 +310,64 @@ class Given(Procfs):
         return self.last
 
 
-def births(*lasts: int | None) -> NewPidScanner:
-    proc = Given()
-    made = NewPidScanner(proc)
-    for proc.last in lasts:
-        made.begin_scan()
-    return made
+def scanner(*lasts: int | None) -> NewPidScanner:
+    """Return a scanner after a scan at each last pid."""
+    procfs = FakeLastPid()
+    scanner = NewPidScanner(procfs)
+    for procfs.last in lasts:
+        scanner.begin_scan()
+    return scanner
 
 
-OURS = os.getpid()
+OWN_PID = os.getpid()
 MANY = range(10_000_000, 10_000_100)
 
 
-def test_the_ids_of_the_last_pass_are_asked_for_unless_known() -> None:
-    assert births(OURS - 1, OURS, OURS).new_processes(MANY) == [OURS]
-    assert births(OURS - 1, OURS, OURS).new_processes([*MANY, OURS]) == []
-    assert births(OURS - 1, OURS - 1, OURS).new_processes([*MANY, OURS]) == [OURS]
+def test_pids_of_the_previous_scan_are_probed_unless_known() -> None:
+    assert scanner(OWN_PID - 1, OWN_PID, OWN_PID).new_processes(MANY) == [OWN_PID]
+    assert scanner(OWN_PID - 1, OWN_PID, OWN_PID).new_processes([*MANY, OWN_PID]) == []
+    assert scanner(OWN_PID - 1, OWN_PID - 1, OWN_PID).new_processes(
+        [*MANY, OWN_PID]
+    ) == [OWN_PID]
 
 
 @pytest.mark.parametrize(
     "lasts",
-    [(), (OURS,), (OURS, OURS), (OURS, OURS, None), (OURS, OURS, OURS - 1)],
+    [
+        (),
+        (OWN_PID,),
+        (OWN_PID, OWN_PID),
+        (OWN_PID, OWN_PID, None),
+        (OWN_PID, OWN_PID, OWN_PID - 1),
+    ],
 )
-def test_without_two_stretches_of_ids_the_list_must_tell(
+def test_without_two_ranges_of_pids_the_list_is_required(
     lasts: tuple[int | None, ...],
 ) -> None:
-    assert births(*lasts).new_processes(MANY) is None
+    assert scanner(*lasts).new_processes(MANY) is None
 
 
-def test_more_ids_than_processes_are_known_are_not_asked_for() -> None:
-    given = births(OURS - 3, OURS - 2, OURS)
+def test_more_pids_than_known_processes_require_the_list() -> None:
+    three_pids = scanner(OWN_PID - 3, OWN_PID - 2, OWN_PID)
 
-    assert given.new_processes(MANY[:2]) is None
-    assert given.new_processes(MANY[:3]) is not None
+    assert three_pids.new_processes(MANY[:2]) is None
+    assert three_pids.new_processes(MANY[:3]) is not None
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.EPERM])
-def test_a_kernel_or_a_filter_without_pidfds_leaves_the_list(
+def test_without_pidfds_the_list_is_required(
     monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     refuse(monkeypatch, code)
 
-    assert births(OURS - 1, OURS - 1, OURS).new_processes(MANY) is None
+    assert scanner(OWN_PID - 1, OWN_PID - 1, OWN_PID).new_processes(MANY) is None
 
 
-def test_a_failure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_other_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, errno.EMFILE)
 
     with pytest.raises(OSError, match="many open files"):
-        births(OURS - 1, OURS - 1, OURS).new_processes(MANY)
+        scanner(OWN_PID - 1, OWN_PID - 1, OWN_PID).new_processes(MANY)
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, code: int) -> None:

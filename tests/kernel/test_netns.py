@@ -1,4 +1,4 @@
-"""The one door: the right namespace or none, home again, nothing left behind."""
+"""Entering the right namespace or none, returning, and leaving nothing open."""
 
 import os
 import subprocess
@@ -19,27 +19,27 @@ ROOT = Path(exporter.__file__).parents[1]
 SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 
 
-def test_inside_is_another_namespace_and_afterwards_is_home() -> None:
-    home = SOMAXCONN.read_text()
+def test_the_block_runs_in_the_namespace_and_the_thread_returns() -> None:
+    own = SOMAXCONN.read_text()
     with new_namespaces() as (pod,):
         pod.write("net.core.somaxconn", "77")
 
         with entered(pod.path, pod.ino):
             assert SOMAXCONN.read_text() == "77\n"
 
-        assert SOMAXCONN.read_text() == home
+        assert SOMAXCONN.read_text() == own
 
 
-def test_home_again_after_an_exception() -> None:
-    ours = own_netns()
+def test_the_thread_returns_after_an_exception() -> None:
+    own = own_netns()
     with new_namespaces() as (pod,):
         with pytest.raises(ZeroDivisionError), entered(pod.path, pod.ino):
             _ = 1 / 0
 
-        assert own_netns() == ours
+        assert own_netns() == own
 
 
-def test_a_door_to_another_namespace_is_not_entered() -> None:
+def test_a_path_to_another_namespace_is_not_entered() -> None:
     with new_namespaces(2) as (pod, other):
         with pytest.raises(NetnsGoneError), entered(pod.path, other.ino):
             pytest.fail("entered")
@@ -47,7 +47,7 @@ def test_a_door_to_another_namespace_is_not_entered() -> None:
         assert own_netns() != pod.ino
 
 
-def test_a_dead_process_is_no_door() -> None:
+def test_a_process_that_ended_cannot_be_entered_through() -> None:
     with new_namespaces() as (pod,):
         ino = pod.ino
         pod.kill()
@@ -56,28 +56,28 @@ def test_a_dead_process_is_no_door() -> None:
             pytest.fail("entered")
 
 
-def test_a_mount_is_a_door() -> None:
-    with named_netns("exporter-test-door") as mount, entered(mount.path, mount.ino):
+def test_a_mount_can_be_entered() -> None:
+    with named_netns("exporter-test-mount") as mount, entered(mount.path, mount.ino):
         assert own_netns() == mount.ino
 
 
 @pytest.mark.parametrize("kind", ["fifo", "symlink", "file", "nothing"])
-def test_a_mount_point_that_was_replaced_is_gone_and_not_waited_for(
+def test_a_replaced_mount_point_is_gone_and_does_not_block(
     tmp_path: Path, kind: str
 ) -> None:
-    door = tmp_path / "door"
+    path = tmp_path / "mount"
     if kind == "fifo":
-        os.mkfifo(door)
+        os.mkfifo(path)
     elif kind == "symlink":
-        door.symlink_to("/dev/null")
+        path.symlink_to("/dev/null")
     elif kind == "file":
-        door.touch()
+        path.touch()
 
-    with pytest.raises(NetnsGoneError), entered(str(door), Ino(1)):
+    with pytest.raises(NetnsGoneError), entered(str(path), Ino(1)):
         pytest.fail("entered")
 
 
-def test_a_thousand_visits_leave_nothing_open() -> None:
+def test_a_thousand_entries_leave_no_file_open() -> None:
     with new_namespaces() as (pod,):
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(1000):
@@ -86,7 +86,7 @@ def test_a_thousand_visits_leave_nothing_open() -> None:
         assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_visit_does_not_keep_a_namespace_alive() -> None:
+def test_an_entry_does_not_keep_a_namespace_alive() -> None:
     with new_namespaces() as (pod,):
         add_veth(pod.pid, "exptest0")
         with entered(pod.path, pod.ino):
@@ -96,22 +96,22 @@ def test_a_visit_does_not_keep_a_namespace_alive() -> None:
         wait_until(lambda: not os.path.exists("/sys/class/net/exptest0"))
 
 
-def test_what_keeps_us_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_denial_names_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_fd: int, _nstype: int) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     with new_namespaces() as (pod,):
         monkeypatch.setattr(netns, "setns", refuse)
 
-        with pytest.raises(EntryDeniedError) as told, entered(pod.path, pod.ino):
+        with pytest.raises(EntryDeniedError) as denied, entered(pod.path, pod.ino):
             pytest.fail("entered")
 
-        assert told.value.step == "setns"
+        assert denied.value.step == "setns"
 
 
-def test_who_could_not_come_home_does_not_leave() -> None:
-    """In a user namespace that does not own the network namespace it lives in."""
-    play = """
+def test_a_thread_that_could_not_return_does_not_leave() -> None:
+    """In a user namespace that does not own its network namespace."""
+    script = """
 from exporter.kernel.netns import EntryDeniedError, new_netns
 try:
     with new_netns():
@@ -119,23 +119,23 @@ try:
 except EntryDeniedError as error:
     print(error.step)
 """
-    command = ("unshare", "--user", "--map-root-user", sys.executable, "-c", play)
+    command = ("unshare", "--user", "--map-root-user", sys.executable, "-c", script)
 
     out = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
 
     assert out.stdout == "setns\n"
 
 
-def no_way(_fd: int, _nstype: int) -> None:
-    raise PermissionError(1, "no way home")
+def refuse_return(_fd: int, _nstype: int) -> None:
+    raise PermissionError(1, "denied")
 
 
-def test_who_cannot_come_home_ends() -> None:
-    """In a process of its own, since it is the process that ends."""
+def test_a_process_that_cannot_return_ends() -> None:
+    """In a child of the test, since it ends."""
     if (child := os.fork()) == 0:
         os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
         with new_namespaces() as (pod,), entered(pod.path, pod.ino):
-            vars(netns)["setns"] = no_way
+            vars(netns)["setns"] = refuse_return
         os._exit(0)
 
     _, status = os.waitpid(child, 0)

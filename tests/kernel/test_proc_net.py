@@ -1,4 +1,4 @@
-"""Counters and socket numbers of one namespace: right, its own, and cheap to read."""
+"""Counters and socket numbers of a namespace, compared with nstat."""
 
 import contextlib
 import json
@@ -50,7 +50,7 @@ def counters(pod: ProcessNetns) -> dict[str, int | None]:
     return dict(zip(NAMES, values, strict=True))
 
 
-def sockets(pod: ProcessNetns) -> Sockstat:
+def sockstat(pod: ProcessNetns) -> Sockstat:
     with net(f"/proc/{pod.pid}/net") as directory:
         files = read_files(directory)
     return parse_sockstat(files.sockstat, files.sockstat6)
@@ -62,14 +62,14 @@ def number(pod: ProcessNetns, name: str) -> int:
 
 @contextlib.contextmanager
 def pods(count: int = 1) -> Iterator[list[ProcessNetns]]:
-    with new_namespaces(count) as made:
-        for pod in made:
+    with new_namespaces(count) as namespaces:
+        for pod in namespaces:
             pod.run("ip", "link", "set", "lo", "up")
-        yield made
+        yield namespaces
 
 
 class Sockets(contextlib.ExitStack):
-    """Sockets of one namespace, all closed in the end."""
+    """Sockets of one namespace, closed at the end."""
 
     def __init__(self, pod: ProcessNetns) -> None:
         super().__init__()
@@ -86,8 +86,8 @@ class Sockets(contextlib.ExitStack):
         listener.listen(backlog)
         return listener
 
-    def dialled(self, listener: socket.socket) -> socket.socket:
-        """Begin a connection, and do not wait for it."""
+    def connect(self, listener: socket.socket) -> socket.socket:
+        """Start a connection without waiting for it."""
         client = self.add(listener.family, socket.SOCK_STREAM)
         client.settimeout(0)
         with contextlib.suppress(BlockingIOError):
@@ -95,7 +95,7 @@ class Sockets(contextlib.ExitStack):
         return client
 
     def pair(self, listener: socket.socket) -> tuple[socket.socket, socket.socket]:
-        client = self.dialled(listener)
+        client = self.connect(listener)
         accepted, _ = listener.accept()
         return client, self.enter_context(accepted)
 
@@ -107,36 +107,38 @@ class Sockets(contextlib.ExitStack):
 
 
 def overflow(pod: ProcessNetns) -> None:
-    """Fill an accept queue that has room for one, and knock on."""
-    with Sockets(pod) as made:
-        listener = made.listener(V4, backlog=0)
+    """Overflow an accept queue that holds one connection."""
+    with Sockets(pod) as sockets:
+        listener = sockets.listener(V4, backlog=0)
         for _ in range(4):
-            made.dialled(listener)
+            sockets.connect(listener)
         wait_until(lambda: number(pod, "TcpExt.ListenOverflows"))
 
 
-def drown(pod: ProcessNetns, where: tuple[int, str]) -> None:
-    """Send a UDP socket that nobody reads more than its buffer holds."""
-    with Sockets(pod) as made:
-        receiver = made.udp(where)
+def overflow_receive_buffer(pod: ProcessNetns, where: tuple[int, str]) -> None:
+    """Send a UDP socket more than its receive buffer holds."""
+    with Sockets(pod) as sockets:
+        receiver = sockets.udp(where)
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-        sender = made.add(where[0], socket.SOCK_DGRAM)
+        sender = sockets.add(where[0], socket.SOCK_DGRAM)
         for _ in range(50):
             sender.sendto(bytes(1000), receiver.getsockname())
 
 
 def be_refused(pod: ProcessNetns) -> None:
     """Connect to a port on which nothing listens."""
-    with Sockets(pod) as made:
-        listener = made.listener(V4)
-        nobody = listener.getsockname()
+    with Sockets(pod) as sockets:
+        listener = sockets.listener(V4)
+        address = listener.getsockname()
         listener.close()
         with pytest.raises(ConnectionRefusedError):
-            made.add(V4[0], socket.SOCK_STREAM).connect(nobody)
+            sockets.add(V4[0], socket.SOCK_STREAM).connect(address)
 
 
-def settled(pod: ProcessNetns) -> tuple[dict[str, int | None], dict[str, int]]:
-    """Return our counters and nstat's, by its names, of one quiet moment."""
+def compared_with_nstat(
+    pod: ProcessNetns,
+) -> tuple[dict[str, int | None], dict[str, int]]:
+    """Return our counters and those of nstat, by its names, while none changes."""
     theirs: dict[str, int] = {}
 
     def quiet() -> bool:
@@ -149,14 +151,14 @@ def settled(pod: ProcessNetns) -> tuple[dict[str, int | None], dict[str, int]]:
 
 
 @pytest.mark.root
-def test_every_counter_says_what_nstat_says() -> None:
+def test_every_counter_has_the_value_of_nstat() -> None:
     with pods() as (pod,):
         overflow(pod)
-        drown(pod, V4)
-        drown(pod, V6)
+        overflow_receive_buffer(pod, V4)
+        overflow_receive_buffer(pod, V6)
         be_refused(pod)
 
-        ours, theirs = settled(pod)
+        ours, theirs = compared_with_nstat(pod)
 
         both = ours.keys() & theirs.keys()
         assert {name: ours[name] for name in both} == {n: theirs[n] for n in both}
@@ -180,16 +182,15 @@ def test_this_kernel_has_every_counter_of_the_table() -> None:
         missing = {name for name, value in counters(pod).items() if value is None}
         if not read_conntrack(directory):  # its module is not loaded
             missing = {n for n in missing if not n.startswith("nf_conntrack.")}
-        if (
-            b"\nMPTcpExt:" not in read_files(directory).netstat
-        ):  # CONFIG_MPTCP is not set
+        has_mptcp = b"\nMPTcpExt:" in read_files(directory).netstat  # CONFIG_MPTCP
+        if not has_mptcp:
             missing = {n for n in missing if not n.startswith("MPTcpExt.")}
 
         assert not missing
 
 
 @pytest.mark.root
-def test_an_overflow_counts_where_it_happens_and_nowhere_else() -> None:
+def test_an_overflow_is_counted_only_in_its_namespace() -> None:
     with pods(2) as (pod, neighbour):
         overflow(pod)
 
@@ -205,53 +206,53 @@ def test_an_open_directory_follows_the_thread_into_each_namespace() -> None:
     reader = CounterParser(names)
     with pods(2) as (pod, neighbour), net("/proc/thread-self/net") as directory:
         overflow(pod)
-        seen = []
-        for one in (pod, neighbour, pod):
-            with entered(one.path, one.ino):
+        overflows = []
+        for netns in (pod, neighbour, pod):
+            with entered(netns.path, netns.ino):
                 files, conntrack = read_files(directory), read_conntrack(directory)
-            seen.append(reader.parse(files, conntrack)[0])
+            overflows.append(reader.parse(files, conntrack)[0])
 
-        assert seen[0] == seen[2] == number(pod, names[0])
-        assert seen[1] == 0
+        assert overflows[0] == overflows[2] == number(pod, names[0])
+        assert overflows[1] == 0
 
 
 @pytest.mark.root
-def test_sockets_are_counted_by_their_namespace_in_both_families() -> None:
-    with pods(2) as (pod, neighbour), Sockets(pod) as made:
-        four, six = made.listener(V4), made.listener(V6)
+def test_sockets_of_both_families_are_counted_in_their_namespace() -> None:
+    with pods(2) as (pod, neighbour), Sockets(pod) as sockets:
+        four, six = sockets.listener(V4), sockets.listener(V6)
         for listener in (four, four, six):
-            made.pair(listener)
-        client, accepted = made.pair(four)
+            sockets.pair(listener)
+        client, accepted = sockets.pair(four)
         for where in (V4, V4, V6):
-            made.udp(where)
+            sockets.udp(where)
 
-        wait_until(lambda: sockets(pod).tcp == 2 + 4 * 2)
-        assert sockets(pod).udp == 3
-        assert sockets(pod).time_wait == 0
+        wait_until(lambda: sockstat(pod).tcp == 2 + 4 * 2)
+        assert sockstat(pod).udp == 3
+        assert sockstat(pod).time_wait == 0
 
         client.close()
         accepted.close()
 
-        wait_until(lambda: sockets(pod).time_wait == 1)
-        assert sockets(pod).tcp == 2 + 3 * 2
-        assert sockets(neighbour)[:3] == (0, 0, 0)
+        wait_until(lambda: sockstat(pod).time_wait == 1)
+        assert sockstat(pod).tcp == 2 + 3 * 2
+        assert sockstat(neighbour)[:3] == (0, 0, 0)
 
 
 @pytest.mark.root
-def test_tcp_memory_is_the_nodes_and_not_the_namespaces() -> None:
-    with pods(2) as (pod, neighbour), Sockets(pod) as made:
-        before = sockets(neighbour).tcp_memory_pages
+def test_tcp_memory_is_that_of_the_machine() -> None:
+    with pods(2) as (pod, neighbour), Sockets(pod) as sockets:
+        before = sockstat(neighbour).tcp_memory_pages
         assert before is not None
-        client, _ = made.pair(made.listener(V4))
+        client, _ = sockets.pair(sockets.listener(V4))
         with contextlib.suppress(BlockingIOError):
             while True:
                 client.send(bytes(1 << 16))
 
-        wait_until(lambda: (sockets(neighbour).tcp_memory_pages or 0) > before + 20)
+        wait_until(lambda: (sockstat(neighbour).tcp_memory_pages or 0) > before + 20)
 
 
 @pytest.mark.root
-def test_a_process_that_is_gone_has_no_files() -> None:
+def test_the_directory_of_an_ended_process_is_an_error() -> None:
     with new_namespaces() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
         pod.kill()
 
@@ -270,7 +271,7 @@ def test_reading_does_not_keep_a_namespace_alive() -> None:
         wait_until(lambda: not os.path.exists("/sys/class/net/exptest1"))
 
 
-def test_without_ipv6_its_counters_are_absent_and_not_zero(tmp_path: Path) -> None:
+def test_without_ipv6_its_counters_are_absent_not_zero(tmp_path: Path) -> None:
     (tmp_path / "netstat").write_text("TcpExt: ListenDrops\nTcpExt: 3\n")
     (tmp_path / "sockstat").write_text("UDP: inuse 2 mem 0\n")
     reader = CounterParser(["TcpExt.ListenDrops", "Udp6.RcvbufErrors", "Udp.InErrors"])
@@ -292,17 +293,17 @@ def test_a_long_file_is_read_to_its_end(tmp_path: Path) -> None:
         assert read_conntrack(directory) == text
 
 
-def test_what_else_goes_wrong_is_the_callers_to_tell(tmp_path: Path) -> None:
+def test_any_other_error_is_raised(tmp_path: Path) -> None:
     (tmp_path / "netstat").symlink_to("netstat")
 
     with net(tmp_path) as directory, pytest.raises(OSError, match="symbolic links"):
         read_files(directory)
 
 
-class TestReadingAgain:
-    """What cannot have changed is not read: netstat costs as much as all the rest."""
+class TestRereadChanged:
+    """Files that cannot have changed are not read."""
 
-    def again(
+    def reread(
         self, tmp_path: Path, before: NetFiles, *, snmp6: bool = False
     ) -> NetFiles:
         with net(tmp_path) as directory:
@@ -316,14 +317,14 @@ class TestReadingAgain:
         with net(tmp_path) as directory:
             return read_files(directory)
 
-    def test_without_packets_netstat_is_as_it_was(
+    def test_without_packets_netstat_is_not_read(
         self, tmp_path: Path, before: NetFiles
     ) -> None:
         (tmp_path / "netstat").write_bytes(b"new")
         (tmp_path / "snmp6").write_bytes(b"new")
         (tmp_path / "sockstat").write_bytes(b"new")
 
-        now = self.again(tmp_path, before)
+        now = self.reread(tmp_path, before)
 
         assert now == before._replace(sockstat=b"new")
 
@@ -333,42 +334,42 @@ class TestReadingAgain:
         (tmp_path / "netstat").write_bytes(b"new")
         (tmp_path / "snmp").write_bytes(b"new")
 
-        now = self.again(tmp_path, before)
+        now = self.reread(tmp_path, before)
 
         assert now == before._replace(netstat=b"new", snmp=b"new")
 
-    def test_what_is_wanted_of_ipv6_beyond_udp_is_always_read(
+    def test_snmp6_is_always_read_for_counters_beyond_udp(
         self, tmp_path: Path, before: NetFiles
     ) -> None:
         (tmp_path / "snmp6").write_bytes(b"new")
 
-        assert self.again(tmp_path, before, snmp6=True).snmp6 == b"new"
+        assert self.reread(tmp_path, before, snmp6=True).snmp6 == b"new"
         assert CounterParser(["Ip6.ReasmFails"]).needs_snmp6
         assert not CounterParser(["Udp6.RcvbufErrors", "Ip.ReasmFails"]).needs_snmp6
 
     @pytest.mark.parametrize("sockets", [(1, 1), (1, 0), (0, 1)])
-    def test_snmp6_is_read_while_udp_sockets_are_there_and_once_more(
+    def test_snmp6_is_read_while_there_are_udp_sockets_and_once_more(
         self, tmp_path: Path, before: NetFiles, sockets: tuple[int, int]
     ) -> None:
         then, now = (b"UDP6: inuse %d\n" % number for number in sockets)
         (tmp_path / "sockstat6").write_bytes(now)
         (tmp_path / "snmp6").write_bytes(b"new")
 
-        found = self.again(tmp_path, before._replace(sockstat6=then))
+        found = self.reread(tmp_path, before._replace(sockstat6=then))
 
         assert found.snmp6 == b"new"
 
-    def test_a_process_that_is_gone_has_no_files_either(
+    def test_an_ended_process_is_an_error(
         self, tmp_path: Path, before: NetFiles
     ) -> None:
         for name in FILES:
             (tmp_path / name).unlink()
 
         with pytest.raises(ProcessLookupError):
-            self.again(tmp_path, before)
+            self.reread(tmp_path, before)
 
     @pytest.mark.root
-    def test_a_lost_connection_is_told_at_once(self) -> None:
+    def test_an_overflow_is_counted_at_once(self) -> None:
         with pods() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
             before = read_files(directory)
             overflow(pod)
@@ -379,7 +380,7 @@ class TestReadingAgain:
         assert (reader.parse(now, b"")[0] or 0) > 0
 
 
-def test_the_cpus_of_connection_tracking_are_summed_in_hexadecimal() -> None:
+def test_the_hexadecimal_counters_of_all_cpus_are_summed() -> None:
     text = (
         b"entries  drop insert_failed early_drop icmp_error  expect_new\n"
         b"00000001  0000000a 00000000 000000ff 00000000  00000000\n"
@@ -390,7 +391,7 @@ def test_the_cpus_of_connection_tracking_are_summed_in_hexadecimal() -> None:
     assert CounterParser(names).parse(NOTHING, text) == (256, 16, None)
 
 
-def test_columns_are_found_again_when_the_header_changes() -> None:
+def test_a_changed_header_is_parsed_again() -> None:
     reader = CounterParser(["Tcp.InErrs", "TcpExt.TW", "Udp.InErrors"])
     old = NOTHING._replace(
         netstat=b"TcpExt: TW Else\nTcpExt: 1 2\n",
@@ -406,20 +407,20 @@ def test_columns_are_found_again_when_the_header_changes() -> None:
         assert reader.parse(new, b"") == (8, 6, None)
 
 
-def test_a_counter_asked_for_twice_is_given_twice() -> None:
+def test_a_counter_may_be_named_twice() -> None:
     files = NOTHING._replace(netstat=b"TcpExt: TW\nTcpExt: 1\n")
 
     assert CounterParser(["TcpExt.TW"] * 2).parse(files, b"") == (1, 1)
 
 
-def test_a_name_that_begins_another_is_not_taken_for_it() -> None:
+def test_a_prefix_of_a_name_is_another_counter() -> None:
     line = b"%-32s\t%d\n"
     files = NOTHING._replace(snmp6=line % (b"Ip6InNoRoutesX", 1) + line % (b"Ip6In", 2))
 
     assert CounterParser(["Ip6.InNoRoutes", "Ip6.In"]).parse(files, b"") == (None, 2)
 
 
-def test_the_first_and_the_last_line_of_snmp6_count_too() -> None:
+def test_the_first_and_the_last_line_of_snmp6_are_parsed() -> None:
     files = NOTHING._replace(snmp6=b"%-32s\t1\n%-32s\t20\n" % (b"Ip6In", b"Udp6Out"))
 
     assert CounterParser(["Ip6.In", "Udp6.Out"]).parse(files, b"") == (1, 20)
@@ -439,11 +440,11 @@ TOO_LONG = NOTHING._replace(sockstat6=b"UDP6: inuse " + b"9" * 5000)
 
 @example(files=TOO_LONG, conntrack=b"")
 @given(files=st.builds(NetFiles, *[ANYTHING] * 5), conntrack=ANYTHING)
-def test_whatever_the_files_hold_there_is_an_int_or_none(
+def test_any_bytes_are_parsed_to_integers_or_none(
     files: NetFiles, conntrack: bytes
 ) -> None:
     values = READER.parse(files, conntrack)
-    sockstat = parse_sockstat(files.sockstat, files.sockstat6)
+    parsed = parse_sockstat(files.sockstat, files.sockstat6)
 
     assert len(values) == len(NAMES)
-    assert {type(value) for value in (*values, *sockstat)} <= {int, type(None)}
+    assert {type(value) for value in (*values, *parsed)} <= {int, type(None)}

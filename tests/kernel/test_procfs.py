@@ -1,4 +1,4 @@
-"""What /proc says, and what it says when things go wrong."""
+"""Reading and parsing /proc, and what may go wrong."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ from testing.lab import new_namespaces
 from tests.support.fakeproc import HOST_INO, HOST_MNT, FakeProc
 
 
-def test_processes_are_the_numbers_of_proc(fake_proc: FakeProc) -> None:
+def test_processes_are_the_numeric_names_in_proc(fake_proc: FakeProc) -> None:
     fake_proc.process(1)
     fake_proc.process(4711)
     (fake_proc.root / "self").symlink_to("1")
@@ -35,14 +35,15 @@ def test_processes_are_the_numbers_of_proc(fake_proc: FakeProc) -> None:
     assert fake_proc.procfs.processes().keys() == {1, 4711}
 
 
-def test_a_process_keeps_its_inode_from_pass_to_pass() -> None:
-    ours = Procfs().processes()[os.getpid()]
+def test_a_process_keeps_its_inode() -> None:
+    inode = Procfs().processes()[os.getpid()]
 
-    assert ours == Procfs().processes()[os.getpid()] == Procfs().proc_inode(os.getpid())
+    assert inode == Procfs().processes()[os.getpid()]
+    assert inode == Procfs().proc_inode(os.getpid())
 
 
-def test_a_plain_tree_does_not_show_our_pids(fake_proc: FakeProc) -> None:
-    """Its loadavg, if it had one, would be another machine's."""
+def test_a_plain_tree_is_not_our_pid_namespace(fake_proc: FakeProc) -> None:
+    """Its loadavg, if it had one, would be that of another machine."""
     fake_proc.process(1)
     assert not fake_proc.procfs.is_own_pid_namespace()
     assert fake_proc.procfs.last_pid() is None
@@ -52,7 +53,7 @@ def test_a_plain_tree_does_not_show_our_pids(fake_proc: FakeProc) -> None:
     ("text", "last"),
     [(b"0.5 0.4 0.3 1/84 4242\n", 4242), (b"0 0 0 0/0 0\n", None), (b"", None)],
 )
-def test_the_last_pid_ends_loadavg(
+def test_the_last_pid_is_the_last_word_of_loadavg(
     fake_proc: FakeProc, text: bytes, last: int | None
 ) -> None:
     (fake_proc.root / "loadavg").write_bytes(text)
@@ -81,7 +82,7 @@ print(len({inode_of_a_process_with_pid_500() for _ in range(20)}))
 
 @pytest.mark.root
 def test_a_reused_pid_has_another_inode() -> None:
-    """In a pid namespace of its own, where the next pid may be chosen."""
+    """In a new pid namespace, where the test chooses the next pid."""
     own_pids = ("unshare", "--fork", "--pid", "--mount-proc")
     root = Path(exporter.__file__).parents[1]
 
@@ -94,7 +95,7 @@ def test_a_reused_pid_has_another_inode() -> None:
     assert int(out.stdout) == 20
 
 
-def test_a_zombie_and_a_dead_process_have_no_namespace(fake_proc: FakeProc) -> None:
+def test_a_zombie_and_an_ended_process_are_in_no_namespace(fake_proc: FakeProc) -> None:
     fake_proc.process(7, netns=None)
 
     assert fake_proc.procfs.netns(7) is None
@@ -107,7 +108,7 @@ def test_a_zombie_and_a_dead_process_have_no_namespace(fake_proc: FakeProc) -> N
     assert fake_proc.procfs.other_threads(8) == []
 
 
-def test_the_links_name_the_namespaces(fake_proc: FakeProc) -> None:
+def test_namespaces_are_read_from_links(fake_proc: FakeProc) -> None:
     fake_proc.process(7)
     fake_proc.thread(7, 9, 555)
 
@@ -124,7 +125,7 @@ def test_a_single_threaded_process_has_no_other_threads() -> None:
 
 
 @pytest.mark.parametrize("comm", [b"sh", b"a) S 1 (b", b"\xff\xfe", b"x\ny", b""])
-def test_comm_may_hold_anything(fake_proc: FakeProc, comm: bytes) -> None:
+def test_comm_may_contain_anything(fake_proc: FakeProc, comm: bytes) -> None:
     fake_proc.process(7, comm=comm, start_time=42)
 
     stat = fake_proc.procfs.stat(7)
@@ -135,19 +136,19 @@ def test_comm_may_hold_anything(fake_proc: FakeProc, comm: bytes) -> None:
     stat.comm.encode("utf-8")
 
 
-def test_a_cgroup_that_is_not_utf8_is_text_all_the_same(fake_proc: FakeProc) -> None:
+def test_a_cgroup_that_is_not_utf8_is_escaped(fake_proc: FakeProc) -> None:
     fake_proc.process(7, cgroup=b"0::/\xff\xfe\n")
 
     assert fake_proc.procfs.cgroup(7) == "0::/\\xff\\xfe\n"
 
 
-def test_only_kernel_threads_are_kernel_threads() -> None:
-    proc = Procfs()
+def test_kernel_threads_are_recognized() -> None:
+    procfs = Procfs()
 
-    kthreadd, ours = proc.stat(2), proc.stat(os.getpid())
+    kthreadd, own = procfs.stat(2), procfs.stat(os.getpid())
 
-    assert ours
-    assert not ours.kernel_thread
+    assert own
+    assert not own.kernel_thread
     assert kthreadd is None or kthreadd.kernel_thread == (kthreadd.comm == "kthreadd")
 
 
@@ -166,7 +167,7 @@ def test_any_bytes_are_mounts(text: bytes) -> None:
     parse_netns_mounts(text + b" - nsfs \n" + text)
 
 
-def test_mounts_of_other_namespaces_and_file_systems_are_left_out() -> None:
+def test_only_mounts_of_network_namespaces_are_returned() -> None:
     text = (
         b"1 2 0:4 mnt:[7] /run/mnt rw - nsfs nsfs rw\n"
         b"1 2 0:4 net:[8] /run/netns/a rw shared:3 - nsfs nsfs rw\n"
@@ -176,7 +177,7 @@ def test_mounts_of_other_namespaces_and_file_systems_are_left_out() -> None:
     assert parse_netns_mounts(text) == [NsMount(ino=Ino(8), path="/run/netns/a")]
 
 
-def test_a_mount_path_is_unescaped_and_survives_odd_bytes() -> None:
+def test_a_mount_path_is_unescaped_and_may_contain_any_byte() -> None:
     text = b"1 2 0:4 net:[8] /a\\040b\\012\xff rw - nsfs nsfs rw\n"
 
     (mount,) = parse_netns_mounts(text)
@@ -184,7 +185,7 @@ def test_a_mount_path_is_unescaped_and_survives_odd_bytes() -> None:
     assert os.fsencode(mount.path) == b"/a b\n\xff"
 
 
-def test_capabilities_are_those_in_effect() -> None:
+def test_capabilities_are_the_effective_ones() -> None:
     assert (
         parse_effective_capabilities(b"CapInh:\t1\nCapEff:\t0a\nCapBnd:\tff\n") == 0xA
     )
@@ -193,7 +194,7 @@ def test_capabilities_are_those_in_effect() -> None:
 
 @pytest.mark.root
 @pytest.mark.usefixtures("mounts_of_init")
-def test_a_mount_is_noticed_without_reading(tmp_path: Path) -> None:
+def test_a_mount_is_detected_without_reading(tmp_path: Path) -> None:
     watch = MountWatch(Procfs())
     watch.changed()
 
@@ -210,7 +211,7 @@ def test_a_mount_is_noticed_without_reading(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
-def test_a_refusal_is_told(
+def test_a_denial_is_raised(
     fake_proc: FakeProc, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def refuse(_path: str) -> str:

@@ -1,4 +1,4 @@
-"""What is read below somebody's root, and that nothing outside of it ever is."""
+"""Files below an untrusted root are read, and none outside of it."""
 
 import contextlib
 import errno
@@ -17,66 +17,66 @@ pytestmark = pytest.mark.usefixtures("no_leaked_files")
 
 NOBODY = 65534
 PROC_ROOT = "/proc/self/root"
-"""A process's root that shows /proc: only below it are there magic links."""
+"""The root of a process with /proc below it, where magic links are."""
 
 
 def at_most(seconds: float = 5.0) -> AbstractContextManager[None]:
-    """Fail what takes longer, instead of waiting forever with it."""
+    """Fail the test if the block takes longer."""
     return alarm(seconds, AssertionError(f"took more than {seconds} s"))
 
 
-def code(error: pytest.ExceptionInfo[OSError]) -> int | None:
+def errno_of(error: pytest.ExceptionInfo[OSError]) -> int | None:
     return error.value.errno
 
 
 @pytest.fixture
-def top(tmp_path: Path) -> Path:
-    """Return a root directory, with secrets/key outside of it."""
+def directory(tmp_path: Path) -> Path:
+    """Return a root directory with secrets/key beside it."""
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets/key").write_bytes(b"secret")
     (tmp_path / "root").mkdir()
     return tmp_path / "root"
 
 
-@pytest.fixture(params=["the node's", "a process's"])
+@pytest.fixture(params=["node", "process"])
 def root(request: pytest.FixtureRequest) -> RootDirectory:
-    """Return a root that shows the same files by either way of opening them."""
-    return RootDirectory("/" if request.param == "the node's" else PROC_ROOT)
+    """Return the same root, by open(2) of its path or by openat2(2)."""
+    return RootDirectory("/" if request.param == "node" else PROC_ROOT)
 
 
 class TestConfinement:
-    """A link leads where it would lead the root's own programs."""
+    """A link is resolved as for the programs of that root."""
 
     @pytest.mark.parametrize("up", ["", "..", "../" * 40])
-    def test_a_link_never_leads_out(self, top: Path, up: str) -> None:
-        (top / "link").symlink_to(f"{up}{top.parent}/secrets")
-        root = RootDirectory(str(top))
+    def test_a_link_never_leads_out(self, directory: Path, up: str) -> None:
+        (directory / "link").symlink_to(f"{up}{directory.parent}/secrets")
+        root = RootDirectory(str(directory))
 
         assert root.read("/link/key", 100) is None
         assert root.entries("/link", 9) == set()
         assert root.stamp("/link") is None
 
-    def test_a_relative_link_never_leads_out(self, top: Path) -> None:
-        (top / "link").symlink_to("../secrets/key")
+    def test_a_relative_link_never_leads_out(self, directory: Path) -> None:
+        (directory / "link").symlink_to("../secrets/key")
 
-        assert RootDirectory(str(top)).read("/link", 100) is None
+        assert RootDirectory(str(directory)).read("/link", 100) is None
 
     @pytest.mark.parametrize(
         "path", ["/../secrets", "../secrets", "/a/../../secrets", "/../../../secrets"]
     )
-    def test_a_path_never_leads_out(self, top: Path, path: str) -> None:
-        (top / "a").mkdir()
-        root = RootDirectory(str(top))
+    def test_a_path_never_leads_out(self, directory: Path, path: str) -> None:
+        (directory / "a").mkdir()
+        root = RootDirectory(str(directory))
 
         assert root.read(f"{path}/key", 100) is None
         assert root.entries(path, 9) == set()
         assert root.stamp(path) is None
 
-    def test_an_absolute_link_starts_at_the_root(self, top: Path) -> None:
-        (top / "data").mkdir()
-        (top / "data/key").write_bytes(b"own")
-        (top / "link").symlink_to("/data")
-        root = RootDirectory(str(top))
+    def test_an_absolute_link_starts_at_the_root(self, directory: Path) -> None:
+        (directory / "data").mkdir()
+        (directory / "data/key").write_bytes(b"own")
+        (directory / "link").symlink_to("/data")
+        root = RootDirectory(str(directory))
 
         found = root.read("/link/key", 100)
 
@@ -85,51 +85,51 @@ class TestConfinement:
         assert root.entries("/link", 9) == root.entries("/data", 9) != set()
         assert root.stamp("/link") == root.stamp("/data")
 
-    def test_dots_stop_at_the_root(self, top: Path) -> None:
-        (top / "key").write_bytes(b"own")
-        (top / "link").symlink_to("../../../../../key")
+    def test_parent_directories_end_at_the_root(self, directory: Path) -> None:
+        (directory / "key").write_bytes(b"own")
+        (directory / "link").symlink_to("../../../../../key")
 
-        found = RootDirectory(str(top)).read("/link", 100)
+        found = RootDirectory(str(directory)).read("/link", 100)
 
         assert found is not None
         assert found.body == b"own"
 
     @pytest.mark.parametrize("magic", ["root", "cwd", "fd/{}"])
-    def test_a_magic_link_is_refused_even_inside(
-        self, top: Path, magic: str, monkeypatch: pytest.MonkeyPatch
+    def test_a_magic_link_is_refused_even_below_the_root(
+        self, directory: Path, magic: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir("/")
         fd = os.open("/", os.O_PATH | os.O_DIRECTORY)
-        path = f"/proc/self/{magic.format(fd)}{top.parent}/secrets/key"
-        (top / "link").symlink_to(path)
+        path = f"/proc/self/{magic.format(fd)}{directory.parent}/secrets/key"
+        (directory / "link").symlink_to(path)
         try:
             assert Path(path).read_bytes() == b"secret"
-            for way in (path, f"{top}/link"):
+            for link in (path, f"{directory}/link"):
                 with pytest.raises(OSError, match="openat2") as refused:
-                    RootDirectory(PROC_ROOT).read(way, 100)
-                assert code(refused) == errno.ELOOP
+                    RootDirectory(PROC_ROOT).read(link, 100)
+                assert errno_of(refused) == errno.ELOOP
         finally:
             os.close(fd)
 
-    def test_links_that_lead_nowhere_end(self, top: Path) -> None:
-        (top / "a").symlink_to("b")
-        (top / "b").symlink_to("a")
+    def test_a_loop_of_links_is_an_error(self, directory: Path) -> None:
+        (directory / "a").symlink_to("b")
+        (directory / "b").symlink_to("a")
 
         with pytest.raises(OSError, match="openat2") as refused:
-            RootDirectory(str(top)).read("/a", 100)
+            RootDirectory(str(directory)).read("/a", 100)
 
-        assert code(refused) == errno.ELOOP
+        assert errno_of(refused) == errno.ELOOP
 
-    def test_a_path_with_a_null_byte_is_no_other_path(self, top: Path) -> None:
-        (top / "key").write_bytes(b"own")
+    def test_a_path_with_a_null_byte_does_not_exist(self, directory: Path) -> None:
+        (directory / "key").write_bytes(b"own")
 
-        assert RootDirectory(str(top)).read("/key\0.json", 100) is None
+        assert RootDirectory(str(directory)).read("/key\0.json", 100) is None
 
 
 class TestFiles:
-    """Regular files of a bounded size, and of one user where that matters."""
+    """Only regular files of a limited size are read, and of one owner if required."""
 
-    def test_a_file_is_read_with_the_time_it_was_written(
+    def test_a_file_is_read_with_its_modification_time(
         self, root: RootDirectory, tmp_path: Path
     ) -> None:
         path = tmp_path / "config.json"
@@ -161,17 +161,17 @@ class TestFiles:
         with at_most(), pytest.raises(OSError, match="5000 bytes") as refused:
             root.read(str(path), 5000)
 
-        assert code(refused) == errno.EFBIG
+        assert errno_of(refused) == errno.EFBIG
 
     @pytest.mark.parametrize("path", ["/proc/kmsg", "/proc/version"])
-    def test_a_file_of_no_size_is_not_read(self, path: str) -> None:
-        """Reading the kernel's log waits, and takes it from others."""
+    def test_a_file_of_size_0_is_not_read(self, path: str) -> None:
+        """Reading /proc/kmsg blocks, and consumes the messages."""
         assert RootDirectory("/").read(path, 1 << 20) == FileContent(
             b"", os.stat(path).st_mtime
         )
 
     @pytest.mark.parametrize("path", ["missing", "missing/x", "file/x", "dangling"])
-    def test_what_is_not_there_is_nothing(
+    def test_a_path_that_does_not_exist_is_none(
         self, root: RootDirectory, tmp_path: Path, path: str
     ) -> None:
         (tmp_path / "file").touch()
@@ -181,7 +181,7 @@ class TestFiles:
         assert root.stamp(f"{tmp_path}/{path}") is None
         assert root.entries(f"{tmp_path}/{path}", 9) == set()
 
-    def test_a_fifo_is_refused_without_waiting(
+    def test_a_fifo_is_refused_without_blocking(
         self, root: RootDirectory, tmp_path: Path
     ) -> None:
         os.mkfifo(tmp_path / "log")
@@ -189,7 +189,7 @@ class TestFiles:
         with at_most(), pytest.raises(OSError, match="not a regular") as refused:
             root.read(f"{tmp_path}/log", 100)
 
-        assert code(refused) == errno.EINVAL
+        assert errno_of(refused) == errno.EINVAL
 
     def test_a_fifo_with_a_silent_writer_is_refused(
         self, root: RootDirectory, tmp_path: Path
@@ -202,10 +202,10 @@ class TestFiles:
         finally:
             os.close(writer)
 
-    def test_what_is_no_regular_file_does_not_notice(
+    def test_only_a_regular_file_is_opened(
         self, root: RootDirectory, tmp_path: Path
     ) -> None:
-        """Opening a device may act: of a watchdog, it starts the clock."""
+        """Opening a device may have effects: that of a watchdog arms it."""
         fifo = tmp_path / "log"
         os.mkfifo(fifo)
         with subprocess.Popen(["sh", "-c", f": > {fifo}"]) as writer:
@@ -226,7 +226,7 @@ class TestFiles:
         with pytest.raises(OSError, match="not a regular") as refused:
             root.read(path, 100)
 
-        assert code(refused) == errno.EINVAL
+        assert errno_of(refused) == errno.EINVAL
 
     def test_a_socket_is_no_file(self, root: RootDirectory, tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as listening:
@@ -234,9 +234,9 @@ class TestFiles:
             with pytest.raises(OSError, match=r".") as refused:
                 root.read(f"{tmp_path}/s", 100)
 
-        assert code(refused) in {errno.ENXIO, errno.EINVAL}
+        assert errno_of(refused) in {errno.ENXIO, errno.EINVAL}
 
-    def test_the_owners_file_is_read(self, tmp_path: Path) -> None:
+    def test_a_file_of_the_owner_is_read(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"own")
 
         found = RootDirectory(str(tmp_path), owner=os.geteuid()).read("/file", 100)
@@ -244,16 +244,16 @@ class TestFiles:
         assert found is not None
         assert found.body == b"own"
 
-    def test_somebody_elses_file_is_refused(self, tmp_path: Path) -> None:
+    def test_a_file_of_another_owner_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"own")
 
         with pytest.raises(OSError, match="owned by user") as refused:
             RootDirectory(str(tmp_path), owner=os.geteuid() + 1).read("/file", 100)
 
-        assert code(refused) == errno.EPERM
+        assert errno_of(refused) == errno.EPERM
 
     @pytest.mark.root
-    def test_an_owners_link_to_somebody_elses_file_is_refused(
+    def test_a_link_of_the_owner_to_another_owners_file_is_refused(
         self, tmp_path: Path
     ) -> None:
         (tmp_path / "shadow").write_bytes(b"secret")
@@ -264,7 +264,9 @@ class TestFiles:
             RootDirectory(str(tmp_path), owner=NOBODY).read("/link", 100)
 
     @pytest.mark.root
-    def test_root_trusts_nobody_elses_file_either(self, tmp_path: Path) -> None:
+    def test_a_file_of_another_owner_is_refused_for_root_too(
+        self, tmp_path: Path
+    ) -> None:
         (tmp_path / "file").write_bytes(b"theirs")
         os.chown(tmp_path / "file", NOBODY, NOBODY)
 
@@ -274,9 +276,9 @@ class TestFiles:
 
 
 class TestProcesses:
-    """A root that is a process's may end at any time."""
+    """The root of a process may vanish at any time."""
 
-    def test_a_process_that_lives_has_a_root(self, tmp_path: Path) -> None:
+    def test_a_running_process_has_a_root(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"own")
         with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
             root = RootDirectory(f"/proc/{process.pid}/root")
@@ -287,7 +289,7 @@ class TestProcesses:
         assert found.body == b"own"
 
     @pytest.mark.parametrize("reaped", [False, True])
-    def test_a_dead_process_has_none(self, *, reaped: bool) -> None:
+    def test_a_process_that_ended_has_none(self, *, reaped: bool) -> None:
         with subprocess.Popen(["true"]) as process:
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             if reaped:
@@ -300,7 +302,7 @@ class TestProcesses:
 
 
 class TestDirectories:
-    """What is in them, and what tells that it changed."""
+    """Entries, and the stamp that detects changes."""
 
     def test_entries_are_names_with_their_inodes(
         self, root: RootDirectory, tmp_path: Path
@@ -314,20 +316,22 @@ class TestDirectories:
         assert {(entry.name, entry.ino) for entry in found} == expected
         assert {name for name, _ in expected} == {"a", "b"}
 
-    def test_only_so_many_are_listed(self, root: RootDirectory, tmp_path: Path) -> None:
+    def test_entries_are_listed_up_to_the_limit(
+        self, root: RootDirectory, tmp_path: Path
+    ) -> None:
         for number in range(9):
             (tmp_path / str(number)).touch()
 
         assert len(root.entries(str(tmp_path), 5)) == 5
 
-    def test_a_name_that_is_not_text_is_an_entry(
+    def test_a_name_that_is_not_utf8_is_an_entry(
         self, root: RootDirectory, tmp_path: Path
     ) -> None:
         (tmp_path / "\udcff").touch()
 
         assert [e.name for e in root.entries(str(tmp_path), 9)] == ["\udcff"]
 
-    def test_a_directory_left_alone_keeps_its_stamp(
+    def test_an_unchanged_directory_keeps_its_stamp(
         self, root: RootDirectory, tmp_path: Path
     ) -> None:
         before = root.stamp(str(tmp_path))
@@ -357,7 +361,7 @@ class TestDirectories:
 
         assert len(set(stamps)) == 2
 
-    def test_another_file_in_its_place_has_another_stamp(
+    def test_a_replaced_file_has_another_stamp(
         self, root: RootDirectory, tmp_path: Path
     ) -> None:
         stamps = []

@@ -1,4 +1,4 @@
-"""Sysctl files bound to their namespace: right, live, complete, and not pinning."""
+"""Sysctl files bound to a namespace: current, complete, and within the budget."""
 
 import errno
 import os
@@ -38,49 +38,49 @@ SEVERAL = (SOMAXCONN, RANGE, RESERVED, CONGESTION, ABSENT)
 
 @pytest.fixture
 def pod() -> Iterator[ProcessNetns]:
-    with new_namespaces() as (one,):
-        yield one
+    with new_namespaces() as (pod,):
+        yield pod
 
 
-def bound(pod: ProcessNetns, *sysctls: Sysctl, limit: int = 1000) -> SysctlFiles:
+def open_files(pod: ProcessNetns, *sysctls: Sysctl, limit: int = 1000) -> SysctlFiles:
     files = SysctlFiles(SysctlPlan(sysctls, "/proc"), FdBudget(limit))
     with entered(pod.path, pod.ino):
         files.open_all()
     return files
 
 
-def read(files: SysctlFiles) -> tuple[Reading, ...]:
+def read_bound(files: SysctlFiles) -> tuple[Reading, ...]:
     files.read_bound()
     return files.readings.as_tuple()
 
 
-def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return what is opened from now on."""
+def record_opens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of paths that are opened from now on."""
     opened: list[str] = []
     real = os.open
 
-    def spy(path: str, flags: int, *, dir_fd: int | None = None) -> int:
+    def record(path: str, flags: int, *, dir_fd: int | None = None) -> int:
         opened.append(path)
         return real(path, flags, dir_fd=dir_fd)
 
-    monkeypatch.setattr(os, "open", spy)
+    monkeypatch.setattr(os, "open", record)
     return opened
 
 
 @pytest.mark.root
 class TestRealNamespace:
-    def test_a_held_file_shows_its_own_namespace_from_anywhere(
+    def test_a_bound_file_reads_its_namespace_from_any_other(
         self, pod: ProcessNetns
     ) -> None:
         pod.write("net.core.somaxconn", "77")
-        files = bound(pod, SOMAXCONN)
+        files = open_files(pod, SOMAXCONN)
 
-        assert read(files) == ("77",)
+        assert read_bound(files) == ("77",)
         files.close()
 
-    def test_it_shows_a_change_at_the_next_read(self, pod: ProcessNetns) -> None:
-        files = bound(pod, SOMAXCONN, RANGE)
-        read(files)
+    def test_a_change_is_read_at_the_next_read(self, pod: ProcessNetns) -> None:
+        files = open_files(pod, SOMAXCONN, RANGE)
+        read_bound(files)
         pod.write("net.core.somaxconn", "78")
         pod.write("net.ipv4.ip_local_port_range", "1024 2000")
 
@@ -89,51 +89,51 @@ class TestRealNamespace:
         assert not files.read_bound()
         files.close()
 
-    def test_a_held_file_tells_when_its_namespace_is_gone(
+    def test_a_bound_file_shows_that_its_namespace_is_gone(
         self, pod: ProcessNetns
     ) -> None:
-        files, none_held = bound(pod, SOMAXCONN), bound(pod, SOMAXCONN, limit=0)
+        files, unbound = open_files(pod, SOMAXCONN), open_files(pod, SOMAXCONN, limit=0)
         assert not files.is_gone()
 
         pod.kill()
 
         wait_until(files.is_gone)
-        assert not none_held.is_gone()
+        assert not unbound.is_gone()
         files.close()
 
-    def test_a_missing_file_is_missing_and_costs_no_fd(self, pod: ProcessNetns) -> None:
-        files = bound(pod, *SEVERAL)
+    def test_a_missing_file_takes_no_fd(self, pod: ProcessNetns) -> None:
+        files = open_files(pod, *SEVERAL)
 
-        assert read(files)[-1] == MISSING
+        assert read_bound(files)[-1] == MISSING
         assert files.bound == 4
         assert files.unbound == []
         assert files.readings.has_missing
         files.close()
 
     def test_a_long_bitmap_is_read_whole(self, pod: ProcessNetns) -> None:
-        """Alternate ports make 192 kB of text; a short buffer cuts it silently."""
-        files = bound(pod, RESERVED)
+        """Every other port makes 192 kB; a short buffer truncates it silently."""
+        files = open_files(pod, RESERVED)
         ports = range(1, 65535, 2)
         pod.write("net.ipv4.ip_local_reserved_ports", ",".join(map(str, ports)))
 
-        assert read(files) == (str(len(ports)),)
+        assert read_bound(files) == (str(len(ports)),)
         files.close()
 
-    def test_a_change_at_the_end_of_a_long_bitmap_is_seen(
+    def test_a_change_at_the_end_of_a_long_bitmap_is_detected(
         self, pod: ProcessNetns
     ) -> None:
-        files = bound(pod, RESERVED)
+        files = open_files(pod, RESERVED)
         ports = list(range(1, 65533, 2))
         pod.write("net.ipv4.ip_local_reserved_ports", ",".join(map(str, ports)))
-        read(files)
+        read_bound(files)
         ports.append(65535)
         pod.write("net.ipv4.ip_local_reserved_ports", ",".join(map(str, ports)))
 
-        assert read(files) == (str(len(ports)),)
+        assert read_bound(files) == (str(len(ports)),)
         files.close()
 
-    def test_a_dead_namespace_is_gone(self, pod: ProcessNetns) -> None:
-        files = bound(pod, *SEVERAL)
+    def test_an_ended_namespace_is_gone(self, pod: ProcessNetns) -> None:
+        files = open_files(pod, *SEVERAL)
         pod.kill()
 
         def gone() -> bool:
@@ -146,17 +146,17 @@ class TestRealNamespace:
         wait_until(gone)
         files.close()
 
-    def test_the_same_files_in_a_user_namespace_may_be_fewer(self) -> None:
-        """ipv6/route is not shown to a user namespace: missing, not an error."""
+    def test_a_file_hidden_from_user_namespaces_is_missing(self) -> None:
+        """That is so for ipv6/route, and it is no error."""
         route = sysctl("net.ipv6.route.gc_thresh")
         with new_namespaces(flags=CLONE_NEWNET | CLONE_NEWUSER) as (pod,):
-            files = bound(pod, SOMAXCONN, route)
+            files = open_files(pod, SOMAXCONN, route)
 
-            assert read(files)[1] == MISSING
+            assert read_bound(files)[1] == MISSING
             assert not files.readings.errors
             files.close()
 
-    def test_what_appears_later_is_bound_when_asked_again(
+    def test_a_file_that_appears_is_bound_by_the_next_open_all(
         self, pod: ProcessNetns
     ) -> None:
         plan = SysctlPlan([SOMAXCONN, ABSENT], "/proc")
@@ -173,14 +173,12 @@ class TestRealNamespace:
 
 @pytest.mark.root
 class TestBudget:
-    def test_past_the_budget_the_least_important_are_read_by_a_visit(
-        self, pod: ProcessNetns
-    ) -> None:
-        files = bound(pod, *SEVERAL, limit=2)
+    def test_files_beyond_the_budget_are_read_by_name(self, pod: ProcessNetns) -> None:
+        files = open_files(pod, *SEVERAL, limit=2)
 
         assert files.bound == 2
         assert files.unbound == [2, 3]
-        assert read(files)[:2] == ("4096", "32768 60999")
+        assert read_bound(files)[:2] == ("4096", "32768 60999")
         pod.write("net.ipv4.ip_local_reserved_ports", "5,7-9")
         with entered(pod.path, pod.ino):
             assert files.read_unbound()
@@ -188,17 +186,17 @@ class TestBudget:
         assert files.readings.as_tuple()[2] == "4"
         files.close()
 
-    def test_without_a_budget_every_value_is_right_by_visits_alone(
+    def test_without_a_budget_every_file_is_read_by_name(
         self, pod: ProcessNetns
     ) -> None:
-        files = bound(pod, *SEVERAL, limit=0)
+        files = open_files(pod, *SEVERAL, limit=0)
 
         assert files.bound == 0
         assert files.readings.as_tuple()[:2] == ("4096", "32768 60999")
         files.close()
 
     @pytest.mark.usefixtures("no_leaked_files")
-    def test_what_is_held_is_what_is_counted(self, pod: ProcessNetns) -> None:
+    def test_the_budget_counts_the_open_files(self, pod: ProcessNetns) -> None:
         budget = FdBudget(7)
         before = len(os.listdir("/proc/self/fd"))
         several = [SysctlFiles(SysctlPlan(SEVERAL, "/proc"), budget) for _ in range(3)]
@@ -219,16 +217,16 @@ class TestBudget:
         assert budget.held == 0
 
     @pytest.mark.usefixtures("no_leaked_files")
-    def test_directories_are_held_for_what_is_read_by_name(
+    def test_directories_of_unbound_files_stay_open(
         self, pod: ProcessNetns, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A path is slower to open with each namespace on the node."""
-        short_cuts = FdBudget(1)
-        files = SysctlFiles(SysctlPlan(SEVERAL, "/proc"), FdBudget(1), short_cuts)
-        opened = spied(monkeypatch)
+        """Opening by path gets slower with each namespace on the node."""
+        directories = FdBudget(1)
+        files = SysctlFiles(SysctlPlan(SEVERAL, "/proc"), FdBudget(1), directories)
+        opened = record_opens(monkeypatch)
         with entered(pod.path, pod.ino):
             files.open_all()
-            assert short_cuts.held == 1
+            assert directories.held == 1
             opened.clear()
             pod.write("net.ipv4.ip_local_port_range", "2000 3000")
             opened.clear()
@@ -238,28 +236,28 @@ class TestBudget:
         assert "ip_local_port_range" in opened
         assert not any(path.startswith("/") for path in opened)
         files.close()
-        assert short_cuts.held == 0
+        assert directories.held == 0
 
     @pytest.mark.usefixtures("no_leaked_files")
-    def test_a_directory_is_given_back_when_all_below_it_is_bound(
+    def test_a_directory_is_closed_when_all_files_below_it_are_bound(
         self, pod: ProcessNetns
     ) -> None:
-        budget, short_cuts = FdBudget(0), FdBudget(2)
-        files = SysctlFiles(SysctlPlan(SEVERAL, "/proc"), budget, short_cuts)
+        budget, directories = FdBudget(0), FdBudget(2)
+        files = SysctlFiles(SysctlPlan(SEVERAL, "/proc"), budget, directories)
         with entered(pod.path, pod.ino):
             files.open_all()
-            assert short_cuts.held == 2
+            assert directories.held == 2
             budget.limit = 10
             files.open_all()
 
         assert files.bound == 4
-        assert short_cuts.held == 0
+        assert directories.held == 0
         files.close()
 
-    def test_a_value_that_a_lost_visit_hid_is_back_after_the_next(
+    def test_a_reading_marked_unreadable_returns_with_the_next_read(
         self, pod: ProcessNetns
     ) -> None:
-        files = bound(pod, SOMAXCONN, limit=0)
+        files = open_files(pod, SOMAXCONN, limit=0)
         files.mark_unbound(DENIED)
         assert files.readings.as_tuple() == (DENIED,)
 
@@ -271,7 +269,7 @@ class TestBudget:
 
 
 class TestFailingFiles:
-    """Plain files stand in for sysctls that the kernel will not read."""
+    """Plain files stand in for sysctls that cannot be read."""
 
     def files(self, tmp_path: Path, *names: str) -> SysctlFiles:
         home = tmp_path / "sys/net/core"
@@ -287,7 +285,7 @@ class TestFailingFiles:
         ("code", "reading"),
         [(errno.EPERM, DENIED), (errno.EACCES, DENIED), (errno.EIO, FAILED)],
     )
-    def test_one_that_fails_has_a_reason_and_the_others_their_value(
+    def test_a_file_that_fails_has_a_reason_and_the_others_a_value(
         self,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
@@ -304,16 +302,16 @@ class TestFailingFiles:
 
         monkeypatch.setattr(os, "pread", pread)
 
-        assert read(files) == ("1", reading, "1")
+        assert read_bound(files) == ("1", reading, "1")
         assert files.readings.errors.total() == 1
         monkeypatch.undo()
-        assert read(files) == ("1", "1", "1")
+        assert read_bound(files) == ("1", "1", "1")
         files.close()
 
-    def test_one_that_was_unregistered_is_missing_from_then_on(
+    def test_a_file_that_was_unregistered_is_missing_from_then_on(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A module was unloaded: the namespace lives."""
+        """As after unloading a module: the namespace still exists."""
         files = self.files(tmp_path, "a", "b")
         real, bad = os.pread, files._fds[1]
 
@@ -324,22 +322,22 @@ class TestFailingFiles:
 
         monkeypatch.setattr(os, "pread", pread)
 
-        assert read(files) == ("1", MISSING)
+        assert read_bound(files) == ("1", MISSING)
         assert files.bound == files._budget.held == 1
         assert not files.readings.errors
         files.close()
 
-    def test_text_that_is_not_what_the_catalog_says_is_no_number(
+    def test_text_of_another_kind_than_the_catalogs_is_malformed(
         self, tmp_path: Path
     ) -> None:
         files = self.files(tmp_path, "a", "b")
         (tmp_path / "sys/net/core/b").write_text("many\n")
 
-        assert read(files) == ("1", MALFORMED)
+        assert read_bound(files) == ("1", MALFORMED)
         assert files.readings.errors == {"malformed": 1}
         files.close()
 
-    def test_a_full_fd_table_costs_values_not_the_pass(
+    def test_a_full_fd_table_makes_readings_fail(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def full(*_args: object, **_names: object) -> int:

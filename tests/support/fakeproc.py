@@ -1,4 +1,4 @@
-"""A proc mount of plain files and dangling symlinks, as Procfs reads it."""
+"""A proc mount of plain files and dangling symlinks, for Procfs to read."""
 
 from pathlib import Path
 
@@ -44,19 +44,19 @@ class FakeProc:
         return home
 
     def move(self, pid: int, netns: int) -> None:
-        """Let a process enter another namespace."""
+        """Move a process to another namespace."""
         link = self.root / str(pid) / "ns/net"
         link.unlink()
         link.symlink_to(f"net:[{netns}]")
 
     def thread(self, pid: int, tid: int, netns: int) -> None:
-        """Add a thread with a namespace of its own."""
+        """Add a thread in a namespace of its own."""
         home = self.root / str(pid) / "task" / str(tid) / "ns"
         home.mkdir(parents=True)
         (home / "net").symlink_to(f"net:[{netns}]")
 
     def mount(self, pid: int, netns: int, path: str) -> None:
-        """Let the mount namespace of *pid* show a netns mounted at *path*."""
+        """Mount a network namespace at *path* in the mount namespace of *pid*."""
         line = f"40 30 0:4 net:[{netns}] {path} rw shared:9 - nsfs nsfs rw\n"
         with (self.root / str(pid) / "mountinfo").open("ab") as file:
             file.write(line.encode())

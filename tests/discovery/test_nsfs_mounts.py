@@ -1,0 +1,134 @@
+"""Mounts of namespaces are found in every mount namespace, and not read in vain."""
+
+import errno
+from pathlib import Path
+
+from exporter.discovery.nsfs_mounts import MOUNTINFO_BYTES
+from exporter.discovery.processes import ProcessTable
+from exporter.kernel.procfs import NsMount, Procfs
+from exporter.model import Ino
+from tests.support.fakeproc import HOST_INO, FakeProc
+from tests.support.process_table import ProcessTableWithMounts
+
+POD, OTHER = Ino(555), Ino(777)
+
+
+def test_mounts_of_pid_1_are_found_by_a_scan(fake_proc: FakeProc) -> None:
+    fake_proc.process(1)
+    fake_proc.mount(1, POD, "/run/netns/blue")
+    processes = ProcessTableWithMounts(fake_proc.procfs, "/host/")
+
+    processes.scan()
+
+    assert processes.mounts.init_paths[POD] == ["/run/netns/blue"]
+    assert processes.mounts.netns_at("/run/netns/blue") == POD
+    assert list(processes.entry_paths(POD)) == [
+        "/host/run/netns/blue",
+        f"{fake_proc.root}/1/root/run/netns/blue",
+        "/run/netns/blue",
+    ]
+
+
+def test_mounts_of_pid_1_are_read_again_only_if_they_changed(
+    fake_proc: FakeProc,
+) -> None:
+    fake_proc.process(1)
+    processes = ProcessTableWithMounts(fake_proc.procfs, "/")
+    processes.scan()
+    fake_proc.mount(1, POD, "/run/netns/blue")
+
+    processes.scan()
+    assert processes.namespaces() == {HOST_INO}
+
+    processes.watch.has_changed = True
+    processes.scan()
+    assert POD in processes.namespaces()
+
+
+def test_mounts_of_another_mount_namespace_are_found_by_a_full_scan(
+    fake_proc: FakeProc,
+) -> None:
+    fake_proc.process(1)
+    processes = ProcessTable(fake_proc.procfs, "/")
+    fake_proc.process(20, mntns="mnt:[9]")
+    fake_proc.process(21, mntns="mnt:[9]")
+    fake_proc.mount(20, POD, "/run/netns/cni-1")
+    processes.scan()
+
+    processes.full_scan()
+
+    (mount,) = processes.mounts.private_mounts[POD]
+    assert mount == ("/run/netns/cni-1", 20, "mnt:[9]")
+    assert list(processes.entry_paths(POD)) == [
+        f"{fake_proc.root}/20/root/run/netns/cni-1"
+    ]
+
+
+def test_a_mount_that_pid_1_sees_too_is_not_private(fake_proc: FakeProc) -> None:
+    fake_proc.process(1)
+    fake_proc.mount(1, POD, "/run/netns/blue")
+    fake_proc.process(20, mntns="mnt:[9]")
+    fake_proc.mount(20, POD, "/run/netns/blue")
+    processes = ProcessTableWithMounts(fake_proc.procfs, "/")
+    processes.scan()
+
+    processes.full_scan()
+
+    assert POD not in processes.mounts.private_mounts
+
+
+def test_mounts_that_could_not_be_read_are_read_again(fake_proc: FakeProc) -> None:
+    class Failing(Procfs):
+        fails = False
+
+        def netns_mounts(self, pid: int, limit: int) -> tuple[list[NsMount], int]:
+            if self.fails:
+                raise OSError(errno.ENOMEM, "no memory")
+            return super().netns_mounts(pid, limit)
+
+    fake_proc.process(1)
+    fake_proc.mount(1, POD, "/run/netns/blue")
+    procfs = Failing(str(fake_proc.root))
+    processes = ProcessTableWithMounts(procfs, "/")
+    processes.scan()
+    fake_proc.mount(1, OTHER, "/run/netns/red")
+    procfs.fails, processes.watch.has_changed = True, True
+    processes.scan()
+    assert processes.namespaces() == {HOST_INO, POD}
+    assert processes.errors["failed"] == 1
+
+    procfs.fails, processes.watch.has_changed = False, False
+    processes.scan()
+
+    assert processes.namespaces() == {HOST_INO, POD, OTHER}
+
+
+def test_a_mount_table_beyond_the_limit_is_counted(fake_proc: FakeProc) -> None:
+    """Any user can make 100,000 mounts; a full scan must stay short."""
+    fake_proc.process(1)
+    processes = ProcessTable(fake_proc.procfs, "/")
+    home = fake_proc.process(20, mntns="mnt:[9]")
+    line = b"1 2 0:1 / /some/where rw - tmpfs none rw\n"
+    (home / "mountinfo").write_bytes(line * (MOUNTINFO_BYTES // len(line) + 9))
+    fake_proc.mount(20, POD, "/beyond")
+    fake_proc.process(21, mntns="mnt:[10]")
+    fake_proc.mount(21, OTHER, "/within")
+    processes.scan()
+
+    processes.full_scan()
+
+    assert processes.mounts.truncated == 1
+    assert OTHER in processes.namespaces()
+    assert POD not in processes.namespaces()
+
+
+def test_a_slash_at_the_end_of_rootfs_is_removed(
+    fake_proc: FakeProc, tmp_path: Path
+) -> None:
+    fake_proc.process(1)
+    fake_proc.mount(1, POD, "/run/netns/x")
+    processes = ProcessTableWithMounts(fake_proc.procfs, f"{tmp_path}/")
+
+    processes.scan()
+
+    assert f"{tmp_path}/run/netns/x" in list(processes.entry_paths(POD))
