@@ -37,5 +37,9 @@ def start_role(
             inherited_socket.set_inheritable(True)
         fds = ",".join(str(inherited_socket.fileno()) for inherited_socket in sockets)
         command = [sys.executable, "-I", "-m", "exporter", role, fds, *arguments]
-        pid = os.posix_spawn(sys.executable, command, os.environ)
+        try:
+            pid = os.posix_spawn(sys.executable, command, os.environ)
+        except OSError:
+            ours.close()
+            raise
     return pid, ours
