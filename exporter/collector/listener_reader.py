@@ -65,7 +65,7 @@ class ListenerReader:
         """Begin a pass; a full scan tries again what the kernel does not support."""
         if is_full_scan:
             self._no_sock_diag = ""
-        listening = sum(n.signals.listeners.listening for n in namespaces.values())
+        listening = sum(n.signals.listener_state.listening for n in namespaces.values())
         self._poller.start_pass(listening, is_full_scan=is_full_scan)
 
     def poll(self, ino: Ino, state: ListenerState, files: NetFiles) -> DiagReply | None:

@@ -144,13 +144,13 @@ class SignalReader:
         if self._own_net is None:  # it follows this thread, and keeps nothing alive
             self._own_net = _open_directory("/proc/thread-self/net")
         net_files = self._read_net_files(signals, self._own_net)
-        reply = self._listener_reader.poll(ino, signals.listeners, net_files)
+        reply = self._listener_reader.poll(ino, signals.listener_state, net_files)
         cookie = reply.netns_cookie if reply else netns_cookie()
         if cookie != namespace.id.cookie or (
             cookie is None and files.sysctls.is_gone()
         ):
             raise NetnsGoneError
-        self._listener_reader.update(signals.listeners, reply, files.sysctls)
+        self._listener_reader.update(signals.listener_state, reply, files.sysctls)
         conntrack = _read_conntrack_count(files.live_counts)
         self._update(signals, self._own_net, net_files, conntrack)
 
@@ -160,7 +160,7 @@ class SignalReader:
 
         /proc/PID/net takes no other right than to see the process.
         """
-        signals.listeners.reset()  # they take a socket of the namespace
+        signals.listener_state.reset()  # they take a socket of the namespace
         for pid in self._access.pids(ino)[:_MAX_PROCESSES]:
             with suppress(FileNotFoundError, ProcessLookupError):
                 net = _open_directory(f"{self._procfs.root}/{pid}/net")
@@ -197,13 +197,13 @@ class SignalReader:
             return
         values = signals.parse_counters(self._parser, files, conntrack_stat)
         sockets = parse_sockstat(files.sockstat, files.sockstat6)
-        listeners = signals.listeners
+        state = signals.listener_state
         signals.update(
             Signals(
                 counters=values,
-                listeners=listeners.listeners,
-                listening=listeners.listening,
-                left_out=listeners.left_out,
+                listeners=state.listeners,
+                listening=state.listening,
+                left_out=state.left_out,
                 conntrack=conntrack,
                 tcp_sockets=sockets.tcp,
                 udp_sockets=sockets.udp,

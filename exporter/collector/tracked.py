@@ -35,14 +35,14 @@ class SignalState:
 
     Attributes:
         current: the signals as of the last pass.
-        listeners: the state of its listening sockets.
+        listener_state: its listening sockets.
         net_files: files of /proc/PID/net as of the last pass, None before the first.
         conntrack_stat: likewise, /proc/PID/net/stat/nf_conntrack.
     """
 
     def __init__(self) -> None:
         self.current = Signals()
-        self.listeners = ListenerState()
+        self.listener_state = ListenerState()
         self.net_files: NetFiles | None = None
         self.conntrack_stat = b""
         self._counters: tuple[int | None, ...] = ()
@@ -53,14 +53,14 @@ class SignalState:
         self, files: NetFiles, conntrack_stat: bytes, conntrack: int | None
     ) -> bool:
         """Return whether the sources of all signals are as in the last pass."""
-        current, listeners = self.current, self.listeners
+        current, state = self.current, self.listener_state
         return (
             files == self.net_files
             and conntrack_stat == self.conntrack_stat
             and conntrack == current.conntrack
-            and listeners.listeners is current.listeners
-            and listeners.left_out == current.left_out
-            and listeners.listening == current.listening
+            and state.listeners is current.listeners
+            and state.left_out == current.left_out
+            and state.listening == current.listening
         )
 
     def parse_counters(
@@ -81,7 +81,7 @@ class SignalState:
 
     def reset(self) -> None:
         """Forget everything: the namespace could not be sampled."""
-        self.listeners.reset()
+        self.listener_state.reset()
         self.net_files = None
         self.update(Signals())
 

@@ -19,8 +19,8 @@ class TestSignals:
     def state(self) -> SignalState:
         state = SignalState()
         state.parse_counters(CounterParser(()), FILES, b"stat")
-        state.listeners.listeners, state.listeners.listening = (a_listener(),), 1
-        listeners = state.listeners.listeners
+        state.listener_state.listeners = listeners = (a_listener(),)
+        state.listener_state.listening = 1
         state.update(Signals(listeners=listeners, listening=1, conntrack=7))
         assert state.is_unchanged(FILES, b"stat", 7)
         return state
@@ -57,7 +57,7 @@ class TestSignals:
     def test_other_listeners_are_a_change(
         self, state: SignalState, field: str, value: object
     ) -> None:
-        setattr(state.listeners, field, value)
+        setattr(state.listener_state, field, value)
 
         assert not state.is_unchanged(FILES, b"stat", 7)
 
