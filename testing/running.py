@@ -7,6 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
+from email.message import Message
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,18 +80,22 @@ class Exporter(NamedTuple):
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
-                return response.status, dict(response.headers), response.read()
+                return response.status, _lower(response.headers), response.read()
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, dict(error.headers), error.read()
+                return error.code, _lower(error.headers), error.read()
 
     def scrape(self, accept: str = "") -> Exposition:
         status, headers, body = self.get("/metrics", Accept=accept)
         assert status == 200, body
-        return Exposition(body.decode(), headers["Content-Type"])
+        return Exposition(body.decode(), headers["content-type"])
 
     def count_fds(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+
+def _lower(headers: Message) -> dict[str, str]:
+    return {name.lower(): text for name, text in headers.items()}
 
 
 def _command_line(process: psutil.Process) -> list[str]:

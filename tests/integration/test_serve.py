@@ -211,17 +211,17 @@ def test_the_format_is_negotiated(
 ) -> None:
     _, headers, body = running.get("/metrics", Accept=accept)
 
-    assert headers["Content-Type"] == content_type
+    assert headers["content-type"] == content_type
     assert body.endswith(b"# EOF\n") == ("openmetrics" in content_type)
 
 
 def test_responses_are_compressed_only_if_gzip_is_accepted(running: Exporter) -> None:
     _, headers, body = running.get("/metrics", Accept_Encoding="gzip")
 
-    assert headers["Content-Encoding"] == "gzip"
+    assert headers["content-encoding"] == "gzip"
     assert b"netns_sysctl_value" in gzip.decompress(body)
     _, headers, _ = running.get("/metrics", Accept_Encoding="identity")
-    assert "Content-Encoding" not in headers
+    assert "content-encoding" not in headers
 
 
 def test_promtool_finds_no_problem(running: Exporter) -> None:

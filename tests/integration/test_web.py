@@ -99,14 +99,14 @@ def test_a_user_with_the_password_scrapes_over_tls(secured: Exporter) -> None:
 
     assert code == 200
     assert b"netns_sysctl_value" in body
-    assert headers["X-Frame-Options"] == "deny"
+    assert headers["x-frame-options"] == "deny"
 
 
 def test_a_wrong_password_gets_a_401_without_data(secured: Exporter) -> None:
     for path in ("/metrics", "/", "/-/healthy", "/-/ready", "/nowhere"):
         code, headers, body = get(secured, path, password="wrong")
         assert code == 401
-        assert headers["WWW-Authenticate"].startswith("Basic")
+        assert headers["www-authenticate"].startswith("Basic")
         assert b"netns" not in body
 
 
