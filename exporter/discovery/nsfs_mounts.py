@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from exporter.kernel.netns import mount_ns_path
-from exporter.kernel.procfs import MountNs, MountWatch, NsMount, Procfs
+from exporter.kernel.procfs import MountNs, MountWatch, Procfs
 from exporter.model import Ino
 
 INIT_MOUNTINFO_BYTES = 64 << 20
@@ -105,10 +105,10 @@ class NsfsMounts:
         """Yield every path that may lead to *ino*."""
         root = self._procfs.root
         for path in self.init_paths.get(ino, ()):
-            seen_by_init = mount_ns_path(root, 1, NsMount(ino=ino, path=path))
+            seen_by_init = mount_ns_path(root, 1, path)
             yield from dict.fromkeys((f"{self._rootfs}{path}", seen_by_init, path))
         for mount in self.private_mounts.get(ino, ()):
-            yield mount_ns_path(root, mount.pid, NsMount(ino=ino, path=mount.path))
+            yield mount_ns_path(root, mount.pid, mount.path)
 
     def netns_at(self, path: str) -> Ino | None:
         """Return the namespace that pid 1 sees mounted at *path*."""

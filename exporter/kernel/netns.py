@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Iterator
 
-from exporter.kernel.procfs import NsMount
 from exporter.kernel.syscalls import CLONE_NEWNET, setns, unshare
 from exporter.model import Ino
 
@@ -53,9 +52,9 @@ def thread_ns_path(procfs: str, pid: int, tid: int) -> ProcPath:
     return ProcPath(f"{procfs}/{pid}/task/{tid}/ns/net")
 
 
-def mount_ns_path(procfs: str, pid: int, mount: NsMount) -> str:
-    """Return the path to a bind mount in the mount namespace of *pid*."""
-    return f"{procfs}/{pid}/root{mount.path}"
+def mount_ns_path(procfs: str, pid: int, path: str) -> str:
+    """Return the path to a bind mount at *path* in the mount namespace of *pid*."""
+    return f"{procfs}/{pid}/root{path}"
 
 
 def own_netns() -> Ino:

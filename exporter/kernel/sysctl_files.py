@@ -107,7 +107,6 @@ class SysctlFiles:
         try:
             raws = self._read_all()
         except OSError:
-            self._last_raws = []
             self._read_each()
             return True
         if raws == self._last_raws:

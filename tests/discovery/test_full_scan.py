@@ -62,6 +62,7 @@ def test_a_mount_namespace_has_its_lowest_pid() -> None:
     results = FullScanResults()
     scan(results, range(10, 12))
     results.record(5, [], None)
+    results.record(9, [], MNT)
     results.record(20, [], MountNs("mnt:[8]"))
 
-    assert results.pid_by_mount_namespace() == {MNT: 10, MountNs("mnt:[8]"): 20}
+    assert results.pid_by_mount_namespace() == {MNT: 9, MountNs("mnt:[8]"): 20}

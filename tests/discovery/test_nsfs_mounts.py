@@ -3,6 +3,9 @@
 import errno
 from pathlib import Path
 
+import pytest
+
+from exporter.discovery import nsfs_mounts
 from exporter.discovery.nsfs_mounts import MOUNTINFO_BYTES
 from exporter.discovery.processes import ProcessTable
 from exporter.kernel.procfs import NsMount, Procfs
@@ -120,6 +123,23 @@ def test_a_mount_table_beyond_the_limit_is_counted(fake_proc: FakeProc) -> None:
     assert processes.mounts.truncated == 1
     assert OTHER in processes.namespaces()
     assert POD not in processes.namespaces()
+
+
+def test_a_full_scan_reads_mount_tables_up_to_a_total(
+    fake_proc: FakeProc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nsfs_mounts, "FULL_SCAN_MOUNTINFO_BYTES", 100)
+    fake_proc.process(1)
+    processes = ProcessTable(fake_proc.procfs, "/")
+    for pid, ino in ((20, POD), (21, POD), (22, OTHER)):
+        fake_proc.process(pid, mntns=f"mnt:[{pid}]")
+        fake_proc.mount(pid, ino, "/run/netns/x")
+    processes.scan()
+
+    processes.full_scan()
+
+    assert processes.mounts.truncated
+    assert OTHER not in processes.mounts.private_mounts
 
 
 def test_a_slash_at_the_end_of_rootfs_is_removed(

@@ -93,6 +93,21 @@ def test_a_runtime_that_unshares_after_its_fork_is_found_by_the_next_scan(
     assert processes.members.pids_by_netns[Ino(HOST_INO)] == {1}
 
 
+def test_a_process_may_unshare_two_seconds_after_its_fork(
+    fake_proc: FakeProc, processes: ProcessTable, clock: Clock
+) -> None:
+    fake_proc.process(10)
+    processes.scan()
+    clock.now += 1
+    processes.scan()
+    fake_proc.move(10, POD)
+    clock.now += 1
+
+    processes.scan()
+
+    assert processes.members.pids_by_netns[POD] == {10}
+
+
 def test_an_old_process_is_not_read_until_the_full_scan(
     fake_proc: FakeProc, processes: ProcessTable, clock: Clock
 ) -> None:
@@ -155,25 +170,51 @@ def test_a_new_process_does_not_wait_for_its_turn(
     assert set(processes.mounts.private_mounts) == {POD + pid for pid in (10, 11, 12)}
 
 
-def test_a_reused_pid_is_read_again(clock: Clock) -> None:
-    class Reused(Procfs):
-        inode, ino = 1, HOST_INO
+class Reused(Procfs):
+    """Has one process with pid 10; the test replaces it by another."""
 
-        def processes(self) -> dict[int, int]:
-            return {10: self.inode}
+    inode, ino = 1, HOST_INO
 
-        def netns(self, pid: int) -> Ino | None:
-            return Ino(self.ino) if pid == 10 else None
+    def processes(self) -> dict[int, int]:
+        return {10: self.inode}
 
+    def proc_inode(self, pid: int) -> int | None:
+        return self.inode if pid == 10 else None
+
+    def netns(self, pid: int) -> Ino | None:
+        return Ino(self.ino) if pid == 10 else None
+
+
+@pytest.fixture
+def reused(clock: Clock) -> tuple[Reused, ProcessTable]:
+    """Return a table that does not know yet that pid 10 was reused."""
     procfs = Reused()
     processes = ProcessTable(procfs, "/", clock)
     processes.scan()
     clock.now += 10
     processes.scan()
     procfs.inode, procfs.ino = 2, POD
+    return procfs, processes
+
+
+def test_a_reused_pid_is_read_again(reused: tuple[Reused, ProcessTable]) -> None:
+    _, processes = reused
 
     processes.scan(list_all=True)
 
+    assert processes.members.pids_by_netns == {POD: {10}}
+
+
+def test_revalidating_a_reused_pid_has_the_list_read(
+    reused: tuple[Reused, ProcessTable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, processes = reused
+    monkeypatch.setattr(processes._new_pids, "new_processes", lambda _known: [])
+
+    processes.revalidate(10)
+    assert not processes.members.pids_by_netns
+
+    processes.scan()
     assert processes.members.pids_by_netns == {POD: {10}}
 
 
@@ -242,15 +283,50 @@ def test_a_stray_thread_is_found_by_the_full_scan(
     assert list(processes.entry_paths(POD)) == [f"{fake_proc.root}/10/task/12/ns/net"]
 
 
+def test_the_stray_threads_of_a_process_that_ended_are_removed(
+    fake_proc: FakeProc,
+    processes: ProcessTable,
+    end_process_10: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Even if it is not the turn of that process in the full scan."""
+    fake_proc.process(10)
+    fake_proc.thread(10, 12, POD)
+    processes.scan()
+    processes.full_scan()
+    end_process_10()
+    monkeypatch.setattr("exporter.discovery.full_scan.PROCESSES_PER_SCAN", 0)
+
+    processes.full_scan()
+
+    assert POD not in processes.namespaces()
+
+
+def test_a_process_that_becomes_readable_is_no_longer_denied(
+    fake_proc: FakeProc, clock: Clock
+) -> None:
+    fake_proc.process(10, netns=POD)
+    procfs = Failing(str(fake_proc.root), errno.EACCES)
+    processes = ProcessTable(procfs, "/", clock)
+    processes.scan()
+    assert processes.denied_pids == {10}
+    procfs.code = 0
+
+    processes.scan()
+
+    assert processes.denied_pids == set()
+    assert processes.members.pids_by_netns == {POD: {10}}
+
+
 class Failing(Procfs):
-    """Raises an error for every read of process 10."""
+    """Raises an error for every read of process 10, while *code* is not 0."""
 
     def __init__(self, root: str, code: int) -> None:
         super().__init__(root)
         self.code = code
 
     def _fail(self, path: str) -> None:
-        if path.startswith("10/"):
+        if self.code and path.startswith("10/"):
             raise OSError(self.code, os.strerror(self.code))
 
     def _readlink(self, path: str) -> str | None:

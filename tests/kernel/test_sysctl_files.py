@@ -254,6 +254,19 @@ class TestBudget:
         assert directories.held == 0
         files.close()
 
+    def test_no_directory_stays_open_if_all_files_are_bound(
+        self, pod: ProcessNetns
+    ) -> None:
+        directories = FdBudget(9)
+        plan = SysctlPlan(SEVERAL, "/proc")
+        files = SysctlFiles(plan, FdBudget(9), directories)
+        with entered(pod.path, pod.ino):
+            files.open_all()
+
+        assert files.bound == 4
+        assert directories.held == 0
+        files.close()
+
     def test_a_reading_marked_unreadable_returns_with_the_next_read(
         self, pod: ProcessNetns
     ) -> None:
@@ -293,6 +306,7 @@ class TestFailingFiles:
         reading: Reading,
     ) -> None:
         files = self.files(tmp_path, "a", "b", "c")
+        assert read_bound(files) == ("1", "1", "1")
         real, bad = os.pread, files._fds[1]
 
         def pread(fd: int, size: int, offset: int) -> bytes:

@@ -69,6 +69,17 @@ def test_a_value_that_returns_after_an_error_is_no_change(
     assert readings.changes() == ()
 
 
+def test_other_bytes_of_the_same_value_are_no_change(
+    readings: SysctlReadings,
+) -> None:
+    """The value of a bitmap is the number of bits in it."""
+    readings.update(1, b"5\n")
+    readings.update(1, b"6\n")
+
+    assert readings[1] == "1"
+    assert readings.changes() == ()
+
+
 def test_errors_are_counted_but_absence_is_none(readings: SysctlReadings) -> None:
     readings.update(0, b"many\n")
     assert readings[0] == MALFORMED

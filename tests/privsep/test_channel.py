@@ -125,6 +125,21 @@ def test_a_late_web_configuration_is_not_lost(ends: Ends) -> None:
     assert channel.web_config(LONG) == b""
 
 
+def test_a_late_reply_without_a_change_does_not_replace_a_late_one_with(
+    ends: Ends,
+) -> None:
+    collector, server = ends
+    channel = server_end(server)
+    with pytest.raises(TimeoutError):
+        channel.web_config(SOON)
+    collector.sendall(framed(b"late"))
+    with pytest.raises(TimeoutError):
+        channel.web_config(SOON)
+    collector.sendall(framed(b"") + framed(b""))
+
+    assert channel.web_config(LONG) == b"late"
+
+
 def test_threads_take_turns_at_the_channel(ends: Ends) -> None:
     collector, server = ends
     channel = server_end(server)
@@ -182,6 +197,16 @@ def test_each_side_notices_the_end_of_the_other(ends: Ends) -> None:
         server.close()
         with pytest.raises(PeerGoneError, match="server process ended"):
             answer(collector, lambda: b"")
+
+
+def test_every_request_after_the_end_of_the_collector_is_an_error(ends: Ends) -> None:
+    collector, server = ends
+    channel = server_end(server)
+    collector.shutdown(socket.SHUT_WR)
+
+    for _ in range(2):
+        with pytest.raises(PeerGoneError, match="collector process ended"):
+            channel.snapshot(1.0)
 
 
 def test_a_reply_beyond_the_limit_is_refused(ends: Ends) -> None:
