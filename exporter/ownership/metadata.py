@@ -41,7 +41,6 @@ class ContainerMetadata:
     Attributes:
         new_bundles: bundles that the last poll found.
         changed_ids: ids of the containers that the last poll changed.
-        pending_sources: sources that may still name a container.
     """
 
     def __init__(
@@ -61,7 +60,11 @@ class ContainerMetadata:
         self._logged_pod_names: dict[str, PodName] = {}
         self.new_bundles: list[tuple[ContainerKey, Container]] = []
         self.changed_ids: set[str] = set()
-        self.pending_sources = self._polled.pending_sources
+
+    @property
+    def pending_sources(self) -> frozenset[str]:
+        """Sources that may still name a container."""
+        return self._polled.pending_sources
 
     @property
     def pods_changed(self) -> bool:
@@ -82,7 +85,6 @@ class ContainerMetadata:
         """Update bundles and poll results, without waiting."""
         self.new_bundles = self._bundles.poll()
         self._polled.update()
-        self.pending_sources = self._polled.pending_sources
         new_ids = {key.container_id for key, _ in self.new_bundles}
         self.changed_ids = new_ids | self._polled.changed_ids
 
