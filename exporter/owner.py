@@ -7,8 +7,8 @@ from exporter.model import NetnsId, Owner
 _DIGEST = re.compile(r"\A([0-9a-f]{12})[0-9a-f]{52}\Z")
 
 
-def owner_labels(owner: Owner) -> tuple[str, str, str, str, str]:
-    """Return the five labels that identify a namespace on a node."""
+def owner_key(owner: Owner) -> tuple[str, str, str, str, str]:
+    """Return the values of the five labels that identify a namespace on a node."""
     return (owner.namespace, owner.pod, owner.uid, owner.container, owner.netns)
 
 

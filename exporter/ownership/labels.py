@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from exporter.model import NetnsId, Owner
-from exporter.owner import cookie_name, owner_labels
+from exporter.owner import cookie_name, owner_key
 from exporter.ownership.claims import Claim
 
 
@@ -19,15 +19,15 @@ def resolve_labels(
     Of several namespaces with one owner, that of the oldest process is the main one;
     the others are distinguished by the name of a mount, or else by their cookie.
     """
-    taken = {owner_labels(owner) for owner in assigned}
+    taken = {owner_key(owner) for owner in assigned}
     owners = {}
     by_age = sorted(claims.items(), key=lambda i: (i[1].start_time, i[0].cookie or 0))
     for netns, claim in by_age:
         for name in _names(netns, claim):
             owner = msgspec.structs.replace(claim.owner, netns=name)
-            if owner_labels(owner) not in taken:
+            if owner_key(owner) not in taken:
                 break
-        taken.add(owner_labels(owner))
+        taken.add(owner_key(owner))
         owners[netns] = owner
     return owners
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from exporter.model import Ino, NetnsId, Owner
-from exporter.owner import cookie_name, owner_labels
+from exporter.owner import cookie_name, owner_key
 from exporter.ownership.attribution import Attribution
 from exporter.ownership.claims import (
     Claim,
@@ -134,13 +134,13 @@ class OwnerResolver:
         leaked, being cleaned up, or joined by another container.
         """
         main = {
-            owner_labels(claim.owner) for claim in claims.values() if claim.may_be_main
+            owner_key(claim.owner) for claim in claims.values() if claim.may_be_main
         }
         for ino, attribution in attributions.items():
             owner = attribution.owner
             if owner is None or owner.kind not in {"pod", "container"}:
                 continue
-            if owner_labels(owner) in main and not self._lives_in(owner, ino):
+            if owner_key(owner) in main and not self._lives_in(owner, ino):
                 name = cookie_name(attribution.netns)
                 attribution.set_owner(msgspec.structs.replace(owner, netns=name))
 

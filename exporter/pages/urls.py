@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import quote
 
 from exporter.model import Namespace
-from exporter.owner import cookie_name, owner_labels
+from exporter.owner import cookie_name, owner_key
 from exporter.reports.lookup import find_namespace, namespace_names
 
 NAMESPACE_PREFIX = "/netns/"
@@ -25,7 +25,7 @@ class NamespaceUrls:
     def __init__(self, namespaces: Iterable[Namespace]) -> None:
         self._namespaces = list(namespaces)
         mains = {
-            owner_labels(namespace.owner)[:4]
+            owner_key(namespace.owner)[:4]
             for namespace in self._namespaces
             if not namespace.owner.netns
         }
@@ -77,7 +77,7 @@ def _own_names(
 ) -> frozenset[str]:
     """Return the names of a namespace, without those of its owner's main one."""
     owner = namespace.owner
-    if not owner.netns or owner_labels(owner)[:4] not in mains:
+    if not owner.netns or owner_key(owner)[:4] not in mains:
         return frozenset(namespace_names(namespace))
     last = owner.netns.rpartition("/")[2]
     return frozenset({cookie_name(namespace.id), owner.netns, last})

@@ -6,7 +6,7 @@ import msgspec
 
 from exporter.analysis.assessment import NamespaceAssessment, assess
 from exporter.model import Frozen, Namespace, Origin, Reading, Snapshot, State, Sysctl
-from exporter.owner import display_name, owner_labels
+from exporter.owner import display_name, owner_key
 
 EVERY_NAMESPACE = "every namespace"
 NEW_NAMESPACE = "a new namespace"
@@ -133,7 +133,7 @@ def compare(before: Snapshot, after: Snapshot) -> Difference:
 def _by_labels(snapshot: Snapshot) -> dict[tuple[str, ...], Namespace]:
     """Return the namespaces with a resolved owner."""
     return {
-        owner_labels(namespace.owner): namespace
+        owner_key(namespace.owner): namespace
         for namespace in snapshot.namespaces
         if namespace.state != "pending"
     }

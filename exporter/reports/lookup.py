@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from exporter.catalog import UnknownSysctlError
 from exporter.model import Namespace
-from exporter.owner import cookie_name, display_name, owner_labels
+from exporter.owner import cookie_name, display_name, owner_key
 from exporter.suggestions import did_you_mean
 
 _ID = re.compile(r"[0-9a-f]{6,64}")
@@ -74,7 +74,7 @@ def namespace_names(namespace: Namespace) -> Iterator[str]:
 
 
 def _main_labels(namespace: Namespace) -> tuple[str, ...]:
-    return owner_labels(namespace.owner)[:4]
+    return owner_key(namespace.owner)[:4]
 
 
 def _ambiguous_message(name: str, found: Sequence[Namespace]) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import Owner, OwnerKind
-from exporter.owner import owner_labels
+from exporter.owner import owner_key
 from exporter.ownership.claims import (
     Claim,
     Facts,
@@ -88,7 +88,7 @@ class TestContainers:
             claim_owner(some_facts(a_process(group)), {}).owner for group in groups
         )
 
-        assert owner_labels(first) != owner_labels(second)
+        assert owner_key(first) != owner_key(second)
 
     def test_the_oldest_process_decides_whatever_the_order(self) -> None:
         old = a_process(DOCKER, pid=900, start_time=1, comm="old")
@@ -206,7 +206,7 @@ class TestPods:
 
         both = [claim_owner(some_facts(a_process(g)), PODS).owner for g in (pause, app)]
 
-        assert owner_labels(both[0]) == owner_labels(both[1])
+        assert owner_key(both[0]) == owner_key(both[1])
 
     @pytest.mark.parametrize("pods", [{}, {OTHER_UID: PodName("shop", "db-0")}])
     def test_a_pod_without_a_name_has_its_uid_and_may_still_get_one(
@@ -214,7 +214,7 @@ class TestPods:
     ) -> None:
         claim = claim_owner(some_facts(a_process(POD)), pods)
 
-        assert owner_labels(claim.owner) == ("", "", UID, "", "")
+        assert owner_key(claim.owner) == ("", "", UID, "", "")
         assert (claim.owner.kind, claim.owner.evidence) == ("pod", "cgroup")
         assert not claim.is_complete
 
@@ -233,7 +233,7 @@ class TestPods:
 
         claim = claim_owner(some_facts(a_process(inner)), PODS)
 
-        assert owner_labels(claim.owner) == ("", "", "", "b2b2b2b2b2b2", netns)
+        assert owner_key(claim.owner) == ("", "", "", "b2b2b2b2b2b2", netns)
         assert claim.owner.kind == "container"
 
     def test_a_forged_cgroup_cannot_take_the_labels_of_a_container(self) -> None:
@@ -257,7 +257,7 @@ class TestPods:
     def test_a_container_outside_pods_is_not_a_pod_without_a_name(self) -> None:
         claim = claim_owner(some_facts(a_process(DOCKER)), PODS)
 
-        assert owner_labels(claim.owner) == ("", "", "", "a1a1a1a1a1a1", "")
+        assert owner_key(claim.owner) == ("", "", "", "a1a1a1a1a1a1", "")
 
 
 class TestVisitors:
@@ -295,7 +295,7 @@ class TestVisitors:
 
         assert not nested.is_complete
         assert netns_labels([nested, main]) == ["cookie/1", ""]
-        assert owner_labels(nested.owner) == owner_labels(main.owner)
+        assert owner_key(nested.owner) == owner_key(main.owner)
 
     @pytest.mark.parametrize("is_visitor", [True, False])
     def test_a_later_process_does_not_claim_the_namespace_of_a_unit(
@@ -400,7 +400,7 @@ class TestMounts:
             some_facts(private_mounts=[("/run/netns/blue", a_process(DOCKER))]), {}
         )
 
-        assert owner_labels(claim.owner) == ("", "", "", "a1a1a1a1a1a1", "")
+        assert owner_key(claim.owner) == ("", "", "", "a1a1a1a1a1a1", "")
         assert netns_labels([claim]) == ["named/blue"]
 
     def test_a_mount_in_the_mount_namespace_of_a_pod_is_the_pods(self) -> None:
@@ -408,7 +408,7 @@ class TestMounts:
             some_facts(private_mounts=[("/run/netns/blue", a_process(POD))]), PODS
         )
 
-        assert owner_labels(claim.owner) == ("shop", "web-0", UID, "", "")
+        assert owner_key(claim.owner) == ("shop", "web-0", UID, "", "")
         assert netns_labels([claim]) == ["named/blue"]
 
     def test_a_mount_of_a_container_takes_precedence_over_that_of_a_unit(self) -> None:
@@ -416,7 +416,7 @@ class TestMounts:
 
         for order in itertools.permutations(mounts):
             claim = claim_owner(some_facts(private_mounts=order), {})
-            assert owner_labels(claim.owner) == ("", "", "", "a1a1a1a1a1a1", "")
+            assert owner_key(claim.owner) == ("", "", "", "a1a1a1a1a1a1", "")
             assert netns_labels([claim]) == ["named/b"]
 
     def test_a_process_inside_takes_precedence_over_a_mount_elsewhere(self) -> None:
@@ -574,6 +574,6 @@ def test_later_facts_do_not_change_the_owner_of_a_containers_namespace(
         private_mounts=[(path, own) for path in private_mounts],
     )
 
-    labels = owner_labels(claim_owner(facts, PODS).owner)
+    labels = owner_key(claim_owner(facts, PODS).owner)
 
     assert labels == ("", "", "", "a1a1a1a1a1a1", "")

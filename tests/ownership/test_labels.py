@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import NetnsId, Owner
-from exporter.owner import cookie_name, owner_labels
+from exporter.owner import cookie_name, owner_key
 from exporter.ownership.claims import Claim, claim_owner
 from exporter.ownership.labels import resolve_labels
 from tests.support.builders import (
@@ -161,11 +161,11 @@ class TestWithoutCookies:
 
         owners = resolve_labels({one: claim, two: claim}, [])
 
-        assert owner_labels(owners[one]) != owner_labels(owners[two])
+        assert owner_key(owners[one]) != owner_key(owners[two])
 
 
 def all_labels(owners: Mapping[NetnsId, Owner]) -> list[tuple[str, ...]]:
-    return [owner_labels(owner) for owner in owners.values()]
+    return [owner_key(owner) for owner in owners.values()]
 
 
 @given(st.lists(CLAIMS, max_size=12), st.lists(CLAIMS, max_size=12))

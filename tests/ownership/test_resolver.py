@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.owner import owner_labels
+from exporter.owner import owner_key
 from exporter.runtimes.records import PollError
 from tests.support.builders import CONTAINER, UID
 from tests.support.owner_node import (
@@ -86,7 +86,7 @@ class TestGrace:
         for _ in range(3):
             node.resolve()
             owners = [a.owner for a in node.attributions.values() if a.owner]
-            assert len({owner_labels(owner) for owner in owners}) == len(owners)
+            assert len({owner_key(owner) for owner in owners}) == len(owners)
             node.clock.now += GRACE
 
         better = node.attributions[NETNS].owner
