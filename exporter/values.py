@@ -55,6 +55,11 @@ def parse_numbers(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in text.split(" "))
 
 
+def parse_number(reading: Reading | None) -> int | None:
+    """Return the one number of a reading, None where there is no readable value."""
+    return int(reading) if isinstance(reading, str) else None
+
+
 def decode_filename(name: str) -> str:
     r"""
     Return a file name as text that can be encoded in UTF-8.

@@ -16,7 +16,7 @@ from exporter.model import (
     Sysctl,
     fill_ratio,
 )
-from exporter.values import parse_numbers
+from exporter.values import parse_number, parse_numbers
 
 PORT_RANGE = "net.ipv4.ip_local_port_range"
 TIME_WAIT_BUCKETS = "net.ipv4.tcp_max_tw_buckets"
@@ -69,18 +69,14 @@ def namespace_limits(
     readings = dict(zip(names, namespace.readings, strict=False))
     changed = any(change.sysctl == SOMAXCONN for change in namespace.changes)
     return NamespaceLimits(
-        somaxconn=_number(readings.get(SOMAXCONN)),
+        somaxconn=parse_number(readings.get(SOMAXCONN)),
         somaxconn_origin=None
         if changed  # the value may be back at what it was
         else dict(zip(names, origins, strict=False)).get(SOMAXCONN),
         ports=_ports(readings),
-        time_wait=_number(readings.get(TIME_WAIT_BUCKETS)),
+        time_wait=parse_number(readings.get(TIME_WAIT_BUCKETS)),
         conntrack=machine.conntrack_limit,
     )
-
-
-def _number(text: Reading | None) -> int | None:
-    return int(text) if isinstance(text, str) else None
 
 
 def _ports(readings: Mapping[str, Reading]) -> int | None:

@@ -16,7 +16,8 @@ from exporter.kernel.proc_net import NetFiles
 from exporter.kernel.sock_diag import DiagReply
 from exporter.kernel.sysctl_files import SysctlFiles
 from exporter.kernel.sysctl_readings import SysctlPlan
-from exporter.model import SOMAXCONN, Ino, Problem, Reading
+from exporter.model import SOMAXCONN, Ino, Problem
+from exporter.values import parse_number
 
 _REQUESTS = {
     "none": (),
@@ -91,7 +92,7 @@ class ListenerReader:
             return
         somaxconn = None
         if self._somaxconn is not None:
-            somaxconn = number(sysctls.readings[self._somaxconn])
+            somaxconn = parse_number(sysctls.readings[self._somaxconn])
         state.update(reply, somaxconn, self._reread_somaxconn, self._max_listeners)
 
     def problems(self, namespaces: Mapping[Ino, TrackedNamespace]) -> Iterator[Problem]:
@@ -108,9 +109,4 @@ class ListenerReader:
             return None
         files = SysctlFiles(self._somaxconn_plan, FdBudget(0))
         files.open_all()
-        return number(files.readings[0])
-
-
-def number(reading: Reading) -> int | None:
-    """Return a reading as a number, None where it is unreadable."""
-    return int(reading) if isinstance(reading, str) else None
+        return parse_number(files.readings[0])

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 
 from exporter import counters
-from exporter.collector.listener_reader import ListenerReader, number
+from exporter.collector.listener_reader import ListenerReader
 from exporter.collector.tracked import NamespaceFiles, SignalState, TrackedNamespace
 from exporter.config.settings import SignalSettings
 from exporter.discovery.entry import NamespaceAccess
@@ -26,6 +26,7 @@ from exporter.kernel.syscalls import netns_cookie
 from exporter.kernel.sysctl_files import SysctlFiles
 from exporter.kernel.sysctl_readings import SysctlPlan
 from exporter.model import Ino, Problem, Signals, Sysctl
+from exporter.values import parse_number
 
 _MAX_PROCESSES = 3
 """Processes that are tried to read a namespace that cannot be entered."""
@@ -221,7 +222,7 @@ def _read_conntrack_count(live_counts: SysctlFiles) -> int | None:
         return None
     if live_counts.unbound:
         live_counts.read_unbound()
-    return number(live_counts.readings[0])
+    return parse_number(live_counts.readings[0])
 
 
 def _open_directory(path: str) -> int:
