@@ -4,7 +4,7 @@ Judge a namespace's signals: saturation and drops. Pure.
 What could not be collected is listed as unknown, and never counts as 0.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -155,19 +155,21 @@ def namespace_health(
 
     counters: the kernel's names of Signals.counters.
     """
-    numbers = dict(zip(counters, signals.counters, strict=False))
-    health = Health(
-        somaxconn=limits.somaxconn,
-        queues=_queues(signals, limits),
-        left_out=signals.left_out,
-        usages=tuple(_usages(signals, limits)),
-        counters=tuple(
-            CounterValue(counter=name, count=number, lost=name in _LOSSES)
-            for name, number in numbers.items()
-            if number is not None
-        ),
+    queues = _queues(signals, limits)
+    used = tuple(_usages(signals, limits))
+    values = tuple(
+        CounterValue(counter=name, count=number, lost=name in _LOSSES)
+        for name, number in zip(counters, signals.counters, strict=False)
+        if number is not None
     )
-    return select(health, (*RESOURCES, *counters))
+    return Health(
+        somaxconn=limits.somaxconn,
+        queues=queues,
+        left_out=0 if queues is None else signals.left_out,
+        usages=used,
+        counters=values,
+        unknown=_unknown((*RESOURCES, *counters), queues, used, values),
+    )
 
 
 def select(health: Health, names: Collection[str]) -> Health:
@@ -176,17 +178,28 @@ def select(health: Health, names: Collection[str]) -> Health:
     selected = tuple(usage for usage in health.usages if usage.resource in names)
     by_name = {counter.counter: counter for counter in health.counters}
     counters = tuple(by_name[name] for name in names if name in by_name)
-    known = {usage.resource for usage in selected} | by_name.keys()
-    if queues is not None:
-        known.add("accept_queue")
     return Health(
         somaxconn=health.somaxconn,
         queues=queues,
         left_out=0 if queues is None else health.left_out,
         usages=selected,
         counters=counters,
-        unknown=tuple(name for name in names if name not in known),
+        unknown=_unknown(names, queues, selected, counters),
     )
+
+
+def _unknown(
+    names: Iterable[str],
+    queues: tuple[Queue, ...] | None,
+    used: Iterable[Usage],
+    counters: Iterable[CounterValue],
+) -> tuple[str, ...]:
+    """Return the *names* of which nothing was collected."""
+    known: set[str] = {usage.resource for usage in used}
+    known |= {counter.counter for counter in counters}
+    if queues is not None:
+        known.add("accept_queue")
+    return tuple(name for name in names if name not in known)
 
 
 def _queues(signals: Signals, limits: NamespaceLimits) -> tuple[Queue, ...] | None:
