@@ -218,11 +218,11 @@ class Application:
         except PageFailedError:
             reason = "The page could not be rendered; see the log of the exporter."
             return self._error_page(HTTPStatus.INTERNAL_SERVER_ERROR, reason)
-        headers = {**_PAGE_HEADERS, "Content-Encoding": "gzip"}
+        encoding = {"Content-Encoding": "gzip"} if gzip else {}
         return PartsResponse(
             page.body,
             HTTPStatus.OK if page.found else HTTPStatus.NOT_FOUND,
-            headers if gzip else _PAGE_HEADERS,
+            {**_PAGE_HEADERS, **encoding},
             "text/html",
         )
 
