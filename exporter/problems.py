@@ -83,12 +83,13 @@ def no_fresh_namespace(reason: str) -> Problem:
 
 
 def no_sock_diag(reason: str) -> Problem:
-    """Return that this kernel does not list listening sockets."""
+    """Return that this kernel, or a policy, does not list listening sockets."""
     return Problem(
         what="no_sock_diag",
         detail=f"the kernel does not list listening sockets: {reason}",
         remedy="load the module tcp_diag (CONFIG_INET_TCP_DIAG), and unix_diag if "
-        "signals.listeners is all; or set signals.listeners to none",
+        "signals.listeners is all; if the error is a denial, permit netlink sockets in "
+        "the security module or seccomp filter; or set signals.listeners to none",
     )
 
 

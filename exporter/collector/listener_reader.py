@@ -24,7 +24,15 @@ _REQUESTS = {
     "tcp": (sock_diag.DUMP_TCP,),
     "all": (sock_diag.DUMP_TCP, sock_diag.DUMP_UNIX),
 }
-_UNSUPPORTED = {errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT}
+_UNSUPPORTED = {
+    errno.ENOENT,  # inet_diag, but no tcp_diag: inet_diag_lock_handler
+    errno.EOPNOTSUPP,  # no inet_diag: sock_diag_rcv_msg
+    errno.EPROTONOSUPPORT,  # no sock_diag: netlink_create
+    errno.EAFNOSUPPORT,  # no netlink, or systemd's RestrictAddressFamilies=
+    *(errno.EACCES, errno.EPERM, errno.ENOSYS),  # a security module or seccomp filter
+}
+"""Refusals that are the same in every namespace. The first two follow a search for the
+module, which starts modprobe."""
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +84,7 @@ class ListenerReader:
         try:
             return self._poller.poll(ino, state, files)
         except OSError as error:
-            if error.errno in _UNSUPPORTED:  # each request would look for a module
+            if error.errno in _UNSUPPORTED:
                 self._no_sock_diag = str(error)
             else:
                 self._errors["failed"] += 1
