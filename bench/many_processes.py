@@ -2,60 +2,17 @@
 
 import contextlib
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 
 from bench import cpu
 from bench.stages import Stopwatch, instrument
-from exporter.collector.collector import FULL_SCAN_SECONDS, Collector
+from exporter.collector.collector import Collector
 from exporter.config.settings import Config
+from testing.processes import idle_processes
 
 NEW_PROCESSES = 100
-_STEP_SECONDS = 3.0
-"""Between two collections: longer than a process is recent, see ProcessTable."""
-
-_PARENT = """
-import os, signal, sys
-def fork(count):
-    for _ in range(count):
-        pid = os.fork()
-        if not pid:
-            signal.pause()
-            os._exit(0)
-        pids.append(pid)
-pids = []
-try:
-    for line in sys.stdin:
-        fork(int(line))
-        print(len(pids), flush=True)
-finally:
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    for pid in pids:
-        os.waitpid(pid, 0)
-"""
-
-
-@contextlib.contextmanager
-def idle_processes() -> Iterator[Callable[[int], None]]:
-    """Yield a function that forks idle processes; they are ended with the block."""
-    command = [sys.executable, "-I", "-S", "-c", _PARENT]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as parent:
-        assert parent.stdin
-        assert parent.stdout
-        stdin, stdout = parent.stdin, parent.stdout
-
-        def fork(count: int) -> None:
-            stdin.write(f"{count}\n")
-            stdin.flush()
-            if not stdout.readline():
-                message = "cannot fork so many processes: see pid_max, pids.max"
-                raise OSError(message)
-
-        yield fork
+_STEP_SECONDS = 15.0
+"""Between two collections, in which a quarter of the processes is checked again."""
+_STEPS_PER_FULL_SCAN = 4
 
 
 class Discovery:
@@ -67,9 +24,9 @@ class Discovery:
         collector = Collector(Config(), grace=0, clock=lambda: self._now)
         self._collector = instrument(collector, self._stopwatch)
 
-    def measure(self, seconds: float = _STEP_SECONDS) -> float:
-        """Return the CPU milliseconds of the stage, *seconds* after the last time."""
-        self._now += seconds
+    def measure(self) -> float:
+        """Return the CPU milliseconds of the stage, a step after the last time."""
+        self._now += _STEP_SECONDS
         self._stopwatch.spent.clear()
         self._collector.collect()
         return self._stopwatch.spent["discovery"] / 1e6
@@ -91,5 +48,5 @@ def measure(processes: int) -> dict[str, float]:
             "births": cpu.minimum(
                 discovery.measure, prepare=lambda: fork(NEW_PROCESSES)
             ),
-            "recheck": cpu.minimum(lambda: discovery.measure(FULL_SCAN_SECONDS)),
+            "full scan": max(discovery.measure() for _ in range(_STEPS_PER_FULL_SCAN)),
         }

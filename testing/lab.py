@@ -144,6 +144,11 @@ class JoinedProcess:
         assert self._process.stdout
         assert self._process.stdout.readline() == "out\n"
 
+    def end(self) -> None:
+        """Kill the process; return when it has ended."""
+        self._process.kill()
+        self._process.wait()
+
 
 @contextlib.contextmanager
 def joined_process(netns: ProcessNetns) -> Iterator[JoinedProcess]:

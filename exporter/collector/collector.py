@@ -23,8 +23,9 @@ from exporter.ownership.resolver import OwnerResolver
 from exporter.runtimes.records import NullPoller, RuntimePoller
 from exporter.values import decode_filename
 
-FULL_SCAN_SECONDS = 60.0
-"""Interval of full scans; other passes only read what is new or has changed."""
+FULL_SCAN_SECONDS = 59.0
+"""Interval of full scans; other passes read what is new or has changed, and the rest in
+turn. Less than a minute, since scrapes at an interval of one arrive a little early."""
 
 GRACE_SECONDS = 5.0
 """How long a namespace may have no owner where waiting may bring a better one."""

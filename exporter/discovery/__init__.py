@@ -7,7 +7,7 @@ or resolves an owner. All of it runs in the collector process.
 - processes: the table of processes, stray threads and mounts, kept up to date by scans
 - new_pids: pids assigned since the last scan, so that most scans need no list of /proc
 - netns_members: the processes of each namespace (no I/O)
-- full_scan: which processes a full scan reads, and what it found of them (no I/O)
+- process_checks: which processes are due for a check, and what was found (no I/O)
 - nsfs_mounts: bind mounts of namespaces, in every mount namespace
 - host_netns: which namespace is that of the host
 - entry: enter a namespace by a pidfd or a path, or report why it is denied

@@ -1,10 +1,11 @@
 """
 Which processes, threads and bind mounts are in each network namespace.
 
-A scan reads what is new. A full scan, at longer intervals, also detects processes that
-ended or moved to another namespace, stray threads (in another network namespace than
-their process), and mounts in mount namespaces other than that of pid 1. Between full
-scans, a caller that cannot enter through a process has it revalidated.
+A scan reads what is new, and checks known processes in turn: within a minute it detects
+any that ended or moved to another namespace, and stray threads (in another network
+namespace than their process). A full scan, at longer intervals, reads the list of all
+processes, and the mounts of mount namespaces other than that of pid 1. A caller that
+cannot enter through a process has it revalidated at once.
 """
 
 import time
@@ -12,10 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import ParamSpec, TypeVar
 
-from exporter.discovery.full_scan import FullScanResults
 from exporter.discovery.netns_members import NetnsMembers
 from exporter.discovery.new_pids import NewPidScanner
 from exporter.discovery.nsfs_mounts import NsfsMounts
+from exporter.discovery.process_checks import ProcessChecks
 from exporter.kernel.netns import process_ns_path, thread_ns_path
 from exporter.kernel.procfs import MountNs, Procfs
 from exporter.model import Ino
@@ -60,7 +61,7 @@ class ProcessTable:
         """Procfs.proc_inode of each process; those that ended remain until a list."""
         self._recent: dict[int, float] = {}
         """When each process was added that may move to another namespace yet."""
-        self._full_scan = FullScanResults()
+        self._checks = ProcessChecks()
         self.members = NetnsMembers()
         self.errors: Counter[str] = Counter() if errors is None else errors
         self.mounts = NsfsMounts(procfs, rootfs, self.errors)
@@ -68,7 +69,7 @@ class ProcessTable:
 
     def scan(self, *, list_all: bool = False) -> None:
         """
-        Find new processes, and the mounts of pid 1 if they changed.
+        Find new processes, check known ones in turn, read changed mounts of pid 1.
 
         list_all: read the list of all processes, which also shows those that ended.
         """
@@ -79,17 +80,14 @@ class ProcessTable:
         added = self._read_list() if pids is None else self._read_new(pids)
         self._locate_recent()
         self._add(added)
+        self._check(self._checks.due(self._clock()))
         self.mounts.scan()
 
     def full_scan(self) -> None:
-        """Read processes, their threads and the mounts of other mount namespaces."""
+        """Read the list of all processes, and the mounts of other mount namespaces."""
         self._add(self._read_list())
-        for pid in self._full_scan.due(self._proc_inodes):
-            self._locate(pid)
-            threads = list(self._stray_threads(pid))
-            self._full_scan.record(pid, threads, self._mount_namespace(pid))
-        self._full_scan.update_stray_threads()
-        self.mounts.full_scan(self._full_scan.pid_by_mount_namespace())
+        self._check(self._checks.unchecked(self._proc_inodes))
+        self.mounts.full_scan(self._checks.pid_by_mount_namespace())
 
     def revalidate(self, pid: int) -> None:
         """Read again a process that no longer leads to the namespace it was in."""
@@ -108,7 +106,7 @@ class ProcessTable:
         """Return every namespace that has a process, a stray thread or a mount."""
         return {
             *self.members.pids_by_netns,
-            *self._full_scan.stray_threads,
+            *self._checks.stray_threads,
             *self.mounts.init_paths,
             *self.mounts.private_mounts,
         }
@@ -130,7 +128,7 @@ class ProcessTable:
 
     def stray_threads(self, ino: Ino) -> list[tuple[int, int]]:
         """Return (pid, tid) of the threads in *ino* whose process is elsewhere."""
-        return self._full_scan.stray_threads.get(ino, [])
+        return sorted(self._checks.stray_threads.get(ino, ()))
 
     def close(self) -> None:
         """Close the watched mount table."""
@@ -178,10 +176,18 @@ class ProcessTable:
             if now - added >= _RECENT_SECONDS:
                 del self._recent[pid]
 
+    def _check(self, pids: Iterable[int]) -> None:
+        """Read again where processes and their threads are."""
+        now = self._clock()
+        for pid in pids:
+            self._locate(pid)
+            threads = list(self._stray_threads(pid))
+            self._checks.record(pid, now, threads, self._mount_namespace(pid))
+
     def _remove(self, pid: int) -> None:
         self._proc_inodes.pop(pid, None)
         self._recent.pop(pid, None)
-        self._full_scan.remove(pid)
+        self._checks.remove(pid)
         self.members.move(pid, None)
         self.denied_pids.discard(pid)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from exporter.discovery.process_checks import RECHECK_SECONDS
 from exporter.discovery.processes import ProcessTable
 from exporter.kernel.procfs import Procfs
 from exporter.model import Ino
@@ -108,11 +109,12 @@ def test_a_process_may_unshare_two_seconds_after_its_fork(
     assert processes.members.pids_by_netns[POD] == {10}
 
 
-def test_an_old_process_is_not_read_until_the_full_scan(
+def test_an_old_process_is_read_again_within_a_minute(
     fake_proc: FakeProc, processes: ProcessTable, clock: Clock
 ) -> None:
     fake_proc.process(10)
     processes.scan()
+    processes.full_scan()
     clock.now += 10
     processes.scan()
     fake_proc.move(10, POD)
@@ -120,42 +122,39 @@ def test_an_old_process_is_not_read_until_the_full_scan(
     processes.scan()
     assert POD not in processes.namespaces()
 
-    processes.full_scan()
+    clock.now += RECHECK_SECONDS
+    processes.scan()
     assert processes.members.pids_by_netns[POD] == {10}
 
 
-def test_many_processes_are_scanned_in_turns(
-    fake_proc: FakeProc,
-    processes: ProcessTable,
-    clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
+def test_checks_of_processes_are_spread_over_the_scans_of_a_minute(
+    fake_proc: FakeProc, processes: ProcessTable, clock: Clock
 ) -> None:
-    monkeypatch.setattr("exporter.discovery.full_scan.PROCESSES_PER_SCAN", 2)
-    pids = (10, 11, 12, 13)
+    """Their moves and stray threads show, without a full scan."""
+    pids = range(10, 22)
     for pid in pids:
         fake_proc.process(pid)
     processes.scan()
     processes.full_scan()
-    clock.now += 10
+    clock.now += 5
     processes.scan()
     for pid in pids:
         fake_proc.move(pid, POD)
         fake_proc.thread(pid, pid + 100, OTHER)
     moved = []
-    for _ in range(3):
-        processes.full_scan()
+    for _ in range(4):
+        clock.now += RECHECK_SECONDS / 4
+        processes.scan()
         moved.append(len(processes.members.pids_by_netns.get(POD, ())))
 
-    assert moved[0] <= 2
-    assert moved[0] < moved[1] <= 4
+    assert 0 < moved[0] < moved[1] < moved[2] <= moved[3]
     assert processes.members.pids_by_netns[POD] == set(pids)
     assert {pid for pid, _ in processes.stray_threads(OTHER)} == set(pids)
 
 
-def test_a_new_process_does_not_wait_for_its_turn(
-    fake_proc: FakeProc, processes: ProcessTable, monkeypatch: pytest.MonkeyPatch
+def test_a_new_process_is_checked_at_the_next_full_scan(
+    fake_proc: FakeProc, processes: ProcessTable
 ) -> None:
-    monkeypatch.setattr("exporter.discovery.full_scan.PROCESSES_PER_SCAN", 1)
     processes.scan()
     processes.full_scan()
     for pid in (10, 11, 12):
@@ -168,6 +167,27 @@ def test_a_new_process_does_not_wait_for_its_turn(
 
     assert {pid for pid, _ in processes.stray_threads(OTHER)} == {10, 11, 12}
     assert set(processes.mounts.private_mounts) == {POD + pid for pid in (10, 11, 12)}
+
+
+def test_a_check_finds_that_a_process_ended(
+    fake_proc: FakeProc,
+    processes: ProcessTable,
+    clock: Clock,
+    end_process_10: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another member keeps the namespace readable, and the list is not read."""
+    monkeypatch.setattr(processes._new_pids, "new_processes", lambda _known: [])
+    fake_proc.process(10, netns=POD)
+    fake_proc.process(9, netns=POD)
+    processes.scan()
+    processes.full_scan()
+    end_process_10()
+
+    clock.now += RECHECK_SECONDS
+    processes.scan()
+
+    assert processes.members.pids_by_netns[POD] == {9}
 
 
 class Reused(Procfs):
@@ -287,15 +307,12 @@ def test_the_stray_threads_of_a_process_that_ended_are_removed(
     fake_proc: FakeProc,
     processes: ProcessTable,
     end_process_10: Callable[[], None],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Even if it is not the turn of that process in the full scan."""
     fake_proc.process(10)
     fake_proc.thread(10, 12, POD)
     processes.scan()
     processes.full_scan()
     end_process_10()
-    monkeypatch.setattr("exporter.discovery.full_scan.PROCESSES_PER_SCAN", 0)
 
     processes.full_scan()
 
