@@ -15,8 +15,8 @@ run: $(VENV)/run-installed ## serve this node's metrics on :10128; ARGS="--log.l
 	$(BIN)/netns-sysctl-exporter serve $(ARGS)
 
 test: $(VENV)/test-installed $(VENV)/types-installed system-packages check ## run everything that CI runs
-	$(BIN)/pytest -m "not root" --numprocesses=logical --dist=loadfile
-	$(BIN)/pytest -m root # not in parallel: these count objects of the whole machine
+	$(BIN)/pytest -m "not machine" --numprocesses=logical --dist=loadfile
+	$(BIN)/pytest -m machine
 
 check: $(VENV)/test-installed ## run only lint and type checks
 	$(BIN)/ruff format --check .

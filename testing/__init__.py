@@ -1,1 +1,1 @@
-"""Shared by tests and benchmarks: real namespaces, a running exporter, Prometheus."""
+"""Shared by tests and benchmarks: namespaces, a running exporter, Prometheus."""

@@ -187,7 +187,7 @@ def add_veth(pid: int, name: str) -> None:
 @contextlib.contextmanager
 def cgroup(path: str, *pids: int) -> Iterator[None]:
     """Move processes into a new cgroup; move them back and remove it at the end."""
-    root = _cgroup_root()
+    root, home = _cgroups()
     if not os.access(root, os.W_OK):
         pytest.skip(f"cannot make cgroups below {root}")
     created = []
@@ -204,19 +204,22 @@ def cgroup(path: str, *pids: int) -> Iterator[None]:
     finally:
         for member in (place / "cgroup.procs").read_text().split():
             with contextlib.suppress(ProcessLookupError):
-                (root / "cgroup.procs").write_text(member)
+                (home / "cgroup.procs").write_text(member)
         for directory in reversed(created):
             wait_until(lambda path=directory: _removed(path))  # type: ignore[misc]
 
 
-def _cgroup_root() -> Path:
-    """Return the v1 hierarchy of the pids controller, or the v2 root."""
-    controllers = [
-        line.split(":")[1]
-        for line in Path("/proc/self/cgroup").read_text().split("\n")
-        if line
-    ]
-    return Path("/sys/fs/cgroup", "pids" if "pids" in controllers else "")
+def _cgroups() -> tuple[Path, Path]:
+    """Return the root of the v1 hierarchy of pids, or of v2, and our cgroup in it."""
+    root, home = Path("/sys/fs/cgroup"), ""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "pids":
+            root, home = root / "pids", path
+            break
+        if not controllers:
+            home = path
+    return root, Path(f"{root}{home}")
 
 
 def _removed(directory: Path) -> bool:

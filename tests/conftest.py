@@ -1,15 +1,27 @@
-"""Fixtures and options of all tests; tests marked `root` are skipped for others."""
+"""
+Fixtures and options of all tests, and the namespaces that root's run in.
+
+Run by root, all tests run isolated (testing/isolation.py), in parallel too, where each
+worker of xdist is: others' containers and processes do not reach them. Those marked
+`machine` need the machine's own processes, and run with `pytest -m machine` alone.
+"""
 
 import os
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from execnet import XSpec
 from hypothesis import settings
 
+from testing import isolation
 from testing.lab import wait_until
 from tests.support.fakeproc import FakeProc
+
+_NOT_ISOLATED = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,13 +30,46 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.geteuid() == 0:
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Start again isolated, or have the workers of xdist started so."""
+    if not _isolates(config) or isolation.VARIABLE in os.environ:
         return
-    skip = pytest.mark.skip(reason="needs root: creates network namespaces")
+    if why := isolation.why_impossible():
+        config.stash[_NOT_ISOLATED] = why
+        config.option.numprocesses = 0
+    elif not config.option.numprocesses:
+        capture = config.pluginmanager.getplugin("capturemanager")
+        assert capture
+        capture.suspend_global_capture(in_=True)
+        os.execv(sys.executable, (*isolation.ISOLATED, *sys.orig_argv))
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    why = config.stash.get(_NOT_ISOLATED, "")
+    return f"not isolated, so one test after another: {why}" if why else None
+
+
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[XSpec]) -> None:
+    if _isolates(config):
+        for spec in specs:
+            spec.python = shlex.join((*isolation.ISOLATED, sys.executable))
+
+
+def _isolates(config: pytest.Config) -> bool:
+    """Return whether this process starts the tests isolated, itself or its workers."""
+    is_worker = hasattr(config, "workerinput")
+    return not os.geteuid() and not is_worker and config.option.markexpr != "machine"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    needs_root = pytest.mark.skip(reason="needs root: creates network namespaces")
+    needs_machine = pytest.mark.skip(reason="sees the machine: pytest -m machine")
     for item in items:
-        if "root" in item.keywords:
-            item.add_marker(skip)
+        if "root" in item.keywords and os.geteuid():
+            item.add_marker(needs_root)
+        if "machine" in item.keywords and isolation.VARIABLE in os.environ:
+            item.add_marker(needs_machine)
 
 
 @pytest.fixture
@@ -55,6 +100,14 @@ def mounts_of_init(tmp_path: Path) -> None:
         pytest.skip(
             "not in PID 1's mount namespace: mounts are found at the next full scan"
         )
+
+
+@pytest.fixture
+def kernel_threads() -> None:
+    """Skip in a container, which has a PID namespace of its own."""
+    comm = Path("/proc/2/comm")
+    if not comm.exists() or comm.read_text() != "kthreadd\n":
+        pytest.skip("sees no kernel threads, as in a CI container")
 
 
 settings.register_profile("no-deadline", deadline=None)  # no test asserts wall time

@@ -1,6 +1,7 @@
 """The container of the DaemonSet, run by a real containerd as by a kubelet."""
 
 import contextlib
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -219,12 +220,18 @@ def test_it_reports_no_missing_privilege(running: Running) -> None:
     metrics = running.scrape()
 
     assert not metrics.samples("netns_namespaces", state="unreadable")
-    prefixes = ("missing_", "refused", "host_netns", "not_the_hosts", "no_")
+    prefixes = ("missing_", "refused", "host_netns", "no_")
     problems = [
         dict(key)["problem"] for key in metrics.samples("netns_collector_problem")
     ]
     assert not [word for word in problems if word.startswith(prefixes)]
     assert metrics.samples("netns_sysctl_fresh_value", sysctl=SOMAXCONN)
+
+
+def test_it_sees_the_processes_of_the_node(running: Running) -> None:
+    assert os.readlink(f"/proc/{running.pid}/ns/pid") == os.readlink(
+        "/proc/self/ns/pid"
+    )
 
 
 def test_it_keeps_three_capabilities_and_its_server_has_none(running: Running) -> None:

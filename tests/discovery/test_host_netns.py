@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from exporter.discovery.host_netns import host_netns
 from exporter.kernel.netns import own_netns
 from exporter.kernel.procfs import Procfs, Stat
@@ -33,6 +35,13 @@ def node(fake_proc: FakeProc, *, hidden: set[int], kthreadd: bool = True) -> Hid
     procfs = Hidden(str(fake_proc.root))
     procfs.hidden = frozenset(hidden)
     return procfs
+
+
+@pytest.mark.root
+@pytest.mark.machine
+@pytest.mark.usefixtures("kernel_threads")
+def test_on_a_node_it_is_that_of_its_kernel_threads() -> None:
+    assert host_netns(Procfs()) == (Procfs().netns(2), [])
 
 
 def test_it_is_the_namespace_of_pid_1(fake_proc: FakeProc) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from testing import isolation
 from testing.lab import ProcessNetns, wait_until
 from testing.monitoring import (
     RULES,
@@ -46,6 +47,7 @@ WITHOUT_OWNER = {"NetnsSomaxconnDrift", "NetnsPolicyViolation"}
 """Alerts without owner labels, which namespaces of other tests may raise."""
 
 TEST_MACHINE_PROBLEMS = {
+    isolation.PROBLEM: "a PID namespace of the tests",
     "host_netns_guessed": "a sandbox that hides pid 1's network namespace from root",
 }
 """Problems that a test machine may have, unlike a node."""

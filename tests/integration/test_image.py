@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from exporter.privsep.privileges import COLLECTOR_CAPABILITIES, NOBODY
+from testing import isolation
 from testing.lab import wait_until
 from testing.monitoring import free_port
 from testing.running import Exposition
@@ -109,7 +110,9 @@ class TestContainer:
         wait_until(is_exported)
 
     def test_it_reports_no_problem(self, container: Container) -> None:
-        assert not container.scrape().samples("netns_collector_problem")
+        samples = container.scrape().samples("netns_collector_problem")
+        problems = {dict(labels)["problem"] for labels in samples}
+        assert problems <= {isolation.PROBLEM}
         logs = subprocess.run(
             [*container.engine._client, "logs", NAME],
             check=True,
@@ -117,7 +120,12 @@ class TestContainer:
             text=True,
         )
         assert "level=info" in logs.stderr
-        assert not re.findall("level=(?:warning|error).*", logs.stderr)
+        complaints = re.findall("level=(?:warning|error).*", logs.stderr)
+        assert not [line for line in complaints if isolation.PROBLEM not in line]
+
+    def test_it_sees_the_processes_of_the_node(self, container: Container) -> None:
+        pid = container.state()["Pid"]
+        assert os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
 
     def test_the_server_runs_as_nobody_without_capabilities(
         self, container: Container

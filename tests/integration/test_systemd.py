@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from testing import isolation
 from testing.lab import wait_until
 from testing.running import Exposition
 from tests.support.clients import make_certificate
@@ -28,9 +29,6 @@ SOCKET = "netns-sysctl-exporter.socket"
 CONFIG = "/etc/netns-sysctl-exporter/config.yaml"
 SOMAXCONN = "net.core.somaxconn"
 BOOT_SECONDS = 240.0
-
-LAB_PROBLEM = "not_the_hosts_processes"
-"""A problem of the lab, which is a PID namespace, not of the unit."""
 
 _BOOT = """
 set -eu
@@ -160,14 +158,14 @@ class Machine:
         return Exposition(self.run(_python(), "-I", "-c", _GET, url))
 
     def warnings(self) -> list[str]:
-        """Return the warnings and errors since the last start, but LAB_PROBLEM."""
+        """Return the warnings and errors since the start, but that of isolation."""
         journal = ("journalctl", "--no-pager", "-o", "cat")
         invocation = f"_SYSTEMD_INVOCATION_ID={self.show('InvocationID')}"
         lines = self.run(*journal, invocation).splitlines()
         return [
             line
             for line in lines
-            if "level=info" not in line and LAB_PROBLEM not in line
+            if "level=info" not in line and isolation.PROBLEM not in line
         ]
 
 
@@ -278,7 +276,7 @@ def test_namespaces_from_before_and_after_the_start_are_read(
     problems = {
         dict(labels)["problem"] for labels in metrics.samples("netns_collector_problem")
     }
-    assert problems == {LAB_PROBLEM}
+    assert problems == {isolation.PROBLEM}
     assert machine.show("ActiveState") == "active"
     assert not machine.warnings()
 
@@ -345,7 +343,7 @@ signals: {{listeners: all}}
         return {dict(labels)["problem"] for labels in found}
 
     # the runtime poller runs, and openat2(2) below another root is allowed
-    wait_until(lambda: problems() == {LAB_PROBLEM, "kubelet_malformed"})
+    wait_until(lambda: problems() == {isolation.PROBLEM, "kubelet_malformed"})
     machine.run("systemctl", "stop", f"kubelet-{denied}")
     assert machine.show("NRestarts") == "0"
     assert not [line for line in machine.warnings() if "kubelet" not in line]

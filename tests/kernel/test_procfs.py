@@ -142,6 +142,8 @@ def test_a_cgroup_that_is_not_utf8_is_escaped(fake_proc: FakeProc) -> None:
     assert fake_proc.procfs.cgroup(7) == "0::/\\xff\\xfe\n"
 
 
+@pytest.mark.machine
+@pytest.mark.usefixtures("kernel_threads")
 def test_kernel_threads_are_recognized() -> None:
     procfs = Procfs()
 
@@ -149,7 +151,8 @@ def test_kernel_threads_are_recognized() -> None:
 
     assert own
     assert not own.kernel_thread
-    assert kthreadd is None or kthreadd.kernel_thread == (kthreadd.comm == "kthreadd")
+    assert kthreadd
+    assert kthreadd.kernel_thread
 
 
 @given(st.binary())

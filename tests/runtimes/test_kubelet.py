@@ -306,9 +306,11 @@ def test_a_token_file_without_a_token_is_refused(
 
 @pytest.mark.root
 def test_a_token_file_without_permission_is_refused(token: Path) -> None:
+    kubelet = Kubelet("https://127.0.0.1:1", str(token))
+    kubelet.poll()  # imports what NOBODY may not be able to
     os.seteuid(NOBODY)
     try:
-        result = Kubelet("https://127.0.0.1:1", str(token)).poll()
+        result = kubelet.poll()
     finally:
         os.seteuid(0)
 
