@@ -44,9 +44,11 @@ ValueError
         cli.commands exits with 2.
     MalformedError (runtimes.records): a runtime's file or response that is not valid
         JSON. runtimes.http makes it a SourceError, runtimes.bundle_index ignores the
-        bundle.
+        bundle, runtimes.poller_client restarts the poller.
     UnknownSysctlError (catalog): no sysctl has this name or matches this glob.
         cli.main and cli.commands exit with 2; config.settings makes it a ConfigError.
+    YamlError (config.yaml_decoder): a text that is not YAML, exceeds a limit or has the
+        wrong type. config.settings and config.web_file make it a ConfigError.
 """
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-from exporter.config.settings import YAML_ERRORS, yaml_error_text
+from exporter.config.yaml_decoder import YamlError, decode_yaml
 from exporter.model import Frozen, Severity
 from exporter.suggestions import did_you_mean
 
@@ -97,10 +97,9 @@ class Settings(Frozen, frozen=True, kw_only=True):
 def parse_settings(text: bytes, file: str) -> Settings:
     """Parse YAML over the defaults; *file* is named in error messages."""
     try:
-        return msgspec.yaml.decode(text, type=Settings | None) or Settings()
-    except YAML_ERRORS as error:
-        message = yaml_error_text(error)
-        raise SettingsError(f"{file}: {message}{_suggestion(message)}") from error
+        return decode_yaml(text, Settings)
+    except YamlError as error:
+        raise SettingsError(f"{file}: {error}{_suggestion(str(error))}") from error
 
 
 def _suggestion(message: str) -> str:

@@ -57,6 +57,7 @@ PURE = (
     "cli/snapshot_file.py",
     "config/web.py",
     "config/web_file.py",
+    "config/yaml_decoder.py",
     "exposition/",
     "ownership/claims.py",
     "ownership/declared.py",
@@ -96,6 +97,7 @@ LIBRARIES = {  # a library, and where it may be imported
     },
     "starlette": {"web/app.py", "web/connections.py", "web/protocol.py"},
     "uvicorn": {"web/connections.py", "web/protocol.py"},
+    "yaml": {"config/yaml_decoder.py"},
 }
 NEVER = {"multiprocessing", "pty", "subprocess", "shutil", "importlib.import_module"}
 

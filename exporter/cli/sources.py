@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -17,6 +17,9 @@ from exporter.daemon import node_reader
 from exporter.daemon.problem_log import ProblemLog
 from exporter.model import EncodedSnapshot, Namespace, Snapshot
 from exporter.reports.lookup import find_namespace, find_sysctl
+
+MAX_SNAPSHOT_BYTES = 1 << 30
+"""Of a snapshot in a file, as of one between two processes."""
 
 _PID = re.compile(r"[1-9][0-9]{0,9}")
 
@@ -43,9 +46,16 @@ def read_file(name: str) -> Snapshot:
     if name == "-":
         if sys.stdin is None:
             raise InvalidSnapshotError("standard input is closed")
-        return parse_snapshot(sys.stdin.buffer.read(), "standard input")
+        return _parse(sys.stdin.buffer, "standard input")
     with open(name, "rb") as file:
-        return parse_snapshot(file.read(), name)
+        return _parse(file, name)
+
+
+def _parse(file: BinaryIO, name: str) -> Snapshot:
+    raw = file.read(MAX_SNAPSHOT_BYTES + 1)
+    if len(raw) > MAX_SNAPSHOT_BYTES:
+        raise InvalidSnapshotError(f"{name} is larger than {MAX_SNAPSHOT_BYTES} bytes")
+    return parse_snapshot(raw, name)
 
 
 def read_sysctl(

@@ -5,13 +5,13 @@ The file is strict: an unknown key is an error that suggests the nearest valid o
 """
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
 from exporter import catalog, counters
 from exporter.catalog import Profile, UnknownSysctlError
+from exporter.config.yaml_decoder import MAX_BYTES, YamlError, decode_yaml
 from exporter.errors import ConfigError
 from exporter.log import LogFormat, LogLevel
 from exporter.model import Detail, Frozen, Rule, Sysctl
@@ -25,16 +25,6 @@ DETAILS = get_args(Detail)
 LOG_LEVELS = get_args(LogLevel)
 LOG_FORMATS = get_args(LogFormat)
 LISTENERS = get_args(ListenerScope)
-
-YAML_ERRORS = (  # what PyYAML raises for `!!bool x` and the like, besides its own
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    ArithmeticError,
-    RecursionError,
-)
-"""All that decoding arbitrary text as YAML may raise."""
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.*?)`")
@@ -210,21 +200,16 @@ def load(file: str | None, flags: dict[str, dict[str, Any]]) -> Config:
 def parse_config(text: bytes, file: str) -> Config:
     """Return the configuration in *text*; *file* is its name in a ConfigError."""
     try:
-        return msgspec.yaml.decode(text, type=Config | None) or Config()
-    except YAML_ERRORS as error:
-        reason = yaml_error_text(error)
-        rule, suggestion = _rule_name(text, reason), _suggestion(reason)
-        raise ConfigError(f"{file}: {reason}{rule}{suggestion}") from error
-
-
-def yaml_error_text(error: Exception) -> str:
-    """Return the message of one of YAML_ERRORS."""
-    return str(error) if isinstance(error, ValueError) else f"not YAML: {error!r}"
+        return decode_yaml(text, Config)
+    except YamlError as error:
+        rule, suggestion = _rule_name(text, str(error)), _suggestion(str(error))
+        raise ConfigError(f"{file}: {error}{rule}{suggestion}") from error
 
 
 def _read(file: str) -> bytes:
     try:
-        return Path(file).read_bytes()
+        with open(file, "rb") as opened:
+            return opened.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(
             f"cannot read the configuration {file}: {error.strerror}"
@@ -285,7 +270,7 @@ def _rule_name(text: bytes, message: str) -> str:
     found = _RULE.search(message)
     if not found:
         return ""
-    rule = msgspec.yaml.decode(text)["policy"][int(found[1])]
+    rule = decode_yaml(text, dict)["policy"][int(found[1])]
     name = rule.get("name") if isinstance(rule, dict) else None
     return f" (rule {name!r})" if isinstance(name, str) else ""
 

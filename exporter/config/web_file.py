@@ -10,8 +10,8 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from exporter.config.settings import YAML_ERRORS, yaml_error_text
 from exporter.config.web import ClientAuth, TlsConfig, Version, WebConfig
+from exporter.config.yaml_decoder import YamlError, decode_yaml
 from exporter.errors import ConfigError
 from exporter.model import Frozen
 from exporter.suggestions import did_you_mean
@@ -133,10 +133,9 @@ def parse_web_config(text: bytes, read: Read) -> WebConfig:
 
 def _decode(text: bytes) -> _File:
     try:
-        return msgspec.yaml.decode(text, type=_File | None) or _File()
-    except YAML_ERRORS as error:
-        reason = yaml_error_text(error)
-        raise ConfigError(f"{reason}{_suggestion(reason)}") from error
+        return decode_yaml(text, _File)
+    except YamlError as error:
+        raise ConfigError(f"{error}{_suggestion(str(error))}") from error
 
 
 def _suggestion(message: str) -> str:

@@ -20,7 +20,12 @@ from exporter.errors import ConfigError
 from exporter.privsep.framing import FrameBuffer, Request, wait_readable
 from exporter.privsep.spawn import start_role
 from exporter.runtimes import POLLERS
-from exporter.runtimes.records import Poller, PollResult
+from exporter.runtimes.records import (
+    MalformedError,
+    Poller,
+    PollResult,
+    decode_json,
+)
 
 ROLE = "--runtime-poller-role"
 
@@ -97,7 +102,7 @@ class PollerProcess:
         try:
             has_ended = self._received.receive(self._channel)
             results = self._decode_results()
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, MalformedError) as error:
             log.error("the runtime poller broke the protocol: %s", error)
             has_ended, results = True, []
         if results:
@@ -144,7 +149,7 @@ class PollerProcess:
 
     def _decode_results(self) -> list[PollResult]:
         frames = self._received.frames()
-        results = [msgspec.json.decode(body, type=PollResult) for body in frames]
+        results = [decode_json(body, PollResult) for body in frames]
         absent = {result.source for result in results if result.error == "absent"}
         self._present_sources -= absent
         return results
