@@ -13,13 +13,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from exporter.escaping import escape_control
-from exporter.model import Declared, EncodedSnapshot, HostValue, Snapshot, Unreadable
+from exporter.model import EncodedSnapshot, HostValue, Snapshot, Unreadable
 from exporter.pages.query import PageRequest
 from exporter.pages.render import HEADERS, STYLE_PATH
 from tests.support.builders import (
     a_listener,
     a_namespace,
-    a_netns,
     a_problem,
     a_sysctl,
     an_encoded_snapshot,
@@ -28,6 +27,7 @@ from tests.support.builders import (
     some_stats,
     the_hosts_namespace,
 )
+from tests.support.hostile import node_of
 from tests.support.pages import (
     KUBERNETES,
     NODES,
@@ -146,69 +146,14 @@ ODD = st.sampled_from(
 TEXT = ODD | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 
 
-def hostile(text: str) -> bytes:
-    """Return a node where every free text is *text*."""
-    owner = an_owner(
-        namespace=text,
-        pod=text,
-        uid=text,
-        container=text,
-        runtime=text,
-        container_id=text,
-        project=text,
-        service=text,
-        comm=text,
-    )
-    named = an_owner(
-        "named",
-        namespace="",
-        pod="",
-        uid="",
-        netns=f"named/{text}",
-        comm=text,
-        container_id="",
-    )
-    sandboxed = an_owner(pod="box", uid="box", sandbox=text)
-    kind = a_sysctl("net.ipv4.tcp_congestion_control", kind="text")
-    declared = Declared(
-        sysctl=kind.name, value="bbr", source="container", container=text
-    )
-    socket = a_listener(0, address=text, queue=129, protocol="unix")
-    parcel = an_encoded_snapshot(
-        the_hosts_namespace(readings=["cubic", "4096"]),
-        a_namespace(
-            netns=a_netns(20, ino=20),
-            owner=owner,
-            readings=[f"x{text}", "1"],
-            declared=[declared],
-        ),
-        a_namespace(netns=a_netns(21, ino=21), owner=named, readings=["reno", "1"]),
-        a_namespace(netns=a_netns(22, ino=22), owner=sandboxed, readings=["reno", "1"]),
-        a_namespace(
-            netns=a_netns(23, ino=23),
-            owner=an_owner(pod="dark", uid="dark"),
-            state="unreadable",
-            reason=text,
-        ),
-        node=text,
-        kernel=text,
-        sysctls=[kind, a_sysctl()],
-        fresh=["cubic", "4096"],
-        problems=[a_problem(text, detail=text, remedy=text)],
-        signals=[some_signals(socket) for _ in range(5)],
-        stats=some_stats(hidden={text: 1}),
-    )
-    return encoded(parcel)
-
-
 PLACES = ("/", *(f"/netns/cookie/{at}" for at in (1, 20, 21, 22, 23)), "/catalog")
-BENIGN = {place: read(hostile("text"), place).tags for place in PLACES}
+BENIGN = {place: read(node_of("text"), place).tags for place in PLACES}
 
 
 @given(TEXT)
 def test_names_are_only_text_on_every_page(text: str) -> None:
     assume(text != "named")  # the pod and the mount would have the same name
-    raw = hostile(text)
+    raw = node_of(text)
 
     for place in PLACES:
         page = read(raw, place)

@@ -1,0 +1,251 @@
+"""Names and requests in every class of Unicode: each page is drawn, nothing loaded."""
+
+import contextlib
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+import pytest
+
+from exporter.config.web import TlsConfig, WebConfig
+from exporter.privsep.channel import PeerGoneError, serve_request
+from exporter.privsep.framing import Request
+from tests.support.clients import SECONDS, Certificate, make_certificate, read_to_end
+from tests.support.hostile import node_of, unicode_texts
+from tests.support.server import USERS, basic_authorization
+
+pytestmark = pytest.mark.root
+
+PLACES = ("/", "/?sort=name", "/?sort=state&page=2", "/netns/cookie/20", "/catalog")
+FORMATS = ("text/plain", "application/openmetrics-text; version=1.0.0", "nonsense/;q=x")
+DRAWABLE = {200, 400, 404}
+"""Statuses of a page of any name: found, a query that is refused, not found."""
+
+
+class ObservedServer:
+    """
+    The real server process, with the test as its collector.
+
+    Attributes:
+        node: the snapshot that it serves, as JSON; b"" for a failed collection.
+        web_configs: the next web configurations.
+        port: of 127.0.0.1.
+    """
+
+    def __init__(self, directory: Path, web: WebConfig) -> None:
+        self.node = node_of("text")
+        self.web_configs = [msgspec.json.encode(web)]
+        self._ours, self._theirs = socket.socketpair()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._report = directory / "loaded"
+        self._log = directory / "server.log"
+        self._process = self._start()
+        self._thread = threading.Thread(target=self._collect)
+        self._thread.start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with (
+            self._theirs,
+            self._listener,
+            self._report.open("wb") as report,
+            self._log.open("wb") as log,
+        ):
+            fds = (self._theirs.fileno(), self._listener.fileno())
+            words = [str(report.fileno()), ",".join(map(str, fds)), "{}"]
+            return subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "tests.support.observed_server"),
+                    *(*words, "info", "logfmt"),
+                ],
+                pass_fds=(report.fileno(), *fds),
+                stderr=log,
+            )
+
+    def _collect(self) -> None:
+        handlers = {Request.SNAPSHOT: self._snapshot, Request.WEB_CONFIG: self._config}
+        with contextlib.suppress(PeerGoneError, OSError):
+            while True:
+                serve_request(self._ours, handlers)
+
+    def _snapshot(self) -> bytes:
+        return self.node
+
+    def _config(self) -> bytes:
+        return self.web_configs.pop(0) if self.web_configs else b""
+
+    @property
+    def loaded(self) -> str:
+        """What the server opened and imported after its drop, a line each."""
+        return self._report.read_text()
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def send(self, request: bytes, tls: ssl.SSLContext | None = None) -> bytes:
+        """Return all that the server sends for *request* until it closes."""
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS)
+        with plain, contextlib.suppress(ssl.SSLError, ConnectionError):
+            wrapped = tls.wrap_socket(plain) if tls else plain
+            with wrapped:
+                wrapped.sendall(request)
+                return read_to_end(wrapped)
+        return b""
+
+    def status(self, target: str, *headers: str, method: str = "GET") -> int:
+        lines = (f"{method} {target} HTTP/1.1", "Host: x", "Connection: close")
+        head = "\r\n".join((*lines, *headers, "", ""))
+        return int(self.send(head.encode()).split(b" ", 2)[1])
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(SECONDS)
+        self._ours.close()
+        self._thread.join(SECONDS)
+
+
+@contextlib.contextmanager
+def observed(directory: Path, web: WebConfig | None = None) -> Iterator[ObservedServer]:
+    server = ObservedServer(directory, web or WebConfig())
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def test_each_page_of_any_name_is_drawn_without_loading_anything(
+    tmp_path: Path,
+) -> None:
+    with observed(tmp_path) as server:
+        for text in filter(is_utf8, unicode_texts()):
+            server.node = node_of(text)
+            found = {place: server.status(place) for place in PLACES}
+            assert found == dict.fromkeys(PLACES, 200), ascii(text)
+            for accept in FORMATS:
+                assert server.status("/metrics", f"Accept: {accept}") == 200
+        assert (server.loaded, server.log) == ("", "")
+
+
+def test_each_text_in_a_request_is_answered_without_loading_anything(
+    tmp_path: Path,
+) -> None:
+    with observed(tmp_path) as server:
+        for text in unicode_texts():
+            word = quote(text.encode("utf-8", "surrogatepass"))[:8000]
+            targets = [f"/{word}", f"/netns/{word}", f"/static/{word}", f"/-/{word}"]
+            targets += [f"/?q={word}", f"/catalog?q={word}", f"/?sort={word}"]
+            targets += [f"/?page={word}", f"/?{word}", f"/metrics?name[]={word}"]
+            answers = {target: server.status(target) for target in targets}
+            assert set(answers.values()) <= DRAWABLE, (ascii(text), answers)
+            header = word.encode() + text.encode("utf-8", "surrogatepass")[:4000]
+            for name in (b"Accept", b"Accept-Encoding", b"Authorization", b"Cookie"):
+                head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                server.send(b"%b%b: %b\r\n\r\n" % (head, name, header))
+        assert server.loaded == ""
+
+
+REQUESTS = (
+    *(b"GET / HTTP/1.0\r\n\r\n", b"GET /metrics HTTP/1.0\r\n\r\n", b"GET / HTTP/3\r\n\r\n"),
+    *(b"\r\n\r\n", b"\0\0\0\0\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n"),
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n",
+    b"GET http://[::1/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET //\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 10_000 + b"\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n"
+    b"Connection: close\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade, close\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: upgrade, close\r\n"
+    b"HTTP2-Settings: x\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+)
+METHODS = ("HEAD", "OPTIONS", "POST", "TRACE", "DELETE", "X")
+CONDITIONS = (
+    *("If-None-Match: *", "If-Modified-Since: Sat, 29 Oct 1994 19:43:31 GMT"),
+    *("Range: bytes=0-9", "Accept-Encoding: gzip", "Accept-Encoding: br;q=x, *;q=0"),
+    *("Accept-Charset: utf-16", "Authorization: Basic AAAA", "Content-Type: text/\\u0"),
+    *("X-Prometheus-Scrape-Timeout-Seconds: 1e400", "Accept-Language: tr"),
+)
+
+
+def send_all_requests(server: ObservedServer, tls: ssl.SSLContext | None) -> None:
+    close = "Host: x\r\nConnection: close"
+    targets = ("/", "/metrics", "/catalog", "/static/style.css", "/-/healthy", "/-/ready")
+    lines = [f"{method} {to} HTTP/1.1\r\n{close}" for method in METHODS for to in targets]
+    lines += [f"GET {to} HTTP/1.1\r\n{close}\r\n{c}" for c in CONDITIONS for to in targets]
+    for request in (*(f"{line}\r\n\r\n".encode() for line in lines), *REQUESTS):
+        server.send(request + b"\r\n\r\n", tls)
+
+
+def test_each_request_and_each_error_is_answered_without_loading_anything(
+    tmp_path: Path,
+) -> None:
+    with observed(tmp_path) as server:
+        send_all_requests(server, None)
+        server.node = b""
+        for target in ("/", "/metrics", "/-/ready", "/catalog", "/netns/x"):
+            assert server.status(target) in {200, 503}
+        # an exception while a page is drawn, and its traceback in the log
+        server.node = node_of("text").replace(b'"unreadable"', b'"unheard"')
+        assert server.status("/") == 500
+        assert server.loaded == ""
+
+
+def test_tls_passwords_and_their_errors_load_nothing(tmp_path: Path) -> None:
+    own, other = (make_certificate(tmp_path, name) for name in ("own", "other"))
+    web = tls_config(own, other)
+    with observed(tmp_path, web) as server:
+        for context in (own.client_context(other), own.client_context()):
+            context.check_hostname = False
+            send_all_requests(server, context)
+            for credentials in ("secret", "wrong", "x" * 100, "p\u00e4ss\0"):
+                field = basic_authorization("prometheus", credentials)
+                head = f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: {field}\r\n"
+                server.send(f"{head}Connection: close\r\n\r\n".encode(), context)
+        for hello in (b"\x16\x03\x01\x00\x01\x01", b"GET / HTTP/1.0\r\n\r\n"):
+            server.send(hello)
+        assert server.loaded == ""
+
+
+def tls_config(own: Certificate, client: Certificate) -> WebConfig:
+    tls = TlsConfig(
+        cert=own.cert.read_text(),
+        key=own.key.read_text(),
+        client_ca=client.cert.read_text(),
+        client_auth="optional",
+        allowed_sans=("other", "127.0.0.1"),
+    )
+    return msgspec.structs.replace(USERS, tls=tls)
+
+
+def is_utf8(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def test_the_observer_sees_a_late_load(tmp_path: Path) -> None:
+    code = "import sys; sys.argv[1:] = ['2']\n" + (
+        "from tests.support import observed_server as o\n"
+        "import os; o._apply_landlock = lambda *_: None\n"
+        "observer = o.Observer(2); sys.addaudithook(observer); observer.arm()\n"
+        "import wave; open('/proc/self/stat').close(); open(os.devnull).close()\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "import 'wave'" in done.stderr
+    assert f"open {os.devnull!r}" in done.stderr
+    assert "/proc/self" not in done.stderr
