@@ -4,6 +4,8 @@ import re
 import unicodedata
 
 _ASCII = re.compile(r"[ -~]*")
+_LAST_UNIT = 0xFFFF
+"""The last character that is one code unit of UTF-16; others are a surrogate pair."""
 
 
 def escape_control(text: str) -> str:
@@ -24,5 +26,8 @@ def escape_control(text: str) -> str:
 def _escaped(char: str) -> str:
     if unicodedata.category(char)[0] != "C" and char not in "\u2028\u2029":
         return char
-    units = char.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    code = ord(char)
+    if code <= _LAST_UNIT:
+        return f"\\u{code:04x}"
+    high, low = divmod(code - _LAST_UNIT - 1, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"

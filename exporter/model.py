@@ -400,6 +400,8 @@ class CollectorStats(Frozen, frozen=True, kw_only=True):
         stages: of the last collection.
         cpu_seconds: of the collector process since its start.
         resident_bytes: of the collector process.
+        log_lines_omitted: lines of the collector's log that were not written since
+            start, by reason.
     """
 
     fds: int
@@ -412,6 +414,7 @@ class CollectorStats(Frozen, frozen=True, kw_only=True):
     stages: tuple[Stage, ...]
     cpu_seconds: float
     resident_bytes: int
+    log_lines_omitted: dict[str, int] = {}
 
 
 class Match(Frozen, frozen=True, kw_only=True):

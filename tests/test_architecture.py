@@ -70,7 +70,7 @@ PURE = (
     "web/negotiation.py",
     "",  # the root package
 )
-NOT_PURE = ("catalog.py", "log.py", "__main__.py", "pages/render.py")
+NOT_PURE = ("catalog.py", "log.py", "log_output.py", "__main__.py", "pages/render.py")
 """Read their own files, write log lines, start, read templates."""
 
 IO_MODULES = {
@@ -105,7 +105,17 @@ READS = {  # of module os, everywhere but in pure modules
     f"os.{name}"
     for name in (
         *("DirEntry", "close", "environ", "fsdecode", "fsencode", "fstat", "geteuid"),
-        *("getpid", "listdir", "lstat", "open", "path", "pread", "read", "readlink"),
+        *(
+            "getpid",
+            "isatty",
+            "listdir",
+            "lstat",
+            "open",
+            "path",
+            "pread",
+            "read",
+            "readlink",
+        ),
         *("scandir", "stat", "stat_result", "strerror", "sysconf", "uname"),
         *("EX_CONFIG", "EX_OK", "EX_SOFTWARE", "EX_UNAVAILABLE"),
         *(
@@ -124,6 +134,8 @@ ACTS = {  # everything else that is called, and where
     "os._exit": {"daemon/server_process.py", "kernel/netns.py"},
     "os.chmod": {"privsep/sockets.py"},
     "os.environ.pop": {"privsep/sd_notify.py", "privsep/sockets.py"},
+    "os.O_WRONLY": {"log_output.py"},
+    "os.dup": {"log_output.py"},
     "os.eventfd": {"daemon/runtime_process.py"},
     "os.eventfd_read": {"daemon/runtime_process.py"},
     "os.eventfd_write": {"daemon/runtime_process.py"},
@@ -142,7 +154,7 @@ ACTS = {  # everything else that is called, and where
     "os.setresuid": {"privsep/privileges.py"},
     "os.unlink": {"cli/output.py", "privsep/sockets.py"},
     "os.waitpid": {"daemon/collector_process.py", "runtimes/poller_client.py"},
-    "os.write": {"cli/output.py"},
+    "os.write": {"cli/output.py", "log_output.py"},
 }
 SYSCALLS = {  # of kernel/syscalls.py
     "landlock_add_path": {"kernel/landlock.py"},
@@ -185,8 +197,9 @@ NO_TEST_OF_ITS_OWN = {  # a module, and the test module that covers it
     "web/protocol.py": "web/test_connections.py",
     "web/stats.py": "web/test_app.py",
 }
-WRITES = {"cli/output.py", "web/tls.py"}
-"""The file that a user names; the memfd that hands a key to OpenSSL."""
+WRITES = {"cli/output.py", "log_output.py", "web/tls.py"}
+"""The file that a user names; standard error, opened a second time; the memfd that
+hands a key to OpenSSL."""
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)

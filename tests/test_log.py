@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import get_args
@@ -12,7 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.log import Json, Logfmt, LogFormat, LogLevel, configure
+from exporter.log import (
+    LINES_PER_KIND,
+    PERIOD_SECONDS,
+    Json,
+    LineHandler,
+    LineLimit,
+    Logfmt,
+    LogFormat,
+    LogLevel,
+    configure,
+    omitted_lines,
+    report_suppressed,
+)
+from exporter.log_output import MAX_LINE_BYTES, LineOutput
 
 HOSTILE = [
     "",
@@ -78,7 +92,7 @@ def test_a_message_is_one_line(
     assert len(line.splitlines()) == 1
 
 
-@given(st.text(st.characters(codec=None)))
+@given(st.text(st.characters(codec=None), max_size=300))
 def test_any_text_is_one_line_in_both_formats(message: str) -> None:
     plain, structured = written(Logfmt(), message), written(Json(), message)
 
@@ -145,14 +159,14 @@ LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_only_messages_of_the_level_and_above_are_logged(
-    level: LogLevel, root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+    level: LogLevel, root_logger: logging.Logger, capfd: pytest.CaptureFixture[str]
 ) -> None:
     configure(level, "logfmt")
 
     for name in LEVELS:
         root_logger.log(logging.getLevelName(name.upper()), "message")
 
-    lines = capsys.readouterr().err.splitlines()
+    lines = capfd.readouterr().err.splitlines()
     assert [line.split()[1] for line in lines] == [
         f"level={name}" for name in LEVELS[LEVELS.index(level) :]
     ]
@@ -161,25 +175,221 @@ def test_only_messages_of_the_level_and_above_are_logged(
 @pytest.mark.parametrize(("form", "begins"), [("logfmt", "ts="), ("json", '{"ts": ')])
 @pytest.mark.usefixtures("root_logger")
 def test_the_format_is_the_configured_one_on_standard_error(
-    form: LogFormat, begins: str, capsys: pytest.CaptureFixture[str]
+    form: LogFormat, begins: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     configure("info", form)
 
     logging.getLogger("exporter.collector.collector").info("message")
 
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     assert captured.err.startswith(begins)
     assert captured.out == ""
 
 
 @pytest.mark.usefixtures("root_logger")
 def test_configuring_twice_logs_each_message_once(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     configure("debug", "json")
     configure("info", "logfmt")
 
     logging.getLogger("exporter.collector.collector").info("message")
 
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert len(capfd.readouterr().err.splitlines()) == 1
     assert sys.stderr.closed is False
+
+
+@pytest.mark.parametrize("formatter", [Logfmt(), Json()], ids=["logfmt", "json"])
+@given(st.text(st.characters(codec=None), min_size=1, max_size=3))
+def test_a_long_message_is_shortened_to_what_a_pipe_takes_whole(
+    formatter: logging.Formatter, text: str
+) -> None:
+    line = written(formatter, text * 5000, error=OSError(text * 5000))
+
+    assert len(line.encode()) <= MAX_LINE_BYTES
+    assert len(line.splitlines()) == 1
+    if isinstance(formatter, Json):
+        assert {"msg", "error"} <= json.loads(line).keys()
+
+
+def test_a_traceback_has_places_and_causes_but_no_source() -> None:
+    try:
+        try:
+            int("x")
+        except ValueError as error:
+            raise ExceptionGroup("outer", [KeyError("inner")]) from error
+    except ExceptionGroup as error:
+        line = written(Json(), "oops", error=error)
+
+    text = json.loads(line)["error"]
+    assert "ValueError: invalid literal" in text
+    assert "ExceptionGroup: outer" in text
+    assert "KeyError: 'inner'" in text
+    assert f'File "{__file__}", line' in text
+    assert "raise" not in text
+
+
+class Pipe(LineOutput):
+    """An output that takes lines while it is open."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self.lines: list[str] = []
+
+    def write(self, line: bytes) -> bool:
+        if self.is_open:
+            self.lines.append(line.decode())
+        return self.is_open
+
+    def close(self) -> None:
+        pass
+
+
+class Log:
+    """A logger whose lines go to `pipe`; `seconds` is the time."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.pipe = Pipe()
+        self.handler = LineHandler(self.pipe, LineLimit(lambda: self.seconds))
+        self.handler.setFormatter(Logfmt())
+        self.logger = logging.Logger("exporter.x")  # noqa: LOG001 # shared with no test
+        self.logger.addHandler(self.handler)
+
+    def say(self, *arguments: object, **options: object) -> None:
+        self.logger.warning("%s happened", *arguments, **options)  # type: ignore[arg-type]
+
+    def fail(self, error: type[Exception]) -> None:
+        try:
+            raise error("details")  # noqa: TRY301 # its place is the same each time
+        except error:
+            self.logger.exception("failed")
+
+    def messages(self) -> list[str]:
+        lines, self.pipe.lines = self.pipe.lines, []
+        return [msg_of(line.partition(" error=")[0]) for line in lines]
+
+
+def test_a_kind_of_message_is_limited_whatever_is_in_it() -> None:
+    log = Log()
+
+    for number in range(25):
+        log.say(number)
+
+    assert log.messages() == [f"{n} happened" for n in range(LINES_PER_KIND)]
+    assert log.handler.omitted == {"repeated": 15, "not_written": 0}
+
+
+def test_other_kinds_are_not_affected() -> None:
+    log = Log()
+
+    for _ in range(25):
+        log.say("flood")
+    log.say("a problem", extra={"kind": "problem"})
+    log.logger.info("another place")
+
+    assert log.messages()[LINES_PER_KIND:] == ["a problem happened", "another place"]
+
+
+def test_tracebacks_are_one_kind_for_each_type_and_place() -> None:
+    log = Log()
+
+    for _ in range(25):
+        log.fail(ValueError)
+    log.fail(KeyError)
+
+    lines = log.pipe.lines
+    assert [line.count("ValueError") > 0 for line in lines] == [True] * 10 + [False]
+
+
+def test_what_was_suppressed_is_logged_at_the_end_of_the_period() -> None:
+    log = Log()
+    for number in range(25):
+        log.say(number)
+    log.messages()
+
+    log.seconds = PERIOD_SECONDS - 1
+    log.handler.report_suppressed()
+    assert log.messages() == []
+    log.seconds = PERIOD_SECONDS
+    log.handler.report_suppressed()
+    log.say("again")
+
+    assert log.messages() == [
+        "suppressed 15 more messages of this kind: 10 happened",
+        "again happened",
+    ]
+
+
+def test_lines_that_are_not_taken_are_counted_and_the_next_says_so() -> None:
+    log = Log()
+    log.pipe.is_open = False
+    for name in ("a", "b", "c"):
+        log.say(name)
+    log.pipe.is_open = True
+    log.say("d")
+
+    assert log.messages() == [
+        "3 lines could not be written to standard error",
+        "d happened",
+    ]
+    assert log.handler.omitted["not_written"] == 3
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def test_a_message_that_cannot_be_formatted_is_counted(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    log = Log()
+
+    log.say(Unprintable())
+    log.logger.warning("%d", "x")
+    log.say("next")
+
+    assert log.messages() == ["next happened"]
+    assert log.handler.omitted["not_written"] == 2
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("root_logger")
+def test_the_lines_of_all_loggers_are_limited_and_counted(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    configure("info", "logfmt")
+
+    for name in ("uvicorn.error", "asyncio"):
+        for _ in range(12):
+            logging.getLogger(name).error("Exception in ASGI application")
+    report_suppressed()
+
+    assert len(capfd.readouterr().err.splitlines()) == 2 * LINES_PER_KIND
+    assert omitted_lines() == {"repeated": 4, "not_written": 0}
+
+
+UNCAUGHT = """
+import sys, threading, warnings
+from exporter.log import configure, log_uncaught_errors
+configure("info", "logfmt")
+log_uncaught_errors()
+class Unraisable:
+    def __del__(self): raise ValueError("unraisable")
+Unraisable()
+thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()
+warnings.warn("a" + chr(10) + "warning", RuntimeWarning)
+raise KeyError("main thread")
+"""
+
+
+def test_what_python_would_print_is_logged_a_line_each() -> None:
+    command = [sys.executable, "-c", UNCAUGHT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    lines = done.stderr.splitlines()
+    words = ("unraisable", "ZeroDivisionError", r"a\nwarning", "KeyError")
+    assert done.returncode == 1
+    assert [word in line for word, line in zip(words, lines, strict=True)] == [True] * 4
+    assert all(line.startswith("ts=") for line in lines)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import psutil
 
 from exporter.collector.sysctl_file_pool import SysctlFilePool
+from exporter.log import omitted_lines
 from exporter.model import CollectorStats, Stage
 
 log = logging.getLogger(__name__)
@@ -68,4 +69,5 @@ class StatsRecorder:
             stages=tuple(self._stages),
             cpu_seconds=times.user + times.system,
             resident_bytes=resident,
+            log_lines_omitted=omitted_lines(),
         )

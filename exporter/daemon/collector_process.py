@@ -22,6 +22,7 @@ from exporter.config.web import WebConfig
 from exporter.config.web_watcher import WebConfigWatcher
 from exporter.daemon import node_reader
 from exporter.daemon.problem_log import ProblemLog
+from exporter.log import log_uncaught_errors, report_suppressed
 from exporter.model import Problem
 from exporter.privsep import channel, privileges, sd_notify, sockets
 from exporter.privsep.framing import Request, wait_readable
@@ -66,6 +67,7 @@ def serve(settings: Config) -> int:
 def _run(loop: "CollectorLoop", server: socket.socket, addresses: str) -> int:
     signal.signal(signal.SIGTERM, _exit_on_signal)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # files are watched instead
+    log_uncaught_errors()
     try:
         privileges.keep_collector_capabilities()
         loop.run(server, addresses)
@@ -137,6 +139,7 @@ class CollectorLoop:
                 self._snapshot()
             if request is Request.SNAPSHOT:
                 collected = time.monotonic()
+            report_suppressed()
 
     def _snapshot(self) -> bytes:
         try:

@@ -18,7 +18,9 @@ class ProblemLog:
         problems = {problem.what: problem for problem in snapshot.problems}
         for what in problems.keys() - self._current.keys():
             problem = problems[what]
-            log.warning("%s: %s; %s", what, problem.detail, problem.remedy)
+            log.warning(
+                "%s: %s; %s", what, problem.detail, problem.remedy, extra={"kind": what}
+            )
         for what in self._current.keys() - problems.keys():
-            log.info("resolved: %s", what)
+            log.info("resolved: %s", what, extra={"kind": what})
         self._current = problems

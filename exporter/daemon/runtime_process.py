@@ -21,7 +21,7 @@ from typing import NoReturn
 import msgspec
 
 from exporter.config.settings import RuntimeSettings
-from exporter.log import configure
+from exporter.log import configure, log_uncaught_errors, report_suppressed
 from exporter.privsep import privileges
 from exporter.privsep.framing import send_frame
 from exporter.runtimes import POLLERS
@@ -50,6 +50,7 @@ def main(arguments: list[str]) -> int:
     """Run the process; *arguments*: fd of its channel, settings, log level, format."""
     fd, settings, level, form = arguments
     configure(level, form)  # type: ignore[arg-type]
+    log_uncaught_errors()
     for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends the process
         signal.signal(ignored, signal.SIG_IGN)
     with socket.socket(fileno=int(fd)) as channel:
@@ -69,6 +70,7 @@ def serve(channel: socket.socket, settings: RuntimeSettings) -> None:
                 _send(channel, source.poll())
         if not any(source.was_present for source in sources):
             return
+        report_suppressed()
         soonest = min(source.next_poll for source in sources)
         _wait(channel, sources, max(PAUSE_SECONDS, soonest - now))
 

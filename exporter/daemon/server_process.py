@@ -27,7 +27,7 @@ from exporter.daemon.server_stack import (
     activate,
 )
 from exporter.exposition.renderer import Renderer
-from exporter.log import configure
+from exporter.log import configure, log_uncaught_errors
 from exporter.privsep import privileges
 from exporter.privsep.channel import Channel, PeerGoneError
 from exporter.web.connections import serve
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     fds, metrics, level, form = arguments
     channel, *listeners = (socket.socket(fileno=int(fd)) for fd in fds.split(","))
     configure(level, form)  # type: ignore[arg-type]
+    log_uncaught_errors()
     for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends this process
         signal.signal(ignored, signal.SIG_IGN)
     settings = msgspec.json.decode(metrics, type=MetricSettings)

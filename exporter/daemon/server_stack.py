@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.config.web import WebConfig
 from exporter.exposition.renderer import Renderer
+from exporter.log import report_suppressed
 from exporter.model import Frozen
 from exporter.pages import render
 from exporter.privsep.channel import PeerGoneError
@@ -120,6 +121,7 @@ class ServerStack:
         """Reload the web configuration whenever it changes, until cancelled."""
         while True:
             await self.reload_web_config()
+            report_suppressed()
             await asyncio.sleep(WEB_POLL_SECONDS)
 
     async def reload_web_config(self) -> None:

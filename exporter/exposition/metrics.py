@@ -333,6 +333,12 @@ CPU = _counter(
 RESIDENT = _gauge(
     "netns_collector_resident_memory_bytes", "Resident memory of the collector process."
 )
+COLLECTOR_LOG_OMITTED = _counter(
+    "netns_collector_log_lines_omitted_total",
+    "Lines missing in the log of the collector process: `repeated`, more of one kind "
+    "than are logged in a minute; `not_written`, standard error did not take them.",
+    "reason",
+)
 BUILD_INFO = _gauge(
     "netns_exporter_build_info", "Version of the exporter; always 1.", "version"
 )
@@ -375,6 +381,12 @@ WEB_CONFIG_FAILURES = _counter(
     "netns_exporter_web_config_failures_total",
     "Changes of the web configuration that were rejected; the previous configuration "
     "stays in use.",
+)
+LOG_OMITTED = _counter(
+    "netns_exporter_log_lines_omitted_total",
+    "Lines missing in the log of the server process, by reason as in "
+    "netns_collector_log_lines_omitted_total.",
+    "reason",
 )
 
 _SUMMARY_COUNTERS = {
@@ -425,7 +437,14 @@ SIGNAL_METRICS = (
 )
 """Of each namespace, with LISTENER_METRICS and the counters: what changes often."""
 
-SERVER_METRICS = (CONNECTIONS, EVICTED, REQUESTS, IN_FLIGHT, WEB_CONFIG_FAILURES)
+SERVER_METRICS = (
+    CONNECTIONS,
+    EVICTED,
+    REQUESTS,
+    IN_FLIGHT,
+    WEB_CONFIG_FAILURES,
+    LOG_OMITTED,
+)
 """Of the server process; all others come from the collector."""
 
 METRICS = (
@@ -456,6 +475,7 @@ METRICS = (
     ANSWERED,
     CPU,
     RESIDENT,
+    COLLECTOR_LOG_OMITTED,
     BUILD_INFO,
     DETAIL,
     SERIES_LIMIT,

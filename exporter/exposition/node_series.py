@@ -151,6 +151,8 @@ def _of_collection(stats: CollectorStats) -> Iterator[FamilyRecipe]:
     yield _constant(metrics.ANSWERED, answered)
     yield _constant(metrics.CPU, [({}, stats.cpu_seconds)])
     yield _constant(metrics.RESIDENT, [({}, stats.resident_bytes)])
+    omitted = [({"reason": r}, n) for r, n in sorted(stats.log_lines_omitted.items())]
+    yield _constant(metrics.COLLECTOR_LOG_OMITTED, omitted)
 
 
 def _constant(spec: MetricSpec, samples: Sequence[Sample]) -> FamilyRecipe:

@@ -10,10 +10,12 @@ from exporter.exposition.metrics import (
     CONNECTIONS,
     EVICTED,
     IN_FLIGHT,
+    LOG_OMITTED,
     REQUESTS,
     WEB_CONFIG_FAILURES,
 )
 from exporter.exposition.renderer import family
+from exporter.log import omitted_lines
 
 _PROCESS = ProcessCollector(registry=None)
 """Created at import: it reads the boot time, which a process without file access
@@ -47,4 +49,6 @@ class ServerStats:
         yield family(REQUESTS, [({"code": str(code)}, n) for code, n in codes])
         yield family(IN_FLIGHT, [({}, self.in_flight)])
         yield family(WEB_CONFIG_FAILURES, [({}, self.web_config_failures)])
+        omitted = sorted(omitted_lines().items())
+        yield family(LOG_OMITTED, [({"reason": why}, n) for why, n in omitted])
         yield from _PROCESS.collect()

@@ -26,7 +26,7 @@ class Observer:
 
     def arm(self, *readable: str) -> None:
         """Apply Landlock, and report from then on."""
-        _apply_landlock(*readable)
+        apply_landlock(*readable)
         self._is_armed = True
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -41,7 +41,7 @@ def _is_path(value: object) -> bool:
     return isinstance(value, (str, bytes, os.PathLike))
 
 
-_apply_landlock = privileges.apply_landlock
+apply_landlock = privileges.apply_landlock
 
 if __name__ == "__main__":
     observer = Observer(int(sys.argv[1]))

@@ -21,9 +21,11 @@ from tests.mixin.support.promtool import (
 )
 
 NOT_SHOWN: Sequence[str] = (
+    "netns_collector_log_lines_omitted_total",
     "netns_collector_values",
     "netns_exporter_connections",
     "netns_exporter_connections_evicted_total",
+    "netns_exporter_log_lines_omitted_total",
     "netns_exporter_requests_in_flight",
     "netns_exporter_web_config_failures_total",
 )
