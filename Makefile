@@ -6,7 +6,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test check bench docs mixin pictures lock clean install
+.PHONY: help run test check bench soak docs mixin pictures lock clean install
 
 help: ## print these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -25,6 +25,9 @@ check: $(VENV)/test-installed ## run only lint and type checks
 
 bench: $(VENV)/test-installed bench-packages ## measure the cost of a scrape; ARGS="50 200 450"
 	$(BIN)/python -m bench $(ARGS)
+
+soak: $(VENV)/test-installed soak-packages ## attack a running exporter; ARGS="30m"
+	$(BIN)/python -m bench.soak $(ARGS)
 
 docs: $(VENV)/test-installed ## regenerate the generated documents and dashboards/
 	$(BIN)/pytest -q tests/test_docs.py tests/cli/test_commands.py tests/mixin --update-docs
@@ -74,7 +77,7 @@ $(VENV)/pictures-installed: tests/screenshots/package-lock.json $(VENV)/test-ins
 		ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 
-.PHONY: system-packages bench-packages pictures-packages
+.PHONY: system-packages bench-packages soak-packages pictures-packages
 system-packages:
 	./scripts/system-packages ip:iproute2 lsns:util-linux setpriv:util-linux \
 		mount:mount openssl:openssl promtool:prometheus prometheus:prometheus \
@@ -89,6 +92,9 @@ system-packages:
 bench-packages:
 	./scripts/system-packages "cc:gcc libc6-dev" nsenter:util-linux sysctl:procps \
 		prometheus-node-exporter:prometheus-node-exporter
+
+soak-packages:
+	./scripts/system-packages ip:iproute2 nsenter:util-linux mount:mount setpriv:util-linux
 
 pictures-packages:
 	./scripts/system-packages promtool:prometheus prometheus:prometheus \

@@ -302,3 +302,24 @@ def test_every_metric_in_prose_exists() -> None:
     for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]:
         for name in re.findall(r"\bnetns_[a-z_]+[a-z]\b(?!\*|…|_)", path.read_text()):
             assert name in names, f"{path.name}: {name}"
+
+
+@pytest.mark.parametrize("document", ["SECURITY.md", "docs/reliability.md"])
+def test_every_test_that_a_promise_names_exists(document: str) -> None:
+    named = re.findall(
+        r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / document).read_text()
+    )
+
+    assert named
+    for path, name in named:
+        assert f"def {name}" in (ROOT / path).read_text(), (path, name)
+
+
+@pytest.mark.parametrize("document", ["SECURITY.md", "docs/reliability.md"])
+def test_every_promise_names_its_test(document: str) -> None:
+    text = (ROOT / document).read_text()
+    tables = re.findall(r"^\|.*\| test \|\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+
+    assert tables
+    for row in "".join(tables).splitlines():
+        assert re.search(r"\| `tests/.*\.py\S*` \|$", row), row

@@ -1,0 +1,157 @@
+"""Births and deaths of namespaces: with processes, threads, mounts; forks."""
+
+import contextlib
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.soak.attacks.attack import HOSTILE_NAMES, Counts, Target, in_threads
+from bench.soak.attacks.pins import Pins
+from testing.lab import (
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWUSER,
+    named_netns,
+    new_namespaces,
+    privately_mounted_netns,
+    thread_netns,
+)
+
+_CHURN_THREADS = 6
+_LARGEST_BATCH = 20
+_SHORT_LIFE, _LONG_LIFE = 2.0, 12.0
+_SHARE_OF_SHORT = 0.7
+"""Of the batches; a namespace that only a process holds is exported after 5 seconds."""
+_FLAGS = (CLONE_NEWNET, CLONE_NEWNET | CLONE_NEWUSER, CLONE_NEWNET | CLONE_NEWNS)
+_CGROUPS = Path("/sys/fs/cgroup")
+
+_FORKS = """
+import os, sys, time
+while True:
+    for _ in range(10):
+        if os.fork() == 0:
+            os._exit(0)
+    for _ in range(10):
+        os.wait()
+    print(flush=True)
+    time.sleep(0.05)
+"""
+
+
+def churn(_target: Target, counts: Counts, stop: threading.Event) -> None:
+    """Make and end namespaces with processes, some of them in containers' cgroups."""
+    with _pins(counts, stop) as pins:
+        in_threads(_CHURN_THREADS, lambda: _batch(pins, counts, stop), stop)
+
+
+def _batch(pins: Pins, counts: Counts, stop: threading.Event) -> None:
+    size = random.randint(1, _LARGEST_BATCH)
+    comm = random.choice(HOSTILE_NAMES).encode("utf-8", "replace")[:15]
+    flags, listeners = random.choice(_FLAGS), random.choice((0, 0, 1, 5))
+    names = []
+    with (
+        new_namespaces(size, flags=flags, listeners=listeners, comm=comm) as pods,
+        _cgroup([pod.pid for pod in pods]),
+    ):
+        counts.add("births of namespaces with a process", size)
+        names = [pins.watch(pod.path) for pod in pods]
+        stop.wait(_life())
+    for name in names:
+        pins.end(name)
+
+
+def _life() -> float:
+    is_short = random.random() < _SHARE_OF_SHORT
+    return random.uniform(0, _SHORT_LIFE if is_short else _LONG_LIFE)
+
+
+@contextlib.contextmanager
+def _cgroup(pids: list[int]) -> Iterator[None]:
+    """Move processes into a cgroup that looks like a container's, if there is one."""
+    root = _CGROUPS / "pids" if (_CGROUPS / "pids").exists() else _CGROUPS
+    container = secrets.token_hex(32)
+    parent = random.choice(
+        ("docker", f"kubepods/pod{container[:32]}", "", "evil\x1b[31m")
+    )
+    if not parent or not os.access(root, os.W_OK):
+        yield
+        return
+    leaf = root / parent / container
+    leaf.mkdir(parents=True)
+    for pid in pids:
+        (leaf / "cgroup.procs").write_text(str(pid))
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _remove(leaf)
+
+
+def _remove(leaf: Path) -> None:
+    """Remove a cgroup when its processes have ended."""
+    for _ in range(1000):
+        with contextlib.suppress(OSError):
+            leaf.rmdir()
+            return
+        time.sleep(0.01)
+
+
+def mounts(target: Target, counts: Counts, stop: threading.Event) -> None:
+    """Make and end namespaces of mounts and threads, with hostile names."""
+    with _pins(counts, stop) as pins:
+        in_threads(1, lambda: _mounts(target, pins, counts, stop), stop)
+
+
+def _mounts(target: Target, pins: Pins, counts: Counts, stop: threading.Event) -> None:
+    name = f"{secrets.token_hex(4)}{random.choice(HOSTILE_NAMES).replace('/', '')}"
+    with contextlib.ExitStack() as stack:
+        named = stack.enter_context(named_netns(name))
+        path = Path(target.directory, secrets.token_hex(4))
+        private, _ = stack.enter_context(privately_mounted_netns(path))
+        threaded, _ = stack.enter_context(thread_netns())
+        counts.add("births of namespaces with a mount", 2)
+        counts.add("births of namespaces with a thread")
+        (thread,) = (
+            t for t in os.listdir(f"/proc/{threaded}/task") if int(t) != threaded
+        )
+        paths = (
+            named.path,
+            f"/proc/{private}/root{path}",
+            f"/proc/{threaded}/task/{thread}/ns/net",
+        )
+        names = [pins.watch(path) for path in paths]
+        stop.wait(_life())
+    for name in names:
+        pins.end(name)
+
+
+def forks(_target: Target, counts: Counts, stop: threading.Event) -> None:
+    """Fork processes that end at once, so that process IDs are reused."""
+    command = [sys.executable, "-I", "-S", "-c", _FORKS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        while not stop.is_set() and process.stdout.readline():
+            counts.add("forks", 10)
+        process.kill()
+
+
+@contextlib.contextmanager
+def _pins(counts: Counts, stop: threading.Event) -> Iterator[Pins]:
+    pins = Pins(counts)
+    checker = threading.Thread(target=pins.check_until, args=(stop,))
+    checker.start()
+    try:
+        yield pins
+    finally:
+        stop.set()
+        checker.join()
+        pins.finish()

@@ -1,0 +1,79 @@
+"""
+Whether a namespace is gone after its end.
+
+Each watched namespace has one end of a veth pair, and the other end is in ours: the
+kernel removes both when the namespace is gone, and no sooner.
+"""
+
+import itertools
+import os
+import threading
+import time
+
+from pyroute2 import IPRoute
+
+from bench.soak.attacks.attack import Counts
+
+PINNED_SECONDS = 60.0
+"""After its end: the kernel cleans up one batch of namespaces after another."""
+
+_PREFIX = f"s{os.getpid()}x"
+_numbers = itertools.count()
+
+
+class Pins:
+    """Watches namespaces from their birth until they are gone."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._ended: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def watch(self, path: str) -> str:
+        """Connect the namespace at *path*; return the name that stands for it."""
+        name = f"{_PREFIX}{next(_numbers)}"
+        netns = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with IPRoute() as route:
+                peer = {"ifname": "e0", "net_ns_fd": netns}
+                route.link("add", ifname=name, kind="veth", peer=peer)
+        finally:
+            os.close(netns)
+        return name
+
+    def end(self, name: str) -> None:
+        """Note that what kept the namespace alive has ended."""
+        with self._lock:
+            self._ended[name] = time.monotonic()
+
+    def check(self) -> bool:
+        """Count namespaces that are gone, or pinned; return whether any is left."""
+        names, now = _interfaces(), time.monotonic()
+        with self._lock:
+            for name, ended in list(self._ended.items()):
+                age = now - ended
+                if name in names and age < PINNED_SECONDS:
+                    continue
+                del self._ended[name]
+                self._counts.add("namespaces pinned", int(name in names))
+                self._counts.add(
+                    "namespaces watched to their end", int(name not in names)
+                )
+                longest = "longest from its end until a namespace is gone, ms"
+                self._counts.maximum(longest, int(age * 1000))
+            return bool(self._ended)
+
+    def check_until(self, stop: threading.Event) -> None:
+        """Check every second until *stop*."""
+        while not stop.wait(1):
+            self.check()
+
+    def finish(self) -> None:
+        """Check until no namespace is left."""
+        while self.check():
+            time.sleep(0.1)
+
+
+def _interfaces() -> set[str]:
+    with open("/proc/thread-self/net/dev") as file:
+        return {line.partition(":")[0].strip() for line in file}
