@@ -44,6 +44,7 @@ OTHER_TOOLS = {  # a tool, and its flags that are named anywhere
     "kubectl": {"--from-file", "--previous", "--raw"},
     "make bench": {"--check", "--fleet", "--write"},
     "make mixin": {"--settings"},
+    "make soak": {"--attacks"},
     "mimirtool": {"--address", "--id"},
     "nsenter": {"--net", "--target"},
     "pip": {

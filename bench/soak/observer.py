@@ -24,7 +24,7 @@ _PARSED_EVERY = 10
 _COOKIE = re.compile(r'cookie="(\d+)"')
 _DEFERRED = re.compile(r"^netns_collector_deferred\b.* (\S+)$", re.MULTILINE)
 _PROBLEM = re.compile(r'^netns_collector_problem\{problem="(\w+)"\}', re.MULTILINE)
-_ROLE = re.compile(r"--(\w+)-role")
+_ROLE = re.compile(r"--([\w-]+)-role")
 
 
 class Observer:
