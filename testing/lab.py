@@ -6,6 +6,7 @@ It ends what it starts, by PID, and writes sysctls only in namespaces that it ma
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -173,15 +174,18 @@ def named_netns(name: str) -> Iterator[LabNetns]:
         subprocess.run(["ip", "netns", "del", name], check=True)
 
 
-def add_veth(pid: int, name: str) -> None:
+def add_veth(pid: int) -> Path:
     """
-    Connect the namespace of *pid* to ours with a veth pair.
+    Connect the namespace of *pid* to ours with a veth pair, e0 in that namespace.
 
-    The end in our namespace is *name*; it goes away with the namespace of *pid*.
+    Return the directory of the end in our namespace, below /sys/class/net. It goes away
+    with the namespace of *pid*.
     """
+    name = f"nse{secrets.token_hex(4)}"  # other tests are in our namespace too
     with IPRoute() as route:
         peer = {"ifname": "e0", "net_ns_pid": pid}
         route.link("add", ifname=name, kind="veth", peer=peer)
+    return Path("/sys/class/net", name)
 
 
 @contextlib.contextmanager

@@ -104,7 +104,7 @@ class TestDumps:
         self, sampled: Sampled, dumps: Dumps
     ) -> None:
         """The number of sockets is the same: a connecting one is gone."""
-        add_veth(sampled.netns.pid, f"wa{sampled.netns.pid}")
+        add_veth(sampled.netns.pid)
         sampled.netns.run("ip", "address", "add", "192.0.2.1/24", "dev", "e0")
         sampled.netns.run("ip", "link", "set", "e0", "up")
         with entered(sampled.netns.path, sampled.netns.ino):
@@ -316,8 +316,7 @@ class TestQueries:
         self, sampled: Sampled, dumps: Dumps
     ) -> None:
         with sampled.listen() as server:
-            name = f"wa{sampled.netns.pid}"
-            add_veth(sampled.netns.pid, name)
+            veth = add_veth(sampled.netns.pid)
             sampled.sample()
             before = sorted(os.listdir("/proc/self/fd"))
             for _ in range(3):
@@ -326,4 +325,4 @@ class TestQueries:
             assert sorted(os.listdir("/proc/self/fd")) == before
             server.close()
             sampled.netns.kill()
-            wait_until(lambda: not os.path.exists(f"/sys/class/net/{name}"))
+            wait_until(lambda: not veth.exists())

@@ -1,7 +1,6 @@
 """Namespaces that are created and deleted during scrapes: none kept alive, no leak."""
 
 import contextlib
-import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -27,14 +26,13 @@ def running(tmp_path: Path) -> Iterator[Exporter]:
 
 def test_a_thousand_deleted_namespaces_leak_nothing(running: Exporter) -> None:
     churn(running, rounds=5)  # fill caches and allocators
-    wait_until(lambda: not links())  # the next rounds use their names
     wait_until(lambda: len(cookies(running)) <= usual_count())
     memory, files = resident(running), running.count_fds()
 
-    found = churn(running, rounds=ROUNDS)
+    found, veths = churn(running, rounds=ROUNDS)
 
     assert len(found) >= ROUNDS * PER_ROUND / 2, "the scrapes found too few"
-    wait_until(lambda: not links())
+    wait_until(lambda: not any(veth.exists() for veth in veths))
     wait_until(lambda: not found & cookies(running))
     wait_until(lambda: running.count_fds() <= files)
     assert resident(running) - memory < GROWTH_BYTES
@@ -66,8 +64,12 @@ def namespaces(running: Exporter) -> float | None:
     return read + (metrics.value("netns_namespaces", state="pending") or 0)
 
 
-def churn(running: Exporter, *, rounds: int) -> set[str]:
-    """Create and delete namespaces during scrapes; return the cookies found."""
+def churn(running: Exporter, *, rounds: int) -> tuple[set[str], list[Path]]:
+    """
+    Create and delete namespaces during scrapes.
+
+    Return the cookies found, and our ends of the veth pairs.
+    """
     found: set[str] = set()
     done = threading.Event()
 
@@ -79,24 +81,28 @@ def churn(running: Exporter, *, rounds: int) -> set[str]:
     scraper = threading.Thread(target=scrape)
     scraper.start()
     try:
-        for number in range(rounds):
-            run_round(number, found)
+        veths = [run_round(number, found) for number in range(rounds)]
     finally:
         done.set()
         scraper.join()
-    return found - before
+    return found - before, veths
 
 
-def run_round(number: int, found: set[str]) -> None:
-    """Create containers, one with a veth pair to our namespace; end them once found."""
+def run_round(number: int, found: set[str]) -> Path:
+    """
+    Create containers, and end them once found.
+
+    Return our end of a veth pair that the first had.
+    """
     with contextlib.ExitStack() as stack:
         pods = stack.enter_context(new_namespaces(PER_ROUND))
         for at, pod in enumerate(pods):
             container = f"{number * PER_ROUND + at:012x}" + "0" * 52
             stack.enter_context(cgroup(f"docker/{container}", pod.pid))
-        add_veth(pods[0].pid, f"exch{number}")
+        veth = add_veth(pods[0].pid)
         target = {str(pod.cookie) for pod in pods}
         wait_until(lambda: len(target & found) > PER_ROUND / 2)
+    return veth
 
 
 def cookies(running: Exporter) -> set[str]:
@@ -111,11 +117,6 @@ def usual_count() -> int:
         ["lsns", "-t", "net", "-n"], check=True, capture_output=True, text=True
     ).stdout
     return max(len(out.splitlines()), 1) + 5
-
-
-def links() -> list[str]:
-    """Return our ends of the veth pairs."""
-    return [name for name in os.listdir("/sys/class/net") if name.startswith("exch")]
 
 
 def resident(running: Exporter) -> int:

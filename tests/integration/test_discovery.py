@@ -320,7 +320,7 @@ def test_values_are_current_when_only_some_files_fit_the_budget() -> None:
 
 def test_a_snapshot_and_explain_have_the_addresses_of_a_namespace() -> None:
     with new_namespaces() as (netns,):
-        add_veth(netns.pid, "explain0")
+        add_veth(netns.pid)
         netns.run("ip", "address", "add", "192.0.2.7/24", "dev", "e0")
         netns.run("ip", "link", "set", "e0", "up")
         namespaces = json.loads(output("snapshot"))["namespaces"]

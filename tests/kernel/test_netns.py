@@ -88,12 +88,12 @@ def test_a_thousand_entries_leave_no_file_open() -> None:
 
 def test_an_entry_does_not_keep_a_namespace_alive() -> None:
     with new_namespaces() as (pod,):
-        add_veth(pod.pid, "exptest0")
+        veth = add_veth(pod.pid)
         with entered(pod.path, pod.ino):
             pass
         pod.kill()
 
-        wait_until(lambda: not os.path.exists("/sys/class/net/exptest0"))
+        wait_until(lambda: not veth.exists())
 
 
 def test_a_denial_names_the_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -263,12 +263,12 @@ def test_the_directory_of_an_ended_process_is_an_error() -> None:
 @pytest.mark.root
 def test_reading_does_not_keep_a_namespace_alive() -> None:
     with new_namespaces() as (pod,), net(f"/proc/{pod.pid}/net") as directory:
-        add_veth(pod.pid, "exptest1")
+        veth = add_veth(pod.pid)
         read_files(directory)
         read_conntrack(directory)
         pod.kill()
 
-        wait_until(lambda: not os.path.exists("/sys/class/net/exptest1"))
+        wait_until(lambda: not veth.exists())
 
 
 def test_without_ipv6_its_counters_are_absent_not_zero(tmp_path: Path) -> None:

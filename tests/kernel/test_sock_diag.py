@@ -188,14 +188,13 @@ def test_no_file_stays_open(
 @needs_root
 def test_a_dump_does_not_keep_a_namespace_alive() -> None:
     with new_namespaces() as (pod,):
-        name = f"sd{pod.pid}"
-        add_veth(pod.pid, name)
+        veth = add_veth(pod.pid)
         with entered(pod.path, pod.ino):
             dump_listeners(DUMP_TCP, DUMP_UNIX)
             assert query_listeners([])
         pod.kill()
 
-        wait_until(lambda: not os.path.exists(f"/sys/class/net/{name}"))
+        wait_until(lambda: not veth.exists())
 
 
 def test_a_refused_request_is_an_error_with_its_errno() -> None:

@@ -91,7 +91,7 @@ class ListenerNetns(NamedTuple):
 
     def add_device(self) -> None:
         """Add an interface e0 with a link-local address."""
-        add_veth(self.pod.pid, f"sd{self.pod.pid}")
+        add_veth(self.pod.pid)
         self.pod.run("ip", "link", "set", "e0", "up")
         address = f"{LINK_LOCAL}/64"
         self.pod.run("ip", "address", "add", address, "dev", "e0", "nodad")
