@@ -15,6 +15,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,7 @@ _INSIDE = "--inside"
 _UNSHARE = (
     *("setpriv", "--pdeathsig", "KILL"),
     *("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"),
-    *("--propagation", "private", "--ipc", "--uts", "--cgroup"),
+    *("--propagation", "unchanged", "--ipc", "--uts", "--cgroup"),
 )
 _CHECKOUT = Path(__file__).parents[1]
 _COPIED = ("/opt", "/var/cache", "/var/lib", "/var/log")
@@ -41,6 +42,8 @@ _EMPTIED = (
     *("/var/lib/docker", "/var/lib/kubelet", "/var/lib/rancher"),
     *("/var/log/containers", "/var/log/pods"),
 )
+_MS_REC = 1 << 14
+_MS_PRIVATE = 1 << 18
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 _SECONDS = 20.0
@@ -139,6 +142,7 @@ def _remove(cgroup: Path) -> None:
 
 def _run_inside(entered: list[Path], command: list[str]) -> int:
     """Mount what differs, run the command, and reap the orphans until it ends."""
+    _make_mounts_private()
     _detach_mounts()
     _mount_run()
     for place in filter(os.path.isdir, _COPIED):
@@ -154,6 +158,28 @@ def _run_inside(entered: list[Path], command: list[str]) -> int:
         if pid == child.pid:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
+
+
+def _make_mounts_private() -> None:
+    """
+    Keep what is mounted here from showing on the machine.
+
+    In a chroot, whose / is no mount: so from outside of it, as root can.
+    """
+    home, here = os.open("/", os.O_PATH), os.getcwd()
+    with tempfile.TemporaryDirectory() as inner:
+        os.chroot(inner)
+        os.fchdir(home)
+        while not os.path.samefile(".", ".."):
+            os.chdir("..")
+        os.chroot(".")
+        private = _libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None)
+        os.fchdir(home)
+        os.chroot(".")
+    os.chdir(here)
+    os.close(home)
+    if private:
+        raise OSError("the mounts cannot be made private")
 
 
 def _detach_mounts() -> None:

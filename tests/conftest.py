@@ -16,10 +16,27 @@ from pathlib import Path
 import pytest
 from execnet import XSpec
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from testing import isolation
 from testing.lab import wait_until
 from tests.support.fakeproc import FakeProc
+
+_SHARING_AN_ENGINE = (
+    "tests/integration/test_image.py",
+    "tests/integration/test_demo.py",
+)
+_SLOWEST = (
+    *_SHARING_AN_ENGINE,
+    "tests/integration/test_churn.py",
+    "tests/bench/test_budgets.py",
+    "tests/integration/test_serve.py",
+    "tests/integration/test_web.py",
+    "tests/integration/test_docker.py",
+    "tests/integration/test_systemd.py",
+)
+"""Files that workers take first, so that none has a long one left at the end."""
 
 _NOT_ISOLATED = pytest.StashKey[str]()
 
@@ -56,13 +73,34 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[XSpec]) -> None:
             spec.python = shlex.join((*isolation.ISOLATED, sys.executable))
 
 
+class _Scheduling(LoadFileScheduling):
+    """Each worker takes whole files, and those together that share a slow fixture."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return _SHARING_AN_ENGINE[0] if file in _SHARING_AN_ENGINE else file
+
+
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: Producer
+) -> LoadFileScheduling | None:
+    if config.getvalue("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return _Scheduling(config, log)
+
+
 def _isolates(config: pytest.Config) -> bool:
     """Return whether this process starts the tests isolated, itself or its workers."""
     is_worker = hasattr(config, "workerinput")
     return not os.geteuid() and not is_worker and config.option.markexpr != "machine"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _rank(item.nodeid.partition("::")[0]))
     needs_root = pytest.mark.skip(reason="needs root: creates network namespaces")
     needs_machine = pytest.mark.skip(reason="sees the machine: pytest -m machine")
     for item in items:
@@ -70,6 +108,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(needs_root)
         if "machine" in item.keywords and isolation.VARIABLE in os.environ:
             item.add_marker(needs_machine)
+
+
+def _rank(file: str) -> int:
+    return _SLOWEST.index(file) if file in _SLOWEST else len(_SLOWEST)
 
 
 @pytest.fixture

@@ -53,6 +53,10 @@ TEST_MACHINE_PROBLEMS = {
 """Problems that a test machine may have, unlike a node."""
 
 
+ALL_LISTENERS = "--signals.max-listeners=100000"
+"""Other programs of a test machine may listen on more ports than the default."""
+
+
 class Pod(NamedTuple):
     """A pod of Kubernetes, with the namespace of its sandbox."""
 
@@ -133,7 +137,7 @@ def scene(
         for number, name in enumerate(("slow", "small", "quiet"))
     )
     with (
-        run_exporter(directory) as exporter,
+        run_exporter(directory, ALL_LISTENERS) as exporter,
         webhook_receiver() as pager,
         run_alertmanager(directory, pager) as manager,
         run_prometheus(

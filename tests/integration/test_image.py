@@ -76,7 +76,8 @@ def container(engine: Engine) -> Iterator[Container]:
     port = free_port()
     address = f"--web.listen-address=127.0.0.1:{port}"
     interval = "--health-interval=1s"
-    engine.command("run", "--detach", *flags, interval, NAME, *arguments, address)
+    own = (address, "--signals.max-listeners=100000")  # the machine may have many
+    engine.command("run", "--detach", *flags, interval, NAME, *arguments, *own)
     container = Container(engine, port)
     try:
         wait_until(lambda: container.is_healthy() or not container.state()["Running"])
