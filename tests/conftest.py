@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 from execnet import XSpec
 from hypothesis import settings
-from xdist.remote import Producer
-from xdist.scheduler import LoadFileScheduling
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from testing import isolation
 from testing.lab import wait_until
@@ -73,21 +72,19 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[XSpec]) -> None:
             spec.python = shlex.join((*isolation.ISOLATED, sys.executable))
 
 
-class _Scheduling(LoadFileScheduling):
-    """Each worker takes whole files, and those together that share a slow fixture."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = str(super()._split_scope(nodeid))
-        return _SHARING_AN_ENGINE[0] if file in _SHARING_AN_ENGINE else file
-
-
-def pytest_xdist_make_scheduler(
-    config: pytest.Config, log: Producer
-) -> LoadFileScheduling | None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Give each worker whole files, and together those that share a slow fixture."""
     if config.getvalue("dist") != "loadfile":
         return None
-    config.option.loadscopereorder = False
-    return _Scheduling(config, log)
+    config.option.loadscopereorder = False  # most tests first
+    scheduling = LoadFileScheduling(config, log)
+    scheduling._split_scope = _work_unit
+    return scheduling
+
+
+def _work_unit(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    return _SHARING_AN_ENGINE[0] if file in _SHARING_AN_ENGINE else file
 
 
 def _isolates(config: pytest.Config) -> bool:
@@ -100,7 +97,7 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: _rank(item.nodeid.partition("::")[0]))
+        items.sort(key=lambda item: _rank(item.nodeid))
     needs_root = pytest.mark.skip(reason="needs root: creates network namespaces")
     needs_machine = pytest.mark.skip(reason="sees the machine: pytest -m machine")
     for item in items:
@@ -110,7 +107,8 @@ def pytest_collection_modifyitems(
             item.add_marker(needs_machine)
 
 
-def _rank(file: str) -> int:
+def _rank(nodeid: str) -> int:
+    file = nodeid.partition("::")[0]
     return _SLOWEST.index(file) if file in _SLOWEST else len(_SLOWEST)
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.collector import listener_polling
+from exporter.collector import accept_queues, listener_polling
 from exporter.collector.listener_polling import ListenerPoller, count_not_established
 from exporter.config.settings import Config, SignalSettings
 from exporter.kernel import sock_diag
+from exporter.kernel.listen_sockets import ListenSocket, parse_listeners
 from exporter.kernel.netns import entered
 from exporter.kernel.proc_net import NO_FILES
 from exporter.kernel.sock_diag import DiagReply
@@ -264,12 +265,15 @@ class TestQueries:
     def test_an_unchanged_reply_is_not_parsed_again(
         self, sampled: Sampled, dumps: Dumps, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        parsed = []
+
+        def parse(raw: bytes) -> list[ListenSocket]:
+            parsed.append(netns_cookie())
+            return parse_listeners(raw)
+
         with sampled.listen():
             sampled.sample()
-            monkeypatch.setattr(
-                "exporter.collector.accept_queues.parse_listeners",
-                lambda _raw: pytest.fail("parsed"),
-            )
+            monkeypatch.setattr(accept_queues, "parse_listeners", parse)
             monkeypatch.setattr(
                 listener_polling, "_not_established", lambda _state, _files: None
             )
@@ -277,6 +281,7 @@ class TestQueries:
             assert dumps.count() == 2
             sampled.sample()
             assert dumps.count() == 0
+            assert sampled.netns.cookie not in parsed
 
     def test_a_closed_listener_is_gone_in_the_next_pass(
         self, sampled: Sampled, dumps: Dumps

@@ -1,8 +1,13 @@
 """Root's tests run apart from the machine, its containers and other tests."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +15,21 @@ import pytest
 from testing import isolation
 from testing.lab import named_netns, new_namespaces
 from testing.running import COMMAND
+from tests.support.runtimes.docker import Docker, run_docker
 
 pytestmark = [pytest.mark.root, pytest.mark.machine]
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_CHECKOUT = Path(__file__).parents[2]
+
+COUNTING_TESTS = (
+    *("tests/collector", "tests/discovery", "tests/kernel", "tests/cli"),
+    "tests/integration/test_discovery.py",
+)
+"""Those that count processes, mounts, namespaces and listeners."""
+
+SECONDS = 600.0
+LISTENERS = 400
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,3 +112,50 @@ def test_its_processes_end_with_it() -> None:
         process.terminate()
 
         assert not process.stdout.read()  # sleep held the pipe open
+
+
+def test_tests_pass_beside_containers_that_come_and_go(tmp_path: Path) -> None:
+    tests = ("-m", "root", "-q", "--numprocesses=2", "--dist=loadfile", *COUNTING_TESTS)
+    with container_storm(tmp_path) as started:
+        done = subprocess.run(
+            (sys.executable, "-m", "pytest", *tests),
+            cwd=_CHECKOUT,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+
+    assert done.returncode == 0, done.stdout
+    assert len(started) > 10
+
+
+@contextlib.contextmanager
+def container_storm(directory: Path) -> Iterator[list[str]]:
+    """
+    Keep containers, namespaces and listeners, and start and remove containers.
+
+    Yield the IDs of those removed.
+    """
+    done = threading.Event()
+    started: list[str] = []
+    with contextlib.ExitStack() as stack:
+        docker = stack.enter_context(run_docker(directory))
+        for _ in range(5):
+            docker.run("--publish", "127.0.0.1::80")
+        stack.enter_context(new_namespaces(50, comm=b"storm", listeners=3))
+        stack.enter_context(named_netns("exporter-test-storm"))
+        for _ in range(LISTENERS):
+            stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        thread = threading.Thread(target=start_and_remove, args=(docker, started, done))
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(done.set)
+        yield started
+
+
+def start_and_remove(docker: Docker, started: list[str], done: threading.Event) -> None:
+    while not done.is_set():
+        container = docker.run("--sysctl", "net.core.somaxconn=77")
+        docker.command("rm", "--force", container)
+        started.append(container)
