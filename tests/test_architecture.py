@@ -56,6 +56,8 @@ PURE = (
     "cli/check.py",
     "cli/snapshot_file.py",
     "config/web.py",
+    "config/certificate.py",
+    "config/web_changes.py",
     "config/web_file.py",
     "config/yaml_decoder.py",
     "exposition/",

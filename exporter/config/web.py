@@ -56,3 +56,31 @@ class WebConfig(Frozen, frozen=True, kw_only=True):
     tls: TlsConfig | None = None
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     users: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class WebConfigStatus(Frozen, frozen=True, kw_only=True):
+    """
+    What became of the operator's files.
+
+    Attributes:
+        is_current: whether they, as they are now, are in use.
+        loaded: unix time at which they were last found valid and in use.
+        rejections: changes that were not put to use, since start.
+    """
+
+    is_current: bool
+    loaded: float
+    rejections: int
+
+
+class WebConfigReply(Frozen, frozen=True, kw_only=True):
+    """
+    The collector's reply to a request for the web configuration.
+
+    Attributes:
+        config: to be used from now on, None if it is the one in use.
+        status: None where no files are configured.
+    """
+
+    config: WebConfig | None = None
+    status: WebConfigStatus | None = None

@@ -5,8 +5,8 @@ What this exporter does not support is an error with a remedy, never ignored. Pu
 """
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 
@@ -118,17 +118,40 @@ _SECTIONS: dict[str | None, type[Frozen]] = {
 }
 
 
-def parse_web_config(text: bytes, read: Read) -> WebConfig:
+class WebFile(NamedTuple):
+    """
+    A web configuration file.
+
+    Attributes:
+        config: what it configures.
+        written: its dotted keys that have a value, those of a mapping only if it is
+            empty: `basic_auth_users` for `{}`, not for an absent or empty key.
+    """
+
+    config: WebConfig
+    written: frozenset[str]
+
+
+def parse_web_config(text: bytes, read: Read) -> WebFile:
     """Return the configuration in *text* and in the files that it names."""
     file = _decode(text)
     if file.rate_limit:
         raise ConfigError("rate_limit: not supported; use a reverse proxy")
     tls = file.tls_server_config or _TlsServer()
-    return WebConfig(
+    config = WebConfig(
         tls=_tls(tls, read) if tls != _TlsServer() else None,
         headers=_headers(file.http_server_config or _HttpServer()),
         users=_users(file.basic_auth_users or {}),
     )
+    return WebFile(config, frozenset(_written_keys(decode_yaml(text, dict))))
+
+
+def _written_keys(document: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    for key, value in document.items():
+        if isinstance(value, dict) and value:
+            yield from _written_keys(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield f"{prefix}{key}"
 
 
 def _decode(text: bytes) -> _File:

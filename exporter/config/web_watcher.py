@@ -1,61 +1,134 @@
-"""Read the web configuration, and reload it when one of its files changes."""
+"""
+Read the web configuration, follow its files, and hand the server what it may use.
 
+A changed configuration is read and checked as a whole, compared with the one in use,
+and then offered to the server, which accepts or refuses it: only the server has
+OpenSSL. Until it is accepted, the former one stays in use.
+"""
+
+import logging
 import os
 import stat
+import time
 
-from exporter.config import web_file
-from exporter.config.web import WebConfig
+from exporter.config import web_changes, web_file
+from exporter.config.web import WebConfig, WebConfigStatus
+from exporter.config.web_file import WebFile
 from exporter.errors import ConfigError
 
 MAX_BYTES = 1 << 20
 
+REFUSED = (
+    "the server cannot use its certificate, key, CA or ciphers; the log of the server "
+    "has the reason"
+)
+
 FileStamp = tuple[int, ...]
+
+log = logging.getLogger(__name__)
 
 
 def load(file: str) -> WebConfig:
     """Return the configuration of *file*; paths in it are relative to its directory."""
-    return _load(file, {})
+    return _load(file, {}).config
 
 
 class WebConfigWatcher:
     """
-    A web configuration that follows its files.
+    The web configuration of *file*, "" for none; ConfigError if it is invalid at start.
 
     Attributes:
-        config: the last valid one.
-        problem: why the files are invalid now, "" if they are valid.
+        problem: why the files, as they are now, are not in use; "" if they are.
     """
 
     def __init__(self, file: str) -> None:
+        self.problem = ""
         self._file = file
         self._stamps: dict[str, FileStamp] = {}
-        self.config = _load(file, self._stamps)
-        self.problem = ""
+        self._used = _load(file, self._stamps).config if file else WebConfig()
+        self._offered: WebConfig | None = self._used
+        self._refused: WebConfig | None = None
+        self._has_started = False
+        """Whether the server has accepted the first one."""
+        self._loaded = time.time()
+        self._rejections = 0
 
-    def reload_if_changed(self) -> WebConfig | None:
-        """
-        Return the configuration if it changed, else None.
+    def offer(self) -> WebConfig | None:
+        """Return the configuration that the server is to use, None for no change."""
+        if self._has_changed():
+            self._reload()
+        return self._offered
 
-        An invalid one only sets *problem*, and is read again at each call.
-        """
-        if not self.problem and all(
-            _stamp_of(path) == stamp for path, stamp in self._stamps.items()
-        ):
+    def accept(self) -> None:
+        """Take note that the server uses what was offered last."""
+        if self._offered is None:
+            return
+        if self._has_started:
+            text = web_changes.describe_changes(self._used, self._offered)
+            log.info("web configuration reloaded: %s", text)
+        else:
+            log.info("web configuration: %s", web_changes.describe(self._offered))
+        self._used, self._offered, self._refused = self._offered, None, None
+        self._has_started = True
+        self._loaded = time.time()
+
+    def refuse(self) -> None:
+        """Take note that the server cannot use what was offered last."""
+        self._refused, self._offered = self._offered, None
+        self._reject(REFUSED)
+
+    def status(self) -> WebConfigStatus | None:
+        """Return what became of the files, None without any."""
+        if not self._file:
             return None
+        return WebConfigStatus(
+            is_current=not self.problem,
+            loaded=self._loaded,
+            rejections=self._rejections,
+        )
+
+    def _has_changed(self) -> bool:
+        """Return whether to read the files: again and again while they are invalid."""
+        return bool(self.problem) or any(
+            _stamp_of(path) != stamp for path, stamp in self._stamps.items()
+        )
+
+    def _reload(self) -> None:
         stamps: dict[str, FileStamp] = {}
         try:
-            config = _load(self._file, stamps)
+            new = _load(self._file, stamps)
         except ConfigError as error:
-            self.problem = str(error)
-            return None
-        self._stamps, self.problem = stamps, ""
-        if config == self.config:
-            return None
-        self.config = config
-        return config
+            self._reject(str(error))
+            return
+        if any(_stamp_of(path) != stamp for path, stamp in stamps.items()):
+            return  # being replaced at this moment
+        losses = web_changes.find_losses(self._used, new.config, new.written)
+        if losses:
+            self._reject(f"{self._file}: {web_changes.loss_text(losses)}")
+        elif new.config == self._refused:
+            self._reject(REFUSED)
+        else:
+            self._stamps = stamps
+            self._take(new.config)
+
+    def _take(self, config: WebConfig) -> None:
+        """Offer a valid configuration, unless it is in use."""
+        self.problem = ""
+        if config != self._used or not self._has_started:
+            self._offered = config
+        else:
+            self._offered = None
+            self._loaded = time.time()
+            log.info("web configuration reloaded: no change")
+
+    def _reject(self, problem: str) -> None:
+        if problem != self.problem:
+            self._rejections += 1
+            log.error("web configuration not reloaded: %s", problem)
+        self.problem = problem
 
 
-def _load(file: str, stamps: dict[str, FileStamp]) -> WebConfig:
+def _load(file: str, stamps: dict[str, FileStamp]) -> WebFile:
     """Return the configuration; add the files it is made of to *stamps*."""
     directory = os.path.dirname(file)
     text = _read(file, stamps)

@@ -18,12 +18,11 @@ import msgspec
 from exporter import problems
 from exporter.collector.collector import GRACE_SECONDS, Collector
 from exporter.config.settings import Config
-from exporter.config.web import WebConfig
+from exporter.config.web import WebConfigReply
 from exporter.config.web_watcher import WebConfigWatcher
 from exporter.daemon import node_reader
 from exporter.daemon.problem_log import ProblemLog
 from exporter.log import log_uncaught_errors, report_suppressed
-from exporter.model import Problem
 from exporter.privsep import channel, privileges, sd_notify, sockets
 from exporter.privsep.framing import Request, wait_readable
 from exporter.privsep.spawn import start_server
@@ -43,7 +42,7 @@ log = logging.getLogger(__name__)
 
 def serve(settings: Config) -> int:
     """Serve until a signal; return the exit code, 1 if the server ended first."""
-    web = WebConfigSource(settings.web.config_file)
+    web = WebConfigWatcher(settings.web.config_file)
     collector, poller = node_reader.create_collector(settings, GRACE_SECONDS)
     notifier = sd_notify.SystemdNotifier()
     systemd = settings.web.systemd_socket
@@ -79,28 +78,6 @@ def _run(loop: "CollectorLoop", server: socket.socket, addresses: str) -> int:
         return 0
 
 
-class WebConfigSource:
-    """The web configuration for the server: that of *file*, or the default for ""."""
-
-    def __init__(self, file: str) -> None:
-        self._watcher = WebConfigWatcher(file) if file else None
-        self._pending: WebConfig | None = (
-            self._watcher.config if self._watcher else WebConfig()
-        )
-
-    def poll(self) -> bytes:
-        """Return the JSON of a WebConfig that was not returned yet, else b""."""
-        if self._watcher:
-            self._pending = self._watcher.reload_if_changed() or self._pending
-        config, self._pending = self._pending, None
-        return msgspec.json.encode(config) if config else b""
-
-    def problems(self) -> list[Problem]:
-        """Return the problem of a file that is invalid now, if it is."""
-        error = self._watcher.problem if self._watcher else ""
-        return [problems.web_config(error)] if error else []
-
-
 class CollectorLoop:
     """Serves the server's requests, and collects now and then if there are none."""
 
@@ -108,7 +85,7 @@ class CollectorLoop:
         self,
         collector: Collector,
         poller: PollerProcess,
-        web: WebConfigSource,
+        web: WebConfigWatcher,
         notifier: sd_notify.SystemdNotifier,
     ) -> None:
         self._collector = collector
@@ -126,6 +103,8 @@ class CollectorLoop:
         handlers = {
             Request.SNAPSHOT: self._snapshot,
             Request.WEB_CONFIG: self._web_config,
+            Request.WEB_CONFIG_ACCEPTED: self._web_config_accepted,
+            Request.WEB_CONFIG_REFUSED: self._web_config_refused,
         }
         self._snapshot()
         self._poller.wait(node_reader.FIRST_POLL_SECONDS)
@@ -144,11 +123,12 @@ class CollectorLoop:
     def _snapshot(self) -> bytes:
         try:
             snapshot = self._collector.collect()
-            if web_problems := self._web.problems():
-                snapshot = msgspec.structs.replace(
-                    snapshot, problems=(*snapshot.problems, *web_problems)
-                )
             self._problem_log.update(snapshot)
+            if self._web.problem:  # which the watcher has logged
+                problem = problems.web_config(self._web.problem)
+                snapshot = msgspec.structs.replace(
+                    snapshot, problems=(*snapshot.problems, problem)
+                )
             return msgspec.json.encode(snapshot)
         except Exception:  # whatever a container provokes must not end the exporter
             self._collector.count_failure()
@@ -157,7 +137,7 @@ class CollectorLoop:
 
     def _web_config(self) -> bytes:
         """
-        Return the web configuration if it changed.
+        Return the web configuration if it changed, and the state of its files.
 
         The first request comes before the server serves; each one is proof that both
         processes are alive.
@@ -169,7 +149,17 @@ class CollectorLoop:
             log.info("serving on %s", self._addresses)
             self._notifier.notify(sd_notify.READY)
         self._server_started = True
-        return self._web.poll()
+        config = self._web.offer()
+        reply = WebConfigReply(config=config, status=self._web.status())
+        return msgspec.json.encode(reply)
+
+    def _web_config_accepted(self) -> bytes:
+        self._web.accept()
+        return self._web_config()
+
+    def _web_config_refused(self) -> bytes:
+        self._web.refuse()
+        return self._web_config()
 
 
 def _exit_on_signal(_signal: int, _frame: object) -> NoReturn:

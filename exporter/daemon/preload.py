@@ -16,9 +16,11 @@ from typing import Any, NoReturn
 import msgspec
 
 from exporter import __version__
+from exporter.config.web import WebConfig
 from exporter.daemon.server_stack import ServerStack, Workers, activate
 from exporter.exposition.renderer import Renderer
 from exporter.model import CollectorStats, EncodedSnapshot
+from exporter.privsep.framing import Request
 from exporter.web.connections import Server
 from exporter.web.protocol import ConnectionLimits
 
@@ -26,7 +28,7 @@ from exporter.web.protocol import ConnectionLimits
 def preload() -> None:
     """Serve requests for the data of an empty node, in each format."""
     codecs.lookup("idna")  # for host names, if only in a certificate
-    renderer, web = Renderer(__version__), activate(b"{}")
+    renderer, web = Renderer(__version__), activate(WebConfig())
     workers = Workers(render=InlineExecutor(), auth=InlineExecutor())
     stack = ServerStack(EmptyCollector(), renderer, web, workers, _fail)
     asyncio.run(_send_requests(stack))
@@ -78,8 +80,8 @@ class EmptyCollector:
         """Return the JSON of an empty snapshot."""
         return _EMPTY_SNAPSHOT
 
-    def web_config(self, _seconds: float, /) -> bytes:
-        """Return the JSON of the default web configuration."""
+    def web_config(self, _request: Request, _seconds: float, /) -> bytes:
+        """Return the JSON of an unchanged web configuration."""
         return b"{}"
 
 

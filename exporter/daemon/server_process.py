@@ -18,6 +18,7 @@ import msgspec
 
 from exporter import __version__
 from exporter.config.settings import MetricSettings
+from exporter.config.web import WebConfig
 from exporter.daemon.preload import preload
 from exporter.daemon.server_stack import (
     ActiveWebConfig,
@@ -25,11 +26,13 @@ from exporter.daemon.server_stack import (
     ServerStack,
     Workers,
     activate,
+    request_web_config,
 )
 from exporter.exposition.renderer import Renderer
 from exporter.log import configure, log_uncaught_errors
 from exporter.privsep import privileges
 from exporter.privsep.channel import Channel, PeerGoneError
+from exporter.privsep.framing import Request
 from exporter.web.connections import serve
 from exporter.web.protocol import ConnectionLimits
 from exporter.web.tls import TlsError
@@ -66,11 +69,11 @@ def run(
 ) -> NoReturn:
     """Serve until SIGTERM, which shut_down() sends as well."""
     try:
-        web = activate(collector.web_config(FIRST_WEB_CONFIG_SECONDS))
+        web = activate(_first_web_config(collector))
     except PeerGoneError as error:
         log.info("the server is exiting: %s", error)
         os._exit(os.EX_UNAVAILABLE)
-    except (TlsError, msgspec.DecodeError) as error:
+    except TlsError as error:
         log.error("cannot serve with this web configuration: %s", error)
         os._exit(os.EX_CONFIG)
     except TimeoutError:
@@ -82,6 +85,12 @@ def run(
         log.exception("the server is exiting")
         os._exit(os.EX_SOFTWARE)
     os._exit(os.EX_OK)  # a thread may still wait for the collector
+
+
+def _first_web_config(collector: CollectorClient) -> WebConfig:
+    request = Request.WEB_CONFIG
+    reply = request_web_config(collector, request, FIRST_WEB_CONFIG_SECONDS)
+    return reply.config or WebConfig()
 
 
 def shut_down(error: Exception) -> None:

@@ -10,12 +10,13 @@ from typing import NamedTuple, Protocol
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from exporter.config.web import WebConfig
+from exporter.config.web import WebConfig, WebConfigReply
 from exporter.exposition.renderer import Renderer
 from exporter.log import report_suppressed
 from exporter.model import Frozen
 from exporter.pages import render
 from exporter.privsep.channel import PeerGoneError
+from exporter.privsep.framing import Request
 from exporter.web import tls
 from exporter.web.app import Application, RequestSettings
 from exporter.web.auth import Users
@@ -28,7 +29,7 @@ WEB_POLL_SECONDS = 5.0
 """Between two requests for a changed web configuration."""
 
 WEB_TIMEOUT_SECONDS = 30.0
-"""A configuration that arrives later is lost: the collector takes it for sent."""
+"""A configuration that arrives later is discarded, and received again."""
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ class CollectorClient(Protocol):
     def snapshot(self, seconds: float, /) -> bytes:
         """Return the JSON of an EncodedSnapshot."""
 
-    def web_config(self, seconds: float, /) -> bytes:
-        """Return the JSON of a WebConfig, b"" if it has not changed."""
+    def web_config(self, request: Request, seconds: float, /) -> bytes:
+        """Return the JSON of a WebConfigReply; *request*: a WEB_CONFIG one."""
 
 
 class ActiveWebConfig(Frozen, frozen=True, kw_only=True):
@@ -56,9 +57,8 @@ class ActiveWebConfig(Frozen, frozen=True, kw_only=True):
     requests: RequestSettings
 
 
-def activate(raw: bytes) -> ActiveWebConfig:
-    """Prepare a WebConfig's JSON for use; raise TlsError or msgspec.DecodeError."""
-    config = msgspec.json.decode(raw, type=WebConfig)
+def activate(config: WebConfig) -> ActiveWebConfig:
+    """Prepare a WebConfig for use; raise TlsError."""
     sans = config.tls.allowed_sans if config.tls else ()
     return ActiveWebConfig(
         tls_policy=TlsPolicy(
@@ -70,6 +70,17 @@ def activate(raw: bytes) -> ActiveWebConfig:
             verify=Users(config.users).verify if config.users else None,
         ),
     )
+
+
+def request_web_config(
+    collector: CollectorClient, request: Request, seconds: float = WEB_TIMEOUT_SECONDS
+) -> WebConfigReply:
+    """Return the reply to a WEB_CONFIG *request*; PeerGoneError, TimeoutError."""
+    raw = collector.web_config(request, seconds)
+    try:
+        return msgspec.json.decode(raw, type=WebConfigReply)
+    except msgspec.DecodeError as error:
+        raise PeerGoneError(f"a malformed web configuration: {error}") from error
 
 
 class Workers(NamedTuple):
@@ -103,6 +114,7 @@ class ServerStack:
         self._collector = collector
         self._tls_policy = web.tls_policy
         self._worker = workers.render
+        self._web_request = Request.WEB_CONFIG_ACCEPTED
         self._on_fatal = on_fatal
         self.stats = ServerStats()
         registry = CollectorRegistry()
@@ -125,22 +137,32 @@ class ServerStack:
             await asyncio.sleep(WEB_POLL_SECONDS)
 
     async def reload_web_config(self) -> None:
-        """Use the web configuration if it changed; keep the old one if it is bad."""
-        loop = asyncio.get_running_loop()
+        """Use the web configuration if it changed; report whether it can be used."""
         try:
-            web = await loop.run_in_executor(self._worker, self._poll_web_config)
+            while await self._request_web_config():
+                pass  # the next request says what became of the last reply
         except TimeoutError:
             return  # polled again soon
         except PeerGoneError as error:
             self._on_fatal(error)
-        except (tls.TlsError, msgspec.DecodeError) as error:
-            self.stats.web_config_failures += 1
+
+    async def _request_web_config(self) -> bool:
+        """Request the web configuration once; return whether there was a new one."""
+        loop = asyncio.get_running_loop()
+        request, self._web_request = self._web_request, Request.WEB_CONFIG
+        reply = await loop.run_in_executor(
+            self._worker, request_web_config, self._collector, request
+        )
+        self.stats.web_config = reply.status
+        if reply.config is None:
+            return False
+        try:
+            web = await loop.run_in_executor(self._worker, activate, reply.config)
+        except tls.TlsError as error:
+            self._web_request = Request.WEB_CONFIG_REFUSED
             log.error("keeping the previous web configuration: %s", error)
         else:
-            if web:
-                self._tls_policy = web.tls_policy
-                self.application.configure(web.requests)
-
-    def _poll_web_config(self) -> ActiveWebConfig | None:
-        raw = self._collector.web_config(WEB_TIMEOUT_SECONDS)
-        return activate(raw) if raw else None
+            self._web_request = Request.WEB_CONFIG_ACCEPTED
+            self._tls_policy = web.tls_policy
+            self.application.configure(web.requests)
+        return True

@@ -377,6 +377,15 @@ IN_FLIGHT = _gauge(
     "netns_exporter_requests_in_flight",
     "Requests that the exporter's web server is processing, this scrape included.",
 )
+WEB_CONFIG_SUCCESSFUL = _gauge(
+    "netns_exporter_web_config_last_reload_successful",
+    "1 if the files of --web.config.file, as they are now, are in use; 0 if a change "
+    "of them was rejected and the previous configuration stays in use.",
+)
+WEB_CONFIG_TIME = _gauge(
+    "netns_exporter_web_config_last_reload_success_timestamp_seconds",
+    "Unix time at which the web configuration was last loaded and put to use.",
+)
 WEB_CONFIG_FAILURES = _counter(
     "netns_exporter_web_config_failures_total",
     "Changes of the web configuration that were rejected; the previous configuration "
@@ -442,6 +451,8 @@ SERVER_METRICS = (
     EVICTED,
     REQUESTS,
     IN_FLIGHT,
+    WEB_CONFIG_SUCCESSFUL,
+    WEB_CONFIG_TIME,
     WEB_CONFIG_FAILURES,
     LOG_OMITTED,
 )

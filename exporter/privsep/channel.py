@@ -1,9 +1,10 @@
 """
 Both ends of the channel between the collector, with capabilities, and the server.
 
-The collector handles two requests, a byte each (framing.py): one for a snapshot, one
-for the web configuration. It reads nothing else from the server, and never from the
-network. Anything else ends the exporter.
+The collector handles requests of a byte each (framing.py): one for a snapshot, and
+three for the web configuration, which tell what became of the last one. It reads
+nothing else from the server, and never from the network. Anything else ends the
+exporter.
 """
 
 import queue
@@ -64,10 +65,10 @@ class Channel:
     The server's end: requests snapshots and the web configuration from the collector.
 
     A reply that arrives after its deadline is received before the next request is
-    sent: a late snapshot is discarded, a late web configuration kept, since the
-    collector sends each only once. A thread receives replies at any time, so that the
-    collector never waits for the server; it calls *ended* when the collector is gone.
-    Any thread may send a request; they take turns.
+    sent, and discarded: the collector sends a web configuration until it is accepted.
+    A thread receives replies at any time, so that the collector never waits for the
+    server; it calls *ended* when the collector is gone. Any thread may send a request;
+    they take turns.
     """
 
     def __init__(
@@ -76,8 +77,7 @@ class Channel:
         self._channel = channel
         self._ended = ended
         self._replies: queue.SimpleQueue[bytes | PeerGoneError] = queue.SimpleQueue()
-        self._pending: Request | None = None
-        self._late_web_config = b""
+        self._is_pending = False
         self._turn = threading.Lock()
         threading.Thread(target=self._receive_replies, daemon=True).start()
 
@@ -93,19 +93,17 @@ class Channel:
             raise CollectionFailedError
         return reply
 
-    def web_config(self, seconds: float) -> bytes:
-        """Return the JSON of a new WebConfig, b"" for no change; errors as snapshot."""
-        reply = self._request(Request.WEB_CONFIG, seconds)
-        late, self._late_web_config = self._late_web_config, b""
-        return reply or late
+    def web_config(self, request: Request, seconds: float) -> bytes:
+        """Return the JSON of a WebConfigReply; *request*: a WEB_CONFIG one."""
+        return self._request(request, seconds)
 
     def _request(self, request: Request, seconds: float) -> bytes:
         deadline = time.monotonic() + seconds
         if not self._turn.acquire(timeout=seconds):
             raise TimeoutError
         try:
-            if self._pending:
-                self._receive_late(self._pending, deadline)
+            if self._is_pending:
+                self._reply(deadline)
             self._send(request)
             return self._reply(deadline)
         finally:
@@ -116,12 +114,7 @@ class Channel:
             self._channel.sendall(request.value)
         except OSError as error:
             raise PeerGoneError(str(error)) from error
-        self._pending = request
-
-    def _receive_late(self, request: Request, deadline: float) -> None:
-        reply = self._reply(deadline)
-        if request is Request.WEB_CONFIG:
-            self._late_web_config = reply or self._late_web_config
+        self._is_pending = True
 
     def _reply(self, deadline: float) -> bytes:
         try:
@@ -131,7 +124,7 @@ class Channel:
         if isinstance(reply, PeerGoneError):
             self._replies.put(reply)  # for the next request
             raise reply
-        self._pending = None
+        self._is_pending = False
         return reply
 
     def _receive_replies(self) -> None:

@@ -24,11 +24,15 @@ class Request(enum.Enum):
     Attributes:
         SNAPSHOT: server to collector: reply with a snapshot.
         WEB_CONFIG: server to collector: reply with the web configuration if it is new.
+        WEB_CONFIG_ACCEPTED: the same, after the server put the last reply's to use.
+        WEB_CONFIG_REFUSED: the same, after it could not use the last reply's.
         POLL: collector to runtime poller: poll now. It has no reply of its own.
     """
 
     SNAPSHOT = b"S"
     WEB_CONFIG = b"W"
+    WEB_CONFIG_ACCEPTED = b"A"
+    WEB_CONFIG_REFUSED = b"R"
     POLL = b"!"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from prometheus_client import ProcessCollector
 from prometheus_client.core import Metric
 
+from exporter.config.web import WebConfigStatus
 from exporter.exposition.metrics import (
     CONNECTIONS,
     EVICTED,
@@ -13,6 +14,8 @@ from exporter.exposition.metrics import (
     LOG_OMITTED,
     REQUESTS,
     WEB_CONFIG_FAILURES,
+    WEB_CONFIG_SUCCESSFUL,
+    WEB_CONFIG_TIME,
 )
 from exporter.exposition.renderer import family
 from exporter.log import omitted_lines
@@ -31,7 +34,7 @@ class ServerStats:
         evictions: connections closed to make room for new ones.
         responses: by status.
         in_flight: requests being processed now.
-        web_config_failures: web configurations that could not be used.
+        web_config: what became of the web configuration's files, None without any.
     """
 
     def __init__(self) -> None:
@@ -39,7 +42,7 @@ class ServerStats:
         self.evictions = 0
         self.responses: Counter[int] = Counter({200: 0, 503: 0})
         self.in_flight = 0
-        self.web_config_failures = 0
+        self.web_config: WebConfigStatus | None = None
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics; called by a registry."""
@@ -48,7 +51,10 @@ class ServerStats:
         yield family(EVICTED, [({}, self.evictions)])
         yield family(REQUESTS, [({"code": str(code)}, n) for code, n in codes])
         yield family(IN_FLIGHT, [({}, self.in_flight)])
-        yield family(WEB_CONFIG_FAILURES, [({}, self.web_config_failures)])
+        if self.web_config:
+            yield family(WEB_CONFIG_SUCCESSFUL, [({}, self.web_config.is_current)])
+            yield family(WEB_CONFIG_TIME, [({}, self.web_config.loaded)])
+            yield family(WEB_CONFIG_FAILURES, [({}, self.web_config.rejections)])
         omitted = sorted(omitted_lines().items())
         yield family(LOG_OMITTED, [({"reason": why}, n) for why, n in omitted])
         yield from _PROCESS.collect()

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from exporter.collector.collector import Collector
-from exporter.config.web import WebConfig
-from exporter.daemon.collector_process import CollectorLoop, WebConfigSource
+from exporter.config.web import WebConfig, WebConfigReply
+from exporter.config.web_watcher import WebConfigWatcher
+from exporter.daemon.collector_process import CollectorLoop
 from exporter.model import EncodedSnapshot
 from exporter.privsep.channel import PeerGoneError
 from exporter.privsep.framing import Request, recv_frame
@@ -20,6 +21,7 @@ from tests.support.builders import a_problem, an_encoded_snapshot
 from tests.support.clients import SECONDS
 
 LIMIT = 1 << 20
+ACCEPTED = Request.WEB_CONFIG_ACCEPTED
 
 
 class FakeCollector:
@@ -62,7 +64,7 @@ class Loop:
         self._loop = CollectorLoop(
             cast("Collector", self.collector),
             cast("PollerProcess", FakePoller()),
-            WebConfigSource(file),
+            WebConfigWatcher(file),
             cast("SystemdNotifier", self.notifier),
         )
 
@@ -81,6 +83,10 @@ def channel() -> Iterator[tuple[socket.socket, socket.socket]]:
     with server, ours:
         server.settimeout(SECONDS)
         yield server, ours
+
+
+def web_config_in(reply: bytes) -> WebConfig | None:
+    return msgspec.json.decode(reply, type=WebConfigReply).config
 
 
 def problems_in(reply: bytes) -> list[str]:
@@ -124,10 +130,12 @@ def test_systemd_is_notified_once_the_server_serves_and_then_by_each_request(
 ) -> None:
     loop = Loop(*channel, "")
 
-    first, *others = loop.replies(*[Request.WEB_CONFIG] * 4)
+    first, *others = loop.replies(
+        Request.WEB_CONFIG, ACCEPTED, Request.WEB_CONFIG, Request.WEB_CONFIG
+    )
 
-    assert msgspec.json.decode(first, type=WebConfig) == WebConfig()
-    assert others == [b""] * 3, "it has not changed"
+    assert web_config_in(first) == WebConfig()
+    assert [web_config_in(reply) for reply in others] == [None] * 3
     assert loop.notifier.states == [READY, WATCHDOG, WATCHDOG]
 
 
@@ -140,10 +148,25 @@ def test_an_invalid_web_configuration_is_a_problem_and_is_not_sent(
     file.write_text("rate_limit: {}")
 
     first, again, snapshot = loop.replies(
-        Request.WEB_CONFIG, Request.WEB_CONFIG, Request.SNAPSHOT
+        Request.WEB_CONFIG, ACCEPTED, Request.SNAPSHOT
     )
 
     headers = {"X-Frame-Options": "deny"}
-    assert msgspec.json.decode(first, type=WebConfig) == WebConfig(headers=headers)
-    assert again == b""
+    assert web_config_in(first) == WebConfig(headers=headers)
+    assert web_config_in(again) is None
+    assert problems_in(snapshot) == ["failed", "web_config"]
+
+
+def test_a_web_configuration_that_the_server_refuses_is_a_problem(
+    channel: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    file = tmp_path / "web.yaml"
+    file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}")
+    loop = Loop(*channel, str(file))
+
+    *_, refused, snapshot = loop.replies(
+        Request.WEB_CONFIG, Request.WEB_CONFIG_REFUSED, Request.SNAPSHOT
+    )
+
+    assert web_config_in(refused) is None
     assert problems_in(snapshot) == ["failed", "web_config"]

@@ -18,7 +18,8 @@ from tests.support.clients import SECONDS, make_certificate, request
 from tests.support.server import USERS, basic_authorization
 
 RUN = """
-import logging, socket, sys
+import logging, msgspec, socket, sys
+from exporter.config.web import WebConfig
 from exporter.daemon import preload, server_process
 from exporter.exposition.renderer import Renderer
 from tests.support.preloaded import RefuseImports, refuse_files
@@ -30,7 +31,7 @@ assert len(__import__("os").listdir("/proc/self/task")) == 1
 sys.meta_path.insert(0, RefuseImports())
 sys.addaudithook(refuse_files)
 collector = FakeCollector()
-collector.web_configs = [sys.stdin.buffer.read()]
+collector.web_configs = [msgspec.json.decode(sys.stdin.buffer.read(), type=WebConfig)]
 with socket.create_server(("127.0.0.1", 0)) as listener:
     print(listener.getsockname()[1], flush=True)
     server_process.run(collector, [listener], Renderer("1"))

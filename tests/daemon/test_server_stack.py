@@ -9,9 +9,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from exporter.config.web import TlsConfig, WebConfig
+from exporter.config.web import (
+    TlsConfig,
+    WebConfig,
+    WebConfigReply,
+    WebConfigStatus,
+)
+from exporter.privsep.channel import PeerGoneError
+from exporter.privsep.framing import Request
+from testing.running import Exposition
 from tests.support.clients import SECONDS, Certificate, make_certificate, request
 from tests.support.server import USERS, RunningServer, running_server
+
+UNCHANGED = Request.WEB_CONFIG
+ACCEPTED, REFUSED = Request.WEB_CONFIG_ACCEPTED, Request.WEB_CONFIG_REFUSED
 
 
 def tls(own: Certificate) -> WebConfig:
@@ -29,20 +40,15 @@ class TestWebConfig:
         with running_server(tls(first)) as server:
             assert trusts(server, first)
             broken = WebConfig(tls=TlsConfig(cert="no", key="pem"))
-            for web in (msgspec.json.encode(broken), b"{"):
-                server.collector.web_configs = [web]
-                asyncio.run(server.stack.reload_web_config())
-                assert "keeping the previous web configuration" in caplog.text
-                assert trusts(server, first)
-            assert server.stack.stats.web_config_failures == 2
+            assert reload(server, broken) == [ACCEPTED, REFUSED]
+            assert "keeping the previous web configuration" in caplog.text
+            assert trusts(server, first)
             new = msgspec.structs.replace(tls(second), headers=USERS.headers)
-            server.collector.web_configs = [msgspec.json.encode(new), b""]
-            for _ in range(2):
-                asyncio.run(server.stack.reload_web_config())
-                assert trusts(server, second)
-                assert not trusts(server, first)
-            server.collector.web_configs = [msgspec.json.encode(USERS)]
-            asyncio.run(server.stack.reload_web_config())
+            assert reload(server, new) == [UNCHANGED, ACCEPTED]
+            assert reload(server) == [UNCHANGED]
+            assert trusts(server, second)
+            assert not trusts(server, first)
+            assert reload(server, USERS) == [UNCHANGED, ACCEPTED]
             status, headers, _ = server.get("/")
             assert (status, headers["x-frame-options"]) == (401, "deny")
 
@@ -64,6 +70,33 @@ class TestWebConfig:
             assert trusts(server, own, friend)
             assert not trusts(server, own, own)
             assert not trusts(server, own)
+
+    def test_the_state_of_its_files_is_exported(self) -> None:
+        status = WebConfigStatus(is_current=False, loaded=12.5, rejections=3)
+        with running_server() as server:
+            reply = msgspec.json.encode(WebConfigReply(status=status))
+            server.collector.web_config = lambda *_: reply  # type: ignore[method-assign]
+            reload(server)
+            page = Exposition(server.get("/metrics")[2].decode())
+
+        prefix = "netns_exporter_web_config"
+        assert page.value(f"{prefix}_last_reload_successful") == 0
+        assert page.value(f"{prefix}_last_reload_success_timestamp_seconds") == 12.5
+        assert page.value(f"{prefix}_failures_total") == 3
+
+    def test_a_malformed_reply_is_a_broken_protocol(self) -> None:
+        with running_server() as server:
+            server.collector.web_config = lambda *_: b"{"  # type: ignore[method-assign]
+            with pytest.raises(PeerGoneError, match="malformed"):
+                reload(server)
+
+
+def reload(server: RunningServer, *configs: WebConfig) -> list[Request]:
+    """Reload with *configs* in the next replies; return the requests."""
+    server.collector.web_requests.clear()
+    server.collector.web_configs = [*configs]
+    asyncio.run(server.stack.reload_web_config())
+    return server.collector.web_requests
 
 
 def trusts(

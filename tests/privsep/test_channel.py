@@ -1,5 +1,6 @@
 """The channel between collector and server, and what happens if a side breaks it."""
 
+import functools
 import socket
 import struct
 import threading
@@ -106,38 +107,23 @@ def test_an_unchanged_web_configuration_is_no_failure(ends: Ends) -> None:
     collecting.start()
     channel = server_end(server)
 
-    assert channel.web_config(LONG) == b""
+    assert channel.web_config(Request.WEB_CONFIG, LONG) == b""
     assert channel.snapshot(LONG) == b"{}"
     collecting.join()
     assert served == [Request.WEB_CONFIG, Request.SNAPSHOT]
 
 
-def test_a_late_web_configuration_is_not_lost(ends: Ends) -> None:
-    """The collector sends it once."""
+def test_a_late_web_configuration_is_not_taken_for_the_next(ends: Ends) -> None:
+    """The collector sends it until it is accepted."""
     collector, server = ends
     channel = server_end(server)
     with pytest.raises(TimeoutError):
-        channel.web_config(SOON)
-    collector.sendall(framed(b"late") + framed(b"{}") + framed(b"") + framed(b""))
+        channel.web_config(Request.WEB_CONFIG_ACCEPTED, SOON)
+    collector.sendall(framed(b"late") + framed(b"{}") + framed(b"now"))
 
     assert channel.snapshot(LONG) == b"{}"
-    assert channel.web_config(LONG) == b"late"
-    assert channel.web_config(LONG) == b""
-
-
-def test_a_late_reply_without_a_change_does_not_replace_a_late_one_with(
-    ends: Ends,
-) -> None:
-    collector, server = ends
-    channel = server_end(server)
-    with pytest.raises(TimeoutError):
-        channel.web_config(SOON)
-    collector.sendall(framed(b"late"))
-    with pytest.raises(TimeoutError):
-        channel.web_config(SOON)
-    collector.sendall(framed(b"") + framed(b""))
-
-    assert channel.web_config(LONG) == b"late"
+    assert channel.web_config(Request.WEB_CONFIG_REFUSED, LONG) == b"now"
+    assert collector.recv(10) == b"ASR"
 
 
 def test_threads_take_turns_at_the_channel(ends: Ends) -> None:
@@ -148,9 +134,10 @@ def test_threads_take_turns_at_the_channel(ends: Ends) -> None:
     def request(method: Callable[[float], bytes]) -> None:
         replies.append(method(LONG))
 
+    web_config = functools.partial(channel.web_config, Request.WEB_CONFIG)
     threads = [
         threading.Thread(target=request, args=(method,))
-        for method in (channel.snapshot, channel.web_config) * 5
+        for method in (channel.snapshot, web_config) * 5
     ]
     for thread in threads:
         thread.start()
@@ -173,7 +160,7 @@ def test_a_thread_whose_turn_does_not_come_times_out(ends: Ends) -> None:
     first = threading.Thread(target=time_out)
     first.start()
     with pytest.raises(TimeoutError):
-        channel.web_config(SOON)
+        channel.web_config(Request.WEB_CONFIG, SOON)
     first.join()
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from exporter.privsep.framing import Request
 from tests.mixin.support.grafana import NAMES
 from tests.support.browser import PICTURES, Browser, Scheme, Size, run_browser
 from tests.support.server import served_stack
@@ -55,8 +56,8 @@ class Recorded:
     def snapshot(self, _seconds: float, /) -> bytes:
         return RECORDED.read_bytes()
 
-    def web_config(self, _seconds: float, /) -> bytes:
-        return b""
+    def web_config(self, _request: Request, _seconds: float, /) -> bytes:
+        return b"{}"
 
 
 @pytest.fixture(scope="module")

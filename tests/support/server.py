@@ -10,7 +10,7 @@ from socket import socket
 import bcrypt
 import msgspec
 
-from exporter.config.web import WebConfig
+from exporter.config.web import WebConfig, WebConfigReply
 from exporter.daemon.server_stack import (
     CollectorClient,
     ServerStack,
@@ -18,6 +18,7 @@ from exporter.daemon.server_stack import (
     activate,
 )
 from exporter.exposition.renderer import Renderer
+from exporter.privsep.framing import Request
 from tests.support.builders import a_namespace, an_encoded_snapshot, the_hosts_namespace
 from tests.support.clients import SECONDS, HttpServer, run_server
 
@@ -47,7 +48,8 @@ class FakeCollector:
         snapshots: how many were collected.
         timeouts: of each request for a snapshot, in seconds.
         error: raised instead of a reply.
-        web_configs: the replies to the next requests for the web configuration.
+        web_configs: those of the next replies to requests for the web configuration.
+        web_requests: the requests for it.
     """
 
     def __init__(self) -> None:
@@ -56,7 +58,8 @@ class FakeCollector:
         self.error: Exception | None = None
         self.go = threading.Event()
         self.go.set()
-        self.web_configs: list[bytes] = [b"{}"]
+        self.web_configs: list[WebConfig] = []
+        self.web_requests: list[Request] = []
 
     def snapshot(self, seconds: float, /) -> bytes:
         self.timeouts.append(seconds)
@@ -67,8 +70,10 @@ class FakeCollector:
             raise self.error
         return SNAPSHOT
 
-    def web_config(self, _seconds: float, /) -> bytes:
-        return self.web_configs.pop(0) if self.web_configs else b""
+    def web_config(self, request: Request, _seconds: float, /) -> bytes:
+        self.web_requests.append(request)
+        config = self.web_configs.pop(0) if self.web_configs else None
+        return msgspec.json.encode(WebConfigReply(config=config))
 
 
 class RunningServer:
@@ -92,7 +97,7 @@ def served_stack(
     listeners: Sequence[socket] = (),
 ) -> Iterator[tuple[ServerStack, HttpServer]]:
     """Serve the data of *collector* on loopback, or on *listeners*."""
-    active = activate(msgspec.json.encode(web or WebConfig()))
+    active = activate(web or WebConfig())
     with ThreadPoolExecutor(1) as render, ThreadPoolExecutor(1) as auth:
         workers = Workers(render, auth)
         stack = ServerStack(collector, Renderer("1"), active, workers, _fail)
