@@ -23,6 +23,7 @@ _PARSED_EVERY = 10
 
 _COOKIE = re.compile(r'cookie="(\d+)"')
 _DEFERRED = re.compile(r"^netns_collector_deferred\b.* (\S+)$", re.MULTILINE)
+_NAMESPACES = re.compile(r"^netns_namespaces\b.* (\S+)$", re.MULTILINE)
 _PROBLEM = re.compile(r'^netns_collector_problem\{problem="(\w+)"\}', re.MULTILINE)
 _ROLE = re.compile(r"--([\w-]+)-role")
 
@@ -128,7 +129,7 @@ class Observer:
         return Scrape(
             at,
             seconds,
-            namespaces=len(info),
+            namespaces=int(sum(map(float, _NAMESPACES.findall(text)))),
             deferred=sum(map(float, _DEFERRED.findall(text))),
             problems=frozenset(_PROBLEM.findall(text)) - {isolation.PROBLEM},
             lost=len(lost),

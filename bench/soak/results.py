@@ -44,7 +44,7 @@ class Scrape(NamedTuple):
         at: seconds since the attacks began, when it was started.
         seconds: how long it took.
         error: what failed, "" if nothing did.
-        namespaces: how many the exposition has.
+        namespaces: how many the exporter knows.
         deferred: how much work it reports as deferred.
         problems: the collection problems that it reports.
         lost: pods that ran throughout, and are not in it.

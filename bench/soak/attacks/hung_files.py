@@ -4,40 +4,53 @@ import contextlib
 import random
 import secrets
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench.soak.attacks.attack import Counts, Target, in_threads
+from bench.soak.attacks.cgroups import container_cgroup
 from bench.soak.attacks.pins import Pins
-from testing.fuse import hanging_fs
+from testing.fuse import HangingFs, hanging_fs
 
 _AT_ONCE = 3
 _LONGEST_HANG = 20.0
-_SHARE_OF_HOST = 0.3
-"""Of the file systems: those that the host's processes see."""
+
+_SHIM = """
+import ctypes, os, signal
+libc = ctypes.CDLL(None)
+if os.fork() == 0:
+    libc.prctl(1, 9, 0, 0, 0)
+    libc.unshare(0x40000000)
+    print(os.getpid(), flush=True)
+signal.pause()
+"""
 
 
 def hung_files(target: Target, counts: Counts, stop: threading.Event) -> None:
-    """Mount namespaces on file systems that hang, in several mount namespaces."""
+    """Let file systems hang that have namespaces mounted, or containers' bundles."""
     pins = Pins(counts)
 
     def hang() -> None:
         path = Path(target.directory, secrets.token_hex(4))
         path.mkdir()
-        if random.random() < _SHARE_OF_HOST:
-            _hang(path, None, counts, stop)
-            return
-        with _mount_namespace() as pid:
-            name = _hang(path, pid, counts, stop, pins)
-        pins.end(name)
+        match random.choice(("private mount", "host's mount", "bundle")):
+            case "private mount":
+                with _mount_namespace() as pid:
+                    name = _hang_mount(path, pid, counts, stop, pins)
+                pins.end(name)
+            case "host's mount":
+                _hang_mount(path, None, counts, stop)
+            case "bundle":
+                _hang_bundle(path, counts, stop)
 
     in_threads(_AT_ONCE, hang, stop)
     pins.finish()
 
 
-def _hang(
+def _hang_mount(
     path: Path,
     pid: int | None,
     counts: Counts,
@@ -56,10 +69,33 @@ def _hang(
         if pins:
             name = pins.watch(f"/proc/{pid}/root{path}/ns")
         stop.wait(random.choice((0, 1, 3)))  # before or after the exporter enters
-        files.hang()
-        counts.add("hung file systems")
-        stop.wait(random.uniform(1, _LONGEST_HANG))
+        _hang(files, counts, stop)
     return name
+
+
+def _hang_bundle(path: Path, counts: Counts, stop: threading.Event) -> None:
+    """Run a container whose shim has a bundle on a file system that hangs."""
+    bundles = path / "io.containerd.runtime.v2.task/k8s.io"
+    bundles.mkdir(parents=True)
+    with hanging_fs(bundles) as files:
+        (bundles / "bundle.d").is_dir()
+        command = (sys.executable, "-I", "-S", "-c", _SHIM)
+        with subprocess.Popen(
+            command, cwd=bundles / "bundle.d", stdout=subprocess.PIPE, text=True
+        ) as shim:
+            try:
+                assert shim.stdout
+                with container_cgroup([int(shim.stdout.readline())], "docker"):
+                    stop.wait(random.choice((0, 1, 3)))
+                    _hang(files, counts, stop)
+            finally:
+                shim.kill()
+
+
+def _hang(files: HangingFs, counts: Counts, stop: threading.Event) -> None:
+    files.hang()
+    counts.add("hung file systems")
+    stop.wait(random.uniform(1, _LONGEST_HANG))
 
 
 @contextlib.contextmanager

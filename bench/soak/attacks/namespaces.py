@@ -4,15 +4,14 @@ import contextlib
 import os
 import random
 import secrets
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench.soak.attacks.attack import HOSTILE_NAMES, Counts, Target, in_threads
+from bench.soak.attacks.cgroups import container_cgroup
 from bench.soak.attacks.pins import Pins
 from testing.lab import (
     CLONE_NEWNET,
@@ -29,8 +28,8 @@ _LARGEST_BATCH = 20
 _SHORT_LIFE, _LONG_LIFE = 2.0, 12.0
 _SHARE_OF_SHORT = 0.7
 """Of the batches; a namespace that only a process holds is exported after 5 seconds."""
+_STORM, _SHARE_OF_STORMS = 200, 0.01
 _FLAGS = (CLONE_NEWNET, CLONE_NEWNET | CLONE_NEWUSER, CLONE_NEWNET | CLONE_NEWNS)
-_CGROUPS = Path("/sys/fs/cgroup")
 
 _FORKS = """
 import os, sys, time
@@ -45,6 +44,20 @@ while True:
 """
 
 
+_FLOOD_MOUNTS = 5000
+_FLOOD = """
+import ctypes, os, sys, time
+libc = ctypes.CDLL(None)
+directory, count = sys.argv[1], int(sys.argv[2])
+for number in range(count):
+    path = f"{directory}/{number}"
+    open(path, "w").close()
+    libc.mount(b"/proc/self/ns/net", path.encode(), None, 4096, None)
+print(flush=True)
+time.sleep(3600)
+"""
+
+
 def churn(_target: Target, counts: Counts, stop: threading.Event) -> None:
     """Make and end namespaces with processes, some of them in containers' cgroups."""
     with _pins(counts, stop) as pins:
@@ -52,16 +65,17 @@ def churn(_target: Target, counts: Counts, stop: threading.Event) -> None:
 
 
 def _batch(pins: Pins, counts: Counts, stop: threading.Event) -> None:
-    size = random.randint(1, _LARGEST_BATCH)
+    is_storm = random.random() < _SHARE_OF_STORMS
+    size = _STORM if is_storm else random.randint(1, _LARGEST_BATCH)
     comm = random.choice(HOSTILE_NAMES).encode("utf-8", "replace")[:15]
     flags, listeners = random.choice(_FLAGS), random.choice((0, 0, 1, 5))
     names = []
     with (
         new_namespaces(size, flags=flags, listeners=listeners, comm=comm) as pods,
-        _cgroup([pod.pid for pod in pods]),
+        container_cgroup([pod.pid for pod in pods]),
     ):
         counts.add("births of namespaces with a process", size)
-        names = [pins.watch(pod.path) for pod in pods]
+        names = [pins.watch(pod.path) for pod in pods[:_LARGEST_BATCH]]
         stop.wait(_life())
     for name in names:
         pins.end(name)
@@ -70,39 +84,6 @@ def _batch(pins: Pins, counts: Counts, stop: threading.Event) -> None:
 def _life() -> float:
     is_short = random.random() < _SHARE_OF_SHORT
     return random.uniform(0, _SHORT_LIFE if is_short else _LONG_LIFE)
-
-
-@contextlib.contextmanager
-def _cgroup(pids: list[int]) -> Iterator[None]:
-    """Move processes into a cgroup that looks like a container's, if there is one."""
-    root = _CGROUPS / "pids" if (_CGROUPS / "pids").exists() else _CGROUPS
-    container = secrets.token_hex(32)
-    parent = random.choice(
-        ("docker", f"kubepods/pod{container[:32]}", "", "evil\x1b[31m")
-    )
-    if not parent or not os.access(root, os.W_OK):
-        yield
-        return
-    leaf = root / parent / container
-    leaf.mkdir(parents=True)
-    for pid in pids:
-        (leaf / "cgroup.procs").write_text(str(pid))
-    try:
-        yield
-    finally:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        _remove(leaf)
-
-
-def _remove(leaf: Path) -> None:
-    """Remove a cgroup when its processes have ended."""
-    for _ in range(1000):
-        with contextlib.suppress(OSError):
-            leaf.rmdir()
-            return
-        time.sleep(0.01)
 
 
 def mounts(target: Target, counts: Counts, stop: threading.Event) -> None:
@@ -132,6 +113,35 @@ def _mounts(target: Target, pins: Pins, counts: Counts, stop: threading.Event) -
         stop.wait(_life())
     for name in names:
         pins.end(name)
+
+
+def floods(target: Target, counts: Counts, stop: threading.Event) -> None:
+    """Fill a mount namespace with thousands of mounts of a single namespace."""
+    path = Path(target.directory, "flood")
+
+    def flood() -> None:
+        path.mkdir(exist_ok=True)
+        command = (
+            "unshare",
+            "--mount",
+            "--net",
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            _FLOOD,
+        )
+        with subprocess.Popen(
+            (*command, str(path), str(_FLOOD_MOUNTS)), stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout
+            process.stdout.readline()
+            counts.add("mounts in floods", _FLOOD_MOUNTS)
+            stop.wait(_LONG_LIFE)
+            process.kill()
+        stop.wait(_LONG_LIFE)
+
+    in_threads(1, flood, stop)
 
 
 def forks(_target: Target, counts: Counts, stop: threading.Event) -> None:
