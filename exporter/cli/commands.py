@@ -4,7 +4,8 @@ The commands: snapshot, report, explain, diff, check, catalog, completion.
 They exit with 0 for success; `diff` only if nothing differs, `check` only if no rule is
 violated. 1: `snapshot` failed; `explain` found no namespace, or more than one; `diff`
 found differences; `check` found violations. 2: wrong usage; of all but `snapshot`,
-any failure.
+any failure. A result that cannot be written is a failure, unless its reader closed the
+pipe.
 """
 
 import sys
@@ -42,9 +43,8 @@ NOW = "now"
 
 def run(arguments: Arguments) -> int:
     """Run the command of *arguments*; return its exit code."""
-    if sys.stdout is None:  # closed: an exit code alone would be misleading
-        return EXIT_ERROR
     try:
+        output.check_open()
         return _COMMANDS[arguments["command"]](arguments)
     except OwnerLookupError as error:
         return _fail(str(error), EXIT_NEGATIVE)
@@ -53,12 +53,14 @@ def run(arguments: Arguments) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"{PROG}: {escape_control(message)}\n")
+    output.write_error(f"{PROG}: {escape_control(message)}")
     return code
 
 
 def snapshot(arguments: Arguments) -> int:
     """Read the node once; write the snapshot, or its exposition."""
+    if arguments["output"] is None:
+        output.check_open()
     settings = node_reader.load_settings(arguments)
     as_json = arguments["format"] == "json"
     encoded = node_reader.read_snapshot(settings, links=as_json)

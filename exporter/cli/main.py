@@ -1,11 +1,13 @@
 """The entry point: dispatches to a process's role, `serve`, `snapshot` or a command."""
 
+import contextlib
+import io
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from exporter.catalog import UnknownSysctlError
-from exporter.cli import commands
+from exporter.cli import commands, output
 from exporter.cli.arguments import PROG, parse
 from exporter.daemon import node_reader
 from exporter.errors import ConfigError
@@ -18,7 +20,12 @@ EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code: 0, 1 for failure, 2 for wrong usage."""
+    """
+    Run one command; return its exit code: 0, 1 for failure, 2 for wrong usage.
+
+    `--help`, `--version` and wrong usage raise SystemExit.
+    """
+    output.open_missing_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == [spawn.SERVER_ROLE]:
         from exporter.daemon import server_process
@@ -28,17 +35,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         from exporter.daemon import runtime_process
 
         return runtime_process.main(words[1:])
-    arguments = parse(words)
     try:
-        return _run(arguments)
+        return _run(_parse(words))
     except (ConfigError, UnknownSysctlError) as error:
-        sys.stderr.write(f"{PROG}: {error}\n")
+        output.write_error(f"{PROG}: {error}")
         return EXIT_USAGE
     except OSError as error:
-        sys.stderr.write(f"{PROG}: {error}\n")
+        output.write_error(f"{PROG}: {error}")
         return EXIT_FAILURE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _parse(words: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments; a help text that cannot be written is an OSError."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            return parse(words)
+    except SystemExit as end:
+        if not end.code:
+            output.write(printed.getvalue().encode())
+        raise
 
 
 def _run(arguments: dict[str, Any]) -> int:

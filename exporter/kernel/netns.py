@@ -8,10 +8,10 @@ namespace that was expected there.
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 
 from exporter.kernel.syscalls import CLONE_NEWNET, setns, unshare
+from exporter.log_output import LineOutput
 from exporter.model import Ino
 
 OWN_NETNS_PATH = "/proc/thread-self/ns/net"
@@ -143,7 +143,8 @@ class NetnsEntry:
             setns(self._own, CLONE_NEWNET)
             self._is_away = False
         except OSError as error:
-            sys.stderr.write(f"cannot return to the exporter's own netns: {error}\n")
+            text = f"cannot return to the exporter's own netns: {error}\n"
+            LineOutput().write(text.encode())  # the process must not wait here
             os._exit(os.EX_SOFTWARE)
 
     def _setns(self, fd: int) -> None:

@@ -115,3 +115,29 @@ def test_it_ends_while_nothing_reads_its_standard_error(tmp_path: Path) -> None:
         running.process.terminate()
 
         assert running.process.wait(10) == 0
+
+
+def test_closed_standard_streams_do_not_become_sockets(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    listen = ("--web.listen-address", f"127.0.0.1:{port}")
+    closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+    process = subprocess.Popen([*closed, *COMMAND, *listen], cwd=tmp_path)
+    running = Exporter(process, port, tmp_path)
+    try:
+        wait_until(lambda: accepts_connections(port))
+        running.scrape()
+        for pid in (process.pid, running.server_pid):
+            links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in range(3)]
+            assert links == [os.devnull] * 3
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def accepts_connections(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True

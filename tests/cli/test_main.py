@@ -78,11 +78,11 @@ def test_an_unknown_flag_suggests_the_nearest(
     assert "did you mean '--web.listen-address'?" in error
 
 
-def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
 
-    assert __version__ in capsys.readouterr().out
+    assert __version__ in capfd.readouterr().out
 
 
 def test_globs_choose_which_sysctls_are_read(
