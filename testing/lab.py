@@ -23,7 +23,7 @@ from exporter.kernel.netns import entered
 from exporter.kernel.syscalls import netns_cookie
 from exporter.model import Ino
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 _HOLDER = """
 import ctypes, os, signal, socket, sys
