@@ -10,6 +10,8 @@ from urllib.parse import parse_qs
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 from prometheus_client.exposition import generate_latest as generate_text
 
+from exporter.exposition.text_format import OPENMETRICS
+
 DEFAULT_TIMEOUT_SECONDS = 9.0
 """Below Prometheus's default scrape timeout, 10 s, so that it receives the reason."""
 
@@ -34,17 +36,32 @@ class ScrapeRequest:
     """
     The form of an exposition.
 
+    Requests that differ only in the version of the format have the same exposition; a
+    client may invent any number of versions.
+
     Attributes:
         content_type: of the response.
         encode: formats prometheus_client's families so.
+        openmetrics: whether the format is OpenMetrics, by *content_type*.
         names: of the metrics to include; None for all.
         gzip: whether to compress it.
     """
 
-    content_type: str
+    content_type: str = field(compare=False)
     encode: Encoder = field(compare=False)
+    openmetrics: bool = field(init=False)
     names: frozenset[str] | None = None
     gzip: bool = False
+
+    def __post_init__(self) -> None:
+        """Derive *openmetrics*."""
+        is_openmetrics = self.content_type.startswith(OPENMETRICS)
+        object.__setattr__(self, "openmetrics", is_openmetrics)
+
+    @property
+    def is_selection(self) -> bool:
+        """Whether it selects some metrics by name."""
+        return self.names is not None
 
 
 def choose_format(accept: str) -> tuple[Encoder, str]:

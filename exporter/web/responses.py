@@ -2,7 +2,7 @@
 
 import gzip
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 import msgspec
@@ -19,6 +19,9 @@ Request = ScrapeRequest | PageRequest
 
 _GZIP_LEVEL = 5
 """A page of 200 kB takes 5 ms, and becomes 15 kB."""
+
+SELECTED_BYTES = 4 << 20
+"""Of selections by name, made from one collection; the rest waits for the next."""
 
 log = logging.getLogger(__name__)
 
@@ -56,27 +59,33 @@ class ResponseBuilder:
         """
         Collect within *seconds*; return the exposition for each scrape.
 
-        The snapshot is kept for render_page() if *requests* include a page.
+        Selections by name, in the order of *requests*, are left out once those before
+        are large. The snapshot is kept for render_page() if *requests* include a page.
         """
         raw = self._snapshot(seconds)
         snapshot = self._decoder.decode(raw)
-        plain = {
-            request: replace(request, gzip=False)
-            for request in requests
-            if isinstance(request, ScrapeRequest)
-        }
-        has_pages = len(plain) < len(requests)
+        scrapes = [item for item in requests if isinstance(item, ScrapeRequest)]
+        has_pages = len(scrapes) < len(requests)
         self._page_snapshot = raw if has_pages else b""
-        if plain or not has_pages:
+        if scrapes or not has_pages:
             self._renderer.render(snapshot)
             self._log_reduction()
-        expositions = {
-            request: self._exposition(request)
-            for request in dict.fromkeys(plain.values())
-        }
-        return {
-            request: _body(expositions[plain[request]], request) for request in plain
-        }
+        return self._bodies(scrapes)
+
+    def _bodies(self, scrapes: Iterable[ScrapeRequest]) -> dict[ScrapeRequest, bytes]:
+        """Return the bodies, complete expositions first, then selections that fit."""
+        expositions: dict[ScrapeRequest, list[Chunk]] = {}
+        bodies: dict[ScrapeRequest, bytes] = {}
+        selected = 0
+        for request in sorted(scrapes, key=lambda scrape: scrape.is_selection):
+            if request.is_selection and selected >= SELECTED_BYTES:
+                continue
+            plain = replace(request, gzip=False)
+            if plain not in expositions:
+                expositions[plain] = self._exposition(plain)
+            bodies[request] = _body(expositions[plain], request)
+            selected += len(bodies[request]) if request.is_selection else 0
+        return bodies
 
     def render_page(self, request: PageRequest) -> RenderedPage:
         """Return a page of the last collection for one; raise PageFailedError."""

@@ -10,8 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from exporter.exposition.chunk_table import Chunk
-from exporter.exposition.renderer import Names, Renderer
+from exporter.exposition.renderer import Families, Names, Renderer
 from exporter.pages.query import PageRequest, RenderedPage
+from exporter.web import responses as response_module
 from exporter.web.negotiation import ScrapeRequest, choose_format
 from exporter.web.responses import PageFailedError, ResponseBuilder
 from exporter.web.stats import ServerStats
@@ -29,6 +30,7 @@ GZIP = replace(TEXT, gzip=True)
 OPEN_ENCODE, OPEN_TYPE = choose_format("application/openmetrics-text; version=1.0.0")
 OPEN = ScrapeRequest(content_type=OPEN_TYPE, encode=OPEN_ENCODE, gzip=True)
 PAGE = PageRequest(page="node")
+SERVER_FAMILIES = list(ServerStats().collect())
 
 
 def echo(_request: PageRequest, raw: bytes) -> RenderedPage:
@@ -118,6 +120,33 @@ def test_formats_stay_the_same_from_one_collection_to_the_next() -> None:
     for bodies in (first, second, third):
         assert gzip.decompress(bodies[GZIP]) == bodies[TEXT]
         assert gzip.decompress(bodies[OPEN]).endswith(b"# EOF\n")
+
+
+def test_requests_that_differ_in_the_version_of_the_format_share_a_body() -> None:
+    """A client may invent versions without end."""
+    versions = ("1.0.0", "2.0.0", "3.7.9", "1.0.0; escaping=allow-utf-8")
+    for media in ("application/openmetrics-text", "text/plain"):
+        forms = [choose_format(f"{media}; version={version}") for version in versions]
+        requests = {
+            ScrapeRequest(content_type=content_type, encode=encode)
+            for encode, content_type in forms
+        }
+        assert len(requests) == 1
+        assert len({encode(Families(SERVER_FAMILIES)) for encode, _ in forms}) == 1
+
+
+def test_selections_are_left_out_once_those_before_are_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(response_module, "SELECTED_BYTES", 10)
+    chosen = [
+        replace(TEXT, names=frozenset({"netns_info", f"{number}"}))
+        for number in range(3)
+    ]
+
+    bodies = builder().collect(1.0, (chosen[0], TEXT, chosen[1], GZIP, chosen[2]))
+
+    assert bodies.keys() == {TEXT, GZIP, chosen[0]}
 
 
 def test_an_invalid_snapshot_is_an_error() -> None:
