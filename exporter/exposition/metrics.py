@@ -368,6 +368,11 @@ EVICTED = _counter(
     "netns_exporter_connections_evicted_total",
     "Connections closed in favor of newer ones because the limit was reached.",
 )
+ABORTED = _counter(
+    "netns_exporter_responses_aborted_total",
+    "Responses aborted because their clients did not read them, or read them slowest, "
+    "and the limit of unsent bytes was reached.",
+)
 REQUESTS = _counter(
     "netns_exporter_requests_total",
     "Requests answered by the exporter's web server, by HTTP status code.",
@@ -449,6 +454,7 @@ SIGNAL_METRICS = (
 SERVER_METRICS = (
     CONNECTIONS,
     EVICTED,
+    ABORTED,
     REQUESTS,
     IN_FLIGHT,
     WEB_CONFIG_SUCCESSFUL,

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Executor
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 from starlette.datastructures import MutableHeaders
@@ -20,7 +21,12 @@ from exporter.model import Frozen
 from exporter.pages.query import BadQueryError, parse_request
 from exporter.pages.render import HEADERS, STYLE_PATH, PageRenderer
 from exporter.privsep.channel import CollectionFailedError
-from exporter.web.auth import Authenticator, TooManyChecksError, Verify
+from exporter.web.auth import (
+    Authenticator,
+    TooManyChecksError,
+    TooManyWrongPasswordsError,
+    Verify,
+)
 from exporter.web.negotiation import (
     DEFAULT_TIMEOUT_SECONDS,
     MAX_NAMES,
@@ -30,12 +36,10 @@ from exporter.web.negotiation import (
     parse_names,
     parse_timeout,
 )
+from exporter.web.peers import Peer
 from exporter.web.responses import PageFailedError
 from exporter.web.scrape_queue import ScrapeQueue, TooManyRequestsError
 from exporter.web.stats import ServerStats
-
-PART_BYTES = 32 << 10
-"""Of a body, written at once; the next part waits until the client read this one."""
 
 READY_SECONDS = 300.0
 """How long a successful collection is proof of readiness."""
@@ -46,6 +50,12 @@ IMMUTABLE_SECONDS = 31_536_000
 """How long a client may cache a file whose URL has its hash."""
 
 _PAGE_HEADERS = {**HEADERS, "Cache-Control": "no-store", "Vary": "Accept-Encoding"}
+_CLOSE = {"Connection": "close"}
+"""With a refusal, so that requests sent ahead are not refused one by one."""
+
+_ERROR_PAGES = 16
+"""Rendered error pages that are kept: refusing a request must cost little."""
+
 _UNAVAILABLE = (TimeoutError, CollectionFailedError, TooManyRequestsError)
 
 
@@ -62,26 +72,6 @@ class RequestSettings(Frozen, frozen=True, kw_only=True):
     verify: Verify | None = None
 
 
-class PartsResponse(Response):
-    """A response whose body is sent in parts; Starlette's is sent at once."""
-
-    async def __call__(
-        self,
-        scope: Scope,
-        receive: Receive,  # noqa: ARG002 # Starlette's signature
-        send: Send,
-    ) -> None:
-        """Send it."""
-        start: Message = {"type": "http.response.start", "status": self.status_code}
-        await send({**start, "headers": self.raw_headers})
-        body = b"" if scope["method"] == "HEAD" else self.body
-        for offset in range(0, len(body), PART_BYTES):
-            part = body[offset : offset + PART_BYTES]
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        end: Message = {"type": "http.response.body", "body": b""}
-        await send(end)
-
-
 class Application:
     """The ASGI application; *auth_worker* has one thread, for passwords."""
 
@@ -94,6 +84,7 @@ class Application:
     ) -> None:
         self._queue = queue
         self._pages = pages
+        self._render_error = lru_cache(_ERROR_PAGES)(pages.render_error)
         self._auth_worker = auth_worker
         self._stats = stats
         self._headers: Mapping[str, str] = {}
@@ -142,11 +133,13 @@ class Application:
         try:
             if self._authenticator:
                 header = _header(request, "authorization")
-                if not await self._authenticator.authenticate(header):
+                if not await self._authenticator.authenticate(header, _peer(request)):
                     challenge = {"WWW-Authenticate": "Basic"}
                     return _text(HTTPStatus.UNAUTHORIZED, "Unauthorized", challenge)
         except TooManyChecksError as error:
-            return _unavailable(str(error))
+            return _text(HTTPStatus.SERVICE_UNAVAILABLE, str(error), _CLOSE)
+        except TooManyWrongPasswordsError as error:
+            return _text(HTTPStatus.TOO_MANY_REQUESTS, str(error), _CLOSE)
         if request.method not in {"GET", "HEAD"}:
             allow = {"Allow": "GET, HEAD"}
             return _text(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD", allow)
@@ -165,45 +158,47 @@ class Application:
             gzip=accepts_gzip(_header(request, "accept-encoding")),
         )
         timeout = _header(request, "x-prometheus-scrape-timeout-seconds")
-        exposition = await self._scrape(form, parse_timeout(timeout))
+        exposition = await self._scrape(form, parse_timeout(timeout), _peer(request))
         if isinstance(exposition, Response):
             return exposition
         headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
         if form.gzip:
             headers["Content-Encoding"] = "gzip"
-        return PartsResponse(exposition, HTTPStatus.OK, headers)
+        return Response(exposition, HTTPStatus.OK, headers)
 
     async def _healthy(self, _request: Request) -> Response:
         return _text(HTTPStatus.OK, "healthy")
 
-    async def _ready(self, _request: Request) -> Response:
+    async def _ready(self, request: Request) -> Response:
         now, last = asyncio.get_running_loop().time(), self._queue.last_success
         if last is None or now - last >= READY_SECONDS:
-            exposition = await self._scrape(None, READINESS_TIMEOUT_SECONDS)
+            timeout, peer = READINESS_TIMEOUT_SECONDS, _peer(request)
+            exposition = await self._scrape(None, timeout, peer)
             if isinstance(exposition, Response):
                 return exposition
         return _text(HTTPStatus.OK, "ready")
 
     async def _scrape(
-        self, request: ScrapeRequest | None, seconds: float
+        self, request: ScrapeRequest | None, seconds: float, peer: Peer
     ) -> bytes | Response:
         try:
-            return await self._queue.scrape(request, seconds)
+            return await self._queue.scrape(request, seconds, peer)
         except _UNAVAILABLE as error:
-            return _unavailable(_reason(error, seconds))
+            reason = _reason(error, seconds)
+            return _text(HTTPStatus.SERVICE_UNAVAILABLE, reason, _CLOSE)
 
     async def _style(self, request: Request) -> Response:
         has_hash = request.url.query == self._pages.style_hash
         immutable = f"private, max-age={IMMUTABLE_SECONDS}, immutable"
         headers = {"Cache-Control": immutable if has_hash else "no-cache"}
-        return PartsResponse(self._pages.style, HTTPStatus.OK, headers, "text/css")
+        return Response(self._pages.style, HTTPStatus.OK, headers, "text/css")
 
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        encodings = _header(Request(scope), "accept-encoding")
-        response = await self._render_page(scope, gzip=accepts_gzip(encodings))
+        response = await self._render_page(Request(scope))
         await response(scope, receive, send)
 
-    async def _render_page(self, scope: Scope, *, gzip: bool) -> Response:
+    async def _render_page(self, http: Request) -> Response:
+        scope, gzip = http.scope, accepts_gzip(_header(http, "accept-encoding"))
         try:
             request = parse_request(scope["path"], scope["query_string"], gzip=gzip)
         except BadQueryError as error:
@@ -211,34 +206,32 @@ class Application:
         if request is None:
             return self._error_page(HTTPStatus.NOT_FOUND, "There is no such page.")
         try:
-            page = await self._queue.page(request, DEFAULT_TIMEOUT_SECONDS)
+            page = await self._queue.page(request, DEFAULT_TIMEOUT_SECONDS, _peer(http))
         except _UNAVAILABLE as error:
             reason = _reason(error, DEFAULT_TIMEOUT_SECONDS)
-            return self._error_page(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+            return self._error_page(HTTPStatus.SERVICE_UNAVAILABLE, reason, _CLOSE)
         except PageFailedError:
             reason = "The page could not be rendered; see the log of the exporter."
             return self._error_page(HTTPStatus.INTERNAL_SERVER_ERROR, reason)
         encoding = {"Content-Encoding": "gzip"} if gzip else {}
-        return PartsResponse(
+        return Response(
             page.body,
             HTTPStatus.OK if page.found else HTTPStatus.NOT_FOUND,
             {**_PAGE_HEADERS, **encoding},
             "text/html",
         )
 
-    def _error_page(self, status: HTTPStatus, reason: str) -> Response:
-        body = self._pages.render_error(status.phrase, reason)
-        return PartsResponse(body, status, _PAGE_HEADERS, "text/html")
+    def _error_page(
+        self, status: HTTPStatus, reason: str, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        body = self._render_error(status.phrase, reason)
+        return Response(body, status, {**_PAGE_HEADERS, **(headers or {})}, "text/html")
 
 
 def _text(
     status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     return PlainTextResponse(f"{text}\n", status, headers)
-
-
-def _unavailable(reason: str) -> Response:
-    return _text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
 
 
 def _reason(error: Exception, seconds: float) -> str:
@@ -248,6 +241,12 @@ def _reason(error: Exception, seconds: float) -> str:
         case CollectionFailedError():
             return "the collector failed to collect a snapshot; see its log"
     return str(error)
+
+
+def _peer(request: Request) -> Peer:
+    """Return who sent a request; see Connection."""
+    peer: Peer = request.state.peer
+    return peer
 
 
 def _header(request: Request, name: str) -> str:

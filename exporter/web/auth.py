@@ -3,22 +3,34 @@ Basic authentication (RFC 7617) against bcrypt hashes.
 
 A check takes as long as the cost of the hash determines, some 50 ms of a core at 10,
 and as long for an unknown name: the time does not reveal which names exist. It runs in
-a thread of its own, a limited number of requests wait for it, and credentials that were
-accepted before do not wait behind those that are guessed.
+a thread of its own, and a limited number of requests wait for it, peers in turn. So
+credentials that were accepted before do not wait at all, and those of one peer not
+behind the guesses of another. A peer with many wrong passwords is refused at once.
 """
 
 import asyncio
 import base64
 import hmac
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import bcrypt
 
-MAX_WAITING = 16
-"""Requests whose passwords wait to be checked, the one being checked included."""
+from exporter.web.peers import Allowances, Peer, Turns
+
+MAX_WAITING = 128
+"""Requests whose passwords wait to be checked; so many checks take 6 s at cost 10."""
+
+MAX_WRONG = 20
+"""Wrong passwords of a peer that are checked at once; see WRONG_SECONDS."""
+
+WRONG_SECONDS = 0.25
+"""After so long one more wrong password of that peer is checked. A client behind the
+same proxy as one that guesses still has its turn."""
 
 MAX_REJECTED = 128
 """Rejected credentials whose result is cached."""
@@ -29,6 +41,10 @@ _MAX_PASSWORD_BYTES = 72
 
 class TooManyChecksError(Exception):
     """MAX_WAITING passwords wait to be checked already."""
+
+
+class TooManyWrongPasswordsError(Exception):
+    """The peer sent many wrong passwords; this one was not checked."""
 
 
 class Credentials(NamedTuple):
@@ -100,6 +116,24 @@ def _matches(password: bytes, hashed: bytes) -> bool:
     return matches and len(password) <= _MAX_PASSWORD_BYTES
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Check:
+    """
+    A request whose password waits to be checked.
+
+    Attributes:
+        peer: who sent it.
+        credentials: what to check.
+        digest: the key of the result.
+        result: whether they are valid, once that is known.
+    """
+
+    peer: Peer
+    credentials: Credentials
+    digest: bytes
+    result: asyncio.Future[bool]
+
+
 class Authenticator:
     """
     Authenticates requests; for one event loop. *worker* has one thread.
@@ -111,35 +145,84 @@ class Authenticator:
     def __init__(self, verify: Verify, worker: Executor) -> None:
         self._verify = verify
         self._worker = worker
-        self._waiting = 0
-        self._turn = asyncio.Lock()
+        self._waiting: list[_Check] = []
+        self._running = False
+        self._turns = Turns()
+        self._allowances = Allowances(MAX_WRONG, WRONG_SECONDS, time.monotonic)
         self._key = secrets.token_bytes(32)
         self._results: dict[bytes, bool] = {}
 
-    async def authenticate(self, header: str) -> bool:
-        """Return whether an Authorization header is valid; TooManyChecksError."""
+    async def authenticate(self, header: str, peer: Peer) -> bool:
+        """
+        Return whether an Authorization header is valid.
+
+        Raises TooManyChecksError, TooManyWrongPasswordsError.
+        """
         credentials = parse_authorization(header)
         if credentials is None:
             return False
         digest = self._digest(credentials)
         cached = self._results.get(digest)
-        return await self._check(credentials, digest) if cached is None else cached
+        if cached is not None:
+            return cached
+        if not self._allowances.take(peer):
+            raise TooManyWrongPasswordsError("too many wrong passwords; try again soon")
+        result = asyncio.get_running_loop().create_future()
+        check = _Check(peer=peer, credentials=credentials, digest=digest, result=result)
+        self._admit(check)
+        self._start_next()
+        return await self._result(check)
 
-    async def _check(self, credentials: Credentials, digest: bytes) -> bool:
-        if self._waiting >= MAX_WAITING:
-            raise TooManyChecksError(f"{MAX_WAITING} passwords wait to be checked")
-        self._waiting += 1
+    async def _result(self, check: _Check) -> bool:
+        """Wait for the result; what was taken for it is for wrong passwords only."""
+        accepted = False
         try:
-            async with self._turn:
-                if digest not in self._results:
-                    loop = asyncio.get_running_loop()
-                    accepted = await loop.run_in_executor(
-                        self._worker, self._verify, credentials
-                    )
-                    self._cache(digest, accepted=accepted)
-                return self._results[digest]
+            accepted = await check.result
         finally:
-            self._waiting -= 1
+            is_unchecked = check in self._waiting
+            if is_unchecked:
+                self._waiting.remove(check)
+            if is_unchecked or accepted:
+                self._allowances.give_back(check.peer)
+        return accepted
+
+    def _admit(self, check: _Check) -> None:
+        """Let *check* wait; refuse the last in turn if there are too many."""
+        self._waiting.append(check)
+        for refused in self._in_turn()[MAX_WAITING:]:
+            error = TooManyChecksError(f"{MAX_WAITING} passwords wait to be checked")
+            refused.result.set_exception(error)
+
+    def _in_turn(self) -> list[_Check]:
+        waiting = [check for check in self._waiting if not check.result.done()]
+        return self._turns.order(waiting, lambda check: check.peer)
+
+    def _start_next(self) -> None:
+        if self._running:
+            return
+        first = next(iter(self._in_turn()), None)
+        if first is None:
+            return
+        self._waiting.remove(first)
+        self._turns.record(first.peer)
+        self._running = True
+        loop = asyncio.get_running_loop()
+        checking = loop.run_in_executor(self._worker, self._verify, first.credentials)
+        checking.add_done_callback(lambda done: self._on_checked(first, done))
+
+    def _on_checked(self, check: _Check, checking: asyncio.Future[bool]) -> None:
+        self._running = False
+        error = checking.exception()
+        if error is None:
+            self._cache(check.digest, accepted=checking.result())
+        for same in (check, *self._waiting):
+            if same.result.done() or same.digest != check.digest:
+                continue
+            if error is None:
+                same.result.set_result(checking.result())
+            else:
+                same.result.set_exception(error)
+        self._start_next()
 
     def _digest(self, credentials: Credentials) -> bytes:
         name = credentials.name.encode()

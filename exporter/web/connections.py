@@ -17,6 +17,14 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from exporter.model import Frozen
+from exporter.web.eviction import (
+    UNSENT_BODIES,
+    UNSENT_BYTES,
+    choose_among_all,
+    choose_reader,
+    unsent_bytes,
+)
+from exporter.web.peers import peer_of
 from exporter.web.protocol import (
     Connection,
     ConnectionContext,
@@ -100,6 +108,7 @@ class Server:
             limits=limits,
             stats=stats,
             on_closed=self._remove,
+            on_body=self._limit_unsent,
         )
         self._open: dict[Connection, asyncio.Task[None]] = {}
         self._closed = asyncio.Event()
@@ -148,10 +157,15 @@ class Server:
         conn.settimeout(0)
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+        try:
+            peer = peer_of(conn)
+        except OSError:  # reset by the client
+            conn.close()
+            return
         if len(self._open) >= self._limits.connections:
             self._evict_one()
         policy = self._tls_policy()
-        connection = Connection(self._context, policy.allows_peer)
+        connection = Connection(self._context, policy.allows_peer, peer)
         task = asyncio.create_task(self._handshake(connection, conn, policy.context))
         task.add_done_callback(
             lambda task: self._handshake_done(connection, conn, task)
@@ -181,16 +195,24 @@ class Server:
             error.with_traceback(None)  # a cycle that would keep the connection alive
 
     def _evict_one(self) -> None:
-        """
-        Close the connection that has been in its stage for longest.
-
-        One with a request in progress is closed only if all have one.
-        """
-        idle = [connection for connection in self._open if not connection.is_busy]
-        candidates = idle or list(self._open)
-        if candidates:
-            self._close(min(candidates, key=lambda candidate: candidate.stage_since))
+        now = asyncio.get_running_loop().time()
+        chosen = choose_among_all(self._open, self._limits.connections, now)
+        if chosen:
+            self._close(chosen)
             self._stats.evictions += 1
+
+    def _limit_unsent(self, connection: Connection) -> None:
+        """Abort slow responses if that of *connection* makes too many bytes unsent."""
+        now = asyncio.get_running_loop().time()
+        most = max(UNSENT_BYTES, UNSENT_BODIES * len(connection.body))
+        sending = [other for other in self._open if other.body]
+        while unsent_bytes(sending) > most:
+            chosen = choose_reader([c for c in sending if c is not connection], now)
+            if chosen is None:
+                break
+            sending.remove(chosen)
+            self._close(chosen)
+            self._stats.aborted += 1
 
     def _close(self, connection: Connection) -> None:
         task = self._open[connection]

@@ -8,6 +8,7 @@ are too many.
 
 import asyncio
 import enum
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from exporter.model import Frozen
+from exporter.web.peers import Peer
 from exporter.web.stats import ServerStats
 
 PeerCheck = Callable[[Mapping[str, Any]], bool]
@@ -26,6 +28,15 @@ CLOSE = (b"connection", b"close")
 
 HEAD_BYTES = 16384
 """Maximum size of a request line and its headers."""
+
+PART_BYTES = 32 << 10
+"""Of a body, written at once; the next part waits until the client read this one."""
+
+STATUS_LINE_START = b"HTTP/1.1 "
+"""Of each response; see Connection.eof_received."""
+
+RESET_SECONDS = 0.05
+"""Between two looks whether a client that ended its requests has gone altogether."""
 
 
 class ConnectionLimits(Frozen, frozen=True, kw_only=True):
@@ -72,6 +83,7 @@ class ConnectionContext(Frozen, frozen=True, kw_only=True):
         limits: the deadlines.
         stats: where responses are counted.
         on_closed: called once a connection is closed.
+        on_body: called when a connection begins to send a body.
     """
 
     config: Config
@@ -79,6 +91,7 @@ class ConnectionContext(Frozen, frozen=True, kw_only=True):
     limits: ConnectionLimits
     stats: ServerStats
     on_closed: Callable[["Connection"], None]
+    on_body: Callable[["Connection"], None]
 
 
 def uvicorn_config(application: ASGIApp, limits: ConnectionLimits) -> Config:
@@ -108,19 +121,34 @@ def uvicorn_config(application: ASGIApp, limits: ConnectionLimits) -> Config:
 
 
 class Connection(H11Protocol):
-    """A connection, from accept(2) on; *allows_peer* checks its client certificate."""
+    """
+    A connection, from accept(2) on; *allows_peer* checks its client certificate.
+
+    The application finds *peer* in the state of a request.
+
+    Attributes:
+        peer: who the client is.
+        stage: its stage.
+        progress: when it entered its stage or last read a part of its response, in the
+            time of the event loop.
+        body: what is being sent, b"" if that is small; other connections may share it.
+    """
 
     def __init__(
-        self, context: ConnectionContext, allows_peer: PeerCheck | None
+        self, context: ConnectionContext, allows_peer: PeerCheck | None, peer: Peer
     ) -> None:
         loop = asyncio.get_running_loop()
-        super().__init__(context.config, context.state, {}, loop)
+        super().__init__(context.config, context.state, {"peer": peer}, loop)
+        self.peer = peer
+        self.body = b""
         self._context = context
         self._allows_peer = allows_peer
         self._disconnected = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._reset_check: asyncio.TimerHandle | None = None
+        self._input_ended = False
         self.stage = Stage.HANDSHAKE
-        self.stage_since = loop.time()
+        self.progress = loop.time()
 
     @property
     def app(self) -> ASGIApp:
@@ -130,11 +158,6 @@ class Connection(H11Protocol):
     @app.setter
     def app(self, application: ASGIApp) -> None:
         self._application = application
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a request is processed, or its response being read."""
-        return self.stage in {Stage.PROCESSING, Stage.RESPONSE}
 
     def abort(self) -> None:
         """Close it now, discarding what is not sent; only after its handshake."""
@@ -168,6 +191,34 @@ class Connection(H11Protocol):
         if self._request_in_progress and _has_body(self.scope):
             self.flow.pause_reading()  # only here: a disconnect is not noticed then
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """
+        Keep a connection whose client sends no more, until its requests are answered.
+
+        The client may have closed it altogether, which looks the same until something
+        is sent: the start of the status line, which is always the same, so that a reset
+        arrives while the request still waits. asyncio cannot keep a TLS connection.
+        """
+        self._input_ended = True
+        if not self._request_in_progress or self.scheme == "https":
+            return False
+        if not self.cycle.response_started:
+            self.transport.write(STATUS_LINE_START)
+            rest: Any = _RestOfResponse(self.transport)
+            self.cycle.transport = rest
+            self._abort_if_reset()
+        return True
+
+    def _abort_if_reset(self) -> None:
+        """Look for a reset, again and again: nothing is read, so asyncio does not."""
+        sock = self.transport.get_extra_info("socket")
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.abort()
+        elif not self.cycle.response_started:
+            self._reset_check = self.loop.call_later(
+                RESET_SECONDS, self._abort_if_reset
+            )
+
     def send_400_response(self, msg: str) -> None:
         """Refuse malformed HTTP; a malformed body does not affect its request."""
         if not self._request_in_progress:
@@ -188,8 +239,9 @@ class Connection(H11Protocol):
         """Cancel the timers: they would keep the connection in memory for minutes."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
-        if self._timer:
-            self._timer.cancel()
+        for timer in (self._timer, self._reset_check):
+            if timer:
+                timer.cancel()
         self._disconnected.set()
         self._context.on_closed(self)
 
@@ -197,9 +249,17 @@ class Connection(H11Protocol):
     def _request_in_progress(self) -> bool:
         return bool(self.cycle) and not self.cycle.response_complete
 
+    @property
+    def _is_last(self) -> bool:
+        """Whether no request can follow the one in progress."""
+        return self._input_ended and not self.conn.trailing_data[0]
+
     def _finish_response(self) -> None:
         """Leave the stage RESPONSE, once the response is complete and sent."""
         if self._request_in_progress or self.transport.is_closing():
+            return
+        if self._input_ended:
+            self.transport.close()
             return
         if self.transport.get_write_buffer_size():
             return
@@ -219,7 +279,7 @@ class Connection(H11Protocol):
             # uvicorn closes idle connections first
             Stage.IDLE: limits.idle + limits.response,
         }[stage]
-        self.stage, self.stage_since = stage, self.loop.time()
+        self.stage, self.progress = stage, self.loop.time()
         self._timer = self.loop.call_later(seconds, self.abort)
 
     async def _run_application(
@@ -231,19 +291,51 @@ class Connection(H11Protocol):
         async def send_message(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._enter_stage(Stage.RESPONSE)
-                if _has_body(scope):
+                if _has_body(scope) or self._is_last:
                     message = {**message, "headers": [*message["headers"], CLOSE]}
-            await send(message)
+            if scope["method"] == "HEAD" or len(message.get("body", b"")) <= PART_BYTES:
+                await send(message)
+                await asyncio.sleep(0)
+            else:
+                await self._send_in_parts(message, send)
+
+        await self._application(scope, self._receive, send_message)
+
+    async def _send_in_parts(self, message: Message, send: Send) -> None:
+        """Send a body in parts, each once the client has read the one before."""
+        self.body = message["body"]
+        self._context.on_body(self)
+        view, size = memoryview(self.body), len(self.body)
+        for start in range(0, size, PART_BYTES):
+            is_last = start + PART_BYTES >= size
+            part = {**message, "body": view[start : start + PART_BYTES]}
+            await send(part if is_last else {**part, "more_body": True})
+            self.progress = self.loop.time()
             # A disconnect must be noticed before many more parts are written: asyncio
             # logs a warning for each.
             await asyncio.sleep(0)
-
-        await self._application(scope, self._receive, send_message)
+        self.body = b""
 
     async def _receive(self) -> Message:
         """Wait for the disconnect; the application receives nothing else."""
         await self._disconnected.wait()
         return {"type": "http.disconnect"}
+
+
+class _RestOfResponse:
+    """The transport of a response whose start is sent already."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._to_skip = len(STATUS_LINE_START)
+
+    def write(self, data: bytes) -> None:
+        """Send *data*, without what is sent already."""
+        self._transport.write(data[self._to_skip :])
+        self._to_skip = 0
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._transport, name)
 
 
 def _has_body(scope: Mapping[str, Any]) -> bool:

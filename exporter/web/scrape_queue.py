@@ -4,10 +4,14 @@ Collections, shared by the requests that wait at the same time.
 One collection runs at a time. Requests that arrive during it wait for the next one and
 share it, so no response has data older than its request. Pages are rendered after the
 collection, one between two collections: a scrape waits for one page at most.
+
+Complete scrapes share one body, so any number may wait. A selection by name[] and a
+page are rendered separately: few wait, and the peers that request them have their turn
+one after another, whatever each of them requests.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,14 +21,15 @@ import msgspec
 from exporter.pages.query import PageRequest, RenderedPage
 from exporter.privsep.channel import CollectionFailedError, PeerGoneError
 from exporter.web.negotiation import ScrapeRequest
+from exporter.web.peers import Peer, Turns
 from exporter.web.responses import Request
 
-MAX_WAITING = 64
-"""Requests; each further one would only delay all of them."""
+MAX_WAITING = 128
+"""Selections and pages; each further one would only delay all of them."""
 
 MAX_NAME_CHOICES = 8
-"""Different choices of name[] in one collection: each is an exposition of its own, so
-a client that invents many would delay complete scrapes."""
+"""Different selections made from one collection: each is an exposition of its own, so
+many would delay complete scrapes. The others wait for the next collection."""
 
 MAX_PAGES = 8
 """Different pages that wait; each is rendered separately."""
@@ -40,26 +45,42 @@ class Responder(Protocol):
     def collect(
         self, seconds: float, requests: Collection[Request], /
     ) -> dict[ScrapeRequest, bytes]:
-        """Collect once; return the expositions, keep the snapshot for pages."""
+        """
+        Collect once; return the expositions, keep the snapshot for pages.
+
+        Some selections may be left out; at least one is not.
+        """
 
     def render_page(self, request: PageRequest, /) -> RenderedPage:
         """Return a page of the last collection for one."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Waiter:
     """
     A request that waits.
 
     Attributes:
         request: what to respond; None to learn whether a collection succeeds.
+        peer: who sent it.
         deadline: when it gives up, in the time of the event loop.
         result: the exposition or the page, once it is ready.
     """
 
     request: Request | None
+    peer: Peer
     deadline: float
     result: asyncio.Future[Any]
+
+    @property
+    def is_selection(self) -> bool:
+        """Whether it waits for a selection by name[]."""
+        return isinstance(self.request, ScrapeRequest) and self.request.is_selection
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it waits for a page."""
+        return isinstance(self.request, PageRequest)
 
 
 class ScrapeQueue:
@@ -85,53 +106,64 @@ class ScrapeQueue:
         self._waiting: list[_Waiter] = []
         self._in_progress: list[_Waiter] = []
         self._awaiting_page: list[_Waiter] = []
+        self._turns = Turns()
         self._running = False
         self._page_is_next = False
         self.last_success: float | None = None
 
-    async def scrape(self, request: ScrapeRequest | None, seconds: float) -> bytes:
+    async def scrape(
+        self, request: ScrapeRequest | None, seconds: float, peer: Peer
+    ) -> bytes:
         """
         Return the exposition of a collection that starts now or later.
 
         Raises TimeoutError, CollectionFailedError, TooManyRequestsError.
         """
-        exposition: bytes = await self._wait(request, seconds)
+        exposition: bytes = await self._wait(request, seconds, peer)
         return exposition
 
-    async def page(self, request: PageRequest, seconds: float) -> RenderedPage:
+    async def page(
+        self, request: PageRequest, seconds: float, peer: Peer
+    ) -> RenderedPage:
         """Return a page of such a collection; raise PageFailedError as well."""
-        page: RenderedPage = await self._wait(request, seconds)
+        page: RenderedPage = await self._wait(request, seconds, peer)
         return page
 
-    async def _wait(self, request: Request | None, seconds: float) -> Any:  # noqa: ANN401
+    async def _wait(
+        self,
+        request: Request | None,
+        seconds: float,
+        peer: Peer,
+    ) -> Any:  # noqa: ANN401
         loop = asyncio.get_running_loop()
-        self._waiting = _unfinished(self._waiting)
-        self._awaiting_page = _unfinished(self._awaiting_page)
-        self._check_limits(request)
         deadline = loop.time() + seconds
         result: asyncio.Future[Any] = loop.create_future()
-        waiter = _Waiter(request=request, deadline=deadline, result=result)
+        waiter = _Waiter(request=request, peer=peer, deadline=deadline, result=result)
         self._waiting.append(waiter)
+        if waiter.is_selection or waiter.is_page:
+            self._refuse_excess()
         self._start_next()
         async with asyncio.timeout_at(deadline):
             return await result
 
-    def _check_limits(self, request: Request | None) -> None:
-        in_progress = _unfinished(self._in_progress)
-        waiters = [*in_progress, *self._awaiting_page, *self._waiting]
-        if len(waiters) >= MAX_WAITING:
-            raise TooManyRequestsError(f"{MAX_WAITING} requests wait already")
-        if isinstance(request, PageRequest):
-            pages = {w.request for w in waiters if isinstance(w.request, PageRequest)}
-            if len(pages | {request}) > MAX_PAGES:
-                raise TooManyRequestsError(f"{MAX_PAGES} different pages wait already")
-        elif request and request.names is not None:
-            waiting = [waiter.request for waiter in self._waiting]
-            choices = {r.names for r in waiting if isinstance(r, ScrapeRequest)}
-            if len((choices | {request.names}) - {None}) > MAX_NAME_CHOICES:
-                raise TooManyRequestsError(
-                    f"{MAX_NAME_CHOICES} different choices of name[] wait already"
-                )
+    def _refuse_excess(self) -> None:
+        """Refuse the selections and pages that are last in turn, if too many wait."""
+        waiters = _unfinished(
+            [*self._in_progress, *self._awaiting_page, *self._waiting]
+        )
+        waiters = [w for w in waiters if w.is_selection or w.is_page]
+        pages: set[Request | None] = set()
+        for place, waiter in enumerate(self._in_turn(waiters)):
+            if waiter.is_page:
+                pages.add(waiter.request)
+            if place >= MAX_WAITING:
+                _refuse(waiter, f"{MAX_WAITING} requests wait already")
+            elif waiter.is_page and len(pages) > MAX_PAGES:
+                pages.discard(waiter.request)
+                _refuse(waiter, f"{MAX_PAGES} different pages wait already")
+
+    def _in_turn(self, waiters: Iterable[_Waiter]) -> list[_Waiter]:
+        return self._turns.order(waiters, lambda waiter: waiter.peer)
 
     def _start_next(self) -> None:
         if self._running:
@@ -144,15 +176,25 @@ class ScrapeQueue:
             self._start_collection(waiting)
 
     def _start_collection(self, waiting: list[_Waiter]) -> None:
-        self._running, self._in_progress, self._waiting = True, waiting, []
+        self._waiting, taken = self._take(waiting)
+        self._running, self._in_progress = True, taken
         loop = asyncio.get_running_loop()
-        seconds = max(waiter.deadline for waiter in waiting) - loop.time()
-        waiters = [*waiting, *self._awaiting_page]
+        seconds = max(waiter.deadline for waiter in taken) - loop.time()
+        waiters = [*taken, *self._awaiting_page]
         requests = dict.fromkeys(w.request for w in waiters if w.request)
         collection = loop.run_in_executor(
             self._worker, self._responder.collect, max(0.0, seconds), tuple(requests)
         )
         collection.add_done_callback(self._on_collected)
+
+    def _take(self, waiting: list[_Waiter]) -> tuple[list[_Waiter], list[_Waiter]]:
+        """Return the selections to leave for the next collection, and all to take."""
+        selections = self._in_turn(w for w in waiting if w.is_selection)
+        choices = list(dict.fromkeys(waiter.request for waiter in selections))
+        chosen = set(choices[:MAX_NAME_CHOICES])
+        taken = [w for w in waiting if not w.is_selection]
+        taken += [w for w in selections if w.request in chosen]
+        return [w for w in selections if w.request not in chosen], taken
 
     def _on_collected(
         self, collection: asyncio.Future[dict[ScrapeRequest, bytes]]
@@ -164,21 +206,32 @@ class ScrapeQueue:
             error = CollectionFailedError()
         if error is None:
             self.last_success = asyncio.get_running_loop().time()
+        bodies = {} if error else collection.result()
         for waiter in _unfinished(waiters):
-            request = waiter.request
             if error is not None:
                 waiter.result.set_exception(error)
-            elif isinstance(request, PageRequest):
+            elif waiter.is_page:
                 self._awaiting_page.append(waiter)
             else:
-                waiter.result.set_result(
-                    collection.result()[request] if request else b""
-                )
+                self._deliver(waiter, bodies)
         self._start_next()
 
+    def _deliver(self, waiter: _Waiter, bodies: dict[ScrapeRequest, bytes]) -> None:
+        request = waiter.request
+        if not isinstance(request, ScrapeRequest):
+            waiter.result.set_result(b"")
+        elif request not in bodies:
+            self._waiting.insert(0, waiter)
+        else:
+            waiter.result.set_result(bodies[request])
+            if waiter.is_selection:
+                self._turns.record(waiter.peer)
+
     def _start_page(self, awaiting: list[_Waiter]) -> None:
-        request = awaiting[0].request
+        first = self._in_turn(awaiting)[0]
+        request = first.request
         assert isinstance(request, PageRequest)  # noqa: S101 # _on_collected adds no other
+        self._turns.record(first.peer)
         self._in_progress = [w for w in awaiting if w.request == request]
         self._awaiting_page = [w for w in awaiting if w.request != request]
         self._running = True
@@ -197,6 +250,10 @@ class ScrapeQueue:
             else:
                 waiter.result.set_result(rendering.result())
         self._start_next()
+
+
+def _refuse(waiter: _Waiter, reason: str) -> None:
+    waiter.result.set_exception(TooManyRequestsError(reason))
 
 
 def _unfinished(waiters: list[_Waiter]) -> list[_Waiter]:

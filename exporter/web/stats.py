@@ -8,6 +8,7 @@ from prometheus_client.core import Metric
 
 from exporter.config.web import WebConfigStatus
 from exporter.exposition.metrics import (
+    ABORTED,
     CONNECTIONS,
     EVICTED,
     IN_FLIGHT,
@@ -32,6 +33,7 @@ class ServerStats:
     Attributes:
         connections: open now.
         evictions: connections closed to make room for new ones.
+        aborted: responses aborted because too much was not read.
         responses: by status.
         in_flight: requests being processed now.
         web_config: what became of the web configuration's files, None without any.
@@ -40,6 +42,7 @@ class ServerStats:
     def __init__(self) -> None:
         self.connections = 0
         self.evictions = 0
+        self.aborted = 0
         self.responses: Counter[int] = Counter({200: 0, 503: 0})
         self.in_flight = 0
         self.web_config: WebConfigStatus | None = None
@@ -49,6 +52,7 @@ class ServerStats:
         codes = sorted(self.responses.copy().items())
         yield family(CONNECTIONS, [({}, self.connections)])
         yield family(EVICTED, [({}, self.evictions)])
+        yield family(ABORTED, [({}, self.aborted)])
         yield family(REQUESTS, [({"code": str(code)}, n) for code, n in codes])
         yield family(IN_FLIGHT, [({}, self.in_flight)])
         if self.web_config:

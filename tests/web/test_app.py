@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.privsep.channel import CollectionFailedError
+from exporter.web import auth
 from exporter.web.app import READINESS_TIMEOUT_SECONDS, RequestSettings
-from exporter.web.auth import MAX_WAITING, Credentials
+from exporter.web.auth import MAX_WRONG, Credentials
 from testing.lab import wait_until
 from testing.running import OPENMETRICS, Exposition
 from tests.support.clients import SECONDS
@@ -257,8 +258,9 @@ class TestUsers:
             assert server.collector.snapshots == (path in {"/metrics", "/-/ready", "/"})
 
     def test_guessed_passwords_delay_neither_known_ones_nor_new_ones_for_ever(
-        self,
+        self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(auth, "WRONG_SECONDS", 1000.0)
         going, verified = threading.Event(), []
 
         def verify(credentials: Credentials) -> bool:
@@ -274,20 +276,20 @@ class TestUsers:
             )
             assert server.get("/", Authorization=right)[0] == 200
             guesses = [
-                stack.enter_context(server.http.connect()) for _ in range(MAX_WAITING)
+                stack.enter_context(server.http.connect()) for _ in range(MAX_WRONG)
             ]
             for at, sock in enumerate(guesses):
                 header = f"Authorization: {basic_authorization('a', str(at))}".encode()
                 sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % header)
-            wait_until(lambda: server.stack.stats.in_flight == MAX_WAITING)
-            assert server.get("/", Authorization=other)[0] == 503
+            wait_until(lambda: server.stack.stats.in_flight == MAX_WRONG)
+            assert server.get("/", Authorization=other)[0] == 429
             assert server.get("/metrics", Authorization=right)[0] == 200
             assert server.get("/")[0] == 401
             guesses[-1].close()  # a client that disconnects makes room
-            wait_until(lambda: server.stack.stats.in_flight == MAX_WAITING - 1)
+            wait_until(lambda: server.stack.stats.in_flight == MAX_WRONG - 1)
             going.set()
             assert server.get("/", Authorization=other)[0] == 401
             assert verified.count(b"right") == 1
-            assert str(MAX_WAITING - 1).encode() not in verified
+            assert str(MAX_WRONG - 1).encode() not in verified
             application.configure(RequestSettings(verify=lambda _: False))
             assert server.get("/", Authorization=right)[0] == 401

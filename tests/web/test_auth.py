@@ -12,15 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.web import auth
 from exporter.web.auth import (
     MAX_REJECTED,
     MAX_WAITING,
+    MAX_WRONG,
     Authenticator,
     Credentials,
     TooManyChecksError,
+    TooManyWrongPasswordsError,
     Users,
     parse_authorization,
 )
+from exporter.web.peers import Peer
 from tests.support.clients import SECONDS
 
 
@@ -29,6 +33,11 @@ def hashed(password: str, cost: int = 4) -> str:
 
 
 SECRET = hashed("open:sesame")
+PEER = Peer(b"192.0.2.1")
+
+
+def other_peer(number: int) -> Peer:
+    return Peer(b"other %d" % number)
 
 
 def basic(name: str, password: str) -> str:
@@ -222,9 +231,9 @@ class TestCache:
         async def main() -> None:
             authenticator = Authenticator(Users({"Aladdin": SECRET}).verify, worker)
             header = basic(name, password)
-            together = [authenticator.authenticate(header) for _ in range(3)]
+            together = [authenticator.authenticate(header, PEER) for _ in range(3)]
             assert await asyncio.gather(*together) == [valid] * 3
-            assert await authenticator.authenticate(header) == valid
+            assert await authenticator.authenticate(header, PEER) == valid
 
         run(main)
         assert len(checked) == 1
@@ -234,9 +243,9 @@ class TestCache:
     ) -> None:
         async def main() -> None:
             authenticator = Authenticator(Users({"a": SECRET}).verify, worker)
-            await authenticator.authenticate(basic("a", "bc"))
-            await authenticator.authenticate(basic("ab", "c"))
-            await authenticator.authenticate(basic("", "abc"))
+            await authenticator.authenticate(basic("a", "bc"), PEER)
+            await authenticator.authenticate(basic("ab", "c"), PEER)
+            await authenticator.authenticate(basic("", "abc"), PEER)
 
         run(main)
         assert len(checked) == 3
@@ -252,13 +261,14 @@ class TestCache:
 
         async def main() -> None:
             authenticator = Authenticator(verify, worker)
-            assert await authenticator.authenticate(basic("a", "right"))
+            assert await authenticator.authenticate(basic("a", "right"), PEER)
             for at in range(MAX_REJECTED + 1):
-                assert not await authenticator.authenticate(basic("a", f"{at}"))
-            assert await authenticator.authenticate(basic("a", "right"))
+                guess, peer = basic("a", f"{at}"), other_peer(at)
+                assert not await authenticator.authenticate(guess, peer)
+            assert await authenticator.authenticate(basic("a", "right"), PEER)
             assert len(authenticator._results) == MAX_REJECTED + 1
             for password in ("1", "0"):  # the latter was evicted
-                assert not await authenticator.authenticate(basic("a", password))
+                assert not await authenticator.authenticate(basic("a", password), PEER)
 
         run(main)
         assert verified.count(b"right") == 1
@@ -270,7 +280,7 @@ class TestCache:
             digests: list[bytes] = []
             for _ in range(2):
                 authenticator = Authenticator(users.verify, worker)
-                await authenticator.authenticate(basic("Aladdin", "open:sesame"))
+                await authenticator.authenticate(basic("Aladdin", "open:sesame"), PEER)
                 digests.append(*authenticator._results)
             assert {len(digest) for digest in digests} == {32}
             assert digests[0] != digests[1], "a key of its own protects the digest"
@@ -278,34 +288,159 @@ class TestCache:
         run(main)
 
 
+class Held:
+    """
+    Passwords of which each check waits for *go*; "right" is the right one.
+
+    Attributes:
+        checked: all that were checked, in order.
+    """
+
+    def __init__(self, worker: ThreadPoolExecutor) -> None:
+        self.checked: list[bytes] = []
+        self.go = threading.Semaphore(0)
+        self.authenticator = Authenticator(self.verify, worker)
+
+    def verify(self, credentials: Credentials) -> bool:
+        assert self.go.acquire(timeout=SECONDS)
+        self.checked.append(credentials.password)
+        return credentials.password == b"right"
+
+    async def begin(self, password: str, peer: Peer = PEER) -> asyncio.Task[bool]:
+        header = basic("a", password)
+        task = asyncio.create_task(self.authenticator.authenticate(header, peer))
+        await asyncio.sleep(0)
+        return task
+
+
 class TestQueue:
-    """Guessed passwords delay neither cached ones nor one another without limit."""
+    """Guessed passwords delay neither cached ones nor those of other peers."""
 
-    def test_only_so_many_wait(self, worker: ThreadPoolExecutor) -> None:
-        going, verified = threading.Event(), []
+    def test_peers_have_their_turn_one_after_another(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        async def main() -> None:
+            held = Held(worker)
+            guesses = [await held.begin(f"guess {at}") for at in range(10)]
+            right = await held.begin("right", other_peer(1))
+            held.go.release(11)
+            assert await right
+            assert not any(await asyncio.gather(*guesses))
+            assert held.checked[:2] == [b"guess 0", b"right"]
 
-        def verify(credentials: Credentials) -> bool:
-            verified.append(credentials.password)
-            return credentials.password == b"right" or (going.wait(SECONDS) and False)
+        run(main)
+
+    def test_a_peer_that_had_no_turn_is_before_those_that_had_one(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        async def main() -> None:
+            held = Held(worker)
+            tasks = [await held.begin(f"{at}", other_peer(at)) for at in range(3)]
+            held.go.release(3)
+            await asyncio.gather(*tasks)
+            tasks = [await held.begin(f"{at}b", other_peer(at)) for at in range(3)]
+            tasks.append(await held.begin("right"))
+            held.go.release(4)
+            await asyncio.gather(*tasks)
+            assert held.checked[3:] == [b"0b", b"right", b"2b", b"1b"]
+
+        run(main)
+
+    def test_of_too_many_the_last_in_turn_is_refused(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        async def main() -> None:
+            held = Held(worker)
+            first = await held.begin("first", other_peer(999))
+            peers = [other_peer(at // 2) for at in range(MAX_WAITING)]
+            tasks = [await held.begin(f"{at}", peer) for at, peer in enumerate(peers)]
+            right = await held.begin("right")
+            with pytest.raises(TooManyChecksError):
+                await tasks.pop(1)
+            tasks.pop(0).cancel()  # a client that disconnects makes room
+            await asyncio.sleep(0)
+            tasks.append(await held.begin("more", other_peer(0)))
+            held.go.release(MAX_WAITING + 1)
+            assert await right
+            assert not any(await asyncio.gather(first, *tasks))
+            assert b"0" not in held.checked
+
+        run(main)
+
+    def test_cached_credentials_do_not_wait(self, worker: ThreadPoolExecutor) -> None:
+        async def main() -> None:
+            held = Held(worker)
+            held.go.release()
+            assert await (await held.begin("right"))
+            guess = await held.begin("guess")
+            assert await (await held.begin("right"))
+            assert not await held.authenticator.authenticate("", PEER)
+            held.go.release()
+            assert not await guess
+
+        run(main)
+
+    def test_a_failed_check_does_not_affect_the_next(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        failures = [RuntimeError("a bug")]
+
+        def verify(_credentials: Credentials) -> bool:
+            if failures:
+                raise failures.pop()
+            return True
 
         async def main() -> None:
             authenticator = Authenticator(verify, worker)
-            assert await authenticator.authenticate(basic("a", "right"))
-            guesses = [
-                asyncio.create_task(authenticator.authenticate(basic("a", f"{at}")))
-                for at in range(MAX_WAITING)
-            ]
-            await asyncio.sleep(0)
-            with pytest.raises(TooManyChecksError):
-                await authenticator.authenticate(basic("a", "other"))
-            assert await authenticator.authenticate(basic("a", "right"))
-            assert not await authenticator.authenticate("")
-            guesses.pop().cancel()  # a client that disconnects makes room
-            await asyncio.sleep(0)
-            other = asyncio.create_task(authenticator.authenticate(basic("a", "other")))
-            going.set()
-            assert not any(await asyncio.gather(*guesses, other))
+            with pytest.raises(RuntimeError):
+                await authenticator.authenticate(basic("a", "b"), PEER)
+            assert await authenticator.authenticate(basic("a", "b"), PEER)
 
         run(main)
-        assert verified.count(b"right") == 1
-        assert str(MAX_WAITING - 1).encode() not in verified
+
+
+class TestAllowance:
+    """A peer that guesses is refused without a check, and no other peer."""
+
+    @pytest.fixture(autouse=True)
+    def no_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(auth, "WRONG_SECONDS", 1000.0)
+
+    def test_after_some_wrong_passwords_no_more_are_checked(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        async def main() -> None:
+            held = Held(worker)
+            held.go.release(MAX_WRONG + 100)
+            refused = 0
+            for at in range(MAX_WRONG + 100):
+                try:
+                    assert not await (await held.begin(f"{at}"))
+                except TooManyWrongPasswordsError:
+                    refused += 1
+            assert (refused, len(held.checked)) == (100, MAX_WRONG)
+            assert await (await held.begin("right", other_peer(1)))
+
+        run(main)
+
+    def test_only_wrong_passwords_that_were_checked_count(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        async def main() -> None:
+            held = Held(worker)
+            held.go.release(2)
+            assert await (await held.begin("right"))
+            assert not await (await held.begin("wrong"))
+            for _ in range(2 * MAX_WRONG):
+                assert await (await held.begin("right"))
+                assert not await (await held.begin("wrong"))
+            being_checked = await held.begin("other", other_peer(1))
+            for at in range(2 * MAX_WRONG):
+                task = await held.begin(f"{at}")
+                task.cancel()
+                await asyncio.sleep(0)
+            held.go.release(2)
+            assert not await being_checked
+            assert not await (await held.begin("new"))
+
+        run(main)

@@ -352,6 +352,80 @@ class TestMaximum:
             caplog.clear()
 
 
+class TestHalfClosed:
+    """A client that ends its side of the connection reads its responses."""
+
+    @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+    def test_it_gets_its_whole_response(self, version: bytes) -> None:
+        with run_server(page) as server, server.connect() as sock:
+            sock.sendall(b"GET / HTTP/%b\r\nHost: x\r\n\r\n" % version)
+            sock.shutdown(socket.SHUT_WR)
+            response = read_to_end(sock)
+
+        assert response.startswith(b"HTTP/1.1 200 ")
+        assert response.count(b"HTTP/1.1") == 1
+        assert response.endswith(PAGE)
+
+    def test_it_gets_a_response_that_begins_later(self) -> None:
+        held = Held()
+        with run_server(held) as server, server.connect() as sock:
+            sock.sendall(HELD)
+            wait_until(lambda: held.begun == 1)
+            sock.shutdown(socket.SHUT_WR)
+            assert sock.recv(9, socket.MSG_WAITALL) == b"HTTP/1.1 "
+            held.go.set()
+            server.get()  # wakes the event loop
+            rest = read_to_end(sock)
+
+        assert rest.startswith(b"200 ")
+        assert rest.endswith(b"held")
+
+    def test_it_gets_the_responses_of_all_its_requests(
+        self, server: HttpServer
+    ) -> None:
+        with server.connect() as sock:
+            sock.sendall(GET * 20)
+            sock.shutdown(socket.SHUT_WR)
+            response = read_to_end(sock)
+
+        assert response.count(b"HTTP/1.1 200") == 20
+
+    @pytest.mark.parametrize("words", [b"", GET[:-2]])
+    def test_without_a_request_it_is_closed(
+        self, server: HttpServer, words: bytes
+    ) -> None:
+        with server.connect() as sock:
+            sock.sendall(words)
+            sock.shutdown(socket.SHUT_WR)
+            assert read_to_end(sock) == b""
+
+    def test_the_application_learns_of_one_that_has_closed_both_sides(self) -> None:
+        held = Held()
+        with run_server(held) as server:
+            clients = [server.connect() for _ in range(20)]
+            for sock in clients:
+                sock.sendall(HELD)
+            wait_until(lambda: held.begun == 20)
+            for sock in clients:
+                sock.close()
+            wait_until(lambda: held.left == 20)
+            wait_until(lambda: server.stats.connections == 0)
+
+    def test_tls_ends_in_both_directions(
+        self, secure: HttpServer, ours: Certificate
+    ) -> None:
+        """As asyncio implements it: no request is left in progress."""
+        tls = ours.client_context()
+        with (
+            secure.connect() as plain,
+            tls.wrap_socket(plain, server_hostname="127.0.0.1") as sock,
+        ):
+            sock.sendall(GET[:-2])
+            with contextlib.suppress(OSError):
+                sock.unwrap()
+        wait_until(lambda: secure.stats.connections == 0)
+
+
 WORDS = st.lists(
     st.sampled_from(
         [

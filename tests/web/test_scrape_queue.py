@@ -14,6 +14,7 @@ import pytest
 from exporter.pages.query import PageRequest, RenderedPage
 from exporter.privsep.channel import CollectionFailedError, PeerGoneError
 from exporter.web.negotiation import ScrapeRequest, choose_format
+from exporter.web.peers import Peer
 from exporter.web.responses import PageFailedError, Request
 from exporter.web.scrape_queue import (
     MAX_NAME_CHOICES,
@@ -28,6 +29,15 @@ from tests.support.clients import SECONDS
 ENCODE, TYPE = choose_format("")
 TEXT = ScrapeRequest(content_type=TYPE, encode=ENCODE)
 GZIP = replace(TEXT, gzip=True)
+PEER = Peer(b"192.0.2.1")
+
+
+def other_peer(number: int) -> Peer:
+    return Peer(b"other %d" % number)
+
+
+def selection(number: int) -> ScrapeRequest:
+    return replace(TEXT, names=frozenset({str(number)}))
 
 
 class FakeResponder:
@@ -36,6 +46,7 @@ class FakeResponder:
 
     Attributes:
         calls: of collect(): seconds and requests.
+        most_selections: made from one collection.
         done: what was begun, in order: "collection", or the owner of a page.
     """
 
@@ -46,6 +57,7 @@ class FakeResponder:
         self.go = threading.Semaphore(0)
         self.render = threading.Semaphore(0)
         self.error: Exception | None = None
+        self.most_selections = 1000
 
     def collect(
         self, seconds: float, requests: Collection[Request]
@@ -57,7 +69,10 @@ class FakeResponder:
         if self.error:
             raise self.error
         scrapes = [item for item in requests if isinstance(item, ScrapeRequest)]
-        return dict.fromkeys(scrapes, str(self.collections).encode())
+        complete = [scrape for scrape in scrapes if not scrape.is_selection]
+        selections = [scrape for scrape in scrapes if scrape.is_selection]
+        made = complete + selections[: self.most_selections]
+        return dict.fromkeys(made, str(self.collections).encode())
 
     def render_page(self, request: PageRequest) -> RenderedPage:
         self.done.append(request.owner)
@@ -82,17 +97,20 @@ class Scrapes:
         self.queue = ScrapeQueue(responder, worker, self.fatal.append)
 
     async def begin(
-        self, request: ScrapeRequest | None = TEXT, seconds: float = SECONDS
+        self,
+        request: ScrapeRequest | None = TEXT,
+        seconds: float = SECONDS,
+        peer: Peer = PEER,
     ) -> asyncio.Task[bytes]:
-        task = asyncio.create_task(self.queue.scrape(request, seconds))
+        task = asyncio.create_task(self.queue.scrape(request, seconds, peer))
         await asyncio.sleep(0)
         return task
 
     async def begin_page(
-        self, owner: str, seconds: float = SECONDS
+        self, owner: str, seconds: float = SECONDS, peer: Peer = PEER
     ) -> asyncio.Task[RenderedPage]:
         request = PageRequest(page="namespace", owner=owner)
-        task = asyncio.create_task(self.queue.page(request, seconds))
+        task = asyncio.create_task(self.queue.page(request, seconds, peer))
         await asyncio.sleep(0)
         return task
 
@@ -167,39 +185,85 @@ def test_a_collection_has_the_time_of_the_longest_deadline(
     run(main, worker)
 
 
-def test_only_so_many_may_wait(worker: ThreadPoolExecutor) -> None:
-    async def main(scrapes: Scrapes) -> None:
-        tasks = [await scrapes.begin()]
-        await scrapes.running()
-        tasks += [await scrapes.begin() for _ in range(MAX_WAITING - 1)]
-        with pytest.raises(TooManyRequestsError, match="64 requests"):
-            await (await scrapes.begin())
-        tasks.pop().cancel()  # a client that disconnects makes room
-        await asyncio.sleep(0)
-        tasks.append(await scrapes.begin())
-        scrapes.responder.go.release(2)
-        await asyncio.gather(*tasks)
+class TestSelections:
+    """Selections by name[] have their turn by peer, and delay no complete scrape."""
 
-    run(main, worker)
+    def test_of_too_many_the_last_in_turn_is_refused(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        async def main(scrapes: Scrapes) -> None:
+            first = await scrapes.begin()
+            await scrapes.running()
+            greedy = [await scrapes.begin(selection(0)) for _ in range(MAX_WAITING)]
+            with pytest.raises(TooManyRequestsError, match="128 requests"):
+                await (await scrapes.begin(selection(0)))
+            complete = [await scrapes.begin() for _ in range(MAX_WAITING)]
+            honest = await scrapes.begin(selection(0), peer=other_peer(0))
+            with pytest.raises(TooManyRequestsError):
+                await greedy.pop()
+            greedy.pop().cancel()  # a client that disconnects makes room
+            await asyncio.sleep(0)
+            greedy.append(await scrapes.begin(selection(0)))
+            scrapes.responder.go.release(2)
+            await asyncio.gather(first, honest, *complete, *greedy)
 
+        run(main, worker)
 
-def test_many_choices_of_names_do_not_delay_complete_scrapes(
-    worker: ThreadPoolExecutor,
-) -> None:
-    def chosen(at: int) -> ScrapeRequest:
-        return replace(TEXT, names=frozenset({str(at)}))
+    def test_only_so_many_are_made_from_one_collection(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        async def main(scrapes: Scrapes) -> None:
+            first = await scrapes.begin()
+            await scrapes.running()
+            tasks = [
+                await scrapes.begin(selection(at))
+                for at in range(2 * MAX_NAME_CHOICES + 1)
+            ]
+            complete = [await scrapes.begin(request) for request in (TEXT, GZIP)]
+            scrapes.responder.go.release(4)
+            assert await first == b"1"
+            assert await asyncio.gather(*complete) == [b"2"] * 2
+            bodies = await asyncio.gather(*tasks)
+            each = [bodies.count(b"%d" % number) for number in (2, 3, 4)]
+            assert each == [MAX_NAME_CHOICES, MAX_NAME_CHOICES, 1]
 
-    async def main(scrapes: Scrapes) -> None:
-        tasks = [await scrapes.begin()]
-        await scrapes.running()
-        tasks += [await scrapes.begin(chosen(at)) for at in range(MAX_NAME_CHOICES)]
-        with pytest.raises(TooManyRequestsError, match="name"):
-            await (await scrapes.begin(chosen(MAX_NAME_CHOICES)))
-        tasks += [await scrapes.begin(request) for request in (TEXT, GZIP, chosen(0))]
-        scrapes.responder.go.release(2)
-        await asyncio.gather(*tasks)
+        run(main, worker)
 
-    run(main, worker)
+    def test_a_peer_that_had_no_turn_is_before_those_that_had_one(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        async def main(scrapes: Scrapes) -> None:
+            async def begin_many(start: int) -> list[asyncio.Task[bytes]]:
+                return [
+                    await scrapes.begin(selection(start + at), peer=other_peer(at))
+                    for at in range(2 * MAX_NAME_CHOICES)
+                ]
+
+            many = await begin_many(0)
+            scrapes.responder.go.release(4)
+            await asyncio.gather(*many)
+            first = await scrapes.begin()
+            await scrapes.running(len(scrapes.responder.calls) + 1)
+            again = await begin_many(100)
+            honest = await scrapes.begin(selection(99))
+            done = scrapes.responder.collections
+            scrapes.responder.go.release(20)
+            await first
+            assert await honest == b"%d" % (done + 2)
+            await asyncio.gather(*again)
+
+        run(main, worker)
+
+    def test_one_that_is_left_out_waits_for_the_next_collection(
+        self, worker: ThreadPoolExecutor
+    ) -> None:
+        async def main(scrapes: Scrapes) -> None:
+            scrapes.responder.most_selections = 1
+            tasks = [await scrapes.begin(selection(at)) for at in range(3)]
+            scrapes.responder.go.release(3)
+            assert sorted(await asyncio.gather(*tasks)) == [b"1", b"2", b"3"]
+
+        run(main, worker)
 
 
 @pytest.mark.parametrize("error", [CollectionFailedError(), TimeoutError()])

@@ -27,6 +27,7 @@ NOT_SHOWN: Sequence[str] = (
     "netns_exporter_connections_evicted_total",
     "netns_exporter_log_lines_omitted_total",
     "netns_exporter_requests_in_flight",
+    "netns_exporter_responses_aborted_total",
     "netns_exporter_web_config_failures_total",
 )
 
