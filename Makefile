@@ -14,8 +14,7 @@ help: ## print these targets
 run: $(VENV)/run-installed ## serve this node's metrics on :10128; ARGS="--log.level debug …"
 	$(BIN)/netns-sysctl-exporter serve $(ARGS)
 
-test: ## run everything that CI runs
-	$(MAKE) --jobs=2 --output-sync=target check $(VENV)/types-installed system-packages
+test: $(VENV)/test-installed $(VENV)/types-installed system-packages check ## run everything that CI runs
 	$(BIN)/pytest -m "not machine" --numprocesses=logical --dist=loadfile
 	$(BIN)/pytest -m machine
 
@@ -79,7 +78,7 @@ $(VENV)/pictures-installed: tests/screenshots/package-lock.json $(VENV)/test-ins
 	touch $@
 
 .PHONY: system-packages bench-packages soak-packages pictures-packages
-system-packages: | $(VENV)/bin/pip # which may install a package too
+system-packages:
 	./scripts/system-packages ip:iproute2 lsns:util-linux setpriv:util-linux \
 		mount:mount openssl:openssl promtool:prometheus prometheus:prometheus \
 		prometheus-alertmanager:prometheus-alertmanager \
