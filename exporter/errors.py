@@ -23,6 +23,7 @@ Exception
         daemon.server_process exits with EX_CONFIG at start; daemon.server_stack keeps
         the previous configuration later.
     TooManyChecksError (web.auth): too many passwords wait. web.app responds with 503.
+    TooManyWrongPasswordsError (web.auth): a peer guesses. web.app responds with 429.
     TooManyRequestsError (web.scrape_queue): too many requests wait. web.app responds
         with 503.
 LookupError
