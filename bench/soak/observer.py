@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import os
 import re
 import sys
 import time
@@ -18,11 +19,17 @@ from testing.running import Exporter, Exposition
 TIMEOUT_SECONDS = 10.0
 """Of a scrape: Prometheus's default."""
 
+_SLOW_SECONDS = 5.0
+"""Of a scrape whose stages are printed."""
+
 _PARSED_EVERY = 10
 """Scrapes, of which one is parsed: it takes longer than to make it."""
 
 _COOKIE = re.compile(r'cookie="(\d+)"')
 _DEFERRED = re.compile(r"^netns_collector_deferred\b.* (\S+)$", re.MULTILINE)
+_DURATION = re.compile(
+    r"^netns_collector_duration_seconds\{(.*)\} (\S+)$", re.MULTILINE
+)
 _NAMESPACES = re.compile(r"^netns_namespaces\b.* (\S+)$", re.MULTILINE)
 _PROBLEM = re.compile(r'^netns_collector_problem\{problem="(\w+)"\}', re.MULTILINE)
 _ROLE = re.compile(r"--([\w-]+)-role")
@@ -126,6 +133,9 @@ class Observer:
         lost = self._cookies - cookies
         if lost and self._began:
             _log(f"{at:.0f} s: pods that a scrape lacks: {sorted(lost)}")
+        if seconds > _SLOW_SECONDS:
+            stages = ", ".join(f"{k} {v}" for k, v in _DURATION.findall(text))
+            _log(f"{at:.0f} s: a scrape took {seconds:.1f} s: {stages}; {_load()}")
         return Scrape(
             at,
             seconds,
@@ -137,13 +147,17 @@ class Observer:
 
     def _explain(self, at: float, seconds: float, error: str) -> None:
         """Print a failed scrape, the state of the processes and the end of the log."""
-        _log(f"{at:.0f} s: a scrape failed after {seconds:.1f} s: {error}")
+        _log(f"{at:.0f} s: a scrape failed after {seconds:.1f} s: {error}; {_load()}")
         with contextlib.suppress(psutil.NoSuchProcess):
             for role, process in self.processes():
                 with contextlib.suppress(OSError, psutil.NoSuchProcess):
                     _log(f"  {role}, pid {process.pid}: {process.status()}")
         for line in self._exporter.log.read_text(errors="replace").splitlines()[-5:]:
             _log(f"  log: {line}")
+
+
+def _load() -> str:
+    return f"load of the machine: {os.getloadavg()[0]:.1f}"
 
 
 def _log(text: str) -> None:

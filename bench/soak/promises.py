@@ -14,7 +14,7 @@ GROWTH_SECONDS = 300
 """In a shorter soak the growth of memory is not limited: it is still warming up."""
 
 FILES = 8
-"""How many more than before the attacks: a process that is being replaced has some."""
+"""How many more may be open than before: channels to processes that started later."""
 
 STOP_SECONDS = 5.0
 
@@ -84,10 +84,9 @@ def _growth(results: Results) -> Iterator[Promise]:
 
 
 def _files(results: Results) -> int:
-    def total(usage: Iterable[tuple[int, int, int]]) -> int:
-        return sum(fds for _, _, fds in usage)
-
-    return total(results.after.usage.values()) - total(results.before.usage.values())
+    """Return how many more files those processes have that ran before the attacks."""
+    before, after = results.before.usage, results.after.usage
+    return sum(after[role].fds - before[role].fds for role in before if role in after)
 
 
 def _deferred(recovery: Iterable[Scrape]) -> float:

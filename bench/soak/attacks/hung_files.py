@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.soak.attacks.attack import Counts, Target, in_threads
 from bench.soak.attacks.cgroups import container_cgroup
-from bench.soak.attacks.pins import Pins
+from bench.soak.attacks.pins import Pins, watching
 from testing.fuse import HangingFs, hanging_fs
 
 _AT_ONCE = 3
@@ -31,9 +31,8 @@ signal.pause()
 
 def hung_files(target: Target, counts: Counts, stop: threading.Event) -> None:
     """Let file systems hang that have namespaces mounted, or containers' bundles."""
-    pins = Pins(counts)
 
-    def hang() -> None:
+    def hang(pins: Pins) -> None:
         path = Path(target.directory, secrets.token_hex(4))
         path.mkdir()
         match random.choice(("private mount", "host's mount", "bundle")):
@@ -46,8 +45,8 @@ def hung_files(target: Target, counts: Counts, stop: threading.Event) -> None:
             case "bundle":
                 _hang_bundle(path, counts, stop)
 
-    in_threads(_AT_ONCE, hang, stop)
-    pins.finish()
+    with watching(counts, stop) as pins:
+        in_threads(_AT_ONCE, lambda: hang(pins), stop)
 
 
 def _hang_mount(

@@ -7,12 +7,11 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 from bench.soak.attacks.attack import HOSTILE_NAMES, Counts, Target, in_threads
 from bench.soak.attacks.cgroups import container_cgroup
-from bench.soak.attacks.pins import Pins
+from bench.soak.attacks.pins import Pins, watching
 from testing.lab import (
     CLONE_NEWNET,
     CLONE_NEWNS,
@@ -60,7 +59,7 @@ time.sleep(3600)
 
 def churn(_target: Target, counts: Counts, stop: threading.Event) -> None:
     """Make and end namespaces with processes, some of them in containers' cgroups."""
-    with _pins(counts, stop) as pins:
+    with watching(counts, stop) as pins:
         in_threads(_CHURN_THREADS, lambda: _batch(pins, counts, stop), stop)
 
 
@@ -88,7 +87,7 @@ def _life() -> float:
 
 def mounts(target: Target, counts: Counts, stop: threading.Event) -> None:
     """Make and end namespaces of mounts and threads, with hostile names."""
-    with _pins(counts, stop) as pins:
+    with watching(counts, stop) as pins:
         in_threads(1, lambda: _mounts(target, pins, counts, stop), stop)
 
 
@@ -152,16 +151,3 @@ def forks(_target: Target, counts: Counts, stop: threading.Event) -> None:
         while not stop.is_set() and process.stdout.readline():
             counts.add("forks", 10)
         process.kill()
-
-
-@contextlib.contextmanager
-def _pins(counts: Counts, stop: threading.Event) -> Iterator[Pins]:
-    pins = Pins(counts)
-    checker = threading.Thread(target=pins.check_until, args=(stop,))
-    checker.start()
-    try:
-        yield pins
-    finally:
-        stop.set()
-        checker.join()
-        pins.finish()

@@ -5,10 +5,12 @@ Each watched namespace has one end of a veth pair, and the other end is in ours:
 kernel removes both when the namespace is gone, and no sooner.
 """
 
+import contextlib
 import itertools
 import os
 import threading
 import time
+from collections.abc import Iterator
 
 from pyroute2 import IPRoute
 
@@ -63,14 +65,24 @@ class Pins:
                 self._counts.maximum(longest, int(age * 1000))
             return bool(self._ended)
 
-    def check_until(self, stop: threading.Event) -> None:
-        """Check every second until *stop*."""
-        while not stop.wait(1):
-            self.check()
 
-    def finish(self) -> None:
-        """Check until no namespace is left."""
-        while self.check():
+@contextlib.contextmanager
+def watching(counts: Counts, stop: threading.Event) -> Iterator[Pins]:
+    """Yield what watches namespaces; at the end, wait until they are gone or pinned."""
+    pins = Pins(counts)
+
+    def check() -> None:
+        while not stop.wait(1):
+            pins.check()
+
+    checker = threading.Thread(target=check)
+    checker.start()
+    try:
+        yield pins
+    finally:
+        stop.set()
+        checker.join()
+        while pins.check():
             time.sleep(0.1)
 
 
