@@ -11,6 +11,8 @@ Exception
         namespace. collector.namespace_tracker reports it as `unreadable`.
     EventsError (runtimes.docker): Docker's stream of events cannot be opened; opened
         again later, since a poll reports the failure.
+    ForeignFileError (runtimes.records): a runtime's file names one that lies elsewhere.
+        files.bundle_directory leaves the container to the file reader.
     NetnsGoneError (kernel.netns): the namespace, or the process to enter it through,
         ended. discovery.entry tries another process, collector.namespace_tracker
         removes the namespace.
@@ -34,7 +36,7 @@ LookupError
 OSError
     FrameTooLongError (privsep.framing): a message of another process is too long.
         privsep.channel makes it a PeerGoneError, runtimes.poller_client restarts the
-        poller.
+        poller, files.connection the file reader.
 ValueError
     BadQueryError (pages.query): an invalid query of a page. web.app responds with 400.
     ConfigError (errors): an invalid configuration, of config, daemon.node_reader,
@@ -44,8 +46,9 @@ ValueError
     InvalidSnapshotError (cli.snapshot_file): a file that is not a snapshot.
         cli.commands exits with 2.
     MalformedError (runtimes.records): a runtime's file or response that is not valid
-        JSON. runtimes.http makes it a SourceError, runtimes.bundle_index ignores the
-        bundle, runtimes.poller_client restarts the poller.
+        JSON. runtimes.http makes it a SourceError, files.bundle_directory ignores the
+        bundle, runtimes.poller_client restarts the poller, files.connection the file
+        reader.
     UnknownSysctlError (catalog): no sysctl has this name or matches this glob.
         cli.main and cli.commands exit with 2; config.settings makes it a ConfigError.
     YamlError (config.yaml_decoder): a text that is not YAML, exceeds a limit or has the

@@ -160,6 +160,23 @@ def bundles_not_read(count: int) -> Problem:
     )
 
 
+def files_hung(hung: Sequence[str], left_out: int) -> Problem:
+    """Return that reading *hung* does not end, and how many namespaces are missing."""
+    listed = ", ".join(hung[:_LISTED]) or "a mount point"
+    more = " and others" if len(hung) > _LISTED else ""
+    missing = "names of containers whose files are there are missing"
+    if left_out:
+        missing += f", and {_number(left_out, 'network namespace')} mounted there"
+    return Problem(
+        what="files_hung",
+        detail=f"a file system does not answer: {listed}{more}; {missing}",
+        remedy="restart or unmount the FUSE or NFS server behind these paths (PID in "
+        "/proc/PID/root is a process that has it mounted); reading goes on by itself "
+        "when it answers",
+        count=max(len(hung), left_out),
+    )
+
+
 def _number(count: int, noun: str, without: str = "no") -> str:
     """
     Return a count with its noun; *without* replaces 0.

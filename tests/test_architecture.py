@@ -29,8 +29,9 @@ PACKAGES: dict[str, set[str]] = {  # a package, and the packages it may import
     "privsep": {"kernel"},
     "discovery": {"kernel"},
     "runtimes": {"config", "kernel", "privsep"},
-    "ownership": {"discovery", "kernel", "runtimes"},
-    "collector": {"config", "discovery", "kernel", "ownership", "runtimes"},
+    "files": {"kernel", "privsep", "runtimes"},
+    "ownership": {"discovery", "files", "kernel", "runtimes"},
+    "collector": {"config", "discovery", "files", "kernel", "ownership", "runtimes"},
     "analysis": set(),
     "exposition": {"analysis"},
     "reports": {"analysis"},
@@ -38,7 +39,8 @@ PACKAGES: dict[str, set[str]] = {  # a package, and the packages it may import
     "web": {"config", "exposition", "pages", "privsep"},
 }
 PACKAGES["daemon"] = {
-    *("collector", "config", "exposition", "pages", "privsep", "runtimes", "web")
+    *("collector", "config", "exposition", "files", "kernel", "pages", "privsep"),
+    *("runtimes", "web"),
 }
 PACKAGES["cli"] = set(PACKAGES)
 
@@ -48,8 +50,8 @@ MAX_MODULES = 12
 LONGEST = {(ast.FunctionDef, ast.AsyncFunctionDef): 40, (ast.ClassDef,): 200}
 """Lines, docstrings included."""
 
-COLLECTOR = ("kernel/", "discovery/", "ownership/", "collector/")
-"""Packages that only the process with capabilities runs."""
+COLLECTOR = ("kernel/", "discovery/", "files/", "ownership/", "collector/")
+"""Packages that only the processes with capabilities run."""
 
 PURE = (
     "analysis/",
@@ -67,6 +69,7 @@ PURE = (
     "pages/",
     "reports/",
     "runtimes/cgroup.py",
+    "files/records.py",
     "runtimes/oci.py",
     "runtimes/records.py",
     "web/negotiation.py",
@@ -126,6 +129,7 @@ READS = {  # of module os, everywhere but in pure modules
             "MFD_CLOEXEC",
             "O_CLOEXEC",
             "O_DIRECTORY",
+            "O_NOFOLLOW",
             "O_NOCTTY",
             "O_NONBLOCK",
         ),
@@ -133,21 +137,24 @@ READS = {  # of module os, everywhere but in pure modules
     )
 }
 ACTS = {  # everything else that is called, and where
-    "os._exit": {"daemon/server_process.py", "kernel/netns.py"},
+    "os._exit": {
+        *("daemon/file_process.py", "daemon/server_process.py"),
+        "kernel/netns.py",
+    },
     "os.chmod": {"privsep/sockets.py"},
     "os.environ.pop": {"privsep/sd_notify.py", "privsep/sockets.py"},
     "os.O_RDWR": {"cli/output.py"},
     "os.O_WRONLY": {"log_output.py"},
     "os.devnull": {"cli/output.py"},
     "os.dup": {"log_output.py"},
-    "os.eventfd": {"daemon/runtime_process.py"},
-    "os.eventfd_read": {"daemon/runtime_process.py"},
-    "os.eventfd_write": {"daemon/runtime_process.py"},
+    "os.eventfd": {"daemon/file_process.py", "daemon/runtime_process.py"},
+    "os.eventfd_read": {"daemon/file_process.py", "daemon/runtime_process.py"},
+    "os.eventfd_write": {"daemon/file_process.py", "daemon/runtime_process.py"},
     "os.fchmod": {"cli/output.py"},
     "os.fdopen": {"cli/output.py"},
     "os.kill": {
         *("daemon/collector_process.py", "daemon/server_process.py"),
-        "runtimes/poller_client.py",
+        *("files/connection.py", "runtimes/poller_client.py"),
     },
     "os.memfd_create": {"web/tls.py"},
     "os.pidfd_open": {"discovery/entry.py", "discovery/new_pids.py"},
@@ -158,7 +165,10 @@ ACTS = {  # everything else that is called, and where
     "os.setresgid": {"privsep/privileges.py"},
     "os.setresuid": {"privsep/privileges.py"},
     "os.unlink": {"cli/output.py", "privsep/sockets.py"},
-    "os.waitpid": {"daemon/collector_process.py", "runtimes/poller_client.py"},
+    "os.waitpid": {
+        "daemon/collector_process.py",
+        *("files/connection.py", "runtimes/poller_client.py"),
+    },
     "os.write": {"cli/output.py", "log_output.py"},
 }
 SYSCALLS = {  # of kernel/syscalls.py
@@ -184,8 +194,12 @@ NO_TEST_OF_ITS_OWN = {  # a module, and the test module that covers it
     "config/web.py": "config/test_web_file.py",
     "daemon/node_reader.py": "cli/test_sources.py",
     "daemon/preload.py": "daemon/test_server_process.py",
+    "daemon/file_process.py": "adversary/test_hung_files.py",
     "exposition/samples.py": "exposition/test_renderer.py",
     "exposition/text_format.py": "exposition/test_renderer.py",
+    "files/bundle_directory.py": "files/test_bundle_index.py",
+    "files/doors.py": "adversary/test_hung_files.py",
+    "files/records.py": "files/test_client.py",
     "kernel/landlock.py": "privsep/test_privileges.py",
     "kernel/rtnetlink.py": "integration/test_discovery.py",
     "kernel/syscalls.py": "kernel/test_netns.py",

@@ -11,6 +11,7 @@ from exporter.cli import commands, output
 from exporter.cli.arguments import PROG, parse
 from exporter.daemon import node_reader
 from exporter.errors import ConfigError
+from exporter.files import connection
 from exporter.privsep import spawn
 from exporter.runtimes import poller_client
 
@@ -35,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from exporter.daemon import runtime_process
 
         return runtime_process.main(words[1:])
+    if words[:1] == [connection.ROLE]:
+        from exporter.daemon import file_process
+
+        file_process.main(words[1:])
     try:
         return _run(_parse(words))
     except (ConfigError, UnknownSysctlError) as error:

@@ -1,6 +1,7 @@
 """The collector: makes passes over a node, each of which results in a snapshot."""
 
 import os
+import socket
 import time
 from collections.abc import Callable, Container, Iterator
 
@@ -15,6 +16,8 @@ from exporter.config.settings import Config
 from exporter.discovery.entry import NamespaceAccess
 from exporter.discovery.host_netns import host_netns
 from exporter.discovery.processes import ProcessTable
+from exporter.files.client import ONE_OFF_SECONDS, PASS_SECONDS, FileReaderClient
+from exporter.files.connection import FileReaderConnection
 from exporter.kernel.procfs import Procfs
 from exporter.model import EncodedSnapshot, Ino, Problem
 from exporter.ownership.facts import FactsReader
@@ -38,7 +41,8 @@ class Collector:
     Args:
         config: the configuration.
         poller: polls the APIs of runtimes in another process, None for no API.
-        grace: how long a namespace may wait for a better owner, in seconds.
+        grace: how long a namespace may wait for a better owner, in seconds; 0 for a
+            command that makes one snapshot, which waits longer for files instead.
         clock: monotonic seconds.
     """
 
@@ -58,11 +62,15 @@ class Collector:
         self._procfs = procfs = Procfs(config.path.procfs)
         self._pool = pool = SysctlFilePool(config, errors)
         self._processes = ProcessTable(procfs, config.path.rootfs, clock, errors)
-        self._access = NamespaceAccess(self._processes, pool.shortcut_budget)
+        self._files = _file_reader(config, PASS_SECONDS if grace else ONE_OFF_SECONDS)
+        self._access = NamespaceAccess(
+            self._processes, pool.shortcut_budget, self._files.open_doors
+        )
         self._metadata = ContainerMetadata(
             procfs,
             rootfs=config.path.rootfs,
             poller=poller or NullPoller(),
+            files=self._files,
             stale_after=config.runtimes.stale_after,
             clock=clock,
         )
@@ -79,6 +87,7 @@ class Collector:
     def collect(self) -> EncodedSnapshot:
         """Make one pass and return the node as it is now."""
         self._stats.start_pass()
+        self._files.start_pass()
         is_full_scan = self._clock() >= self._next_full_scan
         with self._stats.stage("discovery"):
             self._discover(is_full_scan=is_full_scan)
@@ -117,12 +126,26 @@ class Collector:
         self._stats.errors["pass"] += 1
 
     def close(self) -> None:
-        """Close all files and stop the poller."""
+        """Close all files and stop the other processes."""
         self._tracker.close()
         self._access.close()
         self._signal_reader.close()
         self._processes.close()
+        self.stop_processes()
+
+    def stop_processes(self) -> None:
+        """Stop the runtime poller and the file reader."""
         self._metadata.close()
+        self._files.close()
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """Those that are readable when receive() has something to do."""
+        return self._files.sockets
+
+    def receive(self) -> None:
+        """Take what came between two passes, so that it keeps no namespace alive."""
+        self._files.receive()
 
     def _discover(self, *, is_full_scan: bool) -> None:
         tracked = self._tracker.namespaces.values()
@@ -197,6 +220,13 @@ class Collector:
         if truncated := self._processes.mounts.truncated:
             yield problems.mounts_not_read(truncated)
         yield from self._metadata.problems()
+        yield from self._files.problems()
         yield from self._signal_reader.problems(self._tracker.namespaces)
         yield from self._references.problems()
         yield from self._pool.problems(self._tracker.visited)
+
+
+def _file_reader(config: Config, patience: float) -> FileReaderClient:
+    path, log = config.path, config.log
+    arguments = (path.procfs, path.rootfs, log.level, log.format)
+    return FileReaderClient(FileReaderConnection(arguments), patience)

@@ -78,24 +78,27 @@ class NamespaceTracker:
 
     def retry(self) -> None:
         """Retry denied entries, missing files, files without room, unclear owners."""
-        has_capacity = self._pool.has_capacity
-        incomplete = []
-        for ino, namespace in list(self.namespaces.items()):
+        has_capacity, incomplete, denied = self._pool.has_capacity, [], []
+        for ino, namespace in self.namespaces.items():
             namespace.attribution.needs_resolution = True
             if namespace.files is None:
-                self._reenter(ino, namespace)
+                denied.append(ino)
                 continue
             files = [*self._sysctl_files(namespace), namespace.files.live_counts]
             if any(
                 f.readings.has_missing or (f.unbound and has_capacity) for f in files
             ):
                 incomplete.append(ino)
+        with self._access.doors_open(denied):
+            for ino in denied:
+                self._reenter(ino, self.namespaces[ino])
         self.visit(incomplete, self._bind)
 
     def enter_new(self, present: Collection[Ino]) -> None:
         """Enter new namespaces of *present*; drop absent ones without open files."""
-        for ino in present:
-            if ino not in self.namespaces:
+        new = [ino for ino in present if ino not in self.namespaces]
+        with self._access.doors_open(new):
+            for ino in new:
                 with suppress(NetnsGoneError):
                     self.namespaces[ino] = self._enter(ino)
         for ino in self.namespaces.keys() - set(present):
@@ -107,7 +110,7 @@ class NamespaceTracker:
         """Do *work* inside tracked namespaces, one after another."""
         if not inodes:
             return
-        with self._access.session() as run_inside:
+        with self._access.session(inodes) as run_inside:
             for ino in inodes:
                 namespace = self.namespaces[ino]
                 try:

@@ -100,7 +100,8 @@ class SignalReader:
             return
         self._is_full_scan = is_full_scan
         self._listener_reader.start_pass(namespaces, is_full_scan=is_full_scan)
-        with self._access.session() as run_inside:
+        entered = [ino for ino, namespace in namespaces.items() if namespace.files]
+        with self._access.session(entered) as run_inside:
             for ino, namespace in namespaces.items():
                 self._read_namespace(run_inside, ino, namespace)
 

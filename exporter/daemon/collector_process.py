@@ -24,7 +24,7 @@ from exporter.daemon import node_reader
 from exporter.daemon.problem_log import ProblemLog
 from exporter.log import log_uncaught_errors, report_suppressed
 from exporter.privsep import channel, privileges, sd_notify, sockets
-from exporter.privsep.framing import Request, wait_readable
+from exporter.privsep.framing import Request, wait_any_readable
 from exporter.privsep.spawn import start_server
 from exporter.runtimes.poller_client import PollerProcess
 
@@ -59,8 +59,8 @@ def serve(settings: Config) -> int:
         finally:
             notifier.notify(sd_notify.STOPPING)
             server.close()
+            collector.stop_processes()
             _stop_server(pid)
-            poller.close()
 
 
 def _run(loop: "CollectorLoop", server: socket.socket, addresses: str) -> int:
@@ -111,8 +111,12 @@ class CollectorLoop:
         collected = time.monotonic()
         while True:
             idle = max(0.0, collected + IDLE_SECONDS - time.monotonic())
-            if wait_readable(server, idle):
+            ready = wait_any_readable((server, *self._collector.sockets), idle)
+            if server in ready:
                 request = channel.serve_request(server, handlers)
+            elif ready:
+                self._collector.receive()
+                continue
             else:
                 request = Request.SNAPSHOT
                 self._snapshot()

@@ -5,11 +5,13 @@ The mount table of pid 1 is polled, and read when it changed. Those of other mou
 namespaces are read by a full scan.
 """
 
+import itertools
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from exporter.kernel.netns import mount_ns_path
+from exporter.kernel.netns import MountDoor
 from exporter.kernel.procfs import MountNs, MountWatch, Procfs
 from exporter.model import Ino
 
@@ -21,6 +23,14 @@ MOUNTINFO_BYTES = 4 << 20
 
 FULL_SCAN_MOUNTINFO_BYTES = 64 << 20
 """Limit for all of those in one full scan."""
+
+
+OWN_DIRECTORIES = frozenset({"/run/netns", "/run/docker/netns"})
+"""Where ip-netns(8), CNI and Docker mount namespaces. Only the node's root can mount or
+rename anything on the way there, so that opening a mount point waits for no other."""
+
+_DOORS = 4
+"""How many mounts of one namespace are tried."""
 
 
 class PrivateMount(NamedTuple):
@@ -56,7 +66,8 @@ class NsfsMounts:
     def __init__(self, procfs: Procfs, rootfs: str, errors: Counter[str]) -> None:
         self._procfs = procfs
         self._errors = errors
-        self._rootfs = rootfs.rstrip("/")
+        roots = (rootfs, f"{procfs.root}/1/root", "/")
+        self._init_roots = tuple(dict.fromkeys(roots))
         self._watch: MountWatch | None = None
         self._is_init_read = False
         self.init_paths: dict[Ino, list[str]] = {}
@@ -101,14 +112,21 @@ class NsfsMounts:
                     private = self.private_mounts.setdefault(mount.ino, [])
                     private.append(PrivateMount(mount.path, pid, mount_namespace))
 
-    def entry_paths(self, ino: Ino) -> Iterator[str]:
-        """Yield every path that may lead to *ino*."""
-        root = self._procfs.root
+    def own_doors(self, ino: Ino) -> Iterator[MountDoor]:
+        """Yield the mounts of *ino* in well-known directories of the node."""
         for path in self.init_paths.get(ino, ()):
-            seen_by_init = mount_ns_path(root, 1, path)
-            yield from dict.fromkeys((f"{self._rootfs}{path}", seen_by_init, path))
-        for mount in self.private_mounts.get(ino, ()):
-            yield mount_ns_path(root, mount.pid, mount.path)
+            if os.path.dirname(path) in OWN_DIRECTORIES:
+                yield MountDoor(ino, self._init_roots, path, 1)
+
+    def doors(self, ino: Ino) -> Iterator[MountDoor]:
+        """Yield some of the other mounts of *ino*."""
+        init = self.init_paths.get(ino, ())
+        elsewhere = (p for p in init if os.path.dirname(p) not in OWN_DIRECTORIES)
+        for path in itertools.islice(elsewhere, _DOORS):
+            yield MountDoor(ino, self._init_roots, path, 1)
+        for mount in self.private_mounts.get(ino, ())[:_DOORS]:
+            root = f"{self._procfs.root}/{mount.pid}/root"
+            yield MountDoor(ino, (root,), mount.path, mount.pid)
 
     def netns_at(self, path: str) -> Ino | None:
         """Return the namespace that pid 1 sees mounted at *path*."""

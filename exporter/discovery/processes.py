@@ -113,7 +113,7 @@ class ProcessTable:
 
     def entry_paths(self, ino: Ino) -> Iterator[str]:
         """
-        Yield every known path to *ino*, the most promising first.
+        Yield every path of the kernel to *ino*, the most promising first.
 
         A caller that takes the next path could not enter by the last one: the process
         of that path is revalidated.
@@ -122,7 +122,6 @@ class ProcessTable:
         for pid in sorted(self.members.pids_by_netns.get(ino, ())):
             yield process_ns_path(root, pid)
             self.revalidate(pid)
-        yield from self.mounts.entry_paths(ino)
         for pid, tid in self.stray_threads(ino):
             yield thread_ns_path(root, pid, tid)
 

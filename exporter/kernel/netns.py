@@ -1,15 +1,17 @@
 """
 Enter a network namespace and return. No other module calls setns(2) or unshare(2).
 
-A namespace is entered by a path to open: /proc/PID/ns/net, or a bind mount of it. Pids
-and mount points are reused, so the inode of what was opened is compared with the
-namespace that was expected there.
+A namespace is entered by a path to open, /proc/PID/ns/net or a bind mount of it, or by
+a descriptor that another process opened. Pids and mount points are reused, so the inode
+of what was opened is compared with the namespace that was expected there.
 """
 
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from exporter.kernel.rootfs import RootDirectory
 from exporter.kernel.syscalls import CLONE_NEWNET, setns, unshare
 from exporter.log_output import LineOutput
 from exporter.model import Ino
@@ -36,25 +38,60 @@ class EntryDeniedError(Exception):
         self.step = step
 
 
-class ProcPath(str):
-    """A path that the kernel provides, which no process can replace."""
-
-    __slots__ = ()
-
-
-def process_ns_path(procfs: str, pid: int) -> ProcPath:
+def process_ns_path(procfs: str, pid: int) -> str:
     """Return the path to the network namespace of a process."""
-    return ProcPath(f"{procfs}/{pid}/ns/net")
+    return f"{procfs}/{pid}/ns/net"
 
 
-def thread_ns_path(procfs: str, pid: int, tid: int) -> ProcPath:
+def thread_ns_path(procfs: str, pid: int, tid: int) -> str:
     """Return the path to the network namespace of a single thread."""
-    return ProcPath(f"{procfs}/{pid}/task/{tid}/ns/net")
+    return f"{procfs}/{pid}/task/{tid}/ns/net"
 
 
-def mount_ns_path(procfs: str, pid: int, path: str) -> str:
-    """Return the path to a bind mount at *path* in the mount namespace of *pid*."""
-    return f"{procfs}/{pid}/root{path}"
+class MountDoor(NamedTuple):
+    """
+    A bind mount of a network namespace.
+
+    Attributes:
+        ino: the namespace.
+        roots: directories to find it below, the first that has it counts.
+        path: where it is mounted, without symbolic links, as mountinfo shows it.
+        pid: a process that sees the mount.
+    """
+
+    ino: Ino
+    roots: tuple[str, ...]
+    path: str
+    pid: int
+
+
+def open_door(door: MountDoor) -> int:
+    """
+    Return a descriptor of the namespace that is mounted at a door.
+
+    The path may be anything by now: a symbolic link out of its root, a FIFO, which
+    would block an open, or a device, which an open would affect. O_PATH does neither,
+    and then the very file that was checked is opened. Its file system may still make
+    the caller wait for ever.
+
+    Raises NetnsGoneError if it is no longer there, EntryDeniedError.
+    """
+    nsfs = os.stat(OWN_NETNS_PATH).st_dev
+    for root in door.roots:
+        try:
+            path_fd = RootDirectory(root).open_mount(door.path)
+        except PermissionError as error:
+            raise EntryDeniedError("open", error) from error
+        except OSError:  # ELOOP: a symbolic link
+            continue
+        try:
+            status = os.fstat(path_fd)
+            if (status.st_ino, status.st_dev) == (door.ino, nsfs):
+                opened = f"/proc/thread-self/fd/{path_fd}"
+                return os.open(opened, os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(path_fd)
+    raise NetnsGoneError(door.path)
 
 
 def own_netns() -> Ino:
@@ -106,13 +143,25 @@ class NetnsEntry:
 
     def enter(self, path: str, ino: Ino) -> None:
         """
-        Enter *ino* by *path*.
+        Enter *ino* by *path*, a path of the kernel's, which no process can replace.
 
         Raises NetnsGoneError, EntryDeniedError, or another OSError; the thread is then
         still in the namespace it was in.
         """
-        fd = self._open(path, ino)
         try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError as error:
+            raise EntryDeniedError("open", error) from error
+        except _GONE as error:
+            raise NetnsGoneError(path) from error
+        self.enter_by_fd(fd, ino)
+
+    def enter_by_fd(self, fd: int, ino: Ino) -> None:
+        """Enter *ino* by an open file of it, and close that; raises as enter() does."""
+        try:
+            status = os.fstat(fd)
+            if (status.st_ino, status.st_dev) != (ino, self._nsfs):
+                raise NetnsGoneError(ino)
             self._setns(fd)
         finally:
             os.close(fd)
@@ -169,39 +218,6 @@ class NetnsEntry:
             setns(self._own, CLONE_NEWNET)
         except OSError as error:
             raise EntryDeniedError("setns", error) from error
-
-    def _open(self, path: str, ino: Ino) -> int:
-        try:
-            if isinstance(path, ProcPath):
-                return self._check(os.open(path, os.O_RDONLY | os.O_CLOEXEC), ino)
-            return self._open_untrusted(path, ino)
-        except PermissionError as error:
-            raise EntryDeniedError("open", error) from error
-        except _GONE as error:
-            raise NetnsGoneError(path) from error
-
-    def _open_untrusted(self, path: str, ino: Ino) -> int:
-        """
-        Open a path that may be anything by now.
-
-        A container may have replaced a mount point by a FIFO, which would block an
-        open, or by a device, which an open would affect. O_PATH does neither; then the
-        very file that was checked is opened.
-        """
-        path_fd = self._check(os.open(path, os.O_PATH | os.O_CLOEXEC), ino)
-        try:
-            opened = f"/proc/thread-self/fd/{path_fd}"
-            return os.open(opened, os.O_RDONLY | os.O_CLOEXEC)
-        finally:
-            os.close(path_fd)
-
-    def _check(self, fd: int, ino: Ino) -> int:
-        """Return *fd* if it is namespace *ino*; else close it and raise."""
-        status = os.fstat(fd)
-        if (status.st_ino, status.st_dev) == (ino, self._nsfs):
-            return fd
-        os.close(fd)
-        raise NetnsGoneError(ino)
 
 
 @contextlib.contextmanager

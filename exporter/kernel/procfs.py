@@ -177,6 +177,11 @@ class Procfs:
         except _GONE:
             return None
 
+    def real_uid(self, pid: int) -> int | None:
+        """Return the real uid of *pid*, None if it ended."""
+        text = self._read(f"{pid}/status")
+        return None if text is None else parse_real_uid(text)
+
     def cwd(self, pid: int) -> str | None:
         """Return the working directory of *pid*, relative to its own root."""
         return self._readlink(f"{pid}/cwd")
@@ -378,6 +383,17 @@ def parse_effective_capabilities(status: bytes) -> int:
     """
     _, _, rest = status.partition(b"\nCapEff:")
     return int(rest.split(maxsplit=1)[0], 16)
+
+
+def parse_real_uid(status: bytes) -> int:
+    r"""
+    Return the first number of the Uid line of /proc/PID/status.
+
+    >>> parse_real_uid(b"Name:\tsh\nUid:\t1000\t0\t0\t0\n")
+    1000
+    """
+    _, _, rest = status.partition(b"\nUid:")
+    return int(rest.split(maxsplit=1)[0])
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:

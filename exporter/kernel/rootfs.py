@@ -12,7 +12,12 @@ import os
 import stat
 from typing import NamedTuple
 
-from exporter.kernel.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from exporter.kernel.syscalls import (
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    openat2,
+)
 
 
 class FileStamp(NamedTuple):
@@ -118,6 +123,16 @@ class RootDirectory:
         finally:
             os.close(fd)
 
+    def open_mount(self, path: str) -> int:
+        """
+        Return an O_PATH descriptor of *path*, a mount point as mountinfo shows it.
+
+        A symbolic link in *path* is an error: it was put there since. OSError if it
+        cannot be reached.
+        """
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        return self._open_below(path, flags, RESOLVE_NO_SYMLINKS)
+
     def _check(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
@@ -133,12 +148,13 @@ class RootDirectory:
         except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
             return None
 
-    def _open_below(self, path: str, flags: int) -> int:
-        if self.path == "/":  # no link leads out, and this works before Linux 5.6
+    def _open_below(self, path: str, flags: int, resolve: int = 0) -> int:
+        # No link leads out of the node's root, and this works before Linux 5.6.
+        if self.path == "/" and not resolve:
             return os.open(path, flags)
         root = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+            resolve |= RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
             return openat2(root, path, flags, resolve)
         finally:
             os.close(root)

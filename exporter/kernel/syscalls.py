@@ -12,6 +12,7 @@ import struct
 
 CLONE_NEWNET = 0x40000000  # sched.h
 PR_SET_PDEATHSIG = 1  # prctl.h
+PR_SET_KEEPCAPS = 8
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
@@ -19,6 +20,8 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 CAP_DAC_READ_SEARCH = 2  # capability.h
+CAP_SETGID = 6
+CAP_SETUID = 7
 CAP_SYS_PTRACE = 19
 CAP_SYS_ADMIN = 21
 SYS_OPENAT2 = 437  # asm-generic/unistd.h: the same on every architecture
@@ -26,6 +29,7 @@ SYS_LANDLOCK_CREATE_RULESET = 444
 SYS_LANDLOCK_ADD_RULE = 445
 SYS_LANDLOCK_RESTRICT_SELF = 446
 RESOLVE_NO_MAGICLINKS = 0x02  # openat2.h
+RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_IN_ROOT = 0x10
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -49,16 +53,21 @@ def prctl(option: int, argument: int) -> None:
         _raise("prctl")
 
 
-def set_capabilities(kept: int) -> None:
+def set_capabilities(effective: int, permitted: int) -> None:
     """
-    Set the effective and permitted capabilities of this thread to *kept*, as bits.
+    Set the effective and permitted capabilities of this thread, as bits.
 
     The inheritable set becomes empty, and with it the ambient set, which the kernel
     keeps a subset of it; capset(2).
     """
     header = struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0)
-    low, high = kept & 0xFFFFFFFF, kept >> 32
-    if _libc.capset(header, struct.pack("=6I", low, low, 0, high, high, 0)) < 0:
+    words = [
+        word
+        for shift in (0, 32)
+        for word in (effective >> shift, permitted >> shift, 0)
+    ]
+    data = struct.pack("=6I", *(word & 0xFFFFFFFF for word in words))
+    if _libc.capset(header, data) < 0:
         _raise("capset")
 
 

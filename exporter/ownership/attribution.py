@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from exporter.discovery.nsfs_mounts import PrivateMount
+from exporter.files.records import ContainerKey
 from exporter.model import Declared, NetnsId, Owner
-from exporter.runtimes.bundle_index import ContainerKey
 from exporter.runtimes.records import Container
 
 MAX_CONTAINERS = 64

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
+from exporter.files.records import ContainerKey
 from exporter.model import Ino
 from exporter.ownership.attribution import Attribution
 from exporter.ownership.claims import Facts
 from exporter.ownership.declared import declared_values
 from exporter.ownership.facts import FactsReader
 from exporter.ownership.metadata import ContainerMetadata
-from exporter.runtimes.bundle_index import ContainerKey
 
 
 class ContainerTracker:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from exporter.discovery.processes import ProcessTable
+from exporter.files.records import ContainerKey
 from exporter.kernel.procfs import Procfs, Stat
 from exporter.model import Ino
 from exporter.ownership.attribution import Holders
@@ -18,7 +19,6 @@ from exporter.ownership.claims import Facts, ProcessFacts
 from exporter.ownership.metadata import ContainerMetadata, as_mounted
 from exporter.ownership.shims import Shim
 from exporter.runtimes import cgroup
-from exporter.runtimes.bundle_index import ContainerKey
 from exporter.runtimes.cgroup import CgroupPath
 from exporter.runtimes.records import Container
 
@@ -77,8 +77,10 @@ class FactsReader:
     def read(self, ino: Ino, holders: Holders) -> Facts:
         """Return the facts about the namespace *ino*."""
         procfs = self._procfs
+        processes = self.processes(ino, holders.pids)
+        pending = self._metadata.pending_runtimes(p.cgroup for p in processes)
         return Facts(
-            processes=self.processes(ino, holders.pids),
+            processes=processes,
             threads=tuple(
                 facts
                 for pid, tid in sorted(holders.threads)
@@ -94,7 +96,7 @@ class FactsReader:
                 == mount.mount_namespace
             ),
             container=self._metadata.by_mounts(holders.mounts),
-            pending_sources=self._metadata.pending_sources,
+            pending_sources=self._metadata.pending_sources | pending,
         )
 
     def processes(self, ino: Ino, pids: Iterable[int]) -> tuple[ProcessFacts, ...]:

@@ -1,8 +1,9 @@
 """
 What container runtimes know of containers and pods: their files and their APIs.
 
-Files are checked for changes in each pass. API results come from the runtime poller,
-another process, which a pass never waits for.
+The node's own files are checked for changes in each pass. Files of others come from the
+file reader, for which a pass waits a moment at most, and API results from the runtime
+poller, which it never waits for.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import msgspec
 
 from exporter import problems
+from exporter.files.bundle_index import BundleIndex
+from exporter.files.records import ContainerKey, ForeignFiles
 from exporter.kernel.procfs import Procfs
 from exporter.model import Problem
 from exporter.ownership.claims import PodName
 from exporter.ownership.poll_results import PollResults
 from exporter.ownership.shims import Shim, ShimInspector
 from exporter.runtimes import RUNTIMES, pod_logs
-from exporter.runtimes.bundle_index import BundleIndex, ContainerKey
 from exporter.runtimes.cgroup import CgroupPath
 from exporter.runtimes.records import Container, RuntimePoller
 
@@ -35,31 +37,34 @@ class ContainerMetadata:
         procfs: shows the shims of containers.
         rootfs: where the root of the node is mounted.
         poller: polls the APIs of runtimes.
+        files: reads the files of others.
         stale_after: how long a poll result is kept, in seconds.
         clock: monotonic seconds.
 
     Attributes:
         new_bundles: bundles that the last poll found.
-        changed_ids: ids of the containers that the last poll changed.
+        changed_keys: containers that the last poll changed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a source, or a setting of one
         self,
         procfs: Procfs,
         *,
         rootfs: str,
         poller: RuntimePoller,
+        files: ForeignFiles,
         stale_after: float,
         clock: Callable[[], float],
     ) -> None:
         self._rootfs = rootfs
         self._poller = poller
         self._polled = PollResults(poller, stale_after, clock)
-        self._bundles = BundleIndex(rootfs)
-        self._shims = ShimInspector(procfs, self._bundles)
+        self._files = files
+        self._bundles = BundleIndex(rootfs, files)
+        self._shims = ShimInspector(procfs, self._bundles.is_own)
         self._logged_pod_names: dict[str, PodName] = {}
         self.new_bundles: list[tuple[ContainerKey, Container]] = []
-        self.changed_ids: set[str] = set()
+        self.changed_keys: set[ContainerKey] = set()
 
     @property
     def pending_sources(self) -> frozenset[str]:
@@ -83,10 +88,29 @@ class ContainerMetadata:
 
     def poll(self) -> None:
         """Update bundles and poll results, without waiting."""
-        self.new_bundles = self._bundles.poll()
         self._polled.update()
-        new_ids = {key.container_id for key, _ in self.new_bundles}
-        self.changed_ids = new_ids | self._polled.changed_ids
+        self._take_bundles({ContainerKey("", i) for i in self._polled.changed_ids})
+
+    def wait(self) -> bool:
+        """
+        Wait a moment for containers that were looked up since poll().
+
+        Return whether there is news, which takes the place of that of poll().
+        """
+        if not self._files.wait():
+            return False
+        self._take_bundles(set())
+        return bool(self.changed_keys)
+
+    def pending_runtimes(self, groups: Iterable[CgroupPath]) -> frozenset[str]:
+        """Return the runtimes of *groups* whose containers are being looked up."""
+        outstanding = self._files.outstanding
+        return frozenset(
+            group.runtime or "unknown"
+            for group in groups
+            if outstanding
+            and ContainerKey(group.nested_in, group.container_id) in outstanding
+        )
 
     def problems(self) -> Iterator[Problem]:
         """Yield why metadata is missing."""
@@ -102,9 +126,9 @@ class ContainerMetadata:
         """Return the container of the cgroup *group*, supervised by *shim*."""
         key = ContainerKey(group.nested_in, group.container_id)
         bundle = self._bundles.container(key)
-        if bundle is None and shim:
-            self._shims.add_directories(group.nested_in, shim)
-            bundle = self._bundles.container(key)
+        if bundle is None or group.nested_in:
+            supervisor = self._shims.supervisor(group.nested_in, shim) if shim else None
+            self._bundles.look_up(key, supervisor)
         found = self.merge(key, bundle)
         named = found and (found.name or found.uid)
         runtime = found.runtime if found else group.runtime
@@ -165,6 +189,10 @@ class ContainerMetadata:
         if not found:
             return None
         return self.merge(ContainerKey("", found[0].container_id), found[0])
+
+    def _take_bundles(self, others: set[ContainerKey]) -> None:
+        self.new_bundles = self._bundles.poll()
+        self.changed_keys = {key for key, _ in self.new_bundles} | others
 
     def pod_names(self, uids: set[str]) -> Mapping[str, PodName]:
         """Return pod names by uid, among them those of *uids* that are available."""

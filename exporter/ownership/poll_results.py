@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from exporter import problems
+from exporter.files.records import ContainerKey
 from exporter.model import Problem
 from exporter.ownership.claims import PodName
-from exporter.runtimes.bundle_index import ContainerKey
 from exporter.runtimes.records import Container, PollResult, RuntimePoller
 
 _UNAVAILABLE = ("absent", "refused")

@@ -19,7 +19,6 @@ from exporter.ownership.containers import ContainerTracker
 from exporter.ownership.facts import FactsReader
 from exporter.ownership.labels import resolve_labels
 from exporter.ownership.metadata import ContainerMetadata
-from exporter.runtimes.bundle_index import ContainerKey
 
 
 class OwnerResolver:
@@ -50,21 +49,32 @@ class OwnerResolver:
 
     def resolve(self, attributions: Mapping[Ino, Attribution], host: Ino) -> None:
         """Assign owners where there is none, or where the facts now allow a better."""
-        self._facts.start_pass()
         self._metadata.poll()
-        self._apply_runtime_changes(attributions)
-        claims: dict[NetnsId, Claim] = {}
-        claimed: dict[NetnsId, Attribution] = {}
-        for ino, attribution in attributions.items():
-            if claim := self._better_claim(ino, attribution, host):
-                claims[attribution.netns] = claim
-                claimed[attribution.netns] = attribution
+        claims = self._claims(attributions, host)
+        if self._metadata.wait():  # what looking for claims has requested
+            for ino in claims:
+                attributions[ino].needs_resolution = True
+            claims |= self._claims(attributions, host)
         if not claims:
             return
-        self._release_stale_main_label(attributions, claims)
+        by_netns = {attributions[ino].netns: claim for ino, claim in claims.items()}
+        claimed = {attributions[ino].netns: attributions[ino] for ino in claims}
+        self._release_stale_main_label(attributions, by_netns)
         owners = [a.owner for a in attributions.values() if a.owner]
-        for netns, owner in resolve_labels(claims, owners).items():
-            self._assign(claimed[netns], claims[netns], owner)
+        for netns, owner in resolve_labels(by_netns, owners).items():
+            self._assign(claimed[netns], by_netns[netns], owner)
+
+    def _claims(
+        self, attributions: Mapping[Ino, Attribution], host: Ino
+    ) -> dict[Ino, Claim]:
+        """Return the claims that the facts and the last news of runtimes allow."""
+        self._facts.start_pass()
+        self._apply_runtime_changes(attributions)
+        found = {
+            ino: self._better_claim(ino, attribution, host)
+            for ino, attribution in attributions.items()
+        }
+        return {ino: claim for ino, claim in found.items() if claim}
 
     def _assign(self, attribution: Attribution, claim: Claim, owner: Owner) -> None:
         """Assign *owner* unless waiting may bring a better one."""
@@ -78,7 +88,7 @@ class OwnerResolver:
     def _apply_runtime_changes(self, attributions: Mapping[Ino, Attribution]) -> None:
         """Update the namespaces that the last metadata poll has news about."""
         self._containers.add_new_bundles(attributions)
-        if not self._metadata.changed_ids and not self._metadata.pods_changed:
+        if not self._metadata.changed_keys and not self._metadata.pods_changed:
             return
         for attribution in attributions.values():
             if attribution.owner is None or not self._is_final(attribution.owner):
@@ -88,13 +98,17 @@ class OwnerResolver:
             self._containers.update_declared(attribution)
 
     def _is_renamed(self, owner: Owner) -> bool:
-        if owner.kind != "container" or owner.netns.startswith("within/"):
+        """Return whether there is a name for a container that had none or another."""
+        if owner.kind != "container":
             return False
-        if owner.container_id not in self._metadata.changed_ids:
-            return False
-        key = ContainerKey("", owner.container_id)
-        container = self._metadata.merge(key, self._metadata.bundle(key))
-        return bool(container and container.name not in {"", owner.container})
+        is_scoped = owner.netns.startswith("within/")
+        for key in self._metadata.changed_keys:
+            if key.container_id != owner.container_id or bool(key.scope) != is_scoped:
+                continue
+            found = self._metadata.merge(key, self._metadata.bundle(key))
+            if found and (found.uid or found.name not in {"", owner.container}):
+                return True
+        return False
 
     def _is_final(self, owner: Owner) -> bool:
         return is_final(owner, self._metadata.pending_sources)

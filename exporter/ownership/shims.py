@@ -1,30 +1,24 @@
 """
-Find the bundle directory of a container through the process that supervises it.
+Decide which process supervises a container, and so shows its bundle directory.
 
 The parent of a container's first process is its shim (containerd), which has the bundle
 as its working directory, or its conmon (podman, CRI-O), which has a bundle on its
 command line. That finds a runtime wherever it keeps its state, without configuration.
 Any process can pose as a shim, so what it shows is trusted only as far as it has
-privileges.
+privileges. The directory itself is read by the file reader process.
 """
 
 import logging
 import os
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
+from exporter.files.foreign import USER_SCOPE, shown_directories
+from exporter.files.records import BundleDirectory, Supervisor
 from exporter.kernel.procfs import Procfs
-from exporter.kernel.rootfs import RootDirectory
 from exporter.kernel.syscalls import CAP_SYS_ADMIN
-from exporter.runtimes.bundle_index import (
-    FORMATS,
-    USER_DIRECTORIES,
-    BundleDirectory,
-    BundleIndex,
-)
 from exporter.runtimes.cgroup import CgroupPath
-
-_USER_SCOPE = re.compile(r"user@([0-9]+)\.service")
 
 _CONTAINER_ID = re.compile("[0-9a-f]{64}")
 
@@ -45,37 +39,44 @@ class Shim(NamedTuple):
 
 
 class ShimInspector:
-    """Adds the bundle directories that shims show to a BundleIndex."""
+    """
+    Decides how far to trust the shims of a node.
 
-    def __init__(self, procfs: Procfs, bundles: BundleIndex) -> None:
+    Args:
+        procfs: shows them.
+        is_own: whether a directory is one of those that the collector reads itself.
+    """
+
+    def __init__(
+        self, procfs: Procfs, is_own: Callable[[BundleDirectory], bool]
+    ) -> None:
         self._procfs = procfs
-        self._bundles = bundles
+        self._is_own = is_own
 
-    def add_directories(self, scope: str, shim: Shim) -> None:
-        """Add the bundle directories of the runtime that *shim* belongs to."""
+    def supervisor(self, scope: str, shim: Shim) -> Supervisor | None:
+        """
+        Return *shim* as the supervisor of a container in *scope*.
+
+        None if it is none, or one of the node that shows no further directory. Of one
+        in a scope nothing is read here that it could block (its command line).
+        """
         try:
             uid = self._procfs.uid(shim.pid)
             inode = self._procfs.proc_inode(shim.pid)
             if not self._is_trusted_shim(scope, shim, uid):
-                return
+                return None
             trusted = bool(_CONTAINER_ID.fullmatch(scope))
             trusted = trusted and self._has_node_privileges(shim)
-            directory = self._bundle_directory(scope, shim.pid, trusted=trusted)
+            if not scope:
+                shown = shown_directories(self._procfs, shim.pid, "", trusted=False)
+                if all(map(self._is_own, shown)):
+                    return None
         except OSError as error:
             log.debug("cannot read container metadata through its shim: %s", error)
-            return
-        if directory is None or inode is None:
-            return
-        root = RootDirectory(f"{self._procfs.root}/{shim.pid}/root", owner=uid)
-
-        def is_alive() -> bool:
-            return self._procfs.proc_inode(shim.pid) == inode
-
-        self._bundles.add_directory(directory, root, is_alive)
-        if user := _USER_SCOPE.fullmatch(scope):
-            for name, path in USER_DIRECTORIES:
-                state = BundleDirectory(scope, name, path.format(uid=user[1]))
-                self._bundles.add_directory(state, root, is_alive)
+            return None
+        if uid is None or inode is None:
+            return None
+        return Supervisor(pid=shim.pid, inode=inode, uid=uid, trusted=trusted)
 
     def _is_trusted_shim(self, scope: str, shim: Shim, uid: int | None) -> bool:
         """
@@ -86,7 +87,7 @@ class ShimInspector:
         that container, a user's as the user.
         """
         group = shim.cgroup
-        if user := _USER_SCOPE.fullmatch(scope):
+        if user := USER_SCOPE.fullmatch(scope):
             return uid == int(user[1])
         if scope:
             return group.container_id == scope and not group.nested_in
@@ -107,13 +108,3 @@ class ShimInspector:
             and own == self._procfs.user_namespace(shim.pid)
             and bool(capabilities >> CAP_SYS_ADMIN & 1)
         )
-
-    def _bundle_directory(
-        self, scope: str, pid: int, *, trusted: bool
-    ) -> BundleDirectory | None:
-        for bundle_format in FORMATS.values():
-            if bundle_format.directory_of_shim is None:
-                continue
-            if path := bundle_format.directory_of_shim(self._procfs, pid):
-                return BundleDirectory(scope, bundle_format.name, path, trusted)
-        return None

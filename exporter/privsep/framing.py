@@ -1,17 +1,18 @@
 """
 The messages between two processes of the exporter: requests of a byte, framed replies.
 
-Two pairs of processes use it, each over a stream socket pair: the server requests
-snapshots from the collector (channel.py), and the collector requests a poll from the
-runtime poller. A frame is a length, 8 bytes in network order, and that many bytes of
-JSON. Each reader sets a limit to the length, and checks it before it reads the body.
+Three pairs of processes use it, each over a stream socket pair: the server requests
+snapshots from the collector (channel.py), the collector requests a poll from the
+runtime poller, and files from the file reader, of which the requests are frames too. A
+frame is a length, 8 bytes in network order, and that many bytes of JSON. Each reader
+sets a limit to the length, and checks it before it reads the body.
 """
 
 import enum
 import select
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _LENGTH = struct.Struct("!Q")
 _PART_BYTES = 1 << 20
@@ -43,9 +44,14 @@ class FrameTooLongError(OSError):
         super().__init__(f"a frame of {length} bytes exceeds the limit of {limit}")
 
 
+def frame(body: bytes) -> bytes:
+    """Return *body* as a frame."""
+    return _LENGTH.pack(len(body)) + body
+
+
 def send_frame(channel: socket.socket, body: bytes) -> None:
     """Send *body* as a frame; OSError if the peer closed or the socket timed out."""
-    channel.sendall(_LENGTH.pack(len(body)) + body)
+    channel.sendall(frame(body))
 
 
 def recv_frame(channel: socket.socket, limit: int) -> bytes:
@@ -73,9 +79,18 @@ def _recv_exactly(channel: socket.socket, size: int) -> bytes:
 
 def wait_readable(channel: socket.socket, seconds: float) -> bool:
     """Return whether *channel* became readable, or was closed, within *seconds*."""
+    return bool(wait_any_readable((channel,), seconds))
+
+
+def wait_any_readable(
+    channels: Iterable[socket.socket], seconds: float
+) -> list[socket.socket]:
+    """Return those of *channels* that are readable or closed, within *seconds*."""
     poll = select.poll()  # select(2) is limited to fds below 1024
-    poll.register(channel, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
+    by_fd = {channel.fileno(): channel for channel in channels}
+    for fd in by_fd:
+        poll.register(fd, select.POLLIN)
+    return [by_fd[fd] for fd, _ in poll.poll(seconds * 1000)]
 
 
 class FrameBuffer:

@@ -14,11 +14,14 @@ from exporter.kernel.landlock import restrict_self
 from exporter.kernel.procfs import own_credentials
 from exporter.kernel.syscalls import (
     CAP_DAC_READ_SEARCH,
+    CAP_SETGID,
+    CAP_SETUID,
     CAP_SYS_ADMIN,
     CAP_SYS_PTRACE,
     PR_CAP_AMBIENT,
     PR_CAP_AMBIENT_CLEAR_ALL,
     PR_CAPBSET_DROP,
+    PR_SET_KEEPCAPS,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
     prctl,
@@ -33,6 +36,12 @@ COLLECTOR_CAPABILITIES = (
 )
 """All that reading other namespaces requires, as bits; see docs/configuration.md."""
 
+FILE_READER_CAPABILITIES = 1 << CAP_SYS_PTRACE | 1 << CAP_DAC_READ_SEARCH
+"""All that reading files below /proc/PID/root requires, as bits."""
+
+_CHANGE_USER = 1 << CAP_SETUID | 1 << CAP_SETGID
+"""The collector keeps these permitted, not effective, for the file reader."""
+
 log = logging.getLogger(__name__)
 
 
@@ -40,17 +49,39 @@ def keep_collector_capabilities() -> None:
     """
     Drop every capability except those of COLLECTOR_CAPABILITIES that are permitted.
 
-    Programs executed later cannot gain more, even as root. Raises PermissionError if
-    the kernel did not comply.
+    Programs executed later cannot gain more, even as root. CAP_SETUID and CAP_SETGID
+    stay permitted without being effective: with them the file reader, which is started
+    later, becomes nobody. Raises PermissionError if the kernel did not comply.
     """
-    _drop_bounding_set(COLLECTOR_CAPABILITIES)
-    _drop_capabilities(COLLECTOR_CAPABILITIES)
+    _drop_bounding_set(COLLECTOR_CAPABILITIES | _CHANGE_USER)
+    _drop_capabilities(COLLECTOR_CAPABILITIES, permitted=_CHANGE_USER)
     left = own_credentials()
     if (
-        left.permitted & ~COLLECTOR_CAPABILITIES
+        left.effective & ~COLLECTOR_CAPABILITIES
+        or left.permitted & ~(COLLECTOR_CAPABILITIES | _CHANGE_USER)
         or left.ambient
         or not left.no_new_privs
     ):
+        raise PermissionError(f"this process still has privileges: {left}")
+
+
+def keep_file_reader_capabilities() -> None:
+    """
+    Become nobody with FILE_READER_CAPABILITIES, as far as permitted; irrevocably.
+
+    A process that may not change its user logs a warning and keeps it. Raises
+    PermissionError if any other privilege remains.
+    """
+    _drop_bounding_set(FILE_READER_CAPABILITIES)
+    prctl(PR_SET_KEEPCAPS, 1)  # until the next execve(2)
+    _become_nobody("file reader")
+    _drop_capabilities(FILE_READER_CAPABILITIES)
+    # A stopped child has to be continued to notice that its parent ended.
+    prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
+    left = own_credentials()
+    sets = left.inheritable | left.permitted | left.effective | left.ambient
+    is_alone = left.threads == 1
+    if sets & ~FILE_READER_CAPABILITIES or not left.no_new_privs or not is_alone:
         raise PermissionError(f"this process still has privileges: {left}")
 
 
@@ -64,7 +95,7 @@ def drop_privileges(*, keep_user: bool = False) -> None:
     """
     _drop_bounding_set(0)  # first: nobody may not change it
     if not keep_user:
-        _become_nobody()
+        _become_nobody("server")
     _drop_capabilities(0)
     # A stopped child has to be continued to notice that its parent ended.
     prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
@@ -94,22 +125,25 @@ def _drop_bounding_set(kept: int) -> None:
                 prctl(PR_CAPBSET_DROP, capability)
 
 
-def _drop_capabilities(kept: int) -> None:
+def _drop_capabilities(kept: int, *, permitted: int = 0) -> None:
+    """Keep what is permitted of *kept* and, not to be effective, of *permitted*."""
     with contextlib.suppress(OSError):  # no ambient set before Linux 4.3
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-    set_capabilities(own_credentials().permitted & kept)
+    now = own_credentials().permitted
+    set_capabilities(now & kept, now & (kept | permitted))
     prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
-def _become_nobody() -> None:
+def _become_nobody(process: str) -> None:
     try:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
     except OSError as error:  # EINVAL: no such user in this user namespace
         log.warning(
-            "the server process keeps user %d: %s; CAP_SETUID and CAP_SETGID would "
+            "the %s process keeps user %d: %s; CAP_SETUID and CAP_SETGID would "
             "let it become nobody",
+            process,
             os.geteuid(),
             error,
         )

@@ -1,5 +1,5 @@
 """
-Start this program in another role: as the server, or as the runtime poller.
+Start this program in another role: as the server, a runtime poller, a file reader.
 
 A role is started by fork and exec, so that it inherits no memory: only the sockets
 that it is given.

@@ -9,7 +9,6 @@ files or has an API, a module (docs/runtimes.md, "Add a runtime").
 - oci: parse an OCI bundle's config.json, for the next three
 - containerd, libpod, runc: the files of containerd and Docker; of podman and CRI-O; of
   runc and crun
-- bundle_index: all containers of the node that those files describe
 - pod_logs: pod names from the kubelet's log directories
 - docker, kubelet: APIs to poll, through http
 - poller_client: the collector's end of the runtime poller process, which polls them

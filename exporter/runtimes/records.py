@@ -31,6 +31,10 @@ class MalformedError(ValueError):
     """A runtime's file or response does not match its specification."""
 
 
+class ForeignFileError(Exception):
+    """A runtime's file names another one that is not in its own directory."""
+
+
 class Container(Frozen, frozen=True, kw_only=True):
     """
     One container, as far as one source describes it; unknown fields are empty.
@@ -181,6 +185,9 @@ class BundleFormat(NamedTuple):
             for a process of another kind; None where there is no shim.
         is_rewritten: whether an entry's files change while the entry stays as it is.
         has_init_pid: whether Container.pid is set.
+        own_reader: reads what lies in the directory itself, and raises
+            ForeignFileError for a container of which files lie elsewhere; None
+            where there are none elsewhere.
     """
 
     name: str
@@ -188,6 +195,7 @@ class BundleFormat(NamedTuple):
     directory_of_shim: Callable[[Procfs, int], str | None] | None = None
     is_rewritten: bool = False
     has_init_pid: bool = False
+    own_reader: Callable[[RootDirectory, str], ReadContainer] | None = None
 
 
 class Poller(NamedTuple):

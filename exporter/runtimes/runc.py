@@ -15,6 +15,7 @@ from exporter.runtimes import libpod, oci
 from exporter.runtimes.records import (
     BundleFormat,
     Container,
+    ForeignFileError,
     ReadContainer,
     decode_json,
 )
@@ -52,23 +53,33 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_runc(
-    root: RootDirectory, states: str, name: str, limit: int
+    root: RootDirectory, states: str, name: str, limit: int, *, is_own: bool = False
 ) -> Container | None:
-    """Return the container that runc runs under *name*, None if there is none."""
+    """
+    Return the container that runc runs under *name*, None if there is none.
+
+    *is_own*: raise ForeignFileError if its bundle would have to be read.
+    """
     file = root.read(f"{states}/{name}/state.json", limit)
-    return (
-        _container(root, name, "runc", parse_runc(file.body), limit) if file else None
-    )
+    if file is None:
+        return None
+    state = parse_runc(file.body)
+    return _container(root, name, "runc", state, limit, is_own=is_own)
 
 
 def read_crun(
-    root: RootDirectory, states: str, name: str, limit: int
+    root: RootDirectory, states: str, name: str, limit: int, *, is_own: bool = False
 ) -> Container | None:
-    """Return the container that crun runs under *name*, None if there is none."""
+    """
+    Return the container that crun runs under *name*, None if there is none.
+
+    *is_own*: raise ForeignFileError if its bundle would have to be read.
+    """
     file = root.read(f"{states}/{name}/status", limit)
-    return (
-        _container(root, name, "crun", parse_crun(file.body), limit) if file else None
-    )
+    if file is None:
+        return None
+    state = parse_crun(file.body)
+    return _container(root, name, "crun", state, limit, is_own=is_own)
 
 
 def parse_runc(text: bytes) -> State:
@@ -101,12 +112,20 @@ def parse_crun(text: bytes) -> State:
     )
 
 
-def _container(
-    root: RootDirectory, name: str, runtime: str, state: State, limit: int
+def _container(  # noqa: PLR0913 - three of its arguments say where to read
+    root: RootDirectory,
+    name: str,
+    runtime: str,
+    state: State,
+    limit: int,
+    *,
+    is_own: bool,
 ) -> Container | None:
     """Return a container that only runc or crun manages."""
     if libpod.storage_of_bundle(state.bundle):  # podman's and CRI-O's files have more
         return None
+    if state.bundle and is_own:
+        raise ForeignFileError(state.bundle)
     path = f"{state.bundle}/config.json"
     config = root.read(path, limit) if state.bundle else None
     spec = oci.parse(config.body if config else b"{}")
@@ -122,9 +141,21 @@ def _runc_reader(root: RootDirectory, states: str) -> ReadContainer:
     return partial(read_runc, root, states)
 
 
+def _own_runc_reader(root: RootDirectory, states: str) -> ReadContainer:
+    return partial(read_runc, root, states, is_own=True)
+
+
 def _crun_reader(root: RootDirectory, states: str) -> ReadContainer:
     return partial(read_crun, root, states)
 
 
-RUNC_STATES = BundleFormat("runc", _runc_reader, has_init_pid=True)
-CRUN_STATES = BundleFormat("crun", _crun_reader, has_init_pid=True)
+def _own_crun_reader(root: RootDirectory, states: str) -> ReadContainer:
+    return partial(read_crun, root, states, is_own=True)
+
+
+RUNC_STATES = BundleFormat(
+    "runc", _runc_reader, has_init_pid=True, own_reader=_own_runc_reader
+)
+CRUN_STATES = BundleFormat(
+    "crun", _crun_reader, has_init_pid=True, own_reader=_own_crun_reader
+)

@@ -7,6 +7,7 @@ import pytest
 
 from exporter.discovery.entry import NamespaceAccess
 from exporter.discovery.processes import ProcessTable
+from exporter.files.records import NoForeignFiles
 from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.netns import (
     EntryDeniedError,
@@ -29,14 +30,16 @@ class Access:
         self.budget = FdBudget(pidfds)
         self._processes = ProcessTable(Procfs(), "/")
         self._processes.scan()
-        self.access = NamespaceAccess(self._processes, self.budget)
+        self.access = NamespaceAccess(
+            self._processes, self.budget, NoForeignFiles().open_doors
+        )
 
     def enter(self, ino: Ino, cookie: int | None) -> None:
         def work() -> None:
             if netns_cookie() != cookie:
                 raise NetnsGoneError(ino)
 
-        with self.access.session() as run_inside:
+        with self.access.session([ino]) as run_inside:
             run_inside(ino, work)
         assert own_netns() == self.access.own_netns
 

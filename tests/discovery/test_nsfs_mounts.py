@@ -1,13 +1,13 @@
 """Mounts of namespaces are found in every mount namespace, and not read in vain."""
 
 import errno
-from pathlib import Path
 
 import pytest
 
 from exporter.discovery import nsfs_mounts
 from exporter.discovery.nsfs_mounts import MOUNTINFO_BYTES
 from exporter.discovery.processes import ProcessTable
+from exporter.kernel.netns import MountDoor
 from exporter.kernel.procfs import NsMount, Procfs
 from exporter.model import Ino
 from tests.support.fakeproc import HOST_INO, FakeProc
@@ -25,10 +25,23 @@ def test_mounts_of_pid_1_are_found_by_a_scan(fake_proc: FakeProc) -> None:
 
     assert processes.mounts.init_paths[POD] == ["/run/netns/blue"]
     assert processes.mounts.netns_at("/run/netns/blue") == POD
-    assert list(processes.entry_paths(POD)) == [
-        "/host/run/netns/blue",
-        f"{fake_proc.root}/1/root/run/netns/blue",
-        "/run/netns/blue",
+    roots = ("/host/", f"{fake_proc.root}/1/root", "/")
+    door = MountDoor(POD, roots, "/run/netns/blue", 1)
+    assert list(processes.mounts.own_doors(POD)) == [door]
+    assert list(processes.mounts.doors(POD)) == []
+
+
+def test_a_mount_elsewhere_is_no_door_of_the_nodes_own(fake_proc: FakeProc) -> None:
+    fake_proc.process(1)
+    fake_proc.mount(1, POD, "/home/u/net")
+    processes = ProcessTableWithMounts(fake_proc.procfs, "/")
+
+    processes.scan()
+
+    roots = ("/", f"{fake_proc.root}/1/root")
+    assert list(processes.mounts.own_doors(POD)) == []
+    assert list(processes.mounts.doors(POD)) == [
+        MountDoor(POD, roots, "/home/u/net", 1)
     ]
 
 
@@ -62,8 +75,9 @@ def test_mounts_of_another_mount_namespace_are_found_by_a_full_scan(
 
     (mount,) = processes.mounts.private_mounts[POD]
     assert mount == ("/run/netns/cni-1", 20, "mnt:[9]")
-    assert list(processes.entry_paths(POD)) == [
-        f"{fake_proc.root}/20/root/run/netns/cni-1"
+    root = f"{fake_proc.root}/20/root"
+    assert list(processes.mounts.doors(POD)) == [
+        MountDoor(POD, (root,), "/run/netns/cni-1", 20)
     ]
 
 
@@ -140,15 +154,3 @@ def test_a_full_scan_reads_mount_tables_up_to_a_total(
 
     assert processes.mounts.truncated
     assert OTHER not in processes.mounts.private_mounts
-
-
-def test_a_slash_at_the_end_of_rootfs_is_removed(
-    fake_proc: FakeProc, tmp_path: Path
-) -> None:
-    fake_proc.process(1)
-    fake_proc.mount(1, POD, "/run/netns/x")
-    processes = ProcessTableWithMounts(fake_proc.procfs, f"{tmp_path}/")
-
-    processes.scan()
-
-    assert f"{tmp_path}/run/netns/x" in list(processes.entry_paths(POD))

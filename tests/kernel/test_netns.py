@@ -9,7 +9,13 @@ import pytest
 
 import exporter
 from exporter.kernel import netns
-from exporter.kernel.netns import EntryDeniedError, NetnsGoneError, entered, own_netns
+from exporter.kernel.netns import (
+    EntryDeniedError,
+    MountDoor,
+    NetnsGoneError,
+    entered,
+    own_netns,
+)
 from exporter.model import Ino
 from testing.lab import add_veth, named_netns, new_namespaces, wait_until
 
@@ -61,20 +67,83 @@ def test_a_mount_can_be_entered() -> None:
         assert own_netns() == mount.ino
 
 
-@pytest.mark.parametrize("kind", ["fifo", "symlink", "file", "nothing"])
-def test_a_replaced_mount_point_is_gone_and_does_not_block(
-    tmp_path: Path, kind: str
-) -> None:
-    path = tmp_path / "mount"
-    if kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "symlink":
-        path.symlink_to("/dev/null")
-    elif kind == "file":
-        path.touch()
+class TestADoor:
+    """A mount point, which may be replaced by anything."""
 
-    with pytest.raises(NetnsGoneError), entered(str(path), Ino(1)):
-        pytest.fail("entered")
+    @pytest.fixture
+    def mount(self, tmp_path: Path) -> Path:
+        """Make a directory whose entry `mount` is to be opened as a namespace."""
+        (tmp_path / "deep").mkdir()
+        return tmp_path / "deep/mount"
+
+    def open(self, tmp_path: Path, ino: Ino, *more: str) -> int:
+        roots = (str(tmp_path), *more)
+        return netns.open_door(MountDoor(ino, roots, "/deep/mount", 1))
+
+    def test_it_is_opened_by_its_path_below_a_root(
+        self, tmp_path: Path, mount: Path
+    ) -> None:
+        mount.touch()
+        with new_namespaces() as (pod,):
+            subprocess.run(["mount", "--bind", pod.path, str(mount)], check=True)
+            try:
+                fd = self.open(tmp_path, pod.ino)
+                assert os.fstat(fd).st_ino == pod.ino
+                os.close(fd)
+                with pytest.raises(NetnsGoneError):
+                    self.open(tmp_path, Ino(pod.ino + 1))
+            finally:
+                subprocess.run(["umount", str(mount)], check=True)
+
+    def test_the_first_root_that_has_it_counts(self, tmp_path: Path) -> None:
+        with named_netns("exporter-test-mount") as named:
+            door = MountDoor(named.ino, (str(tmp_path), "/"), named.path, 1)
+            fd = netns.open_door(door)
+            assert os.fstat(fd).st_ino == named.ino
+            os.close(fd)
+
+    @pytest.mark.parametrize("kind", ["fifo", "symlink", "file", "nothing"])
+    def test_a_replaced_one_is_gone_and_does_not_block(
+        self, tmp_path: Path, mount: Path, kind: str
+    ) -> None:
+        if kind == "fifo":
+            os.mkfifo(mount)
+        elif kind == "symlink":
+            mount.symlink_to("/dev/null")
+        elif kind == "file":
+            mount.touch()
+
+        with pytest.raises(NetnsGoneError):
+            self.open(tmp_path, Ino(1))
+
+    @pytest.mark.parametrize("where", ["last", "first"])
+    def test_no_link_is_followed_to_the_very_namespace(
+        self, mount: Path, where: str
+    ) -> None:
+        """It was no link when the mount was listed."""
+        with named_netns("exporter-test-mount") as named:
+            if where == "last":
+                mount.symlink_to(named.path)
+            else:
+                mount.parent.rmdir()
+                mount.parent.symlink_to("/run/netns")
+            door = MountDoor(named.ino, ("/",), str(mount), 1)
+            if where == "first":
+                door = door._replace(path=f"{mount.parent}/exporter-test-mount")
+
+            with pytest.raises(NetnsGoneError):
+                netns.open_door(door)
+
+    def test_a_fifo_is_not_opened(self, tmp_path: Path, mount: Path) -> None:
+        """An open would wake its writer."""
+        os.mkfifo(mount)
+        with subprocess.Popen(["sh", "-c", f": > {mount}"]) as writer:
+            for _ in range(50):
+                with pytest.raises(NetnsGoneError):
+                    self.open(tmp_path, Ino(1))
+
+            assert writer.poll() is None
+            writer.kill()
 
 
 def test_a_thousand_entries_leave_no_file_open() -> None:

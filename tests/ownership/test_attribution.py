@@ -3,9 +3,9 @@
 import pytest
 
 from exporter.discovery.nsfs_mounts import PrivateMount
+from exporter.files.records import ContainerKey
 from exporter.kernel.procfs import MountNs
 from exporter.ownership.attribution import MAX_CONTAINERS, Attribution, Holders
-from exporter.runtimes.bundle_index import ContainerKey
 from exporter.runtimes.records import Container
 from tests.support.builders import CONTAINER, a_netns, an_owner
 

@@ -6,9 +6,9 @@ import time
 import msgspec
 import pytest
 
+from exporter.files.records import ContainerKey
 from exporter.ownership.attribution import MAX_CONTAINERS
 from exporter.ownership.containers import ContainerTracker
-from exporter.runtimes.bundle_index import ContainerKey
 from tests.support.builders import CONTAINER, OTHER_CONTAINER
 from tests.support.owner_node import (
     DOCKER,

@@ -1,6 +1,6 @@
 """Bundles and poll results, merged."""
 
-from exporter.runtimes.bundle_index import ContainerKey
+from exporter.files.records import ContainerKey
 from exporter.runtimes.records import Container, Pod, PollResult
 from tests.support.builders import CONTAINER, UID
 from tests.support.owner_node import (

@@ -2,8 +2,8 @@
 
 import pytest
 
+from exporter.files.records import ContainerKey
 from exporter.ownership.poll_results import PollResults
-from exporter.runtimes.bundle_index import ContainerKey
 from exporter.runtimes.records import Pod, PollError, PollResult
 from tests.support.builders import CONTAINER, OTHER_CONTAINER, UID
 from tests.support.clock import Clock

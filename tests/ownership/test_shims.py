@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from exporter.kernel.rootfs import RootDirectory
+from exporter.files.foreign import ForeignDirectories, Found
+from exporter.files.records import BundleDirectory, Supervisor
 from exporter.ownership.shims import Shim, ShimInspector
-from exporter.runtimes.bundle_index import BundleDirectory, BundleIndex
 from exporter.runtimes.cgroup import CgroupPath
 from tests.support.builders import CONTAINER, OTHER_CONTAINER, UID, a_cgroup_path
 from tests.support.fakeproc import FakeProc
+from tests.support.inline_files import InlineWorkers
 
 PID = 20
 TASKS = "/run/containerd/io.containerd.runtime.v2.task/k8s.io"
@@ -22,31 +23,14 @@ ALL, NONE = (1 << 41) - 1, 0
 CAP_SYS_ADMIN = 1 << 21
 
 
-class RecordedIndex(BundleIndex):
-    """An index that only records what is added."""
-
-    def __init__(self) -> None:
-        self.added: list[BundleDirectory] = []
-        self.is_alive: Callable[[], bool] = bool
-
-    def add_directory(
-        self,
-        place: BundleDirectory,
-        root: RootDirectory,
-        alive: Callable[[], bool],
-    ) -> None:
-        del root
-        self.added.append(place)
-        self.is_alive = alive
-
-
 class Shims:
-    """A process that looks like containerd's shim, and what an inspection adds."""
+    """A process that looks like containerd's shim, and what an inspection finds."""
 
     def __init__(self, fake: FakeProc) -> None:
         self.fake = fake
-        self.index = RecordedIndex()
-        self.inspector = ShimInspector(fake.procfs, self.index)
+        self.own: set[BundleDirectory] = set()
+        self.inspector = ShimInspector(fake.procfs, self.own.__contains__)
+        self.is_alive: Callable[[], bool] = bool
         own = fake.process(os.getpid())
         (own / "ns/user").symlink_to("user:[1]")
         self.home = fake.process(PID)
@@ -63,8 +47,19 @@ class Shims:
         (self.home / "cwd").symlink_to(path)
 
     def inspect(self, scope: str, cgroup: CgroupPath) -> list[BundleDirectory]:
-        self.inspector.add_directories(scope, Shim(PID, cgroup))
-        return self.index.added
+        supervisor = self.inspector.supervisor(scope, Shim(PID, cgroup))
+        if supervisor is None:
+            return []
+        found = self.directories(supervisor, scope)
+        return [directory for directory, *_ in found]
+
+    def directories(self, supervisor: Supervisor, scope: str) -> list[Found]:
+        workers = InlineWorkers()
+        found = ForeignDirectories(self.fake.procfs, "/", workers).find(
+            scope, supervisor
+        )
+        self.is_alive = found[0].is_alive if found else bool
+        return found
 
 
 @pytest.fixture
@@ -114,14 +109,21 @@ class TestOfTheNode:
 
         assert shims.inspect("", SERVICE) == []
 
+    def test_a_directory_that_the_collector_reads_itself_adds_nothing(
+        self, shims: Shims
+    ) -> None:
+        shims.own.add(BundleDirectory("", "containerd", TASKS))
+
+        assert shims.inspect("", SERVICE) == []
+
     def test_the_directory_counts_while_the_process_lives(self, shims: Shims) -> None:
         shims.inspect("", SERVICE)
-        assert shims.index.is_alive()
+        assert shims.is_alive()
 
         shims.home.rename(shims.fake.root / "ended")
         shims.fake.process(PID)
 
-        assert not shims.index.is_alive(), "another process has its pid"
+        assert not shims.is_alive(), "another process has its pid"
 
 
 class TestOfAContainer:

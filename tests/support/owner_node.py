@@ -16,6 +16,7 @@ from exporter.runtimes.records import Container, NullPoller, PollError, PollResu
 from tests.support.builders import CONTAINER, UID, a_netns
 from tests.support.clock import Clock
 from tests.support.fakeproc import HOST_INO, FakeProc
+from tests.support.inline_files import InlineFiles
 from tests.support.process_table import ProcessTableWithMounts
 
 NETNS, OTHER_NETNS = Ino(555), Ino(777)
@@ -72,10 +73,12 @@ class FakeNode:
     def use(self, procfs: Procfs) -> None:
         """Create all parts again, with *procfs*."""
         self.processes: ProcessTable = ProcessTableWithMounts(procfs, "/")
+        self.files = InlineFiles(procfs, str(self.rootfs))
         self.metadata = ContainerMetadata(
             procfs,
             rootfs=str(self.rootfs),
             poller=self.poller,
+            files=self.files,
             stale_after=STALE_AFTER,
             clock=self.clock,
         )

@@ -8,6 +8,7 @@ import msgspec
 
 import exporter
 from exporter.discovery.processes import ProcessTable
+from exporter.files.records import NoForeignFiles
 from exporter.model import Declared, Frozen, Ino, Owner
 from exporter.ownership.attribution import Attribution
 from exporter.ownership.facts import FactsReader
@@ -36,6 +37,7 @@ def resolve(rootfs: Path, proc: Path) -> Printed:
         fake.procfs,
         rootfs=str(rootfs),
         poller=NullPoller(),
+        files=NoForeignFiles(),
         stale_after=60,
         clock=clock,
     )

@@ -11,17 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.files.bundle_directory import NODE_LIMITS, SCOPED_LIMITS
+from exporter.files.bundle_index import WELL_KNOWN, BundleIndex
+from exporter.files.records import BundleDirectory, ContainerKey
+from exporter.kernel.procfs import Procfs
 from exporter.kernel.rootfs import RootDirectory
-from exporter.runtimes.bundle_index import (
-    NODE_LIMITS,
-    SCOPED_LIMITS,
-    WELL_KNOWN,
-    BundleDirectory,
-    BundleIndex,
-    ContainerKey,
-)
 from exporter.runtimes.records import Container
 from tests.support.builders import CONTAINER, OTHER_CONTAINER, a_config
+from tests.support.inline_files import InlineFiles
 
 pytestmark = pytest.mark.usefixtures("no_leaked_files")
 
@@ -100,36 +97,45 @@ def inner(tmp_path: Path) -> Path:
     return root
 
 
+class Index(BundleIndex):
+    """An index with a file reader in this process."""
+
+    def __init__(self, node: Path) -> None:
+        self.files = InlineFiles(Procfs(), str(node))
+        super().__init__(str(node), self.files)
+
+
 @pytest.fixture
-def bundles(node: Path) -> BundleIndex:
-    return BundleIndex(str(node))
+def bundles(node: Path) -> Index:
+    return Index(node)
 
 
 def add_directory(
-    bundles: BundleIndex,
+    bundles: Index,
     root: Path,
     directory: str = FOREIGN,
     *,
     scope: str = "",
     form: str = "containerd",
     alive: Callable[[], bool] = forever,
+    owner: int | None = None,
 ) -> None:
-    bundles.add_directory(
-        BundleDirectory(scope, form, f"/{directory}"), RootDirectory(str(root)), alive
-    )
+    """Add a directory below *root*, as the shim of a container would show it."""
+    shown = BundleDirectory(scope, form, f"/{directory}")
+    below = RootDirectory(str(root), owner=owner)
+    bundles.files.watch(bundles.files.directories.found(shown, below, alive))
+    bundles.receive()
 
 
 class TestNewContainers:
     """A new container is returned once."""
 
-    def test_an_empty_node_has_none(self, bundles: BundleIndex) -> None:
+    def test_an_empty_node_has_none(self, bundles: Index) -> None:
         assert bundles.poll() == []
         assert list(bundles.all()) == []
         assert bundles.failures == 0
 
-    def test_a_new_container_is_returned_once(
-        self, node: Path, bundles: BundleIndex
-    ) -> None:
+    def test_a_new_container_is_returned_once(self, node: Path, bundles: Index) -> None:
         bundles.poll()
 
         a_bundle(node)
@@ -139,7 +145,7 @@ class TestNewContainers:
         assert ids(bundles.all()) == [CONTAINER]
 
     def test_a_container_is_kept_until_it_is_gone(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         config = a_bundle(node)
         a_bundle(node, OTHER_CONTAINER)
@@ -154,7 +160,7 @@ class TestNewContainers:
 
     @pytest.mark.parametrize("settled", [False, True])
     def test_a_directory_that_is_removed_has_no_containers(
-        self, node: Path, bundles: BundleIndex, *, settled: bool
+        self, node: Path, bundles: Index, *, settled: bool
     ) -> None:
         a_state(node)
         if settled:
@@ -167,7 +173,7 @@ class TestNewContainers:
         assert list(bundles.all()) == []
 
     def test_a_directory_that_returns_is_read_again(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         a_state(node)
         settle(node / "run/runc")
@@ -180,7 +186,7 @@ class TestNewContainers:
         assert ids(bundles.poll()) == ["web"]
 
     def test_an_id_that_is_created_again_is_read_again(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         a_bundle(node, value="1")
         bundles.poll()
@@ -194,7 +200,7 @@ class TestNewContainers:
         assert found.sysctls == {SOMAXCONN: "2"}
 
     def test_an_entry_gets_its_config_a_moment_later(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         """That does not change the directory that contains the entry."""
         (node / K8S / CONTAINER).mkdir(parents=True)
@@ -207,7 +213,7 @@ class TestNewContainers:
         assert ids(bundles.poll()) == [CONTAINER]
 
     def test_a_half_written_config_is_read_a_moment_later(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         put(node / K8S / CONTAINER / "config.json", b'{"ociVer')
         bundles.poll()
@@ -219,7 +225,7 @@ class TestNewContainers:
         assert bundles.failures == 0
 
     def test_a_settled_directory_is_read_when_it_changes(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         (node / K8S / CONTAINER).mkdir(parents=True)
         settle(node / K8S)
@@ -240,7 +246,7 @@ class TestWellKnownDirectories:
         [path[1:-2] for form, path in WELL_KNOWN if form == "containerd"],
     )
     def test_the_namespaces_of_a_containerd_are_found(
-        self, node: Path, bundles: BundleIndex, tasks: str
+        self, node: Path, bundles: Index, tasks: str
     ) -> None:
         a_bundle(node, "one", f"{tasks}/k8s.io")
         a_bundle(node, "two", f"{tasks}/moby")
@@ -250,7 +256,7 @@ class TestWellKnownDirectories:
         assert found["one"].runtime == "containerd"
         assert found["two"].runtime == "docker"
 
-    def test_a_later_namespace_is_found(self, node: Path, bundles: BundleIndex) -> None:
+    def test_a_later_namespace_is_found(self, node: Path, bundles: Index) -> None:
         a_bundle(node)
         bundles.poll()
 
@@ -259,7 +265,7 @@ class TestWellKnownDirectories:
         assert ids(bundles.poll()) == [OTHER_CONTAINER]
 
     def test_a_namespace_of_the_same_moment_is_found(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         a_bundle(node)
         before = (node / TASKS).stat()
@@ -271,7 +277,7 @@ class TestWellKnownDirectories:
         assert ids(bundles.poll()) == [OTHER_CONTAINER]
 
     def test_a_later_namespace_of_a_settled_containerd_is_found(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         a_bundle(node)
         settle(node / TASKS)
@@ -286,7 +292,7 @@ class TestWellKnownDirectories:
         ("form", "directory"), [it for it in WELL_KNOWN if not it[1].endswith("/*")]
     )
     def test_every_other_directory_is_read(
-        self, node: Path, bundles: BundleIndex, form: str, directory: str
+        self, node: Path, bundles: Index, form: str, directory: str
     ) -> None:
         {
             "libpod": lambda: a_podman(node, storage=directory[1:]),
@@ -298,7 +304,7 @@ class TestWellKnownDirectories:
         assert bundles.container(ContainerKey("", CONTAINER))
 
     def test_a_link_to_a_directory_stays_below_the_nodes_root(
-        self, node: Path, inner: Path, bundles: BundleIndex
+        self, node: Path, inner: Path, bundles: Index
     ) -> None:
         a_bundle(inner)
         (node / TASKS).parent.mkdir(parents=True)
@@ -313,7 +319,7 @@ class TestFailures:
     @pytest.mark.parametrize("body", [b"", b"[]", b"{", bytes(2 << 20)])
     @pytest.mark.parametrize("name", ["0", "z"])
     def test_an_unreadable_container_does_not_affect_others(
-        self, node: Path, bundles: BundleIndex, name: str, body: bytes
+        self, node: Path, bundles: Index, name: str, body: bytes
     ) -> None:
         put(node / K8S / name / "config.json", body)
         a_bundle(node)
@@ -321,9 +327,7 @@ class TestFailures:
         assert ids(bundles.poll()) == [CONTAINER]
         assert bundles.failures == 1
 
-    def test_a_fifo_does_not_affect_others(
-        self, node: Path, bundles: BundleIndex
-    ) -> None:
+    def test_a_fifo_does_not_affect_others(self, node: Path, bundles: Index) -> None:
         (node / K8S / "0").mkdir(parents=True)
         os.mkfifo(node / K8S / "0/config.json")
         a_bundle(node)
@@ -332,7 +336,7 @@ class TestFailures:
         assert bundles.failures == 1
 
     def test_a_failed_entry_that_is_removed_is_no_failure(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         config = put(node / K8S / "0" / "config.json", b"{")
         a_bundle(node)
@@ -345,7 +349,7 @@ class TestFailures:
         assert bundles.failures == 0
 
     def test_failures_of_all_directories_are_added(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         put(node / K8S / "0/config.json", b"{")
         put(node / f"{TASKS}/moby/0/config.json", b"{")
@@ -356,7 +360,7 @@ class TestFailures:
         assert bundles.failures == 3
 
     def test_a_directory_that_cannot_be_listed_is_one_failure(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         (node / "run").mkdir()
         (node / "run/runc").symlink_to("runc")
@@ -367,7 +371,7 @@ class TestFailures:
         assert bundles.failures == 1
 
     def test_the_nodes_directories_are_bounded(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         a_bundle(node, "0")
         for number in range(NODE_LIMITS.entries):
@@ -377,7 +381,7 @@ class TestFailures:
         assert bundles.failures == 1
 
     def test_a_scoped_directory_has_fewer_entries(
-        self, inner: Path, bundles: BundleIndex
+        self, inner: Path, bundles: Index
     ) -> None:
         for number in range(SCOPED_LIMITS.entries):
             a_bundle(inner, f"{number:03}", FOREIGN)
@@ -393,7 +397,7 @@ class TestFailures:
         assert bundles.failures == 0
 
     def test_files_of_a_scoped_directory_are_shorter(
-        self, node: Path, inner: Path, bundles: BundleIndex
+        self, node: Path, inner: Path, bundles: Index
     ) -> None:
         for root in (node, inner):
             for name, size in (("fits", 1 << 16), ("long", (1 << 16) + 1)):
@@ -408,7 +412,7 @@ class TestFailures:
         assert ids(bundles.poll()) == ["fits", "long"]
 
     def test_a_deeply_nested_file_does_not_affect_others(
-        self, inner: Path, bundles: BundleIndex
+        self, inner: Path, bundles: Index
     ) -> None:
         text = b'{"x":' + b"[" * 10_000
         put(inner / FOREIGN / "0/config.json", text)
@@ -419,7 +423,7 @@ class TestFailures:
         assert ids(bundles.poll()) == [CONTAINER]
 
     def test_a_name_that_is_not_text_is_a_failure(
-        self, inner: Path, bundles: BundleIndex
+        self, inner: Path, bundles: Index
     ) -> None:
         a_bundle(inner, "\udcff", FOREIGN)
         add_directory(bundles, inner, scope="c")
@@ -428,7 +432,7 @@ class TestFailures:
             assert msgspec.json.encode(found)
 
     def test_a_failed_entry_that_can_be_read_is_no_failure(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         config = a_podman(node)
         settle(node / STORAGE)
@@ -456,7 +460,7 @@ class TestFailures:
         with tempfile.TemporaryDirectory() as top:
             for number, body in files.items():
                 put(Path(top) / paths[number], body)
-            bundles = BundleIndex(top)
+            bundles = Index(Path(top))
             found = bundles.poll()
             configs = len(files.keys() & {0, 2, 4, 5})
             assert len(found) + bundles.failures == configs
@@ -467,7 +471,7 @@ class TestAddedDirectories:
     """The shim of a container shows its directory."""
 
     def test_it_is_read_at_once_and_returned_by_the_next_poll(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         a_bundle(node, directory=FOREIGN)
         assert bundles.poll() == []
@@ -479,7 +483,7 @@ class TestAddedDirectories:
         assert bundles.poll() == []
 
     def test_adding_it_again_returns_nothing_twice(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         a_bundle(node, directory=FOREIGN)
 
@@ -489,9 +493,7 @@ class TestAddedDirectories:
         assert ids(bundles.poll()) == [CONTAINER]
         assert ids(bundles.all()) == [CONTAINER]
 
-    def test_a_later_container_is_found_too(
-        self, node: Path, bundles: BundleIndex
-    ) -> None:
+    def test_a_later_container_is_found_too(self, node: Path, bundles: Index) -> None:
         a_bundle(node, directory=FOREIGN)
         add_directory(bundles, node)
         bundles.poll()
@@ -501,7 +503,7 @@ class TestAddedDirectories:
         assert ids(bundles.poll()) == [OTHER_CONTAINER]
 
     def test_a_directory_below_a_process_that_ended_is_forgotten(
-        self, inner: Path, bundles: BundleIndex
+        self, inner: Path, bundles: Index
     ) -> None:
         living = [True]
         a_bundle(inner, directory=FOREIGN)
@@ -517,7 +519,7 @@ class TestAddedDirectories:
         assert list(bundles.all()) == []
 
     def test_a_container_read_after_its_process_ended_is_dropped(
-        self, inner: Path, bundles: BundleIndex
+        self, inner: Path, bundles: Index
     ) -> None:
         """It was read below another process with the same pid."""
         a_bundle(inner, directory=FOREIGN)
@@ -528,7 +530,7 @@ class TestAddedDirectories:
         assert bundles.poll() == []
 
     def test_a_forgotten_directory_can_be_added_again(
-        self, node: Path, inner: Path, bundles: BundleIndex
+        self, node: Path, inner: Path, bundles: Index
     ) -> None:
         a_bundle(inner, directory=FOREIGN)
         add_directory(bundles, node, scope="c", alive=ended)
@@ -538,7 +540,7 @@ class TestAddedDirectories:
         assert bundles.container(ContainerKey("c", CONTAINER))
 
     def test_the_nodes_own_root_outlives_the_process(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         a_bundle(node, directory=FOREIGN)
 
@@ -548,19 +550,16 @@ class TestAddedDirectories:
         assert bundles.container(ContainerKey("", CONTAINER))
 
     def test_the_nodes_own_root_needs_no_owner(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         a_bundle(node, directory=FOREIGN)
-        root = RootDirectory(str(node), owner=os.geteuid() + 1)
 
-        bundles.add_directory(
-            BundleDirectory("", "containerd", f"/{FOREIGN}"), root, forever
-        )
+        add_directory(bundles, node, owner=os.geteuid() + 1)
 
         assert bundles.container(ContainerKey("", CONTAINER))
 
     def test_another_directory_of_the_same_path_is_not_the_nodes(
-        self, node: Path, inner: Path, bundles: BundleIndex
+        self, node: Path, inner: Path, bundles: Index
     ) -> None:
         a_bundle(node, directory=FOREIGN)
         a_bundle(inner, OTHER_CONTAINER, FOREIGN)
@@ -570,7 +569,7 @@ class TestAddedDirectories:
         assert ids(bundles.all()) == [OTHER_CONTAINER]
 
     def test_a_scoped_directory_is_never_the_nodes_own(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         """Its files would be accepted from any user."""
         a_bundle(node, directory=FOREIGN)
@@ -580,20 +579,17 @@ class TestAddedDirectories:
         assert list(bundles.all()) == []
 
     def test_only_the_users_files_count_in_a_users_directory(
-        self, inner: Path, bundles: BundleIndex
+        self, inner: Path, bundles: Index
     ) -> None:
         a_bundle(inner, directory=FOREIGN)
-        root = RootDirectory(str(inner), owner=os.geteuid() + 1)
 
-        bundles.add_directory(
-            BundleDirectory("u", "containerd", f"/{FOREIGN}"), root, forever
-        )
+        add_directory(bundles, inner, scope="u", owner=os.geteuid() + 1)
 
         assert list(bundles.all()) == []
         assert bundles.failures == 1
 
     def test_a_directory_that_cannot_be_read_is_no_error(
-        self, inner: Path, bundles: BundleIndex
+        self, inner: Path, bundles: Index
     ) -> None:
         """For example the root of another process, without CAP_SYS_PTRACE."""
         (inner / "srv").symlink_to("srv")
@@ -601,7 +597,7 @@ class TestAddedDirectories:
         add_directory(bundles, inner)
 
     def test_a_directory_that_cannot_be_read_is_forgotten_with_its_process(
-        self, inner: Path, bundles: BundleIndex
+        self, inner: Path, bundles: Index
     ) -> None:
         living = [True]
         a_bundle(inner, directory=FOREIGN)
@@ -620,7 +616,7 @@ class TestScopes:
     """What one scope contains is never applied to another."""
 
     def test_a_scoped_directory_is_not_the_nodes(
-        self, inner: Path, bundles: BundleIndex
+        self, inner: Path, bundles: Index
     ) -> None:
         a_bundle(inner, directory=FOREIGN)
         add_directory(bundles, inner, scope="c")
@@ -632,7 +628,7 @@ class TestScopes:
         assert [key for key, _ in bundles.poll()] == [ContainerKey("c", CONTAINER)]
 
     def test_the_nodes_directories_are_not_a_scopes(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         a_bundle(node)
         a_podman(node, OTHER_CONTAINER)
@@ -642,7 +638,7 @@ class TestScopes:
         assert bundles.container(ContainerKey("c", OTHER_CONTAINER)) is None
 
     def test_one_id_in_two_scopes_is_two_containers(
-        self, node: Path, inner: Path, bundles: BundleIndex
+        self, node: Path, inner: Path, bundles: Index
     ) -> None:
         a_bundle(node, value="1")
         a_bundle(inner, value="2")
@@ -658,7 +654,7 @@ class TestScopes:
         assert values == {"": "1", "c": "2"}
 
     def test_a_process_of_a_scoped_directory_is_not_the_nodes(
-        self, inner: Path, bundles: BundleIndex
+        self, inner: Path, bundles: Index
     ) -> None:
         """Its pids are those of another pid namespace, or invented."""
         a_state(inner)
@@ -672,7 +668,7 @@ class TestLookup:
     """One container by its key, or by its first process."""
 
     def test_a_bundle_of_podman_is_read_at_each_lookup(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         """The bundle is rewritten at each start."""
         a_podman(node, value="1")
@@ -687,7 +683,7 @@ class TestLookup:
         assert [c.sysctls for c in bundles.all()] == [{SOMAXCONN: "2"}]
 
     def test_a_container_of_podman_that_started_late_is_found(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         (node / STORAGE / CONTAINER).mkdir(parents=True)
         settle(node / STORAGE)
@@ -698,7 +694,7 @@ class TestLookup:
         assert bundles.container(ContainerKey("", CONTAINER))
 
     def test_a_container_of_podman_without_its_bundle_is_unknown(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         config = a_podman(node)
         bundles.poll()
@@ -708,9 +704,9 @@ class TestLookup:
         assert bundles.container(ContainerKey("", CONTAINER)) is None
 
     def test_a_bundle_of_another_runtime_is_read_once(
-        self, node: Path, bundles: BundleIndex, monkeypatch: pytest.MonkeyPatch
+        self, node: Path, bundles: Index, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("exporter.runtimes.bundle_index._SETTLED_NS", 0)
+        monkeypatch.setattr("exporter.files.bundle_directory._SETTLED_NS", 0)
         a_bundle(node, value="1")
         bundles.poll()
 
@@ -722,7 +718,7 @@ class TestLookup:
         assert found.sysctls == {SOMAXCONN: "1"}
 
     def test_any_directory_of_a_scope_may_have_it(
-        self, node: Path, bundles: BundleIndex
+        self, node: Path, bundles: Index
     ) -> None:
         a_podman(node, "one")
         a_bundle(node, "two")
@@ -734,7 +730,7 @@ class TestLookup:
 
     @pytest.mark.parametrize("write", [a_state, a_status])
     def test_a_process_is_identified_by_its_pid_and_start_time(
-        self, node: Path, bundles: BundleIndex, write: Callable[..., Path]
+        self, node: Path, bundles: Index, write: Callable[..., Path]
     ) -> None:
         write(node, "web", pid=7, start=70)
         write(node, "db", pid=8, start=80)
