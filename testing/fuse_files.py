@@ -1,5 +1,5 @@
 """
-A FUSE file system with files, whose server can stop to answer in the midst of any.
+A FUSE file system with files, and a server that can stop to answer about each of them.
 
 The server is a process of its own, fed with lines on its standard input: `stall PREFIX`
 withholds the answers to requests about paths that start with it, `answer` sends them

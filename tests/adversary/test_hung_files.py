@@ -166,12 +166,12 @@ class TestAMountedNamespace:
             assert cpu_seconds(exporter) <= 1.2 * usual + PASSES * 0.002
 
             with named_netns("exporter-hung-new"), new_namespaces() as (pod,):
-                add_veth(pod.pid, "exhung")
+                veth = add_veth(pod.pid)
                 for _ in range(2):
                     metrics = exporter.scrape()
                 assert metrics.samples("netns_info", netns="named/exporter-hung-new")
                 pod.kill()
-                wait_until(lambda: not os.path.exists("/sys/class/net/exhung"))
+                wait_until(lambda: not veth.exists())
 
             for fuse in mounts:
                 fuse.answer()
@@ -214,7 +214,7 @@ class TestAMountedNamespace:
             run_exporter(tmp_path) as exporter,
         ):
             with new_namespaces() as (pod,):
-                add_veth(pod.pid, "exhung")
+                veth = add_veth(pod.pid)
                 mount = tmp_path / "mounted"
                 mount.touch()
                 subprocess.run(["mount", "--bind", pod.path, str(mount)], check=True)
@@ -225,7 +225,7 @@ class TestAMountedNamespace:
 
                 subprocess.run(["umount", str(mount)], check=True)
 
-                wait_until(lambda: not os.path.exists("/sys/class/net/exhung"))
+                wait_until(lambda: not veth.exists())
             assert is_read(exporter, "named/green"), green.path
 
 
