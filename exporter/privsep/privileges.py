@@ -39,7 +39,7 @@ COLLECTOR_CAPABILITIES = (
 FILE_READER_CAPABILITIES = 1 << CAP_SYS_PTRACE | 1 << CAP_DAC_READ_SEARCH
 """All that reading files below /proc/PID/root requires, as bits."""
 
-_CHANGE_USER = 1 << CAP_SETUID | 1 << CAP_SETGID
+CHANGE_USER_CAPABILITIES = 1 << CAP_SETUID | 1 << CAP_SETGID
 """The collector keeps these permitted, not effective, for the file reader."""
 
 log = logging.getLogger(__name__)
@@ -53,12 +53,12 @@ def keep_collector_capabilities() -> None:
     stay permitted without being effective: with them the file reader, which is started
     later, becomes nobody. Raises PermissionError if the kernel did not comply.
     """
-    _drop_bounding_set(COLLECTOR_CAPABILITIES | _CHANGE_USER)
-    _drop_capabilities(COLLECTOR_CAPABILITIES, permitted=_CHANGE_USER)
+    _drop_bounding_set(COLLECTOR_CAPABILITIES | CHANGE_USER_CAPABILITIES)
+    _drop_capabilities(COLLECTOR_CAPABILITIES, permitted=CHANGE_USER_CAPABILITIES)
     left = own_credentials()
     if (
         left.effective & ~COLLECTOR_CAPABILITIES
-        or left.permitted & ~(COLLECTOR_CAPABILITIES | _CHANGE_USER)
+        or left.permitted & ~(COLLECTOR_CAPABILITIES | CHANGE_USER_CAPABILITIES)
         or left.ambient
         or not left.no_new_privs
     ):

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from exporter.files import connection
+from exporter.privsep.privileges import FILE_READER_CAPABILITIES, NOBODY
 from testing.fuse_files import FuseMount, fuse_mount
 from testing.lab import (
     LabNetns,
@@ -23,6 +25,7 @@ from testing.lab import (
     wait_until,
 )
 from testing.running import Exporter, run_exporter
+from tests.support.processes import thread_credentials
 
 pytestmark = pytest.mark.root
 
@@ -141,9 +144,13 @@ class TestAMountedNamespace:
 
             metrics = exporter.scrape()
 
+            (thread, *more) = thread_credentials(exporter.child_pid(connection.ROLE))
         labels = {"sysctl": SOMAXCONN, "netns": "named/blue"}
         assert metrics.value("netns_sysctl_value", **labels) == 1234
         assert not metrics.samples("netns_collector_problem", problem="files_hung")
+        for each in (thread, *more):
+            assert each.uids == (NOBODY,) * 4
+            assert each.permitted == each.effective == FILE_READER_CAPABILITIES
 
     @pytest.mark.parametrize("count", [1, 10])
     def test_scrapes_go_on_and_others_are_found_while_it_hangs(

@@ -12,7 +12,11 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
-from exporter.privsep.privileges import COLLECTOR_CAPABILITIES, NOBODY
+from exporter.privsep.privileges import (
+    CHANGE_USER_CAPABILITIES,
+    COLLECTOR_CAPABILITIES,
+    NOBODY,
+)
 from testing.lab import wait_until
 from testing.monitoring import free_port
 from testing.running import Exposition
@@ -236,12 +240,9 @@ def test_it_sees_the_processes_of_the_node(running: Running) -> None:
 
 def test_it_keeps_three_capabilities_and_its_server_has_none(running: Running) -> None:
     for thread in thread_credentials(running.pid):
-        assert (
-            thread.effective
-            == thread.permitted
-            == thread.bounding
-            == COLLECTOR_CAPABILITIES
-        )
+        permitted = COLLECTOR_CAPABILITIES | CHANGE_USER_CAPABILITIES
+        assert thread.effective == COLLECTOR_CAPABILITIES
+        assert thread.permitted == thread.bounding == permitted
         assert thread.no_new_privs
     for thread in thread_credentials(running.server_pid):
         assert thread.uids == (NOBODY,) * 4

@@ -15,7 +15,11 @@ import msgspec
 import psutil
 import pytest
 
-from exporter.privsep.privileges import COLLECTOR_CAPABILITIES, NOBODY
+from exporter.privsep.privileges import (
+    CHANGE_USER_CAPABILITIES,
+    COLLECTOR_CAPABILITIES,
+    NOBODY,
+)
 from testing import isolation
 from testing.lab import wait_until
 from testing.monitoring import free_port
@@ -141,7 +145,9 @@ class TestContainer:
         self, container: Container
     ) -> None:
         for thread in thread_credentials(container.pid):
-            assert thread.effective == thread.permitted == COLLECTOR_CAPABILITIES
+            permitted = COLLECTOR_CAPABILITIES | CHANGE_USER_CAPABILITIES
+            assert thread.effective == COLLECTOR_CAPABILITIES
+            assert thread.permitted == permitted
             assert thread.no_new_privs
 
     def test_its_root_file_system_is_read_only(self, container: Container) -> None:

@@ -9,7 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from exporter.privsep.privileges import COLLECTOR_CAPABILITIES, NOBODY
+from exporter.privsep.privileges import (
+    CHANGE_USER_CAPABILITIES,
+    COLLECTOR_CAPABILITIES,
+    NOBODY,
+)
 from testing.lab import new_namespaces, wait_until
 from testing.running import COMMAND, Exporter, run_exporter
 from tests.support.processes import thread_credentials
@@ -42,12 +46,9 @@ def test_the_collector_keeps_three_capabilities_and_can_gain_no_more(
     running: Exporter,
 ) -> None:
     for thread in thread_credentials(running.process.pid):
-        assert (
-            thread.effective
-            == thread.permitted
-            == thread.bounding
-            == COLLECTOR_CAPABILITIES
-        )
+        permitted = COLLECTOR_CAPABILITIES | CHANGE_USER_CAPABILITIES
+        assert thread.effective == COLLECTOR_CAPABILITIES
+        assert thread.permitted == thread.bounding == permitted
         assert thread.inheritable == thread.ambient == 0
         assert thread.no_new_privs
 

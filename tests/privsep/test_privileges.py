@@ -97,7 +97,8 @@ class TestKeepCollectorCapabilities:
         text = status("privileges.keep_collector_capabilities()")
         left = parse_credentials(text.encode())
 
-        assert left.permitted == left.effective == left.bounding == 0x280004
+        assert left.effective == 0x280004
+        assert left.permitted == left.bounding == 0x2800C4, "SETUID and SETGID more"
         assert left.inheritable == left.ambient == 0
         assert left.no_new_privs
 
@@ -108,13 +109,62 @@ class TestKeepCollectorCapabilities:
             "print(subprocess.check_output(['cat', '/proc/self/status'], text=True))"
         )
 
-        assert parse_credentials(done.stdout.encode()).permitted == 0x280004
+        assert parse_credentials(done.stdout.encode()).permitted == 0x2800C4
 
     def test_only_permitted_ones_remain(self) -> None:
         kept = ("setpriv", "--bounding-set=-all,+sys_ptrace,+kill", "--inh-caps=-all")
         text = status("privileges.keep_collector_capabilities()", *kept)
 
         assert parse_credentials(text.encode()).permitted == 1 << 19
+
+
+class TestKeepFileReaderCapabilities:
+    DROP = "privileges.keep_file_reader_capabilities()"
+
+    def test_it_is_nobody_and_two_remain(self) -> None:
+        left = parse_credentials(status(self.DROP).encode())
+
+        assert left.uids == (NOBODY,) * 4
+        assert left.permitted == left.effective == left.bounding == 0x80004
+        assert left.inheritable == left.ambient == 0
+        assert left.no_new_privs
+
+    def test_so_it_is_as_a_child_of_the_collector(self) -> None:
+        """Which has dropped what a child could have more."""
+        child = (
+            f"from exporter.privsep import privileges; {self.DROP}; "
+            "print(open('/proc/self/status').read())"
+        )
+        done = run(
+            "import subprocess, sys\n"
+            "privileges.keep_collector_capabilities()\n"
+            f"child = [sys.executable, '-c', {child!r}]\n"
+            "print(subprocess.check_output(child, text=True))"
+        )
+
+        left = parse_credentials(done.stdout.encode())
+        assert left.uids == (NOBODY,) * 4
+        assert left.permitted == left.effective == 0x80004
+
+    def test_it_keeps_a_user_that_may_not_change(self) -> None:
+        kept = ("setpriv", "--bounding-set=-all,+sys_ptrace", "--inh-caps=-all")
+        done = run(self.DROP, *kept)
+
+        assert done.returncode == 0, done.stderr
+        assert "the file reader process keeps user 0" in done.stderr
+
+    def test_it_reads_the_files_of_root_and_writes_none(self, tmp_path: Path) -> None:
+        secret = tmp_path / "secret"
+        secret.write_text("of root")
+        secret.chmod(0o600)
+        done = run(
+            f"{self.DROP}\n"
+            f"print(open({str(secret)!r}).read(), flush=True)\n"
+            f"open({str(secret)!r}, 'a')"
+        )
+
+        assert done.stdout == "of root\n"
+        assert "PermissionError" in done.stderr
 
 
 class TestApplyLandlock:
