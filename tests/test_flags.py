@@ -25,7 +25,7 @@ COMMAND = re.compile(
     re.MULTILINE,
 )
 
-INTERNAL = {"--runtime-poller-role", "--server-role"}
+INTERNAL = {"--file-reader-role", "--runtime-poller-role", "--server-role"}
 """Of the exporter's own processes, which main() takes before it parses a command."""
 
 OTHER_TOOLS = {  # a tool, and its flags that are named anywhere
