@@ -10,6 +10,7 @@ inherits from that one alone.
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import secrets
 import signal
@@ -35,6 +36,8 @@ _UNSHARE = (
     *("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"),
     *("--propagation", "unchanged", "--ipc", "--uts", "--cgroup"),
 )
+_CGROUPS = Path("/sys/fs/cgroup")
+_PREFIX = "netns-tests-"
 _CHECKOUT = Path(__file__).parents[1]
 _COPIED = ("/opt", "/var/cache", "/var/lib", "/var/log")
 _EMPTIED = (
@@ -94,14 +97,16 @@ def main(*command: str) -> int:
 @contextlib.contextmanager
 def _own_cgroups() -> Iterator[list[Path]]:
     """Move this process into a new cgroup of each hierarchy; remove them at the end."""
-    name = f"netns-tests-{secrets.token_hex(4)}"
+    name = f"{_PREFIX}{secrets.token_hex(4)}"
     writable = [h for h in _hierarchies() if os.access(h.mount, os.W_OK)]
     homes = {h.mount / name: Path(f"{h.mount}{h.joined}") for h in writable}
     try:
-        for cgroup in homes:
-            cgroup.mkdir()
-            _copy_cpuset(cgroup)
-            (cgroup / "cgroup.procs").write_text("0")
+        with _locked(_CGROUPS):
+            for cgroup in homes:
+                _remove_abandoned(cgroup.parent)
+                cgroup.mkdir()
+                _copy_cpuset(cgroup)
+                (cgroup / "cgroup.procs").write_text("0")
         yield list(homes)
     finally:
         for cgroup, home in homes.items():
@@ -127,6 +132,24 @@ def _copy_cpuset(cgroup: Path) -> None:
     for name in ("cpuset.cpus", "cpuset.mems"):
         if (cgroup.parent / name).exists() and (cgroup / name).exists():
             (cgroup / name).write_text((cgroup.parent / name).read_text())
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Remove the cgroups of runs that were killed: each running one has a process."""
+    for cgroup in root.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # it has just been removed
+            if not any(file.read_text() for file in cgroup.rglob("cgroup.procs")):
+                _remove(cgroup)
 
 
 def _remove(cgroup: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from testing import isolation
-from testing.lab import named_netns, new_namespaces
+from testing.lab import named_netns, new_namespaces, wait_until
 from testing.running import COMMAND
 from tests.support.runtimes.docker import Docker, run_docker
 
@@ -80,6 +80,24 @@ def test_its_cgroups_are_in_one_of_its_own_that_is_removed() -> None:
 
     assert joined <= {"/", "/tests"}
     assert "exporter-test" not in {Path(d).name for d, _, _ in os.walk(_cgroup_root())}
+
+
+def test_the_next_run_removes_the_cgroups_of_one_that_was_killed() -> None:
+    root = _cgroup_root()
+    script = "cat /proc/1/cmdline; echo; sleep 1000"
+    command = (*isolation.ISOLATED, "sh", "-c", script)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        arguments = process.stdout.readline()
+        process.kill()
+    (cgroup,) = (
+        Path(word) for word in arguments.split("\0") if word.startswith(f"{root}/")
+    )
+
+    assert cgroup.exists()
+    wait_until(lambda: not (cgroup / "cgroup.procs").read_text())
+    run("true")
+    assert not cgroup.exists()
 
 
 def _cgroup_root() -> Path:
