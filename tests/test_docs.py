@@ -171,8 +171,9 @@ terminal, unless `NO_COLOR` is set. Names chosen by containers are escaped.
 Exit codes: 0 for success, and for `diff` if nothing differs. 1: `serve` or `snapshot`
 failed; `explain` found no namespace, or more than one; `diff` found differences;
 `check` found violations. 2: wrong usage; of all but `serve` and `snapshot`, any
-failure. A result that cannot be written (standard output is closed, or on a full disk) is a
-failure, with a line on standard error; a reader that closes the pipe (`… | head`) is none.
+failure. A result that cannot be written (standard output is closed, or on a full disk)
+is a failure, with a line on standard error; a reader that closes the pipe
+(`… | head`) is none.
 
 """
 
