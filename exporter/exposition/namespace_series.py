@@ -6,6 +6,7 @@ import msgspec
 
 from exporter.analysis.assessment import NamespaceAssessment
 from exporter.analysis.drift import Finding
+from exporter.analysis.isolation import NOT_RENDERED
 from exporter.exposition import metrics, samples
 from exporter.exposition.chunk_table import Row
 from exporter.exposition.metrics import NAMESPACE_METRICS, MetricSpec
@@ -87,6 +88,18 @@ def render_namespace(
         drifting=tuple(
             sorted({(f.sysctl, f.origin or "") for f in assessment.findings if f.delta})
         ),
+    )
+
+
+def unrendered_namespace(raw: msgspec.Raw) -> RenderedNamespace:
+    """Return a namespace without series: it is only counted, as unreadable."""
+    return RenderedNamespace(
+        owner=Owner(kind="process"),
+        row=Row(hash(bytes(raw)), (b"",) * len(NAMESPACE_METRICS)),
+        series=SeriesCount(0, 0),
+        signal_context=None,
+        state=("unreadable", NOT_RENDERED),
+        unreadable=(),
     )
 
 

@@ -6,6 +6,7 @@ are unchanged keeps its lines, and chunks with the same lines are kept. The line
 formatted here, byte for byte as prometheus_client would.
 """
 
+import contextlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import NamedTuple
@@ -29,6 +30,7 @@ from exporter.exposition.namespace_series import (
     RenderedNamespace,
     decode_namespace,
     render_namespace,
+    unrendered_namespace,
 )
 from exporter.exposition.samples import Sample
 from exporter.exposition.series_limit import (
@@ -125,6 +127,8 @@ class Renderer:
     Attributes:
         reduced_namespaces: How many namespaces of the last snapshot are not exported
             whole, since they would exceed max_series.
+        errors: Of the namespaces and signals that changed with the last snapshot and
+            cannot be rendered.
 
     """
 
@@ -141,9 +145,11 @@ class Renderer:
         self._families: list[tuple[MetricSpec, Sequence[Chunk]]] = []
         self._headers: dict[tuple[str, bool], Chunk] = {}
         self.reduced_namespaces = 0
+        self.errors: list[Exception] = []
 
     def render(self, snapshot: EncodedSnapshot) -> None:
         """Replace the rendered snapshot by *snapshot*."""
+        self.errors = []
         references = _references(snapshot)
         counters = [COUNTER_METRICS[name] for name in snapshot.counters]
         self._cached = self._namespaces(snapshot, references, counters)
@@ -207,18 +213,35 @@ class Renderer:
         )
         signals = chain(snapshot.signals, repeat(None))
         return [
-            _with_signals(namespace, raw, counters)
+            self._with_signals(namespace, raw, counters)
             for namespace, raw in zip(namespaces, signals, strict=False)
         ]
 
     def _render_namespace(
         self, snapshot: EncodedSnapshot, references: References, raw: msgspec.Raw
     ) -> CachedNamespace:
-        assessment = NamespaceAssessment(
-            node=snapshot, references=references, namespace=decode_namespace(raw)
-        )
-        rendered = render_namespace(assessment, self._exporter.detail)
+        try:
+            assessment = NamespaceAssessment(
+                node=snapshot, references=references, namespace=decode_namespace(raw)
+            )
+            rendered = render_namespace(assessment, self._exporter.detail)
+        except Exception as error:  # noqa: BLE001 # whatever its container provokes
+            self.errors.append(error)
+            rendered = unrendered_namespace(raw)
         return CachedNamespace(copy_of(raw), rendered)
+
+    def _with_signals(
+        self,
+        cached: CachedNamespace,
+        raw: msgspec.Raw | None,
+        counters: Sequence[MetricSpec],
+    ) -> CachedNamespace:
+        """Return the namespace with its signals, or without if they make it fail."""
+        try:
+            return _with_signals(cached, raw, counters)
+        except Exception as error:  # noqa: BLE001 # as above
+            self.errors.append(error)
+            return _with_signals(cached, None, counters)
 
     def _node_families(
         self, snapshot: EncodedSnapshot, references: References
@@ -256,10 +279,10 @@ class Renderer:
 
 
 def _references(snapshot: EncodedSnapshot) -> References:
-    namespaces = snapshot.namespaces
-    return node_references(
-        snapshot, decode_namespace(namespaces[0]) if namespaces else None
-    )
+    first = None
+    with contextlib.suppress(msgspec.ValidationError):  # it is not rendered either
+        first = next(map(decode_namespace, snapshot.namespaces), None)
+    return node_references(snapshot, first)
 
 
 def _with_signals(

@@ -59,11 +59,13 @@ class RenderedPage(Frozen, frozen=True, kw_only=True):
     Attributes:
         body: its HTML.
         found: False where no or more than one namespace has the requested name.
+        errors: of the namespaces that are shown as `not_rendered`.
 
     """
 
     body: bytes
     found: bool = True
+    errors: tuple[Exception, ...] = ()
 
 
 def parse_request(path: str, query: bytes, *, gzip: bool) -> PageRequest | None:

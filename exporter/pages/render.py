@@ -14,11 +14,11 @@ from typing import Any
 
 import jinja2
 import jinja2.debug  # an error imports it, but then no file can be opened
-import msgspec
 from markupsafe import Markup
 
 from exporter import __version__, catalog
 from exporter.analysis.assessment import assess
+from exporter.analysis.isolation import decode_snapshot
 from exporter.escaping import escape_control
 from exporter.model import Snapshot
 from exporter.owner import display_name
@@ -80,17 +80,20 @@ class PageRenderer:
 
     def render(self, request: PageRequest, raw: bytes) -> RenderedPage:
         """Return the requested page of a snapshot, which is given as JSON."""
-        snapshot = msgspec.json.decode(raw, type=Snapshot)
+        decoded = decode_snapshot(raw)
+        snapshot, errors = decoded.snapshot, decoded.errors
         match request.page:
             case "node":
-                page = node_page(overview(snapshot), request)
+                node = overview(snapshot)
+                errors += node.errors
+                page = node_page(node, request)
                 body = self._fill("node", snapshot, page=page, request=request)
             case "catalog":
                 listing = catalog_page(snapshot, self._catalog, request.search)
                 body = self._fill("catalog", snapshot, page=listing, request=request)
             case "namespace":
                 return self._namespace(request.owner, snapshot)
-        return RenderedPage(body=body)
+        return RenderedPage(body=body, errors=errors)
 
     def render_error(self, title: str, reason: str) -> bytes:
         """Return the page of an error."""

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from typing import Literal
 
+import msgspec
+
 from exporter.analysis.assessment import (
     NamespaceAssessment,
     NodeAssessment,
     assess,
 )
+from exporter.analysis.isolation import replace_namespaces
 from exporter.analysis.ranking import AffectedNamespace, affected
 from exporter.model import Frozen, Namespace, Origin, Reading, Snapshot, Sysctl
 from exporter.owner import display_name
@@ -55,24 +58,34 @@ class Overview(Frozen, frozen=True, kw_only=True):
         values: the comparable namespaces with their values, in the order of
             NodeInfo.sysctls.
         affected: the owners with saturation or drops, the worst first.
+        errors: of the namespaces that cannot be assessed, which became placeholders.
 
     """
 
     assessment: NodeAssessment
     values: tuple[tuple[Namespace, tuple[AssessedValue, ...]], ...]
     affected: tuple[tuple[Namespace, AffectedNamespace], ...]
+    errors: tuple[Exception, ...] = ()
 
 
 def overview(snapshot: Snapshot) -> Overview:
-    """Assess every value of *snapshot*."""
+    """Assess every value of *snapshot*; what fails becomes a placeholder."""
     assessment = assess(snapshot)
+    values: list[tuple[Namespace, tuple[AssessedValue, ...]]] = []
+    errors: dict[int, Exception] = {}
+    for at, entry in enumerate(assessment.namespaces):
+        try:
+            if entry.is_comparable:
+                values.append((entry.namespace, tuple(assessed_values(entry))))
+            affected(NodeAssessment(snapshot, assessment.references, (entry,)))
+        except Exception as error:  # noqa: BLE001 # whatever a container provokes
+            errors[at] = error
+    if errors:
+        rest = overview(replace_namespaces(snapshot, errors.keys()))
+        return msgspec.structs.replace(rest, errors=(*errors.values(), *rest.errors))
     return Overview(
         assessment=assessment,
-        values=tuple(
-            (entry.namespace, tuple(assessed_values(entry)))
-            for entry in assessment.namespaces
-            if entry.is_comparable
-        ),
+        values=tuple(values),
         affected=tuple(affected(assessment)),
     )
 

@@ -69,6 +69,7 @@ class ResponseBuilder:
         self._page_snapshot = raw if has_pages else b""
         if scrapes or not has_pages:
             self._renderer.render(snapshot)
+            _log_errors(self._renderer.errors)
             self._log_reduction()
         return self._bodies(scrapes)
 
@@ -94,6 +95,7 @@ class ResponseBuilder:
         except Exception as error:  # a bug in a page must not end the scrapes
             log.exception("cannot render the page %r", request.page)
             raise PageFailedError from error
+        _log_errors(page.errors)
         if not request.gzip:
             return page
         body = gzip.compress(page.body, _GZIP_LEVEL, mtime=0)
@@ -115,6 +117,12 @@ class ResponseBuilder:
         server_metrics = Families(only(request.names, self._registry.collect()))
         chunks = self._renderer.exposition(request.content_type, request.names)
         return [*chunks, Chunk(request.encode(server_metrics))]
+
+
+def _log_errors(errors: Iterable[Exception]) -> None:
+    """Log each error of a namespace that is `not_rendered`, or lacks its signals."""
+    for error in errors:
+        log.error("cannot render a network namespace", exc_info=error)
 
 
 def _body(exposition: list[Chunk], request: ScrapeRequest) -> bytes:

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -15,8 +16,11 @@ import msgspec
 import pytest
 
 from exporter.config.web import TlsConfig, WebConfig
+from exporter.log import LINES_PER_KIND
 from exporter.privsep.channel import PeerGoneError, serve_request
 from exporter.privsep.framing import Request
+from testing.lab import cgroup, named_netns, new_namespaces, wait_until
+from testing.running import COMMAND, OPENMETRICS, Exporter, run_exporter
 from tests.support.clients import SECONDS, Certificate, make_certificate, read_to_end
 from tests.support.hostile import node_of, unicode_texts
 from tests.support.server import USERS, basic_authorization
@@ -215,7 +219,9 @@ def test_each_request_and_each_error_is_answered_without_loading_anything(
             assert server.status(target) in {200, 503}
         # an exception while a page is drawn, and its traceback in the log
         server.node = node_of("text").replace(b'"unreadable"', b'"unheard"')
-        assert server.status("/") == 500
+        statuses = {server.status("/") for _ in range(3 * LINES_PER_KIND)}
+        assert statuses == {200}
+        assert server.log.count("cannot render a network namespace") == LINES_PER_KIND
         assert server.loaded == ""
 
 
@@ -262,3 +268,106 @@ def test_the_observer_sees_a_late_load() -> None:
     assert "import 'wave'" in done.stderr
     assert f"open {os.devnull!r}" in done.stderr
     assert "/proc/self" not in done.stderr
+
+
+COMMS = (
+    *(b"\x1b[31m\x07\x01", b"a\nb\rc\x85", b"\xe2\x80\xaegpj", b"\xff\xfe\xed\xa0\x80"),
+    *(
+        "\U000e0001\U0001f600".encode(),
+        b"\xef\xbb\xbf\xe2\x81\xa6",
+        b"<b>&quot;{{",
+        b" ",
+    ),
+)
+NAMES = (
+    "\x1b]0;x\x07",
+    "new\nline\u2028",
+    "\u202egpj",
+    "\udcff\udced",
+    "'\\x<b>",
+    "\x7f" * 200,
+)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    with run_exporter(tmp_path_factory.mktemp("running")) as exporter:
+        yield exporter
+
+
+def check_every_view(running: Exporter) -> None:
+    """Check that pages, expositions and commands show all namespaces."""
+    for path in ("/", "/?sort=name", "/?q=%00", "/?q=%1b&sort=kind", "/catalog?q=%00"):
+        status, _, body = running.get(path)
+        assert (status, b"not_rendered" in body) == (200, False), path
+        assert is_printable(body.decode()), path
+    for accept in ("", OPENMETRICS):
+        metrics = running.scrape(accept)
+        assert not metrics.samples("netns_namespaces", reason="not_rendered")
+    infos = running.scrape().samples("netns_info", evidence="comm")
+    cookies = [dict(labels)["cookie"] for labels in infos]
+    commands = [["report", "--all"], ["report", "--format", "json"]]
+    commands += [["explain", f"cookie/{cookie}"] for cookie in cookies[:1]]
+    for command in commands:
+        done = subprocess.run([*COMMAND, *command], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert is_printable(done.stdout.decode())
+        assert is_printable(done.stderr.decode())
+    for cookie in cookies:
+        assert running.get(f"/netns/cookie/{cookie}")[0] == 200
+    assert "Traceback" not in running.log.read_text()
+
+
+def is_printable(text: str) -> bool:
+    """Return whether no control, format or surrogate character is in *text*."""
+    return not [
+        char for char in text if char != "\n" and unicodedata.category(char)[0] == "C"
+    ]
+
+
+def test_no_name_of_a_process_breaks_a_page(running: Exporter) -> None:
+    with contextlib.ExitStack() as stack:
+        for comm in COMMS:
+            stack.enter_context(new_namespaces(comm=comm))
+
+        def named() -> int:
+            return len(running.scrape().samples("netns_info", evidence="comm"))
+
+        wait_until(lambda: named() >= len(COMMS))
+        check_every_view(running)
+
+
+def test_no_name_of_a_mount_breaks_a_page(running: Exporter) -> None:
+    with named_netns("adversary") as mount, contextlib.ExitStack() as stack:
+        for name in NAMES:
+            place = Path(mount.path).with_name(name)
+            place.touch()
+            stack.callback(place.unlink)
+            other = stack.enter_context(new_namespaces())[0]
+            subprocess.run(["mount", "--bind", other.path, place], check=True)
+            stack.callback(unmount, place)
+            other.kill()
+
+        def mounted() -> int:
+            return len(running.scrape().samples("netns_info", evidence="mount"))
+
+        wait_until(lambda: mounted() > len(NAMES))
+        check_every_view(running)
+
+
+def unmount(place: Path) -> None:
+    subprocess.run(["umount", place], check=True)
+
+
+def test_no_name_of_a_cgroup_breaks_a_page(running: Exporter) -> None:
+    with contextlib.ExitStack() as stack:
+        for name in ("\x1b[31m", "\u202e\u2066", "\udcff", "a\x7fb"):
+            (member,) = stack.enter_context(new_namespaces())
+            place = f"system.slice/{name}.service"
+            stack.enter_context(cgroup(place, member.pid))
+
+        def units() -> int:
+            return len(running.scrape().samples("netns_info", kind="unit"))
+
+        wait_until(units)  # the names that systemd could have given
+        check_every_view(running)
