@@ -77,7 +77,7 @@ class FileReaderClient:
 
     @property
     def deferred(self) -> int:
-        """Directories that have entries left for the next round."""
+        """Directories that had entries left at the start of the last pass."""
         return self._last.deferred
 
     @property

@@ -101,6 +101,7 @@ class ForeignDirectories:
         self._answered: list[ContainerKey] = []
         self._round_started = 0.0
         self._spent = 0.0
+        self._deferred = 0
 
     def look_up(self, lookup: Lookup) -> None:
         """Read a container, of directories that are found first if need be."""
@@ -136,7 +137,9 @@ class ForeignDirectories:
             self._answered.append(key)
 
     def poll(self) -> None:
-        """Start a round: read what changed in every directory."""
+        """Start a round, or go on with one: read what changed in every directory."""
+        unread = (watched.reader.unread for watched in self._watched.values())
+        self._deferred = sum(map(bool, unread))
         now = time.monotonic()
         if now - self._round_started >= ROUND_SECONDS:
             self._round_started, self._spent = now, 0.0
@@ -158,9 +161,7 @@ class ForeignDirectories:
             return
         if change := job.watched.change():
             self._changes.append(change)
-        has_more = bool(job.watched.reader.unread)
-        job.watched.is_deferred = has_more and self._spent >= ROUND_CPU_SECONDS
-        if has_more and not job.watched.is_deferred:
+        if job.watched.reader.unread and self._spent < ROUND_CPU_SECONDS:
             job.watched.wanted |= names
             self._submit(directory)
         else:
@@ -192,13 +193,12 @@ class ForeignDirectories:
         """Return what happened since the last call."""
         changes, self._changes = self._changes, []
         answered, self._answered = self._answered, []
-        deferred = sum(watched.is_deferred for watched in self._watched.values())
         return FileReply(
             changes=tuple(changes),
             answered=tuple(answered),
             hung=tuple(self._workers.hung),
             refused=len(self._refused),
-            deferred=deferred,
+            deferred=self._deferred,
         )
 
     def find(self, scope: str, supervisor: Supervisor) -> list[Found]:
@@ -258,14 +258,12 @@ class WatchedDirectory:
         reader: reads it; replaced after a job of it hung.
         wanted: entries to read first, by the next job.
         reading: those that the running job reads first.
-        is_deferred: whether entries are left for the next round.
     """
 
     def __init__(self, found: Found) -> None:
         self.found = found
         self.wanted: set[str] = set()
         self.reading: set[str] = set()
-        self.is_deferred = False
         self._skipped: set[str] = set()
         self._is_new = True
         self._sent: dict[str, Container] = {}

@@ -124,7 +124,7 @@ class FileReply(Frozen, frozen=True, kw_only=True):
         answered: lookups that are done, successful or not.
         hung: what waits for an answer of its file system, all of it.
         refused: directories that are not watched, because there are too many.
-        deferred: directories that have entries left for the next round.
+        deferred: directories that had entries left at the start of the last round.
         is_first: whether it comes from a process that was just started, which
             watches no directory yet.
     """

@@ -209,13 +209,13 @@ class TestABudget:
         node.directories.add([node.found()])
 
         deferred, found = [], []
-        for _ in range(3):
+        for _ in range(4):
             node.directories.poll()
             reply = node.run_all()
             deferred.append(reply.deferred)
             found += ids(reply)
 
-        assert deferred == [1, 1, 0]
+        assert deferred == [0, 1, 1, 0]
         assert found == ["0", "1", "2"]
 
 
