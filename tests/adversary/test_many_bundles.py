@@ -82,38 +82,50 @@ def file_reader() -> Iterator[FileReaderClient]:
         client.close()
 
 
+class Index:
+    """An index of bundles, and the CPU time that it and its file reader take."""
+
+    def __init__(self, client: FileReaderClient) -> None:
+        self.client = client
+        self.found: set[ContainerKey] = set()
+        self.bundles = BundleIndex("/", client)
+
+    def poll(self) -> None:
+        """Do what a pass does."""
+        self.client.start_pass()
+        self.found.update(key for key, _ in self.bundles.poll())
+
+    def is_answered(self) -> bool:
+        self.poll()
+        return not self.client.outstanding
+
+    def is_complete(self) -> bool:
+        self.poll()
+        return len(self.found) == STORAGES * CONTAINERS and not self.client.deferred
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
 def test_they_cost_a_bounded_time_and_are_all_read_in_the_end(tmp_path: Path) -> None:
     storages = Storages(tmp_path)
     with storages.conmons() as conmons, file_reader() as client:
-        index = BundleIndex("/", client)
-        client.start_pass()
+        index = Index(client)
         for key, supervisor in conmons:
-            index.look_up(key, supervisor)
-        found = {key for key, _ in index.poll()}
+            index.bundles.look_up(key, supervisor)
+        wait_until(index.is_answered)
         (process,) = psutil.Process().children()[-1:]
         assert "--file-reader-role" in process.cmdline()
 
-        def is_answered() -> bool:
-            client.start_pass()
-            found.update(key for key, _ in index.poll())
-            return not client.outstanding
-
-        wait_until(is_answered)
         for _ in range(PASSES):
             storages.touch()
-            before, own = process.cpu_times(), time.thread_time()
-            client.start_pass()
-            found |= {key for key, _ in index.poll()}
+            before, own = cpu_seconds(process), time.thread_time()
+            index.poll()
             assert time.thread_time() - own < ROUND_CPU_SECONDS / 2
             time.sleep(ROUND_SECONDS)
-            after = process.cpu_times()
-            spent = after.user + after.system - before.user - before.system
-            assert spent < 1.5 * ROUND_CPU_SECONDS
+            assert cpu_seconds(process) - before < 1.5 * ROUND_CPU_SECONDS
         assert client.deferred, "it all fits a round: the test needs more containers"
 
-        def is_read() -> bool:
-            client.start_pass()
-            found.update(key for key, _ in index.poll())
-            return len(found) == STORAGES * CONTAINERS and not client.deferred
-
-        wait_until(is_read, 120)
+        wait_until(index.is_complete, 120)

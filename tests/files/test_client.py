@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -153,17 +154,33 @@ class TestLookups:
 
 
 class TestDoors:
-    def test_a_descriptor_that_is_sent_in_time_is_returned(self, node: Node) -> None:
-        node.client.start_pass()
-        look_up(node)  # starts the process
-        node.client.wait()
-        node.client.start_pass()
+    def test_one_descriptor_that_is_sent_in_time_is_returned(self) -> None:
+        node = Node(patience=20.0)
         fd = os.open("/dev/null", os.O_RDONLY)
-        node.reply_door(DoorStatus.OPEN, fd)
+
+        def reply() -> None:
+            for _ in range(2):
+                node.reply_door(DoorStatus.OPEN, fd)
+
+        threading.Timer(0.05, reply).start()
+
+        opened = node.client.open_doors([DOOR, DOOR])
+
+        assert list(opened) == [NETNS]
+        os.close(opened[NETNS])
+        node.client.start_pass()  # which closes the second
+        node.client.close()
+        node.end()
         os.close(fd)
 
-        # It arrives after the request in the order of the socket, as it would.
-        assert node.client.open_doors([DOOR]) == {}
+    def test_a_namespace_that_is_gone_is_not_waited_for(self) -> None:
+        node = Node(patience=20.0)
+        threading.Timer(0.05, lambda: node.reply_door(DoorStatus.GONE)).start()
+
+        assert node.waited(lambda: node.client.open_doors([DOOR])) < 20
+
+        node.client.close()
+        node.end()
 
     def test_one_that_comes_late_is_closed(self, node: Node) -> None:
         node.client.start_pass()

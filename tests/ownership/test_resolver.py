@@ -2,8 +2,14 @@
 
 import pytest
 
+from exporter.files.records import (
+    BundleDirectory,
+    ContainerKey,
+    DirectoryChange,
+    FileReply,
+)
 from exporter.owner import owner_key
-from exporter.runtimes.records import PollError
+from exporter.runtimes.records import Container, PollError
 from tests.support.builders import CONTAINER, UID
 from tests.support.owner_node import (
     DOCKER,
@@ -229,3 +235,64 @@ class TestPendingNames:
 
         assert owner
         assert owner.container == "new"
+
+
+class TestFilesOfOthers:
+    """They are read by another process, and a name comes when it comes."""
+
+    SCOPE = "user@1000.service"
+    CGROUP = f"0::/user.slice/{SCOPE}/user.slice/libpod-{CONTAINER}.scope\n".encode()
+
+    def reply(self, name: str, scope: str = SCOPE) -> FileReply:
+        container = Container(
+            runtime="podman",
+            container_id=CONTAINER,
+            evidence="oci_bundle",
+            name=name,
+        )
+        directory = BundleDirectory(scope, "libpod", "/s")
+        change = DirectoryChange(directory=directory, containers=(container,))
+        return FileReply(changes=(change,))
+
+    def test_a_container_waits_while_it_is_looked_up(self, node: FakeNode) -> None:
+        node.fake.process(10, netns=NETNS, cgroup=self.CGROUP)
+        node.files.outstanding = frozenset({ContainerKey(self.SCOPE, CONTAINER)})
+        assert node.resolve() is None
+
+        node.files.outstanding = frozenset()
+        node.files.late.append(self.reply("web"))
+        owner = node.resolve()
+
+        assert owner
+        assert (owner.container, owner.netns) == ("web", f"within/{self.SCOPE}")
+
+    def test_it_does_not_wait_longer_than_the_grace(self, node: FakeNode) -> None:
+        node.fake.process(10, netns=NETNS, cgroup=self.CGROUP)
+        node.files.outstanding = frozenset({ContainerKey(self.SCOPE, CONTAINER)})
+
+        owner = node.resolve_after_grace()
+
+        assert owner
+        assert owner.container == CONTAINER[:12]
+
+    def test_a_name_that_comes_late_replaces_the_id(self, node: FakeNode) -> None:
+        node.fake.process(10, netns=NETNS, cgroup=self.CGROUP)
+        before = node.resolve()
+        assert before
+        assert before.container == CONTAINER[:12]
+
+        node.files.late.append(self.reply("web"))
+
+        owner = node.resolve()
+        assert owner
+        assert owner.container == "web"
+
+    def test_the_name_of_another_scope_does_not(self, node: FakeNode) -> None:
+        node.fake.process(10, netns=NETNS, cgroup=self.CGROUP)
+        node.resolve()
+
+        node.files.late.append(self.reply("web", "user@1001.service"))
+
+        owner = node.resolve()
+        assert owner
+        assert owner.container == CONTAINER[:12]

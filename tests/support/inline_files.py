@@ -23,11 +23,17 @@ class InlineWorkers(Workers):
 
 
 class InlineFiles:
-    """A ForeignFiles without a process."""
+    """
+    A ForeignFiles without a process.
 
-    outstanding: frozenset[ContainerKey] = frozenset()
+    Attributes:
+        outstanding: lookups that a test lets wait.
+        late: replies that a test adds.
+    """
 
     def __init__(self, procfs: Procfs, rootfs: str) -> None:
+        self.outstanding: frozenset[ContainerKey] = frozenset()
+        self.late: list[FileReply] = []
         self.directories = ForeignDirectories(procfs, rootfs, InlineWorkers())
 
     def watch(self, found: Found) -> None:
@@ -40,7 +46,8 @@ class InlineFiles:
 
     def replies(self) -> list[FileReply]:
         self.directories.poll()
-        return [self.directories.take_reply()]
+        late, self.late = self.late, []
+        return [self.directories.take_reply(), *late]
 
     def wait(self) -> bool:
         return True
