@@ -67,7 +67,7 @@ def activate(config: WebConfig) -> ActiveWebConfig:
         ),
         requests=RequestSettings(
             headers=config.headers,
-            verify=Users(config.users).verify if config.users else None,
+            verify=Users(config.users) if config.users else None,
         ),
     )
 

@@ -98,12 +98,18 @@ class Application:
         self._router = Router(routes, redirect_slashes=False, default=self._page)
 
     def configure(self, settings: RequestSettings) -> None:
-        """Use *settings* from the next request on."""
+        """
+        Use *settings* from the next request on.
+
+        While the users are the same, so are the passwords that were accepted: a renewed
+        certificate does not send scrapers behind those who guess.
+        """
         self._headers = settings.headers
         verify = settings.verify
-        self._authenticator = (
-            Authenticator(verify, self._auth_worker) if verify else None
-        )
+        if verify is None:
+            self._authenticator = None
+        elif self._authenticator is None or self._authenticator.verify != verify:
+            self._authenticator = Authenticator(verify, self._auth_worker)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to one request."""

@@ -83,13 +83,25 @@ def parse_authorization(header: str) -> Credentials | None:
 
 
 class Users:
-    """The users of the web configuration: bcrypt hashes by name."""
+    """
+    The users of the web configuration: bcrypt hashes by name; verifies credentials.
+
+    Those with the same hashes are equal.
+    """
 
     def __init__(self, hashes: Mapping[str, str]) -> None:
         self._hashes = {name: hashed.encode() for name, hashed in hashes.items()}
         self._key = secrets.token_bytes(32)
 
-    def verify(self, credentials: Credentials) -> bool:
+    def __eq__(self, other: object) -> bool:
+        """Compare the hashes."""
+        return isinstance(other, Users) and self._hashes == other._hashes
+
+    def __hash__(self) -> int:
+        """Return a hash that equal users share."""
+        return hash(frozenset(self._hashes.items()))
+
+    def __call__(self, credentials: Credentials) -> bool:
         """
         Return whether the password is the user's; always False without users.
 
@@ -140,10 +152,13 @@ class Authenticator:
 
     Results are cached under an HMAC with a key of this object, so no password stays in
     memory. Accepted credentials are never evicted: there are as many as users.
+
+    Attributes:
+        verify: verifies credentials; the results are valid for no other.
     """
 
     def __init__(self, verify: Verify, worker: Executor) -> None:
-        self._verify = verify
+        self.verify = verify
         self._worker = worker
         self._waiting: list[_Check] = []
         self._running = False
@@ -207,7 +222,7 @@ class Authenticator:
         self._turns.record(first.peer)
         self._running = True
         loop = asyncio.get_running_loop()
-        checking = loop.run_in_executor(self._worker, self._verify, first.credentials)
+        checking = loop.run_in_executor(self._worker, self.verify, first.credentials)
         checking.add_done_callback(lambda done: self._on_checked(first, done))
 
     def _on_checked(self, check: _Check, checking: asyncio.Future[bool]) -> None:

@@ -6,16 +6,18 @@ import re
 import threading
 from collections.abc import Iterator
 
+import bcrypt
 import pytest
 
 from exporter.privsep.channel import CollectionFailedError
 from exporter.web import auth
 from exporter.web.app import READINESS_TIMEOUT_SECONDS, RequestSettings
-from exporter.web.auth import MAX_WRONG, Credentials
+from exporter.web.auth import MAX_WRONG, Credentials, Users
 from testing.lab import wait_until
 from testing.running import OPENMETRICS, Exposition
 from tests.support.clients import SECONDS
 from tests.support.server import (
+    PASSWORD,
     USERS,
     RunningServer,
     basic_authorization,
@@ -256,6 +258,31 @@ class TestUsers:
                 404 if path == "/x" else 200
             )
             assert server.collector.snapshots == (path in {"/metrics", "/-/ready", "/"})
+
+    def test_accepted_passwords_are_checked_again_only_if_the_users_change(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        checked: list[bytes] = []
+        check = bcrypt.checkpw
+
+        def counting(password: bytes, hashed: bytes) -> bool:
+            checked.append(password)
+            return check(password, hashed)
+
+        monkeypatch.setattr(bcrypt, "checkpw", counting)
+        right = basic_authorization("prometheus", PASSWORD)
+        others = {"other": USERS.users["prometheus"]}
+        with running_server(USERS) as server:
+            for users, status, checks in (
+                (USERS.users, 200, 1),
+                (dict(USERS.users), 200, 1),
+                (others, 401, 2),
+                (USERS.users | others, 200, 3),
+            ):
+                settings = RequestSettings(verify=Users(users))
+                server.stack.application.configure(settings)
+                assert server.get("/", Authorization=right)[0] == status
+                assert len(checked) == checks
 
     def test_guessed_passwords_delay_neither_known_ones_nor_new_ones_for_ever(
         self, monkeypatch: pytest.MonkeyPatch

@@ -49,7 +49,7 @@ def encoded(credentials: bytes) -> str:
 
 
 def accepts(hashes: dict[str, str], name: str, password: str) -> bool:
-    return Users(hashes).verify(Credentials(name, password.encode()))
+    return Users(hashes)(Credentials(name, password.encode()))
 
 
 @pytest.fixture
@@ -182,10 +182,10 @@ class TestCost:
     def test_an_unknown_name_costs_the_same_each_time(self, checked: list[str]) -> None:
         users = Users({str(cost): hashed("x", cost) for cost in (4, 5, 6)})
         for at in range(40):
-            users.verify(Credentials("Ali", b"a%d" % at))
+            users(Credentials("Ali", b"a%d" % at))
         assert len(set(checked)) == 1
         for at in range(40):
-            users.verify(Credentials(f"Ali{at}", b"a"))
+            users(Credentials(f"Ali{at}", b"a"))
 
         assert len(set(checked)) == 3, "equal costs would reveal an unknown name"
 
@@ -229,7 +229,7 @@ class TestCache:
         valid: bool,
     ) -> None:
         async def main() -> None:
-            authenticator = Authenticator(Users({"Aladdin": SECRET}).verify, worker)
+            authenticator = Authenticator(Users({"Aladdin": SECRET}), worker)
             header = basic(name, password)
             together = [authenticator.authenticate(header, PEER) for _ in range(3)]
             assert await asyncio.gather(*together) == [valid] * 3
@@ -242,7 +242,7 @@ class TestCache:
         self, worker: ThreadPoolExecutor, checked: list[str]
     ) -> None:
         async def main() -> None:
-            authenticator = Authenticator(Users({"a": SECRET}).verify, worker)
+            authenticator = Authenticator(Users({"a": SECRET}), worker)
             await authenticator.authenticate(basic("a", "bc"), PEER)
             await authenticator.authenticate(basic("ab", "c"), PEER)
             await authenticator.authenticate(basic("", "abc"), PEER)
@@ -279,7 +279,7 @@ class TestCache:
             users = Users({"Aladdin": SECRET})
             digests: list[bytes] = []
             for _ in range(2):
-                authenticator = Authenticator(users.verify, worker)
+                authenticator = Authenticator(users, worker)
                 await authenticator.authenticate(basic("Aladdin", "open:sesame"), PEER)
                 digests.append(*authenticator._results)
             assert {len(digest) for digest in digests} == {32}
