@@ -229,6 +229,8 @@ class Owner(Frozen, frozen=True, kw_only=True):
         service: the Compose service.
         evidence: where the names come from.
         comm: the name of the representative process, proc_pid_comm(5).
+        user: the user ID of that process, where nothing but a process or a unit names
+            the namespace; "" otherwise, and where it is unknown.
     """
 
     kind: OwnerKind
@@ -244,6 +246,7 @@ class Owner(Frozen, frozen=True, kw_only=True):
     service: str = ""
     evidence: Evidence = ""
     comm: str = ""
+    user: str = ""
 
 
 class Namespace(Frozen, frozen=True, kw_only=True):

@@ -110,9 +110,14 @@ def _command_line(process: psutil.Process) -> list[str]:
 def run_exporter(
     tmp_path: Path, *arguments: str, prefix: tuple[str, ...] = ()
 ) -> Iterator[Exporter]:
-    """Run the exporter on a free port of 127.0.0.1 until the block ends."""
+    """
+    Run the exporter on a free port of 127.0.0.1 until the block ends.
+
+    It exports every namespace without a name, as most of a lab are, unless *arguments*
+    set another limit.
+    """
     log = tmp_path / "exporter.log"
-    listen = ("--web.listen-address", "127.0.0.1:0")
+    listen = ("--web.listen-address", "127.0.0.1:0", "--metrics.max-unnamed=0")
     with log.open("wb") as file:
         process = subprocess.Popen(
             [*prefix, *COMMAND, *listen, *arguments], stderr=file, cwd=tmp_path

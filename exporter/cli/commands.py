@@ -81,7 +81,9 @@ def _exposition(encoded: EncodedSnapshot, settings: MetricSettings) -> bytes:
 
     from exporter.exposition.renderer import Renderer
 
-    renderer = Renderer(__version__, settings.detail, settings.max_series)
+    renderer = Renderer(
+        __version__, settings.detail, settings.max_series, settings.max_unnamed
+    )
     renderer.render(encoded)
     return b"".join(chunk.plain for chunk in renderer.exposition(CONTENT_TYPE_LATEST))
 

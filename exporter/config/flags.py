@@ -38,6 +38,7 @@ _VALUES: dict[str, dict[str, Any]] = {
     "runtimes.stale_after": {"type": _non_negative_int, "metavar": "SECONDS"},
     "signals.max_listeners": {"type": _non_negative_int, "metavar": "N"},
     "metrics.max_series": {"type": _non_negative_int, "metavar": "N"},
+    "metrics.max_unnamed": {"type": _non_negative_int, "metavar": "N"},
 }
 
 _REPEATED = {
@@ -77,6 +78,8 @@ _HELP = {
     "metrics.detail": "how much of each namespace to export (default full)",
     "metrics.max_series": "maximum number of series in a response; if exceeded, the "
     "least important namespaces are reduced (default 300000, 0 for no limit)",
+    "metrics.max_unnamed": "maximum number of network namespaces without a name of "
+    "their own to export for each user and owner (default 50, 0 for no limit)",
     "log.level": "the lowest severity to log (default info)",
     "log.format": "the format of log lines (default logfmt)",
 }

@@ -113,10 +113,13 @@ class MetricSettings(Frozen, frozen=True, kw_only=True):
             sysctls nor listeners.
         max_series: maximum number of series in an exposition, beyond which the least
             important namespaces are reduced; 0 for no limit.
+        max_unnamed: how many namespaces without a name of their own are exported for
+            each user and for each owner; 0 for no limit.
     """
 
     detail: Detail = "full"
     max_series: Annotated[int, msgspec.Meta(ge=0)] = 300_000
+    max_unnamed: Annotated[int, msgspec.Meta(ge=0)] = 50
 
 
 class WebSettings(Frozen, frozen=True, kw_only=True):

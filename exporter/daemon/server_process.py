@@ -57,7 +57,9 @@ def main(arguments: Sequence[str]) -> NoReturn:
     for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends this process
         signal.signal(ignored, signal.SIG_IGN)
     settings = msgspec.json.decode(metrics, type=MetricSettings)
-    renderer = Renderer(__version__, settings.detail, settings.max_series)
+    renderer = Renderer(
+        __version__, settings.detail, settings.max_series, settings.max_unnamed
+    )
     preload()
     privileges.drop_privileges()
     privileges.apply_landlock("/proc/self")

@@ -358,6 +358,14 @@ REDUCED = _gauge(
     "netns_exporter_series_limit.",
     "to",
 )
+UNNAMED_LEFT_OUT = _gauge(
+    "netns_exporter_unnamed_namespaces_left_out",
+    "Network namespaces without a name of their own that are exported only in the "
+    "node's aggregates. `reason`: whose share of metrics.max_unnamed is used up, "
+    "`user`, of the user or container that made them; `owner`, of the owner whose "
+    "further namespaces they are; `node`, of all users together.",
+    "reason",
+)
 
 CONNECTIONS = _gauge(
     "netns_exporter_connections",
@@ -497,6 +505,7 @@ METRICS = (
     DETAIL,
     SERIES_LIMIT,
     REDUCED,
+    UNNAMED_LEFT_OUT,
     *SERVER_METRICS,
     *COUNTER_METRICS.values(),
 )

@@ -14,6 +14,7 @@ from exporter.exposition.samples import Sample
 from exporter.exposition.series_limit import SeriesCount, count_series, summary_row
 from exporter.exposition.signal_series import SignalContext, signal_context
 from exporter.exposition.text_format import format_samples
+from exporter.exposition.unnamed_budget import Party, party_of
 from exporter.model import (
     Detail,
     Frozen,
@@ -36,6 +37,7 @@ class RenderedNamespace(Frozen, frozen=True, kw_only=True):
         series: How many series the row has at most.
         signal_context: What its signals are rendered with, None where none are
             exported.
+        party: Whose slot it takes, None for one with a name of its own.
         state: Its state and the reason.
         unreadable: The sysctls without a value, and why.
         compared_readings: Its readings if they are compared with the host's, else ().
@@ -47,6 +49,7 @@ class RenderedNamespace(Frozen, frozen=True, kw_only=True):
     row: Row
     series: SeriesCount
     signal_context: SignalContext | None
+    party: Party | None
     state: tuple[str, str]
     unreadable: tuple[tuple[str, str], ...]
     compared_readings: tuple[Reading, ...] = ()
@@ -78,6 +81,7 @@ def render_namespace(
             if assessment.has_own_signals
             else None
         ),
+        party=party_of(owner) if namespace.state != "pending" else None,
         state=(namespace.state, namespace.reason),
         unreadable=tuple(
             (sysctl.name, reading.unreadable)
@@ -98,6 +102,7 @@ def unrendered_namespace(raw: msgspec.Raw) -> RenderedNamespace:
         row=Row(hash(bytes(raw)), (b"",) * len(NAMESPACE_METRICS)),
         series=SeriesCount(0, 0),
         signal_context=None,
+        party=None,
         state=("unreadable", NOT_RENDERED),
         unreadable=(),
     )

@@ -12,6 +12,7 @@ from exporter.exposition.namespace_series import RenderedNamespace
 from exporter.exposition.samples import Sample, numeric_values
 from exporter.exposition.series_limit import ExportLevel
 from exporter.exposition.text_format import format_samples
+from exporter.exposition.unnamed_budget import REASONS, Reason
 from exporter.model import (
     CollectorStats,
     Detail,
@@ -115,6 +116,12 @@ def reduced_recipe(levels: Iterable[ExportLevel]) -> FamilyRecipe:
     reduced = (ExportLevel.SUMMARY, ExportLevel.NOTHING)
     samples = [({"to": level.value}, counts[level]) for level in reduced]
     return _constant(metrics.REDUCED, samples)
+
+
+def left_out_recipe(counts: Mapping[Reason, int]) -> FamilyRecipe:
+    """Return how many namespaces without a name have no slot."""
+    samples = [({"reason": reason}, counts.get(reason, 0)) for reason in REASONS]
+    return _constant(metrics.UNNAMED_LEFT_OUT, samples)
 
 
 def _of_machine(machine: NodeLimits) -> Iterator[FamilyRecipe]:

@@ -7,6 +7,7 @@ formatted here, byte for byte as prometheus_client would.
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import NamedTuple
@@ -22,7 +23,6 @@ from exporter.exposition.metrics import (
     COUNTER_METRICS,
     LISTENER_METRICS,
     NAMESPACE_METRICS,
-    REDUCED,
     SIGNAL_METRICS,
     MetricSpec,
 )
@@ -47,6 +47,7 @@ from exporter.exposition.signal_series import (
 )
 from exporter.exposition.text_format import OPENMETRICS, header
 from exporter.exposition.unchanged import EncodedNamespace, copy_of, find_unchanged
+from exporter.exposition.unnamed_budget import Reason, UnnamedBudget
 from exporter.model import Detail, EncodedSnapshot, Signals
 
 Names = Collection[str] | None
@@ -129,13 +130,23 @@ class Renderer:
             whole, since they would exceed max_series.
         errors: Of the namespaces and signals that changed with the last snapshot and
             cannot be rendered.
+        left_out_namespaces: How many are not exported for lack of a slot, by reason.
 
     """
 
     def __init__(
-        self, version: str, detail: Detail = "full", max_series: int = 0
+        self,
+        version: str,
+        detail: Detail = "full",
+        max_series: int = 0,
+        max_unnamed: int = 0,
     ) -> None:
-        """*max_series*: of the exposition, 0 for no limit."""
+        """
+        Make a renderer.
+
+        max_series: of the exposition, 0 for no limit.
+        max_unnamed: slots of an UnnamedBudget.
+        """
         self._exporter = node_series.ExporterInfo(version, detail, max_series)
         self._basis: object = None
         self._cached: list[CachedNamespace] = []
@@ -144,8 +155,10 @@ class Renderer:
         self._node_chunks = node_series.NodeChunks()
         self._families: list[tuple[MetricSpec, Sequence[Chunk]]] = []
         self._headers: dict[tuple[str, bool], Chunk] = {}
+        self._unnamed = UnnamedBudget(max_unnamed)
         self.reduced_namespaces = 0
         self.errors: list[Exception] = []
+        self.left_out_namespaces: Counter[Reason] = Counter()
 
     def render(self, snapshot: EncodedSnapshot) -> None:
         """Replace the rendered snapshot by *snapshot*."""
@@ -154,23 +167,27 @@ class Renderer:
         counters = [COUNTER_METRICS[name] for name in snapshot.counters]
         self._cached = self._namespaces(snapshot, references, counters)
         of_node = self._node_families(snapshot, references)
-        levels = self._levels(counters, of_node)
-        rows = [cached.rendered.row for cached in self._cached]
+        exported = self._with_a_slot(snapshot.time)
+        levels = self._levels(exported, counters, of_node)
+        rows = [cached.rendered.row for cached in exported]
         self._namespace_table.update(NAMESPACE_METRICS, zip(rows, levels, strict=True))
         of_signals = (*LISTENER_METRICS, *SIGNAL_METRICS, *counters)
         signal_rows = (
             (cached.rendered_signals.row, level)
-            for cached, level in zip(self._cached, levels, strict=True)
+            for cached, level in zip(exported, levels, strict=True)
             if cached.rendered_signals
         )
         self._signal_table.update(of_signals, signal_rows)
-        reduced = self._node_chunks.chunk(node_series.reduced_recipe(levels))
+        of_limits = (
+            node_series.reduced_recipe(levels),
+            node_series.left_out_recipe(self.left_out_namespaces),
+        )
         self.reduced_namespaces = len(levels) - levels.count(ExportLevel.WHOLE)
         self._families = [
             *self._namespace_table.families(NAMESPACE_METRICS),
             *self._signal_table.families(of_signals),
             *of_node,
-            (REDUCED, (reduced,)),
+            *((made.spec, (self._node_chunks.chunk(made),)) for made in of_limits),
         ]
 
     def exposition(self, content_type: str, names: Names = None) -> list[Chunk]:
@@ -252,22 +269,36 @@ class Renderer:
         )
         return [(made.spec, (self._node_chunks.chunk(made),)) for made in recipes]
 
+    def _with_a_slot(self, now: float) -> list[CachedNamespace]:
+        """Return the namespaces to export: those that have a name, or a slot."""
+        unnamed = [
+            (cached.rendered.row.key, cached.rendered.party)
+            for cached in self._cached
+            if cached.rendered.party
+        ]
+        left_out = self._unnamed.leave_out(unnamed, now)
+        self.left_out_namespaces = Counter(left_out.values())
+        if not left_out:
+            return self._cached
+        return [c for c in self._cached if c.rendered.row.key not in left_out]
+
     def _levels(
         self,
+        exported: Sequence[CachedNamespace],
         counters: Sequence[MetricSpec],
         of_node: Iterable[tuple[MetricSpec, Sequence[Chunk]]],
     ) -> list[ExportLevel]:
         """Return how much of each namespace max_series allows."""
         if not self._exporter.max_series:
-            return [ExportLevel.WHOLE] * len(self._cached)
+            return [ExportLevel.WHOLE] * len(exported)
         exported_counters = SeriesCount(
             sum(spec.is_exported(self._exporter.detail) for spec in counters),
             sum(spec.is_exported("summary") for spec in counters),
         )
         taken = sum(count_series(c.plain for c in chunks) for _, chunks in of_node)
         return allocate(
-            [cached.rendered.owner for cached in self._cached],
-            [cached.max_series(exported_counters) for cached in self._cached],
+            [cached.rendered.owner for cached in exported],
+            [cached.max_series(exported_counters) for cached in exported],
             self._exporter.max_series - taken - SERVER_SERIES,
         )
 

@@ -83,6 +83,7 @@ class Facts(Frozen, frozen=True, kw_only=True):
             a process of that mount namespace.
         container: the one that a runtime made one of *mounts* for.
         pending_sources: sources that may still name a container.
+        user: the real user ID of the oldest process, "" where it is unknown.
     """
 
     is_host: bool = False
@@ -92,6 +93,7 @@ class Facts(Frozen, frozen=True, kw_only=True):
     private_mounts: tuple[tuple[str, ProcessFacts], ...] = ()
     container: Container | None = None
     pending_sources: frozenset[str] = frozenset()
+    user: str = ""
 
 
 class Claim(Frozen, frozen=True, kw_only=True):
@@ -141,7 +143,7 @@ def claim_owner(facts: Facts, pods: Mapping[str, PodName]) -> Claim:
         or _main_claim(inside, facts, pods)
         or _mount_claim(facts, pods)
         or _nested_claim([*inside, *threads], facts, pods)
-        or _process_claim([*inside, *threads])
+        or _process_claim([*inside, *threads], facts.user)
     )
 
 
@@ -313,18 +315,22 @@ def _runtimes_of_mounts(paths: Sequence[str]) -> list[str]:
     ]
 
 
-def _process_claim(processes: list[ProcessFacts]) -> Claim:
+def _process_claim(processes: list[ProcessFacts], user: str) -> Claim:
     """Claim a namespace for a systemd unit, or else for its oldest process."""
     for process in processes:
         if unit := process.cgroup.unit:
             owner = Owner(
-                kind="unit", netns=f"unit/{unit}", evidence="unit", comm=process.comm
+                kind="unit",
+                netns=f"unit/{unit}",
+                evidence="unit",
+                comm=process.comm,
+                user=user,
             )
             return Claim(owner=owner, is_complete=False, start_time=process.start_time)
     oldest = next(iter(processes), None)
     if oldest is None:
         return Claim(owner=Owner(kind="process"), may_be_main=False, is_complete=False)
-    owner = Owner(kind="process", evidence="comm", comm=oldest.comm)
+    owner = Owner(kind="process", evidence="comm", comm=oldest.comm, user=user)
     return Claim(
         owner=owner, may_be_main=False, is_complete=False, start_time=oldest.start_time
     )

@@ -79,14 +79,15 @@ class FactsReader:
         procfs = self._procfs
         processes = self.processes(ino, holders.pids)
         pending = self._metadata.pending_runtimes(p.cgroup for p in processes)
+        threads = tuple(
+            facts
+            for pid, tid in sorted(holders.threads)
+            if (facts := self._process(ino, pid))
+            and self._read(procfs.thread_netns, (pid, tid)) == ino
+        )
         return Facts(
             processes=processes,
-            threads=tuple(
-                facts
-                for pid, tid in sorted(holders.threads)
-                if (facts := self._process(ino, pid))
-                and self._read(procfs.thread_netns, (pid, tid)) == ino
-            ),
+            threads=threads,
             mounts=tuple(sorted(holders.mounts)),
             private_mounts=tuple(
                 (mount.path, facts)
@@ -97,6 +98,7 @@ class FactsReader:
             ),
             container=self._metadata.by_mounts(holders.mounts),
             pending_sources=self._metadata.pending_sources | pending,
+            user=self._user_of_oldest(processes or threads),
         )
 
     def processes(self, ino: Ino, pids: Iterable[int]) -> tuple[ProcessFacts, ...]:
@@ -106,6 +108,11 @@ class FactsReader:
             for pid in pids
             if (facts := self._process(ino, pid)) and self._netns(pid) == ino
         )
+
+    def _user_of_oldest(self, processes: Iterable[ProcessFacts]) -> str:
+        oldest = min(processes, key=lambda p: (p.start_time, p.pid), default=None)
+        uid = self._read(self._procfs.real_uid, oldest.pid) if oldest else None
+        return "" if uid is None else str(uid)
 
     def joined_netns(self, bundle: Container) -> Ino | None:
         """Return the namespace that a container was configured to join."""

@@ -52,6 +52,7 @@ class ResponseBuilder:
         self._decoder = msgspec.json.Decoder(EncodedSnapshot)
         self._page_snapshot = b""
         self._reduced = 0
+        self._left_out = 0
 
     def collect(
         self, seconds: float, requests: Collection[Request]
@@ -71,6 +72,7 @@ class ResponseBuilder:
             self._renderer.render(snapshot)
             _log_errors(self._renderer.errors)
             self._log_reduction()
+            self._log_left_out()
         return self._bodies(scrapes)
 
     def _bodies(self, scrapes: Iterable[ScrapeRequest]) -> dict[ScrapeRequest, bytes]:
@@ -112,6 +114,19 @@ class ResponseBuilder:
             )
         elif before and not self._reduced:
             log.info("metrics.max_series suffices for all network namespaces again")
+
+    def _log_left_out(self) -> None:
+        """Log the beginning and the end of leaving out unnamed namespaces."""
+        counts = self._renderer.left_out_namespaces
+        before, self._left_out = self._left_out, counts.total()
+        if self._left_out and not before:
+            log.warning(
+                "metrics.max_unnamed leaves out %d network namespaces without a name "
+                "of their own: find out what creates so many, or raise it",
+                self._left_out,
+            )
+        elif before and not self._left_out:
+            log.info("metrics.max_unnamed leaves out no network namespace any more")
 
     def _exposition(self, request: ScrapeRequest) -> list[Chunk]:
         server_metrics = Families(only(request.names, self._registry.collect()))

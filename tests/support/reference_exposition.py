@@ -55,6 +55,7 @@ def reference_families(node: EncodedSnapshot) -> Families:
     recipes = [
         *node_series.family_recipes(node, references.host, rendered, exporter),
         node_series.reduced_recipe([]),
+        node_series.left_out_recipe({}),
     ]
     return Families(
         [

@@ -28,7 +28,10 @@ NOT_SHOWN: Sequence[str] = (
     "netns_exporter_log_lines_omitted_total",
     "netns_exporter_requests_in_flight",
     "netns_exporter_responses_aborted_total",
+    "netns_exporter_unnamed_namespaces_left_out",
     "netns_exporter_web_config_failures_total",
+    "netns_exporter_web_config_last_reload_success_timestamp_seconds",
+    "netns_exporter_web_config_last_reload_successful",
 )
 
 
