@@ -52,16 +52,19 @@ class FuseMount:
 
 @contextlib.contextmanager
 def fuse_mount(
-    path: Path, files: Mapping[str, bytes], *, uid: int = 0
+    path: Path, files: Mapping[str, bytes], *, uid: int = 0, pid: int | None = None
 ) -> Iterator[FuseMount]:
     """
     Mount a file system at *path* with *files* by their paths, owned by *uid*.
+
+    pid: a process in the mount namespace to mount it in, None for ours.
 
     At the end the server is killed, which fails what waits for it, and it is unmounted.
     """
     path.mkdir(parents=True, exist_ok=True)
     tree = json.dumps({name: body.decode() for name, body in files.items()})
-    command = (sys.executable, __file__, str(path), tree, str(uid))
+    enter = () if pid is None else ("nsenter", f"--mount=/proc/{pid}/ns/mnt")
+    command = (*enter, sys.executable, __file__, str(path), tree, str(uid))
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         try:
@@ -70,7 +73,7 @@ def fuse_mount(
             yield FuseMount(path, process)
         finally:
             process.kill()
-            subprocess.run(["umount", "--lazy", str(path)], check=True)
+            subprocess.run([*enter, "umount", "--lazy", str(path)], check=True)
 
 
 class _Server:

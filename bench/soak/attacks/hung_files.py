@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.soak.attacks.attack import Counts, Target, in_threads
 from bench.soak.attacks.cgroups import container_cgroup
 from bench.soak.attacks.pins import Pins, watching
-from testing.fuse import HangingFs, hanging_fs
+from testing.fuse_files import FuseMount, fuse_mount
 
 _AT_ONCE = 3
 _LONGEST_HANG = 20.0
@@ -63,7 +63,7 @@ def _hang_mount(
     not watched: the mount namespaces that other attacks make copy the mount.
     """
     name, enter = "", () if pid is None else ("nsenter", f"--mount=/proc/{pid}/ns/mnt")
-    with hanging_fs(path, pid=pid) as files:
+    with fuse_mount(path, {"/ns": b""}, pid=pid) as files:
         subprocess.run((*enter, "unshare", f"--net={path}/ns", "true"), check=True)
         if pins:
             name = pins.watch(f"/proc/{pid}/root{path}/ns")
@@ -75,12 +75,10 @@ def _hang_mount(
 def _hang_bundle(path: Path, counts: Counts, stop: threading.Event) -> None:
     """Run a container whose shim has a bundle on a file system that hangs."""
     bundles = path / "io.containerd.runtime.v2.task/k8s.io"
-    bundles.mkdir(parents=True)
-    with hanging_fs(bundles) as files:
-        (bundles / "bundle.d").is_dir()
+    with fuse_mount(bundles, {"/bundle/config.json": b"{}"}) as files:
         command = (sys.executable, "-I", "-S", "-c", _SHIM)
         with subprocess.Popen(
-            command, cwd=bundles / "bundle.d", stdout=subprocess.PIPE, text=True
+            command, cwd=bundles / "bundle", stdout=subprocess.PIPE, text=True
         ) as shim:
             try:
                 assert shim.stdout
@@ -91,8 +89,8 @@ def _hang_bundle(path: Path, counts: Counts, stop: threading.Event) -> None:
                 shim.kill()
 
 
-def _hang(files: HangingFs, counts: Counts, stop: threading.Event) -> None:
-    files.hang()
+def _hang(files: FuseMount, counts: Counts, stop: threading.Event) -> None:
+    files.stall()
     counts.add("hung file systems")
     stop.wait(random.uniform(1, _LONGEST_HANG))
 
