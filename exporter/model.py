@@ -26,6 +26,9 @@ Protocol = Literal["tcp", "mptcp", "unix"]
 Detail = Literal["full", "drift", "summary"]
 
 
+DEFERRED_STAGES = ("full_scan", "entering", "reading", "owners", "signals")
+"""Stages of a collection with a budget of time; the keys of CollectorStats.deferred."""
+
 SOMAXCONN = "net.core.somaxconn"
 
 
@@ -405,6 +408,7 @@ class CollectorStats(Frozen, frozen=True, kw_only=True):
         resident_bytes: of the collector process.
         log_lines_omitted: lines of the collector's log that were not written since
             start, by reason.
+        deferred: what the last collection left to the next one, by stage.
     """
 
     fds: int
@@ -418,6 +422,7 @@ class CollectorStats(Frozen, frozen=True, kw_only=True):
     cpu_seconds: float
     resident_bytes: int
     log_lines_omitted: dict[str, int] = {}
+    deferred: dict[str, int] = {}
 
 
 class Match(Frozen, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Define the problems that make a collection incomplete, and their remedies. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from exporter.model import Problem
 
@@ -57,6 +57,42 @@ def mounts_not_read(count: int) -> Problem:
         remedy="find what created so many mounts: a /proc/PID/mountinfo of over 4 MiB",
         count=count,
     )
+
+
+def surplus_mounts(count: int) -> Problem:
+    """Return that *count* mounts are not kept, as others lead to their namespaces."""
+    return Problem(
+        what="surplus_mounts",
+        detail=f"{_number(count, 'bind mount')} of network namespaces, beyond the "
+        "first few of each, are ignored; no network namespace is missing",
+        remedy="find what mounts the same network namespace so often: "
+        "grep -c net: /proc/PID/mountinfo",
+        count=count,
+    )
+
+
+def deferred(counts: Mapping[str, int]) -> Problem:
+    """Return that a collection had no time for *counts*, by stage."""
+    listed = ", ".join(f"{n} {_DEFERRED[stage]}" for stage, n in counts.items())
+    return Problem(
+        what="deferred",
+        detail=f"not everything was done in this collection: {listed}; the next "
+        "collections continue, and values that were not read again are those of an "
+        "earlier one",
+        remedy="find what creates so many processes, mounts or network namespaces: "
+        "`lsns -t net` and the page of namespaces; without it the work is completed "
+        "within a minute",
+        count=sum(counts.values()),
+    )
+
+
+_DEFERRED = {
+    "full_scan": "processes and mount namespaces to scan",
+    "entering": "network namespaces to enter",
+    "reading": "network namespaces to read",
+    "owners": "owners to resolve",
+    "signals": "network namespaces whose signals are to be read",
+}
 
 
 def fd_budget(visited: int, limit: int) -> Problem:

@@ -108,7 +108,10 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 @contextlib.contextmanager
 def run_exporter(
-    tmp_path: Path, *arguments: str, prefix: tuple[str, ...] = ()
+    tmp_path: Path,
+    *arguments: str,
+    prefix: tuple[str, ...] = (),
+    command: tuple[str, ...] = COMMAND,
 ) -> Iterator[Exporter]:
     """
     Run the exporter on a free port of 127.0.0.1 until the block ends.
@@ -120,7 +123,7 @@ def run_exporter(
     listen = ("--web.listen-address", "127.0.0.1:0", "--metrics.max-unnamed=0")
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [*prefix, *COMMAND, *listen, *arguments], stderr=file, cwd=tmp_path
+            [*prefix, *command, *listen, *arguments], stderr=file, cwd=tmp_path
         )
     try:
         yield Exporter(process, _port(process, log), log)

@@ -177,7 +177,7 @@ SYSCALLS = {  # of kernel/syscalls.py
     "landlock_restrict_self": {"kernel/landlock.py"},
     "landlock_version": {"kernel/landlock.py"},
     "netns_cookie": {
-        "collector/namespace_tracker.py",
+        *("collector/entering.py", "collector/namespace_tracker.py"),
         "collector/signal_reader.py",
         "discovery/entry.py",
     },

@@ -2,6 +2,7 @@
 Collect a snapshot of the node, pass by pass.
 
 - collector: one pass, step by step
+- entering: enter a namespace for the first time, in turns of their creators
 - namespace_tracker: enter namespaces, read their sysctls, notice when they end
 - tracked: what is kept of one namespace
 - sysctl_file_pool: which files are held open

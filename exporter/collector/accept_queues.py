@@ -96,11 +96,14 @@ class ListenerState:
         left_out: how many are not shown.
         raw: the kernel's messages, None where there are none.
         last_dump: what the last dump returned.
+        needs_dump: whether queries are not enough: a full scan came since the
+            last dump.
         not_established: number of such TCP sockets, and the files that show it.
     """
 
     def __init__(self) -> None:
         self.not_established: tuple[NetFiles, int | None] | None = None
+        self.needs_dump = False
         self._limits: dict[int, RecordedLimit] = {}
         self.reset()
 

@@ -33,7 +33,7 @@ class ListenerPoller:
     the known sockets one by one, which shows their queues as of now just as well. It
     dumps a namespace
 
-    - in the first pass and at a full scan;
+    - in the first pass and after a full scan;
     - when a new listener is possible: a process appeared since the last dump, or the
       number of TCP sockets that are not established differs. That number comes from
       /proc/PID/net; besides listeners only connections being set up or closed are in
@@ -55,11 +55,10 @@ class ListenerPoller:
         self._requests = requests
         self._membership_generation = membership_generation
         self._node_listeners = 0
-        self._is_full_scan = False
 
-    def start_pass(self, node_listeners: int, *, is_full_scan: bool) -> None:
+    def start_pass(self, node_listeners: int) -> None:
         """Begin a pass on a node with so many listeners as of the last one."""
-        self._node_listeners, self._is_full_scan = node_listeners, is_full_scan
+        self._node_listeners = node_listeners
 
     def poll(self, ino: Ino, state: ListenerState, files: NetFiles) -> DiagReply:
         """
@@ -68,7 +67,7 @@ class ListenerPoller:
         *state* is as of the last pass, *files* were just read.
         """
         marker = None
-        lookup_failed = state.last_dump.lookup_failed and not self._is_full_scan
+        lookup_failed = state.last_dump.lookup_failed and not state.needs_dump
         if self._node_listeners > EXACT_QUERY_THRESHOLD and self._requests == (
             sock_diag.DUMP_TCP,
         ):
@@ -80,6 +79,7 @@ class ListenerPoller:
                     return reply
                 lookup_failed = True
         dump = sock_diag.dump_listeners(*self._requests)
+        state.needs_dump = False
         state.last_dump = LastDump(
             marker, truncated=dump.truncated, lookup_failed=lookup_failed
         )
@@ -87,7 +87,7 @@ class ListenerPoller:
 
     def _can_query(self, state: ListenerState, marker: ChangeMarker) -> bool:
         last = state.last_dump
-        if self._is_full_scan or marker != last.marker:
+        if state.needs_dump or marker != last.marker:
             return False
         if last.truncated or last.lookup_failed:
             return False

@@ -75,7 +75,7 @@ class ListenerReader:
         if is_full_scan:
             self._no_sock_diag = ""
         listening = sum(n.signals.listener_state.listening for n in namespaces.values())
-        self._poller.start_pass(listening, is_full_scan=is_full_scan)
+        self._poller.start_pass(listening)
 
     def poll(self, ino: Ino, state: ListenerState, files: NetFiles) -> DiagReply | None:
         """Return the sockets of the current namespace, None where unavailable."""

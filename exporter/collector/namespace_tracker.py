@@ -2,24 +2,25 @@
 Enter network namespaces, read their sysctls, and notice when they end.
 
 A namespace is entered once to open its sysctl files. Those are then read from outside;
-what has no open file takes a visit in each pass.
+what has no open file takes a visit in each pass. Entering and reading have a budget
+each (discovery/budget.py).
 """
 
 import logging
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable
 from contextlib import suppress
 from functools import partial
 
-from exporter import problems
+from exporter.collector.entering import EntryQueue, NamespaceOpener
 from exporter.collector.sysctl_file_pool import SysctlFilePool
-from exporter.collector.tracked import NamespaceFiles, TrackedNamespace
-from exporter.discovery.entry import NamespaceAccess
+from exporter.collector.tracked import TrackedNamespace
+from exporter.discovery.budget import UNLIMITED, Budget, Turns
+from exporter.discovery.entry import NamespaceAccess, RunInside
 from exporter.kernel.netns import EntryDeniedError, NetnsGoneError
 from exporter.kernel.syscalls import netns_cookie
 from exporter.kernel.sysctl_files import SysctlFiles
-from exporter.model import Ino, NetnsId, Problem
+from exporter.model import Ino
 from exporter.ownership.facts import FactsReader
 from exporter.values import DENIED, FAILED
 
@@ -57,89 +58,116 @@ class NamespaceTracker:
         self._access = access
         self._facts = facts
         self._errors = errors
-        self._clock = clock
         self.namespaces: dict[Ino, TrackedNamespace] = {}
+        self._reading = Turns[TrackedNamespace](lambda n: n.attribution.creator)
+        self._queue = EntryQueue(access.creator)
+        self._opener = NamespaceOpener(pool, access, errors, clock)
         self.host = access.own_netns
         self.visited = 0
 
-    def read(self) -> None:
-        """Read the sysctls of all namespaces and drop those that have ended."""
+    def read(self, budget: Budget = UNLIMITED) -> None:
+        """
+        Read the sysctls of namespaces and drop those that have ended.
+
+        Those that are deferred keep their values. A namespace that a process has joined
+        comes first: it may be another one with the same inode.
+        """
         self.visited = 0
-        to_visit = []
-        for ino, namespace in list(self.namespaces.items()):
-            try:
-                if self._read_from_outside(namespace):
-                    to_visit.append(ino)
-            except NetnsGoneError:
-                self._drop(ino)
-        self.visit(to_visit, self._read_unbound)
         for namespace in self.namespaces.values():
-            self._count_visited(self._sysctl_files(namespace))
+            namespace.attribution.is_current = False
+        order = self._reading.order(self.namespaces, self._has_new_process)
+        with self._access.session(ino for ino, _ in order) as run_inside:
+            for ino, namespace in self._reading.serve(order, budget):
+                namespace.generation = self._access.membership_generation(ino)
+                self._read(run_inside, ino, namespace)
 
-    def retry(self) -> None:
-        """Retry denied entries, missing files, files without room, unclear owners."""
-        has_capacity, incomplete, denied = self._pool.has_capacity, [], []
-        for ino, namespace in self.namespaces.items():
+    def retry_all(self) -> None:
+        """Have enter_new retry what did not succeed, and resolve owners again."""
+        for namespace in self.namespaces.values():
             namespace.attribution.needs_resolution = True
-            if namespace.files is None:
-                denied.append(ino)
-                continue
-            files = [*self._sysctl_files(namespace), namespace.files.live_counts]
-            if any(
-                f.readings.has_missing or (f.unbound and has_capacity) for f in files
-            ):
-                incomplete.append(ino)
-        with self._access.doors_open(denied):
-            for ino in denied:
-                self._reenter(ino, self.namespaces[ino])
-        self.visit(incomplete, self._bind)
+        self._queue.retry(self.namespaces)
 
-    def enter_new(self, present: Collection[Ino]) -> None:
+    def enter_new(self, present: Collection[Ino], budget: Budget = UNLIMITED) -> None:
         """Enter new namespaces of *present*; drop absent ones without open files."""
-        new = [ino for ino in present if ino not in self.namespaces]
-        with self._access.doors_open(new):
-            for ino in new:
-                with suppress(NetnsGoneError):
-                    self.namespaces[ino] = self._enter(ino)
         for ino in self.namespaces.keys() - set(present):
             files = self.namespaces[ino].files
             if files is None or not files.sysctls.bound:
                 self._drop(ino)
+        self._queue.update(present, self.namespaces)
+        with self._access.doors_open(self._queue.order()):
+            for ino in self._queue.new(budget):
+                with suppress(NetnsGoneError):
+                    self.namespaces[ino] = self._enter(ino)
+            for ino in self._queue.retries(budget):
+                self._retry(ino)
 
-    def visit(self, inodes: Sequence[Ino], work: Work) -> None:
+    def visit(self, inodes: Iterable[Ino], work: Work) -> None:
         """Do *work* inside tracked namespaces, one after another."""
-        if not inodes:
-            return
         with self._access.session(inodes) as run_inside:
             for ino in inodes:
-                namespace = self.namespaces[ino]
-                try:
-                    run_inside(ino, partial(self._if_same, namespace, work))
-                except NetnsGoneError:
-                    self._drop(ino)
-                except (EntryDeniedError, OSError) as error:
-                    self._mark_failed(namespace, error)
+                self._visit(run_inside, ino, work)
 
-    def host_first(self) -> list[TrackedNamespace]:
-        """Return all namespaces, the host's first."""
-        host = self.namespaces.get(self.host)
-        others = [n for n in self.namespaces.values() if n is not host]
-        return [host, *others] if host else others
-
-    def problems(self, hidden: dict[str, int]) -> Iterator[Problem]:
-        """Yield why namespaces cannot be entered; *hidden* are more of them."""
-        tracked = self.namespaces.values()
-        reasons = Counter(n.reason for n in tracked if n.reason and n.attribution.owner)
-        reasons.update(self._access.missing_capabilities())
-        reasons.update(hidden)
-        for reason, count in reasons.items():
-            yield problems.entry_denied(reason, count)
+    @property
+    def deferred(self) -> dict[str, int]:
+        """How many namespaces the last pass left to the next one, by stage."""
+        return {"entering": self._queue.deferred, "reading": self._reading.deferred}
 
     def close(self) -> None:
         """Close every file."""
         for ino in list(self.namespaces):
             self._drop(ino)
         _each(self._pool.host_files, SysctlFiles.close)
+
+    def _has_new_process(self, ino: Ino) -> bool:
+        generation = self._access.membership_generation(ino)
+        return generation != self.namespaces[ino].generation
+
+    def _read(
+        self, run_inside: RunInside, ino: Ino, namespace: TrackedNamespace
+    ) -> None:
+        try:
+            takes_visit = self._read_from_outside(namespace)
+        except NetnsGoneError:
+            self._drop(ino)
+            return
+        namespace.attribution.is_current = True
+        if takes_visit:
+            self._visit(run_inside, ino, self._read_unbound)
+        self.visited += _count_unbound(self._sysctl_files(namespace))
+
+    def _visit(self, run_inside: RunInside, ino: Ino, work: Work) -> None:
+        namespace = self.namespaces[ino]
+        try:
+            run_inside(ino, partial(self._if_same, namespace, work))
+        except NetnsGoneError:
+            self._drop(ino)
+        except (EntryDeniedError, OSError) as error:
+            self._mark_failed(namespace, error)
+
+    def _retry(self, ino: Ino) -> None:
+        """Retry a denied entry, missing files and files without room."""
+        namespace = self.namespaces.get(ino)
+        if namespace and namespace.files is None:
+            self._reenter(ino, namespace)
+        elif namespace and self._is_incomplete(namespace):
+            self.visit([ino], self._bind)
+
+    def _enter(self, ino: Ino) -> TrackedNamespace:
+        host_files = self._host_files(ino)
+        namespace = self._opener.enter(ino, host_files)
+        self.visited += _count_unbound(self._sysctl_files(namespace) or host_files)
+        return namespace
+
+    def _is_incomplete(self, namespace: TrackedNamespace) -> bool:
+        """Return whether it has files that may open now."""
+        files, has_capacity = self._all_files(namespace), self._pool.has_capacity
+        return any(
+            f.readings.has_missing or (f.unbound and has_capacity) for f in files
+        )
+
+    def _all_files(self, namespace: TrackedNamespace) -> list[SysctlFiles]:
+        live_counts = [namespace.files.live_counts] if namespace.files else []
+        return [*self._sysctl_files(namespace), *live_counts]
 
     def _sysctl_files(self, namespace: TrackedNamespace) -> list[SysctlFiles]:
         """Return the files of a namespace; the host's include the shared ones."""
@@ -169,13 +197,8 @@ class NamespaceTracker:
                 namespace.invalidate()
 
     def _bind(self, namespace: TrackedNamespace) -> None:
-        live_counts = [namespace.files.live_counts] if namespace.files else []
-        files = [*self._sysctl_files(namespace), *live_counts]
-        _each(files, SysctlFiles.open_all)
+        _each(self._all_files(namespace), SysctlFiles.open_all)
         namespace.invalidate()
-
-    def _count_visited(self, files: Iterable[SysctlFiles]) -> None:
-        self.visited += sum(len(part.unbound) for part in files)
 
     def _if_same(self, namespace: TrackedNamespace, work: Work) -> None:
         """Do *work* if the current namespace is *namespace*, NetnsGoneError if not."""
@@ -193,28 +216,6 @@ class NamespaceTracker:
         for part in self._sysctl_files(namespace):
             part.mark_unbound(reason)
 
-    def _enter(self, ino: Ino) -> TrackedNamespace:
-        files = self._pool.create_files()
-        cookie, reason = None, ""
-        try:
-            cookie = self._access.enter(ino, partial(self._first_visit, ino, files))
-        except EntryDeniedError as error:
-            reason = self._access.denial_reason(error.step)
-        except OSError as error:
-            reason = "failed"
-            self._errors["failed"] += 1
-            log.debug("cannot enter a network namespace: %s", error)
-        self._count_visited([files.sysctls, *self._host_files(ino)])
-        netns = NetnsId(cookie=cookie, ino=ino, first_seen=time.time())
-        if reason:
-            files.close()
-            return TrackedNamespace(netns, self._clock(), reason=reason)
-        return TrackedNamespace(netns, self._clock(), files)
-
-    def _first_visit(self, ino: Ino, files: NamespaceFiles) -> int | None:
-        _each((*self._host_files(ino), *files), SysctlFiles.open_all)
-        return netns_cookie()
-
     def _reenter(self, ino: Ino, namespace: TrackedNamespace) -> None:
         with suppress(NetnsGoneError):
             entered = self._enter(ino)
@@ -230,6 +231,28 @@ class NamespaceTracker:
         _each(self._host_files(ino), SysctlFiles.close)
 
 
+def _count_unbound(files: Iterable[SysctlFiles]) -> int:
+    return sum(len(part.unbound) for part in files)
+
+
 def _each(files: Iterable[SysctlFiles], work: Callable[[SysctlFiles], object]) -> None:
     for part in files:
         work(part)
+
+
+def read_links(tracker: NamespaceTracker, inodes: Container[int] | None) -> None:
+    """Read interfaces and addresses in the namespaces *inodes*, None for all."""
+    from exporter.kernel.rtnetlink import read_links
+
+    def read(namespace: TrackedNamespace) -> None:
+        namespace.links = read_links()
+        namespace.invalidate()
+
+    tracker.visit(
+        [
+            ino
+            for ino, namespace in tracker.namespaces.items()
+            if namespace.files and (inodes is None or ino in inodes)
+        ],
+        read,
+    )

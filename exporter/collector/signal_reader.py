@@ -17,6 +17,7 @@ from exporter import counters
 from exporter.collector.listener_reader import ListenerReader
 from exporter.collector.tracked import NamespaceFiles, SignalState, TrackedNamespace
 from exporter.config.settings import SignalSettings
+from exporter.discovery.budget import UNLIMITED, Budget, Turns
 from exporter.discovery.entry import NamespaceAccess
 from exporter.kernel import proc_net
 from exporter.kernel.netns import EntryDeniedError, NetnsGoneError
@@ -58,7 +59,7 @@ def _selected_counters(settings: SignalSettings) -> list[counters.Counter]:
 
 class SignalReader:
     """
-    Reads the signals of every namespace once a pass.
+    Reads the signals of every namespace once a pass, within its budget.
 
     Args:
         settings: which signals to read.
@@ -90,20 +91,33 @@ class SignalReader:
         )
         self._last_files = proc_net.NO_FILES
         self._own_net: int | None = None
-        self._is_full_scan = False
+        self._turns = Turns[TrackedNamespace](lambda n: n.attribution.creator)
+
+    @property
+    def deferred(self) -> int:
+        """How many namespaces keep the signals of an earlier pass."""
+        return self._turns.deferred
 
     def read(
-        self, namespaces: Mapping[Ino, TrackedNamespace], *, is_full_scan: bool
+        self,
+        namespaces: Mapping[Ino, TrackedNamespace],
+        budget: Budget = UNLIMITED,
+        *,
+        is_full_scan: bool,
     ) -> None:
-        """Read all signals; a full scan rereads files that appear unchanged."""
+        """Read signals; a full scan rereads files that appear unchanged."""
         if not self._is_enabled:
             return
-        self._is_full_scan = is_full_scan
+        if is_full_scan:
+            for namespace in namespaces.values():
+                namespace.signals.require_full_reading()
         self._listener_reader.start_pass(namespaces, is_full_scan=is_full_scan)
-        entered = [ino for ino, namespace in namespaces.items() if namespace.files]
+        order = self._turns.order(namespaces)
+        entered = [ino for ino, namespace in order if namespace.files]
         with self._access.session(entered) as run_inside:
-            for ino, namespace in namespaces.items():
+            for ino, namespace in self._turns.serve(order, budget):
                 self._read_namespace(run_inside, ino, namespace)
+                namespace.signals.needs_full_reading = False
 
     def sockets(self) -> Sockstat:
         """Return those of the last namespace; the machine's are the same in any."""
@@ -175,7 +189,7 @@ class SignalReader:
         signals.reset()
 
     def _read_net_files(self, signals: SignalState, directory: int) -> NetFiles:
-        previous = None if self._is_full_scan else signals.net_files
+        previous = None if signals.needs_full_reading else signals.net_files
         if previous is None:
             return proc_net.read_files(directory)
         return proc_net.reread_changed(
@@ -189,7 +203,7 @@ class SignalReader:
         files: NetFiles,
         conntrack: int | None = None,
     ) -> None:
-        is_first = self._is_full_scan or signals.net_files is None
+        is_first = signals.needs_full_reading or signals.net_files is None
         if is_first or conntrack or signals.current.conntrack:
             conntrack_stat = proc_net.read_conntrack(directory)
         else:  # it counts only while connections are tracked

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psutil
@@ -19,12 +19,16 @@ class StatsRecorder:
     """
     Records how a pass went.
 
+    Args:
+        keep_alive: called after each stage.
+
     Attributes:
         errors: failed reads since start by reason, and failed passes and stages as
             "pass"; every part of the collector increments it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep_alive: Callable[[], None] = lambda: None) -> None:
+        self._keep_alive = keep_alive
         self.errors: Counter[str] = Counter()
         self._process = psutil.Process()
         self._stages: list[Stage] = []
@@ -45,6 +49,7 @@ class StatsRecorder:
             log.error("%s failed: %s", name, error)
         seconds = time.perf_counter() - start
         self._stages.append(Stage(name=name, success=success, seconds=seconds))
+        self._keep_alive()
 
     def stats(
         self,
@@ -53,6 +58,7 @@ class StatsRecorder:
         visited: int,
         hidden: dict[str, int],
         answered: dict[str, float],
+        deferred: dict[str, int],
     ) -> CollectorStats:
         """Return the statistics of the pass; see CollectorStats for the arguments."""
         with self._process.oneshot():
@@ -66,6 +72,7 @@ class StatsRecorder:
             hidden=hidden,
             read_errors=dict(self.errors),
             answered=answered,
+            deferred=deferred,
             stages=tuple(self._stages),
             cpu_seconds=times.user + times.system,
             resident_bytes=resident,

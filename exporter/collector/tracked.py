@@ -38,6 +38,8 @@ class SignalState:
         listener_state: its listening sockets.
         net_files: files of /proc/PID/net as of the last pass, None before the first.
         conntrack_stat: likewise, /proc/PID/net/stat/nf_conntrack.
+        needs_full_reading: whether to read what appears unchanged, too: a full scan
+            came since it was read.
     """
 
     def __init__(self) -> None:
@@ -45,9 +47,15 @@ class SignalState:
         self.listener_state = ListenerState()
         self.net_files: NetFiles | None = None
         self.conntrack_stat = b""
+        self.needs_full_reading = False
         self._counters: tuple[int | None, ...] = ()
         self._counters_source: tuple[bytes, ...] = ()
         self._encoded: msgspec.Raw | None = None
+
+    def require_full_reading(self) -> None:
+        """Have everything read again the next time, even what appears unchanged."""
+        self.needs_full_reading = True
+        self.listener_state.needs_dump = True
 
     def is_unchanged(
         self, files: NetFiles, conntrack_stat: bytes, conntrack: int | None
@@ -103,6 +111,7 @@ class TrackedNamespace:
         attribution: its owner.
         signals: its listeners, counters and sockets.
         links: its interfaces, where they were requested.
+        generation: of its processes when it was read, see NetnsMembers.
     """
 
     def __init__(
@@ -119,6 +128,7 @@ class TrackedNamespace:
         self.attribution = Attribution(netns, first_seen, is_readable=is_readable)
         self.signals = SignalState()
         self.links: tuple[Link, ...] = ()
+        self.generation = 0
         self._encoded: msgspec.Raw | None = None
         self._encoded_revision = 0
 

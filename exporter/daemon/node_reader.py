@@ -1,8 +1,9 @@
 """Read the live node: repeatedly for `serve`, once for the other commands."""
 
 import contextlib
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from exporter.collector.collector import Collector
@@ -34,18 +35,31 @@ def _check_procfs(procfs: str) -> None:
         )
 
 
-def create_collector(settings: Config, grace: float) -> tuple[Collector, PollerProcess]:
+def create_collector(
+    settings: Config,
+    grace: float,
+    stage_seconds: float,
+    keep_alive: Callable[[], None] = lambda: None,
+) -> tuple[Collector, PollerProcess]:
     """
     Return the collector of the node, and its client of the runtime poller.
 
-    *grace*: seconds for which a namespace may wait for a better owner.
+    *grace*: seconds for which a namespace may wait for a better owner. For the other
+    arguments see Collector.
     """
     poller = PollerProcess(
         settings.runtimes,
         rootfs=settings.path.rootfs,
         logs=(settings.log.level, settings.log.format),
     )
-    return Collector(settings, poller=poller, grace=grace), poller
+    collector = Collector(
+        settings,
+        poller=poller,
+        grace=grace,
+        stage_seconds=stage_seconds,
+        keep_alive=keep_alive,
+    )
+    return collector, poller
 
 
 def read_snapshot(settings: Config, *, links: bool = False) -> EncodedSnapshot:
@@ -58,8 +72,12 @@ def read_snapshot(settings: Config, *, links: bool = False) -> EncodedSnapshot:
 
 @contextlib.contextmanager
 def open_reader(settings: Config) -> Iterator[tuple[Collector, EncodedSnapshot]]:
-    """Yield a collector and its first snapshot with results of the runtimes."""
-    collector, poller = create_collector(settings, grace=0)
+    """
+    Yield a collector and its first snapshot with results of the runtimes.
+
+    No scrape waits for it, so it defers nothing.
+    """
+    collector, poller = create_collector(settings, grace=0, stage_seconds=math.inf)
     try:
         collector.collect()
         poller.wait(FIRST_POLL_SECONDS)

@@ -8,6 +8,7 @@ which codecs and encoders are imported on first use, nor any other.
 import asyncio
 import codecs
 import contextlib
+import math
 import socket
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -20,6 +21,7 @@ from exporter.config.web import WebConfig
 from exporter.daemon.server_stack import ServerStack, Workers, activate
 from exporter.exposition.renderer import Renderer
 from exporter.model import CollectorStats, EncodedSnapshot
+from exporter.privsep.channel import LastPass
 from exporter.privsep.framing import Request
 from exporter.web.connections import Server
 from exporter.web.protocol import ConnectionLimits
@@ -43,6 +45,7 @@ async def _send_requests(stack: ServerStack) -> None:
         stack.application, stack.tls_policy, stack.stats, ConnectionLimits()
     )
     await stack.reload_web_config()
+    await stack.follow_passes()
     loop = asyncio.get_running_loop()
     for request in _REQUESTS:
         ours, theirs = socket.socketpair()
@@ -83,6 +86,10 @@ class EmptyCollector:
     def web_config(self, _request: Request, _seconds: float, /) -> bytes:
         """Return the JSON of an unchanged web configuration."""
         return b"{}"
+
+    def last_pass(self, _seconds: float, /) -> LastPass:
+        """Return a pass after which no other is due."""
+        return LastPass(0.0, math.inf)
 
 
 def _request(method: bytes, target: bytes, header: bytes) -> bytes:

@@ -115,7 +115,7 @@ async def _serve(
     connections = serve(
         listeners, stack.application, stack.tls_policy, stack.stats, ConnectionLimits()
     )
-    running = (terminated.wait(), stack.follow_web_config(), connections)
+    running = (terminated.wait(), stack.follow_collector(), connections)
     tasks = [asyncio.ensure_future(coroutine) for coroutine in running]
     done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in rest:

@@ -15,7 +15,7 @@ from exporter.exposition.renderer import Renderer
 from exporter.log import report_suppressed
 from exporter.model import Frozen
 from exporter.pages import render
-from exporter.privsep.channel import PeerGoneError
+from exporter.privsep.channel import LastPass, PeerGoneError
 from exporter.privsep.framing import Request
 from exporter.web import tls
 from exporter.web.app import Application, RequestSettings
@@ -42,6 +42,9 @@ class CollectorClient(Protocol):
 
     def web_config(self, request: Request, seconds: float, /) -> bytes:
         """Return the JSON of a WebConfigReply; *request*: a WEB_CONFIG one."""
+
+    def last_pass(self, seconds: float, /) -> LastPass:
+        """Return the last pass that the collector completed."""
 
 
 class ActiveWebConfig(Frozen, frozen=True, kw_only=True):
@@ -129,11 +132,12 @@ class ServerStack:
         """Return the policy of a new connection."""
         return self._tls_policy
 
-    async def follow_web_config(self) -> None:
-        """Reload the web configuration whenever it changes, until cancelled."""
+    async def follow_collector(self) -> None:
+        """Follow the web configuration and the passes until cancelled."""
         while True:
             await self.reload_web_config()
             report_suppressed()
+            await self.follow_passes()
             await asyncio.sleep(WEB_POLL_SECONDS)
 
     async def reload_web_config(self) -> None:
@@ -166,3 +170,14 @@ class ServerStack:
             self._tls_policy = web.tls_policy
             self.application.configure(web.requests)
         return True
+
+    async def follow_passes(self) -> None:
+        """Note when the collector completed its last pass, for /-/healthy."""
+        loop = asyncio.get_running_loop()
+        poll = partial(self._collector.last_pass, WEB_POLL_SECONDS)
+        try:
+            self.application.last_pass = await loop.run_in_executor(self._worker, poll)
+        except TimeoutError:
+            return  # the last one grows older
+        except PeerGoneError as error:
+            self._on_fatal(error)

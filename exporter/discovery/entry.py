@@ -7,25 +7,27 @@ since its file system may never answer.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
+from exporter import problems
+from exporter.discovery.doors import Doors, OpenDoors
 from exporter.discovery.processes import ProcessTable
 from exporter.kernel.fd_budget import FdBudget
 from exporter.kernel.netns import (
     EntryDeniedError,
-    MountDoor,
     NetnsEntry,
     NetnsGoneError,
     netns_entry,
     open_door,
     own_netns,
 )
-from exporter.kernel.procfs import own_credentials
+from exporter.kernel.procfs import Procfs, own_credentials
 from exporter.kernel.syscalls import CAP_SYS_ADMIN, CAP_SYS_PTRACE, netns_cookie
-from exporter.model import Ino
+from exporter.model import Ino, Problem
 
 _REQUIRED = {
     "open": (CAP_SYS_PTRACE, "missing_cap_sys_ptrace"),
@@ -39,10 +41,6 @@ _T = TypeVar("_T")
 
 RunInside = Callable[[Ino, Callable[[], object]], None]
 """Run a function inside a namespace; see NamespaceAccess.session."""
-
-
-OpenDoors = Callable[[Iterable[MountDoor]], dict[Ino, int]]
-"""Opens mounts elsewhere; returns a descriptor for each namespace that was opened."""
 
 
 class NamespaceAccess:
@@ -69,15 +67,12 @@ class NamespaceAccess:
         open_doors: OpenDoors,
     ) -> None:
         self._processes = processes
-        self._open_doors = open_doors
-        self._opened: dict[Ino, int] = {}
-        self._requested: set[Ino] = set()
-        """Namespaces whose doors were requested in this block."""
         self._capabilities = own_credentials().effective
         self._budget = pidfd_budget
         self._pidfds: dict[Ino, int] = {}
         self._use_pidfds = netns_cookie() is not None
         self.own_netns = own_netns()
+        self._doors = Doors(processes.mounts, open_doors, self._needs_door)
 
     def enter(self, ino: Ino, work: Callable[[], _T]) -> _T:
         """
@@ -92,31 +87,17 @@ class NamespaceAccess:
             self._enter(entry, ino)
             return work()
 
-    @contextmanager
-    def doors_open(self, inodes: Iterable[Ino]) -> Iterator[None]:
-        """
-        Run the block, in which *inodes* can be entered that only mounts hold.
-
-        Their descriptors would keep them alive; none outlives the block.
-        """
-        doors = [
-            door
-            for ino in inodes
-            if ino not in self._pidfds and not self._has_way(ino)
-            for door in self._processes.mounts.doors(ino)
-        ]
-        try:
-            self._open(doors)
-            yield
-        finally:
-            for fd in self._opened.values():
-                os.close(fd)
-            self._opened.clear()
-            self._requested.clear()
+    def doors_open(self, inodes: Iterable[Ino]) -> AbstractContextManager[None]:
+        """Run the block, in which *inodes* can be entered that only mounts hold."""
+        return self._doors.block(inodes)
 
     def pids(self, ino: Ino) -> list[int]:
         """Return the processes in *ino*, in ascending order."""
         return sorted(self._processes.members.pids_by_netns.get(ino, ()))
+
+    def creator(self, ino: Ino) -> str:
+        """Return what made *ino*; see creators.py."""
+        return self._processes.creator(ino)
 
     def membership_generation(self, ino: Ino) -> int:
         """Return a number that changes when a process is found to have joined *ino*."""
@@ -131,8 +112,15 @@ class NamespaceAccess:
         have moved to another namespace. Work that detects this, by the cookie, raises
         NetnsGoneError, and is run again through a path, if there is one.
         """
-        with self.doors_open(inodes), netns_entry() as entry:
-            yield partial(self._run, entry)
+        with self.doors_open(inodes), ExitStack() as stack:
+            entries: list[NetnsEntry] = []
+
+            def run_inside(ino: Ino, work: Callable[[], object]) -> None:
+                if not entries:  # most sessions of a pass enter nothing
+                    entries.append(stack.enter_context(netns_entry()))
+                self._run(entries[0], ino, work)
+
+            yield run_inside
 
     def _run(self, entry: NetnsEntry, ino: Ino, work: Callable[[], object]) -> None:
         if ino == self.own_netns:
@@ -200,13 +188,17 @@ class NamespaceAccess:
                     break
             else:
                 return
-        raise denied or NetnsGoneError(ino)
+        if denied:
+            raise denied
+        self._processes.forget(ino)
+        raise NetnsGoneError(ino)
 
-    def _has_way(self, ino: Ino) -> bool:
-        """Return whether *ino* may be entered without the file reader process."""
+    def _needs_door(self, ino: Ino) -> bool:
+        """Return whether *ino* cannot be entered without the file reader process."""
         processes = self._processes
-        return bool(
-            processes.members.pids_by_netns.get(ino)
+        return not (
+            ino in self._pidfds
+            or processes.members.pids_by_netns.get(ino)
             or processes.stray_threads(ino)
             or next(processes.mounts.own_doors(ino), None)
         )
@@ -216,22 +208,34 @@ class NamespaceAccess:
             yield partial(entry.enter, path, ino)
         for door in self._processes.mounts.own_doors(ino):
             yield lambda door=door: entry.enter_by_fd(open_door(door), ino)  # type: ignore[misc]
-        if ino not in self._requested:  # the last process left it just now
-            self._open(list(self._processes.mounts.doors(ino)))
-        if ino in self._opened:
-            yield partial(entry.enter_by_fd, self._opened.pop(ino), ino)
-
-    def _open(self, doors: Collection[MountDoor]) -> None:
-        if doors:
-            self._requested.update(door.ino for door in doors)
-            self._opened.update(self._open_doors(doors))
+        if (fd := self._doors.take(ino)) is not None:
+            yield partial(entry.enter_by_fd, fd, ino)
 
     def denial_reason(self, step: str) -> str:
         """Return the reason (problems.py) why a step of EntryDeniedError was denied."""
         capability, missing = _REQUIRED[step]
         return _REFUSED if self._capabilities >> capability & 1 else missing
 
-    def missing_capabilities(self) -> dict[str, int]:
-        """Return the reason for each missing capability, with a count of 0."""
-        reasons = map(self.denial_reason, _REQUIRED)
-        return dict.fromkeys((r for r in reasons if r != _REFUSED), 0)
+    def count_hidden(self, procfs: Procfs) -> dict[str, int]:
+        """Count the namespaces of processes with an unreadable ns/net, by reason."""
+        identity = procfs.net_dev_inode
+        hidden = {identity(pid) for pid in self._processes.denied_pids}
+        if not hidden:
+            return {}
+        visible = {identity("thread-self")}
+        for pids in self._processes.members.pids_by_netns.values():
+            # A zombie has none.
+            visible.add(next(filter(None, map(identity, pids)), None))
+        count = len(hidden - visible - {None})
+        return {self.denial_reason("open"): count} if count else {}
+
+    def problems(
+        self, reasons: Iterable[str], hidden: Mapping[str, int]
+    ) -> Iterator[Problem]:
+        """Yield why namespaces cannot be entered: those of *reasons*, and *hidden*."""
+        counts = Counter(reasons)
+        missing = map(self.denial_reason, _REQUIRED)
+        counts.update(dict.fromkeys((r for r in missing if r != _REFUSED), 0))
+        counts.update(hidden)
+        for reason, count in counts.items():
+            yield problems.entry_denied(reason, count)

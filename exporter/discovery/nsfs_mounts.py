@@ -8,11 +8,11 @@ namespaces are read by a full scan.
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from exporter.kernel.netns import MountDoor
-from exporter.kernel.procfs import MountNs, MountWatch, Procfs
+from exporter.kernel.procfs import MountNs, MountWatch, NsMountTable, Procfs
 from exporter.model import Ino
 
 INIT_MOUNTINFO_BYTES = 64 << 20
@@ -21,8 +21,8 @@ INIT_MOUNTINFO_BYTES = 64 << 20
 MOUNTINFO_BYTES = 4 << 20
 """Limit for that of another mount namespace; 100 kB on a crowded node."""
 
-FULL_SCAN_MOUNTINFO_BYTES = 64 << 20
-"""Limit for all of those in one full scan."""
+MAX_PRIVATE_MOUNTS = 64
+"""Mounts of one network namespace that are kept of all other mount namespaces."""
 
 
 OWN_DIRECTORIES = frozenset({"/run/netns", "/run/docker/netns"})
@@ -50,7 +50,7 @@ class PrivateMount(NamedTuple):
 
 class NsfsMounts:
     """
-    The mounts of every network namespace, as last read.
+    The mounts of every network namespace, as last read: of each the first few.
 
     Args:
         procfs: the proc mount to read.
@@ -60,7 +60,6 @@ class NsfsMounts:
     Attributes:
         init_paths: by namespace, where pid 1 sees it mounted.
         private_mounts: by namespace, its mounts that pid 1 does not see.
-        truncated: mount namespaces whose table exceeded a limit in the last full scan.
     """
 
     def __init__(self, procfs: Procfs, rootfs: str, errors: Counter[str]) -> None:
@@ -70,9 +69,23 @@ class NsfsMounts:
         self._init_roots = tuple(dict.fromkeys(roots))
         self._watch: MountWatch | None = None
         self._is_init_read = False
+        self._init_surplus = 0
+        self._netns_by_init_path: dict[str, Ino] = {}
+        self._tables: dict[MountNs, NsMountTable] = {}
         self.init_paths: dict[Ino, list[str]] = {}
         self.private_mounts: dict[Ino, list[PrivateMount]] = {}
-        self.truncated = 0
+
+    @property
+    def truncated(self) -> int:
+        """How many mount namespaces have a table beyond MOUNTINFO_BYTES."""
+        tables = self._tables.values()
+        return sum(table.size >= MOUNTINFO_BYTES for table in tables)
+
+    @property
+    def surplus(self) -> int:
+        """How many mounts are not kept, because others lead to the same namespace."""
+        tables = self._tables.values()
+        return self._init_surplus + sum(table.surplus for table in tables)
 
     def scan(self) -> None:
         """Read the mounts of pid 1 if they changed."""
@@ -81,36 +94,59 @@ class NsfsMounts:
             if self._is_init_read and not self._watch.changed():
                 return
             self._is_init_read = False
-            mounts, _ = self._procfs.netns_mounts(1, INIT_MOUNTINFO_BYTES)
+            table = self._procfs.netns_mounts(1, INIT_MOUNTINFO_BYTES)
         except PermissionError:  # hidepid; a full scan reads our own mount namespace
             return
         except OSError:
             self._errors["failed"] += 1
             return
         self._is_init_read = True
+        self._init_surplus = table.surplus
+        self._netns_by_init_path = {mount.path: mount.ino for mount in table.mounts}
         self.init_paths.clear()
-        for mount in mounts:
+        for mount in table.mounts:
             self.init_paths.setdefault(mount.ino, []).append(mount.path)
 
-    def full_scan(self, pids: Mapping[MountNs, int]) -> None:
-        """Read the mounts of other mount namespaces; *pids*: a process in each."""
-        self.private_mounts.clear()
-        self.truncated, remaining = 0, FULL_SCAN_MOUNTINFO_BYTES
-        for mount_namespace, pid in pids.items():
-            limit = min(remaining, MOUNTINFO_BYTES)
-            try:
-                mounts, size = self._procfs.netns_mounts(pid, limit)
-            except PermissionError:
-                continue
-            except OSError:
-                self._errors["failed"] += 1
-                continue
-            remaining -= size
-            self.truncated += size >= limit
-            for mount in mounts:
-                if mount.path not in self.init_paths.get(mount.ino, ()):
-                    private = self.private_mounts.setdefault(mount.ino, [])
-                    private.append(PrivateMount(mount.path, pid, mount_namespace))
+    def read_private(self, mount_namespace: MountNs, pid: int) -> None:
+        """Read the mounts of another mount namespace, which *pid* is in."""
+        if pid == 1 and self._is_init_read:
+            return
+        try:
+            table = self._procfs.netns_mounts(pid, MOUNTINFO_BYTES)
+        except PermissionError:
+            self._discard(mount_namespace)
+            return
+        except OSError:
+            self._errors["failed"] += 1
+            return
+        self._discard(mount_namespace)
+        self._tables[mount_namespace] = table
+        for mount in table.mounts:
+            private = self.private_mounts.setdefault(mount.ino, [])
+            is_private = mount.path not in self.init_paths.get(mount.ino, ())
+            if is_private and len(private) < MAX_PRIVATE_MOUNTS:
+                private.append(PrivateMount(mount.path, pid, mount_namespace))
+            if not private:
+                del self.private_mounts[mount.ino]
+
+    def keep_private(self, alive: Container[MountNs]) -> None:
+        """Forget the mounts of other mount namespaces, except those *alive*."""
+        for mount_namespace in list(self._tables):
+            if mount_namespace not in alive:
+                self._discard(mount_namespace)
+
+    def forget_ended(self, ino: Ino) -> None:
+        """Forget the private mounts of *ino* whose process ended."""
+        mounts = self.private_mounts.pop(ino, [])
+        if kept := [m for m in mounts if self._procfs.proc_inode(m.pid) is not None]:
+            self.private_mounts[ino] = kept
+
+    def _discard(self, mount_namespace: MountNs) -> None:
+        table = self._tables.pop(mount_namespace, None)
+        for ino in {mount.ino for mount in table.mounts} if table else ():
+            mounts = self.private_mounts.pop(ino, [])
+            if others := [m for m in mounts if m.mount_namespace != mount_namespace]:
+                self.private_mounts[ino] = others
 
     def own_doors(self, ino: Ino) -> Iterator[MountDoor]:
         """Yield the mounts of *ino* in well-known directories of the node."""
@@ -130,10 +166,7 @@ class NsfsMounts:
 
     def netns_at(self, path: str) -> Ino | None:
         """Return the namespace that pid 1 sees mounted at *path*."""
-        for ino, paths in self.init_paths.items():
-            if path in paths:
-                return ino
-        return None
+        return self._netns_by_init_path.get(path)
 
     def close(self) -> None:
         """Close the watched mount table."""

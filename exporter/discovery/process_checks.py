@@ -74,10 +74,14 @@ class ProcessChecks:
         """Discard what is recorded of *pid*, which ended."""
         check = self._last.pop(pid, None)
         for ino, tid in check.threads if check else ():
-            threads = self.stray_threads[ino]
+            threads = self.stray_threads.get(ino, set())
             threads.discard((pid, tid))
             if not threads:
-                del self.stray_threads[ino]
+                self.forget(ino)
+
+    def forget(self, ino: Ino) -> None:
+        """Forget the stray threads in *ino* until their processes are checked again."""
+        self.stray_threads.pop(ino, None)
 
     def pid_by_mount_namespace(self) -> dict[MountNs, int]:
         """Return the lowest pid of each mount namespace."""

@@ -11,18 +11,15 @@ cannot enter through a process has it revalidated at once.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import ParamSpec, TypeVar
 
-from exporter.discovery.netns_members import NetnsMembers
+from exporter.discovery.budget import UNLIMITED, Budget
+from exporter.discovery.creators import creator
 from exporter.discovery.new_pids import NewPidScanner
 from exporter.discovery.nsfs_mounts import NsfsMounts
-from exporter.discovery.process_checks import ProcessChecks
+from exporter.discovery.process_checker import ProcessChecker
 from exporter.kernel.netns import process_ns_path, thread_ns_path
-from exporter.kernel.procfs import MountNs, Procfs
+from exporter.kernel.procfs import Procfs
 from exporter.model import Ino
-
-_T = TypeVar("_T")
-_P = ParamSpec("_P")
 
 _RECENT_SECONDS = 2.0
 """A runtime forks in its own namespace and unshares a moment later (runc init)."""
@@ -61,33 +58,53 @@ class ProcessTable:
         """Procfs.proc_inode of each process; those that ended remain until a list."""
         self._recent: dict[int, float] = {}
         """When each process was added that may move to another namespace yet."""
-        self._checks = ProcessChecks()
-        self.members = NetnsMembers()
         self.errors: Counter[str] = Counter() if errors is None else errors
         self.mounts = NsfsMounts(procfs, rootfs, self.errors)
-        self.denied_pids: set[int] = set()
+        self._checker = ProcessChecker(
+            procfs,
+            self.mounts,
+            lambda pid: pid in self._proc_inodes,
+            clock,
+            self.errors,
+        )
+        self.members = self._checker.members
+        self.denied_pids = self._checker.denied_pids
 
-    def scan(self, *, list_all: bool = False) -> None:
+    @property
+    def unscanned(self) -> int:
+        """Processes and mount namespaces that the last pass left to the next one."""
+        return self._checker.left
+
+    def scan(self, budget: Budget = UNLIMITED, *, list_all: bool = False) -> None:
         """
         Find new processes, check known ones in turn, read changed mounts of pid 1.
 
+        budget: for the checks of known processes.
         list_all: read the list of all processes, which also shows those that ended.
         """
         self._new_pids.begin_scan()
         pids = None
         if not list_all and not self._needs_list:
-            pids = self._read(self._new_pids.new_processes, self._proc_inodes)
+            pids = self._read_new_pids()
         added = self._read_list() if pids is None else self._read_new(pids)
         self._locate_recent()
         self._add(added)
-        self._check(self._checks.due(self._clock()))
+        self._checker.check(budget)
         self.mounts.scan()
 
-    def full_scan(self) -> None:
-        """Read the list of all processes, and the mounts of other mount namespaces."""
+    def full_scan(self, budget: Budget = UNLIMITED) -> None:
+        """
+        Read the list of all processes, and the mounts of other mount namespaces.
+
+        continue_full_scan does what the budget leaves. While anything of the last full
+        scan is left, that is continued instead, so that each part has its turn.
+        """
         self._add(self._read_list())
-        self._check(self._checks.unchecked(self._proc_inodes))
-        self.mounts.full_scan(self._checks.pid_by_mount_namespace())
+        self._checker.full_scan(self._proc_inodes, budget)
+
+    def continue_full_scan(self, budget: Budget = UNLIMITED) -> None:
+        """Read what the last full scan has left."""
+        self._checker.continue_full_scan(budget)
 
     def revalidate(self, pid: int) -> None:
         """Read again a process that no longer leads to the namespace it was in."""
@@ -97,7 +114,7 @@ class ProcessTable:
             self.errors["failed"] += 1
             return
         if inode is not None and inode == self._proc_inodes.get(pid):
-            self._locate(pid)
+            self._checker.locate(pid)
             return
         self._remove(pid)
         self._needs_list |= inode is not None  # the pid is reused: add the process
@@ -106,7 +123,7 @@ class ProcessTable:
         """Return every namespace that has a process, a stray thread or a mount."""
         return {
             *self.members.pids_by_netns,
-            *self._checks.stray_threads,
+            *self._checker.stray_threads,
             *self.mounts.init_paths,
             *self.mounts.private_mounts,
         }
@@ -127,7 +144,19 @@ class ProcessTable:
 
     def stray_threads(self, ino: Ino) -> list[tuple[int, int]]:
         """Return (pid, tid) of the threads in *ino* whose process is elsewhere."""
-        return sorted(self._checks.stray_threads.get(ino, ()))
+        return sorted(self._checker.stray_threads.get(ino, ()))
+
+    def forget(self, ino: Ino) -> None:
+        """Forget threads and private mounts that turned out not to lead to *ino*."""
+        self._checker.forget(ino)
+
+    def creator(self, ino: Ino) -> str:
+        """Return what made *ino*, see creators.py; "" for a mount that pid 1 sees."""
+        pids = self.members.pids_by_netns.get(ino) or (
+            *(pid for pid, _ in self.stray_threads(ino)[:1]),
+            *(mount.pid for mount in self.mounts.private_mounts.get(ino, ())[:1]),
+        )
+        return creator(self._procfs, min(pids)) if pids else ""
 
     def close(self) -> None:
         """Close the watched mount table."""
@@ -143,6 +172,14 @@ class ProcessTable:
             self._remove(pid)
         self._proc_inodes = inodes
         return new
+
+    def _read_new_pids(self) -> list[int] | None:
+        """Return new processes, None if only the list of all is complete."""
+        try:
+            return self._new_pids.new_processes(self._proc_inodes)
+        except OSError:
+            self.errors["failed"] += 1
+            return None
 
     def _read_new(self, pids: Iterable[int]) -> list[int]:
         """Return those of *pids* that are new, or reused since they were read."""
@@ -165,64 +202,17 @@ class ProcessTable:
     def _add(self, pids: Iterable[int]) -> None:
         now = self._clock()
         for pid in pids:
-            self._locate(pid)
+            self._checker.locate(pid)
             self._recent[pid] = now
 
     def _locate_recent(self) -> None:
         now = self._clock()
         for pid, added in list(self._recent.items()):
-            self._locate(pid)
+            self._checker.locate(pid)
             if now - added >= _RECENT_SECONDS:
                 del self._recent[pid]
-
-    def _check(self, pids: Iterable[int]) -> None:
-        """Read again where processes and their threads are."""
-        now = self._clock()
-        for pid in pids:
-            self._locate(pid)
-            threads = list(self._stray_threads(pid))
-            self._checks.record(pid, now, threads, self._mount_namespace(pid))
 
     def _remove(self, pid: int) -> None:
         self._proc_inodes.pop(pid, None)
         self._recent.pop(pid, None)
-        self._checks.remove(pid)
-        self.members.move(pid, None)
-        self.denied_pids.discard(pid)
-
-    def _locate(self, pid: int) -> None:
-        try:
-            ino = self._read(self._procfs.netns, pid)
-        except PermissionError:
-            self.members.move(pid, None)
-            self.denied_pids.add(pid)
-        else:
-            self.members.move(pid, ino)
-            self.denied_pids.discard(pid)
-
-    def _read(
-        self, reader: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
-    ) -> _T | None:
-        """Return what *reader* does, None if it fails, which is counted."""
-        try:
-            return reader(*args, **kwargs)
-        except PermissionError:
-            raise
-        except OSError:
-            self.errors["failed"] += 1
-            return None
-
-    def _stray_threads(self, pid: int) -> Iterator[tuple[Ino, int]]:
-        try:
-            for tid in self._read(self._procfs.other_threads, pid) or ():
-                ino = self._read(self._procfs.thread_netns, (pid, tid))
-                if ino is not None and ino != self.members.netns(pid):
-                    yield ino, tid
-        except PermissionError:
-            self.denied_pids.add(pid)
-
-    def _mount_namespace(self, pid: int) -> MountNs | None:
-        try:
-            return self._read(self._procfs.mount_namespace, pid)
-        except PermissionError:
-            return None
+        self._checker.remove(pid)

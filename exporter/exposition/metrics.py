@@ -316,6 +316,14 @@ VALUES = _gauge(
     "entering the network namespace (visit).",
     "way",
 )
+DEFERRED = _gauge(
+    "netns_collector_deferred",
+    "Objects that a stage of the last collection had no time for; the next collections "
+    "continue. Until then a namespace keeps the values (stage `reading`) or signals "
+    "(`signals`) of an earlier collection, has no owner yet (`owners`), or is not "
+    "exported yet (`full_scan`, `entering`).",
+    "stage",
+)
 PROBLEM = _gauge(
     "netns_collector_problem",
     "Objects affected by each collection problem.",
@@ -496,6 +504,7 @@ METRICS = (
     FDS,
     FD_LIMIT,
     VALUES,
+    DEFERRED,
     PROBLEM,
     ANSWERED,
     CPU,

@@ -14,6 +14,7 @@ from exporter.exposition.series_limit import ExportLevel
 from exporter.exposition.text_format import format_samples
 from exporter.exposition.unnamed_budget import REASONS, Reason
 from exporter.model import (
+    DEFERRED_STAGES,
     CollectorStats,
     Detail,
     EncodedSnapshot,
@@ -154,6 +155,9 @@ def _of_collection(stats: CollectorStats) -> Iterator[FamilyRecipe]:
     yield _constant(metrics.FD_LIMIT, [({}, stats.fd_limit)])
     ways = [({"way": "bound"}, stats.bound), ({"way": "visit"}, stats.visited)]
     yield _constant(metrics.VALUES, ways)
+    deferred = {**dict.fromkeys(DEFERRED_STAGES, 0), **stats.deferred}
+    stages_left = [({"stage": stage}, n) for stage, n in deferred.items()]
+    yield _constant(metrics.DEFERRED, stages_left)
     answered = [({"runtime": r}, time) for r, time in sorted(stats.answered.items())]
     yield _constant(metrics.ANSWERED, answered)
     yield _constant(metrics.CPU, [({}, stats.cpu_seconds)])

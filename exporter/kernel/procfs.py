@@ -11,7 +11,9 @@ import os
 import re
 import select
 import time
-from typing import NewType
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple, NewType
 
 import msgspec
 
@@ -20,10 +22,16 @@ from exporter.model import Ino
 MountNs = NewType("MountNs", str)
 """The link text of /proc/PID/ns/mnt."""
 
+MOUNTS_PER_NETNS = 8
+"""Mounts of one network namespace that are kept of each mount namespace."""
+
 PF_KTHREAD = 0x00200000  # linux/sched.h
 
 _GONE = (FileNotFoundError, ProcessLookupError, NotADirectoryError)
-_NSFS = b" - nsfs "
+_NETNS_MOUNT = re.compile(rb" net:\[(\d{1,20})\] (\S+) [^\n]*? - nsfs ")
+"""From the fourth field of a line of mountinfo: root, mount point, file system."""
+
+_FIELDS_BEFORE_ROOT = 3
 _BLOCK = 1 << 18
 _DIGITS = "123456789"
 _LOADAVG = "loadavg"
@@ -60,6 +68,21 @@ class NsMount(msgspec.Struct, frozen=True, kw_only=True):
 
     ino: Ino
     path: str
+
+
+class NsMountTable(NamedTuple):
+    """
+    The netns mounts of one mount namespace.
+
+    Attributes:
+        mounts: the first ones of each network namespace.
+        surplus: how many more there are of them.
+        size: bytes that were read.
+    """
+
+    mounts: list[NsMount]
+    surplus: int
+    size: int
 
 
 class Procfs:
@@ -200,27 +223,31 @@ class Procfs:
         text = self._read(f"{pid}/status")
         return None if text is None else parse_effective_capabilities(text)
 
-    def netns_mounts(self, pid: int, limit: int) -> tuple[list[NsMount], int]:
+    def netns_mounts(self, pid: int, limit: int) -> NsMountTable:
         """
-        Return the netns mounts that *pid* sees, and how many bytes were read.
+        Return the netns mounts that *pid* sees.
 
         Any user can fill a mount namespace with 100,000 mounts (fs.mount-max), so about
-        *limit* bytes of /proc/PID/mountinfo are read: the second value reaches it if
-        there may be more.
+        *limit* bytes of /proc/PID/mountinfo are read: `size` reaches it if there may be
+        more. Of each network namespace the first MOUNTS_PER_NETNS mounts are returned:
+        a few are enough to enter it.
         """
-        kept, total, rest = [], 0, b""
+        found: list[NsMount] = []
+        counts: Counter[bytes] = Counter()
+        total, rest = 0, b""
         try:
             with open(f"{self.root}/{pid}/mountinfo", "rb", buffering=0) as file:
                 while total < limit and (block := file.read(_BLOCK)):
                     total += len(block)
-                    *lines, rest = (rest + block).split(b"\n")
-                    kept += [line for line in lines if _NSFS in line]
+                    lines, _, rest = (rest + block).rpartition(b"\n")
+                    found += find_netns_mounts(lines, counts)
         except _GONE:
-            return [], 0
+            return NsMountTable([], 0, 0)
         except OSError as error:
             if error.errno != errno.EINVAL:  # *pid* is exiting: mounts_open_common
                 raise
-        return parse_netns_mounts(b"\n".join([*kept, rest])), total
+        found += find_netns_mounts(rest, counts)
+        return NsMountTable(found, counts.total() - len(found), total)
 
     def _readlink(self, path: str) -> str | None:
         try:
@@ -312,19 +339,25 @@ def parse_ns_pids(status: bytes) -> list[int]:
     return [int(word) for word in rest.partition(b"\n")[0].split()]
 
 
-def parse_netns_mounts(text: bytes) -> list[NsMount]:
+def find_netns_mounts(lines: bytes, counts: Counter[bytes]) -> Iterator[NsMount]:
     r"""
-    Return the netns mounts of a mountinfo: those with a root of `net:[INO]`.
+    Yield the netns mounts of a mountinfo: those with a root of `net:[INO]`.
 
-    >>> parse_netns_mounts(b"30 20 0:4 net:[99] /run/a\\040b rw - nsfs nsfs rw")
+    *counts* has how many were found of each root, and counts these too; of each root
+    no more than MOUNTS_PER_NETNS are yielded.
+
+    >>> line = b"30 20 0:4 net:[99] /run/a\\040b rw - nsfs nsfs rw"
+    >>> list(find_netns_mounts(line, Counter()))
     [NsMount(ino=99, path='/run/a b')]
     """
-    lines = (line.split(b" ") for line in text.split(b"\n") if _NSFS in line)
-    return [
-        NsMount(ino=ino, path=os.fsdecode(_OCTAL.sub(_unescape, line[4])))
-        for line in lines
-        if (ino := parse_netns_link(os.fsdecode(line[3]))) is not None
-    ]
+    for match in _NETNS_MOUNT.finditer(lines):
+        line = lines.rfind(b"\n", 0, match.start()) + 1
+        if lines.count(b" ", line, match.start() + 1) != _FIELDS_BEFORE_ROOT:
+            continue
+        counts[match[1]] += 1
+        if counts[match[1]] <= MOUNTS_PER_NETNS:
+            path = os.fsdecode(_OCTAL.sub(_unescape, match[2]))
+            yield NsMount(ino=Ino(int(match[1])), path=path)
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):

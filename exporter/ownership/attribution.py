@@ -41,6 +41,9 @@ class Attribution:
         netns: identity of the namespace.
         first_seen: when a pass first saw it, in monotonic seconds.
         is_readable: whether the namespace could be entered.
+        creator: what made it, see discovery/creators.py.
+        is_current: whether this pass has read it. If not, its inode may belong to
+            another namespace by now, so that what holds it proves nothing.
         owner: the owner, None until it is resolved.
         needs_resolution: whether to resolve even where the holders are the same.
         declared: what its containers declare, in the order of application.
@@ -51,6 +54,8 @@ class Attribution:
         self.netns = netns
         self.first_seen = first_seen
         self.is_readable = is_readable
+        self.creator = ""
+        self.is_current = True
         self.owner: Owner | None = None
         self.needs_resolution = True
         self.declared: tuple[Declared, ...] = ()
@@ -114,6 +119,7 @@ class Attribution:
     def continue_from(self, earlier: "Attribution") -> None:
         """Take over owner and containers from before the namespace could be read."""
         self.first_seen = earlier.first_seen
+        self.creator = earlier.creator
         self._containers = dict(earlier.containers)
         self.set_owner(earlier.owner)
         self.set_declared(earlier.declared)

@@ -180,6 +180,8 @@ class ContainerMetadata:
     def by_mounts(self, paths: Iterable[str]) -> Container | None:
         """Return the container that joins one of *paths*, according to its bundle."""
         mounted = {as_mounted(path) for path in paths}
+        if not mounted:  # as of most namespaces
+            return None
         found = [
             container
             for container in self._bundles.all()

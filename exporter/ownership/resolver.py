@@ -1,9 +1,10 @@
 """Resolve the owner of each namespace, and again when better facts arrive."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
+from exporter.discovery.budget import UNLIMITED, Budget, Turns
 from exporter.model import Ino, NetnsId, Owner
 from exporter.owner import cookie_name, owner_key
 from exporter.ownership.attribution import Attribution
@@ -46,15 +47,30 @@ class OwnerResolver:
         self._grace = grace
         self._clock = clock
         self._containers = ContainerTracker(metadata, facts)
+        self._turns = Turns[Attribution](lambda attribution: attribution.creator)
 
-    def resolve(self, attributions: Mapping[Ino, Attribution], host: Ino) -> None:
+    @property
+    def deferred(self) -> int:
+        """How many namespaces the last pass left to the next one."""
+        return self._turns.deferred
+
+    def resolve(
+        self,
+        attributions: Mapping[Ino, Attribution],
+        host: Ino,
+        budget: Budget = UNLIMITED,
+    ) -> None:
         """Assign owners where there is none, or where the facts now allow a better."""
         self._metadata.poll()
-        claims = self._claims(attributions, host)
+        order = self._turns.order(attributions)
+        serving = self._turns.serve(order, budget)
+        claims = self._claims(serving, attributions, host)
         if self._metadata.wait():  # what looking for claims has requested
             for ino in claims:
                 attributions[ino].needs_resolution = True
-            claims |= self._claims(attributions, host)
+            if self._turns.deferred:  # the others have their turn in the next pass
+                order = [(ino, attributions[ino]) for ino in claims]
+            claims |= self._claims(order, attributions, host)
         if not claims:
             return
         by_netns = {attributions[ino].netns: claim for ino, claim in claims.items()}
@@ -65,14 +81,17 @@ class OwnerResolver:
             self._assign(claimed[netns], by_netns[netns], owner)
 
     def _claims(
-        self, attributions: Mapping[Ino, Attribution], host: Ino
+        self,
+        order: Iterable[tuple[Ino, Attribution]],
+        attributions: Mapping[Ino, Attribution],
+        host: Ino,
     ) -> dict[Ino, Claim]:
         """Return the claims that the facts and the last news of runtimes allow."""
         self._facts.start_pass()
         self._apply_runtime_changes(attributions)
         found = {
             ino: self._better_claim(ino, attribution, host)
-            for ino, attribution in attributions.items()
+            for ino, attribution in order
         }
         return {ino: claim for ino, claim in found.items() if claim}
 
@@ -118,7 +137,7 @@ class OwnerResolver:
     ) -> Claim | None:
         """Return a claim to a namespace that has no owner, or a lesser one."""
         owner = attribution.owner
-        if owner and self._is_final(owner):
+        if (owner and self._is_final(owner)) or not attribution.is_current:
             return None
         holders = self._facts.holders(ino)
         if attribution.is_resolved_from(holders):

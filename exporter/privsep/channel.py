@@ -1,25 +1,50 @@
 """
 Both ends of the channel between the collector, with capabilities, and the server.
 
-The collector handles requests of a byte each (framing.py): one for a snapshot, and
-three for the web configuration, which tell what became of the last one. It reads
-nothing else from the server, and never from the network. Anything else ends the
-exporter.
+The collector handles requests of a byte each (framing.py): one for a snapshot, three
+for the web configuration, which tell what became of the last one, and one for when it
+completed its last pass. It reads nothing else from the server, and never from the
+network. Anything else ends the exporter.
 """
 
 import queue
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from exporter.privsep.framing import Request, recv_frame, send_frame
 
 MAX_REPLY = 1 << 30
 """Bytes of one reply."""
 
+_LAST_PASS = struct.Struct("!dd")
+
 SEND_SECONDS = 30.0
 """How long the server may take to read a reply."""
+
+
+class LastPass(NamedTuple):
+    """
+    The last pass that the collector completed.
+
+    Attributes:
+        time: when it was completed, in monotonic seconds.
+        limit: after how many seconds the next one is overdue.
+    """
+
+    time: float
+    limit: float
+
+    def encode(self) -> bytes:
+        """Return the reply to Request.LAST_PASS."""
+        return _LAST_PASS.pack(*self)
+
+    def is_overdue(self, now: float) -> bool:
+        """Return whether the next one should have been completed by *now*."""
+        return now - self.time > self.limit
 
 
 class PeerGoneError(Exception):
@@ -96,6 +121,14 @@ class Channel:
     def web_config(self, request: Request, seconds: float) -> bytes:
         """Return the JSON of a WebConfigReply; *request*: a WEB_CONFIG one."""
         return self._request(request, seconds)
+
+    def last_pass(self, seconds: float) -> LastPass:
+        """Return the last pass of the collector; errors as snapshot."""
+        reply = self._request(Request.LAST_PASS, seconds)
+        try:
+            return LastPass(*_LAST_PASS.unpack(reply))
+        except struct.error as error:
+            raise PeerGoneError("the collector sent a malformed reply") from error
 
     def _request(self, request: Request, seconds: float) -> bytes:
         deadline = time.monotonic() + seconds

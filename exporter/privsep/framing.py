@@ -27,6 +27,7 @@ class Request(enum.Enum):
         WEB_CONFIG: server to collector: reply with the web configuration if it is new.
         WEB_CONFIG_ACCEPTED: the same, after the server put the last reply's to use.
         WEB_CONFIG_REFUSED: the same, after it could not use the last reply's.
+        LAST_PASS: server to collector: reply with when the last pass was completed.
         POLL: collector to runtime poller: poll now. It has no reply of its own.
     """
 
@@ -34,6 +35,7 @@ class Request(enum.Enum):
     WEB_CONFIG = b"W"
     WEB_CONFIG_ACCEPTED = b"A"
     WEB_CONFIG_REFUSED = b"R"
+    LAST_PASS = b"P"
     POLL = b"!"
 
 

@@ -20,7 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 from exporter.model import Frozen
 from exporter.pages.query import BadQueryError, parse_request
 from exporter.pages.render import HEADERS, STYLE_PATH, PageRenderer
-from exporter.privsep.channel import CollectionFailedError
+from exporter.privsep.channel import CollectionFailedError, LastPass
 from exporter.web.auth import (
     Authenticator,
     TooManyChecksError,
@@ -73,7 +73,12 @@ class RequestSettings(Frozen, frozen=True, kw_only=True):
 
 
 class Application:
-    """The ASGI application; *auth_worker* has one thread, for passwords."""
+    """
+    The ASGI application; *auth_worker* has one thread, for passwords.
+
+    Attributes:
+        last_pass: of the collector, None before the first was noted.
+    """
 
     def __init__(
         self,
@@ -87,6 +92,7 @@ class Application:
         self._render_error = lru_cache(_ERROR_PAGES)(pages.render_error)
         self._auth_worker = auth_worker
         self._stats = stats
+        self.last_pass: LastPass | None = None
         self._headers: Mapping[str, str] = {}
         self._authenticator: Authenticator | None = None
         routes = [
@@ -173,6 +179,11 @@ class Application:
         return Response(exposition, HTTPStatus.OK, headers)
 
     async def _healthy(self, _request: Request) -> Response:
+        now, last = asyncio.get_running_loop().time(), self.last_pass
+        latest = max(last.time if last else now, self._queue.last_success or 0.0)
+        if last and last._replace(time=latest).is_overdue(now):
+            reason = f"the last collection was {now - latest:.0f} s ago"
+            return _text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
         return _text(HTTPStatus.OK, "healthy")
 
     async def _ready(self, request: Request) -> Response:

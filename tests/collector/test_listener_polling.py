@@ -59,9 +59,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counted: list[int] = []
     start_pass = ListenerPoller.start_pass
 
-    def start(self: ListenerPoller, node_listeners: int, *, is_full_scan: bool) -> None:
+    def start(self: ListenerPoller, node_listeners: int) -> None:
         counted.append(node_listeners)
-        start_pass(self, NODE_LISTENERS, is_full_scan=is_full_scan)
+        start_pass(self, NODE_LISTENERS)
 
     monkeypatch.setattr(ListenerPoller, "start_pass", start)
     return counted

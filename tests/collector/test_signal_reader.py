@@ -2,8 +2,9 @@
 
 import pytest
 
-from exporter.collector import namespace_tracker, signal_reader
+from exporter.collector import entering, namespace_tracker, signal_reader
 from exporter.config.settings import Config, SignalSettings, SysctlSettings
+from exporter.discovery import entry
 from exporter.kernel import proc_net, sock_diag
 from exporter.kernel.sysctl_files import SysctlFiles
 from exporter.model import Signals
@@ -60,8 +61,8 @@ def test_without_cookies_an_open_file_distinguishes_namespaces(
     sampled: Sampled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before Linux 5.14."""
-    monkeypatch.setattr(namespace_tracker, "netns_cookie", lambda: None)
-    monkeypatch.setattr(signal_reader, "netns_cookie", lambda: None)
+    for module in (entering, namespace_tracker, signal_reader):
+        monkeypatch.setattr(module, "netns_cookie", lambda: None)
     dump_listeners = sock_diag.dump_listeners
     monkeypatch.setattr(
         sock_diag,
@@ -92,7 +93,7 @@ def test_no_namespace_is_entered_for_sysctls_alone(
     settings = SignalSettings(listeners="none", counters_exclude=("*",))
     with sampling(Config(signals=settings)) as sampled:
         sampled.sample()
-        monkeypatch.setattr(sampled.collector._access, "session", None)
+        monkeypatch.setattr(entry, "netns_entry", None)
 
         snapshot = sampled.collect()
 

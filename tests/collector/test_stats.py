@@ -18,7 +18,13 @@ def pool() -> SysctlFilePool:
 
 
 def stats(recorder: StatsRecorder, pool: SysctlFilePool) -> CollectorStats:
-    return recorder.stats(pool, visited=1, hidden={"failed": 2}, answered={"docker": 3})
+    return recorder.stats(
+        pool,
+        visited=1,
+        hidden={"failed": 2},
+        answered={"docker": 3},
+        deferred={"reading": 4},
+    )
 
 
 def test_a_stage_is_timed(pool: SysctlFilePool) -> None:
@@ -49,6 +55,17 @@ def test_a_failed_stage_is_logged_and_counted(
     assert caplog.messages == ["reading failed: [Errno 24] Too many open files"]
 
 
+def test_the_watchdog_is_fed_after_each_stage() -> None:
+    fed: list[None] = []
+    recorder = StatsRecorder(lambda: fed.append(None))
+
+    for _ in range(2):
+        with recorder.stage("reading"):
+            pass
+
+    assert len(fed) == 2
+
+
 def test_stages_are_of_one_pass_and_errors_of_all(pool: SysctlFilePool) -> None:
     recorder = StatsRecorder()
     for name in ("first", "second"):
@@ -66,11 +83,8 @@ def test_stages_are_of_one_pass_and_errors_of_all(pool: SysctlFilePool) -> None:
 def test_the_rest_is_as_given_or_of_this_process(pool: SysctlFilePool) -> None:
     found = stats(StatsRecorder(), pool)
 
-    assert (found.visited, found.hidden, found.answered) == (
-        1,
-        {"failed": 2},
-        {"docker": 3},
-    )
+    assert (found.visited, found.hidden) == (1, {"failed": 2})
+    assert (found.answered, found.deferred) == ({"docker": 3}, {"reading": 4})
     assert (found.fds, found.fd_limit, found.bound) == (0, pool.limit, 0)
     assert found.resident_bytes > 1 << 20
     assert found.cpu_seconds > 0

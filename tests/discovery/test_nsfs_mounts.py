@@ -2,13 +2,10 @@
 
 import errno
 
-import pytest
-
-from exporter.discovery import nsfs_mounts
-from exporter.discovery.nsfs_mounts import MOUNTINFO_BYTES
+from exporter.discovery.nsfs_mounts import MAX_PRIVATE_MOUNTS, MOUNTINFO_BYTES
 from exporter.discovery.processes import ProcessTable
 from exporter.kernel.netns import MountDoor
-from exporter.kernel.procfs import NsMount, Procfs
+from exporter.kernel.procfs import MOUNTS_PER_NETNS, NsMountTable, Procfs
 from exporter.model import Ino
 from tests.support.fakeproc import HOST_INO, FakeProc
 from tests.support.process_table import ProcessTableWithMounts
@@ -98,7 +95,7 @@ def test_mounts_that_could_not_be_read_are_read_again(fake_proc: FakeProc) -> No
     class Failing(Procfs):
         fails = False
 
-        def netns_mounts(self, pid: int, limit: int) -> tuple[list[NsMount], int]:
+        def netns_mounts(self, pid: int, limit: int) -> NsMountTable:
             if self.fails:
                 raise OSError(errno.ENOMEM, "no memory")
             return super().netns_mounts(pid, limit)
@@ -139,18 +136,51 @@ def test_a_mount_table_beyond_the_limit_is_counted(fake_proc: FakeProc) -> None:
     assert POD not in processes.namespaces()
 
 
-def test_a_full_scan_reads_mount_tables_up_to_a_total(
-    fake_proc: FakeProc, monkeypatch: pytest.MonkeyPatch
+def test_mounts_beyond_a_few_of_each_namespace_are_counted(
+    fake_proc: FakeProc,
 ) -> None:
-    monkeypatch.setattr(nsfs_mounts, "FULL_SCAN_MOUNTINFO_BYTES", 100)
     fake_proc.process(1)
-    processes = ProcessTable(fake_proc.procfs, "/")
-    for pid, ino in ((20, POD), (21, POD), (22, OTHER)):
-        fake_proc.process(pid, mntns=f"mnt:[{pid}]")
-        fake_proc.mount(pid, ino, "/run/netns/x")
+    fake_proc.process(20, mntns="mnt:[9]")
+    for pid in (1, 20):
+        for number in range(MOUNTS_PER_NETNS + 5):
+            fake_proc.mount(pid, POD + pid, f"/{number}")
+    processes = ProcessTableWithMounts(fake_proc.procfs, "/")
     processes.scan()
 
     processes.full_scan()
 
-    assert processes.mounts.truncated
-    assert OTHER not in processes.mounts.private_mounts
+    mounts = processes.mounts
+    assert len(mounts.init_paths[Ino(POD + 1)]) == MOUNTS_PER_NETNS
+    assert len(mounts.private_mounts[Ino(POD + 20)]) == MOUNTS_PER_NETNS
+    assert mounts.surplus == 10
+
+
+def test_mounts_in_many_mount_namespaces_are_kept_up_to_a_total(
+    fake_proc: FakeProc,
+) -> None:
+    fake_proc.process(1)
+    for pid in range(100, 100 + MAX_PRIVATE_MOUNTS + 5):
+        fake_proc.process(pid, mntns=f"mnt:[{pid}]")
+        fake_proc.mount(pid, POD, "/x")
+    processes = ProcessTable(fake_proc.procfs, "/")
+    processes.scan()
+
+    processes.full_scan()
+
+    assert len(processes.mounts.private_mounts[POD]) == MAX_PRIVATE_MOUNTS
+
+
+def test_the_mounts_of_a_mount_namespace_go_with_its_last_process(
+    fake_proc: FakeProc,
+) -> None:
+    fake_proc.process(1)
+    home = fake_proc.process(20, mntns="mnt:[9]")
+    fake_proc.mount(20, POD, "/x")
+    processes = ProcessTable(fake_proc.procfs, "/")
+    processes.scan()
+    processes.full_scan()
+    home.rename(fake_proc.root / "ended")
+
+    processes.full_scan()
+
+    assert POD not in processes.namespaces()

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,14 @@ from hypothesis import strategies as st
 
 import exporter
 from exporter.kernel.procfs import (
+    MOUNTS_PER_NETNS,
     MountWatch,
     NsMount,
     Procfs,
+    find_netns_mounts,
     own_credentials,
     parse_effective_capabilities,
     parse_netns_link,
-    parse_netns_mounts,
     parse_stat,
 )
 from exporter.model import Ino
@@ -102,7 +104,7 @@ def test_a_zombie_and_an_ended_process_are_in_no_namespace(fake_proc: FakeProc) 
     assert fake_proc.procfs.netns(8) is None
     assert fake_proc.procfs.stat(8) is None
     assert fake_proc.procfs.cgroup(8) is None
-    assert fake_proc.procfs.netns_mounts(8, 1000) == ([], 0)
+    assert fake_proc.procfs.netns_mounts(8, 1000) == ([], 0, 0)
     assert fake_proc.procfs.mount_namespace(8) is None
     assert fake_proc.procfs.net_dev_inode(8) is None
     assert fake_proc.procfs.other_threads(8) == []
@@ -167,7 +169,7 @@ def test_any_link_is_an_inode_or_none(link: str) -> None:
 
 @given(st.binary())
 def test_any_bytes_are_mounts(text: bytes) -> None:
-    parse_netns_mounts(text + b" - nsfs \n" + text)
+    list(find_netns_mounts(text + b" - nsfs \n" + text, Counter()))
 
 
 def test_only_mounts_of_network_namespaces_are_returned() -> None:
@@ -177,13 +179,41 @@ def test_only_mounts_of_network_namespaces_are_returned() -> None:
         b"1 2 8:1 /net:[9] /data rw - ext4 /dev/sda rw\n"
     )
 
-    assert parse_netns_mounts(text) == [NsMount(ino=Ino(8), path="/run/netns/a")]
+    found = list(find_netns_mounts(text, Counter()))
+
+    assert found == [NsMount(ino=Ino(8), path="/run/netns/a")]
+
+
+def test_a_source_or_an_option_does_not_pass_for_a_root() -> None:
+    text = (
+        b"1 2 0:9 / /a rw - tmpfs net:[8] /b rw - nsfs nsfs rw\n"
+        b"1 2 0:4 net:[9] /c rw - nsfs nsfs rw\n"
+    )
+
+    (mount,) = find_netns_mounts(text, Counter())
+
+    assert mount.path == "/c"
+
+
+def test_the_first_mounts_of_each_namespace_are_returned_and_the_others_counted(
+    fake_proc: FakeProc,
+) -> None:
+    fake_proc.process(7)
+    for number in range(MOUNTS_PER_NETNS + 2):
+        fake_proc.mount(7, 8, f"/many/{number}")
+    fake_proc.mount(7, 9, "/single")
+
+    table = fake_proc.procfs.netns_mounts(7, 1 << 20)
+
+    paths = [f"/many/{number}" for number in range(MOUNTS_PER_NETNS)]
+    assert [mount.path for mount in table.mounts] == [*paths, "/single"]
+    assert table.surplus == 2
 
 
 def test_a_mount_path_is_unescaped_and_may_contain_any_byte() -> None:
     text = b"1 2 0:4 net:[8] /a\\040b\\012\xff rw - nsfs nsfs rw\n"
 
-    (mount,) = parse_netns_mounts(text)
+    (mount,) = find_netns_mounts(text, Counter())
 
     assert os.fsencode(mount.path) == b"/a b\n\xff"
 

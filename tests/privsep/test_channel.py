@@ -14,6 +14,7 @@ from exporter.privsep.channel import (
     MAX_REPLY,
     Channel,
     CollectionFailedError,
+    LastPass,
     PeerGoneError,
     serve_request,
 )
@@ -111,6 +112,24 @@ def test_an_unchanged_web_configuration_is_no_failure(ends: Ends) -> None:
     assert channel.snapshot(LONG) == b"{}"
     collecting.join()
     assert served == [Request.WEB_CONFIG, Request.SNAPSHOT]
+
+
+def test_the_last_pass_is_what_the_collector_replies(ends: Ends) -> None:
+    collector, server = ends
+    last = LastPass(1000.5, 60.0)
+    handlers = {Request.LAST_PASS: last.encode}
+    threading.Thread(target=serve_request, args=(collector, handlers)).start()
+
+    assert server_end(server).last_pass(LONG) == last
+
+
+def test_a_malformed_last_pass_ends_the_server(ends: Ends) -> None:
+    collector, server = ends
+    channel = server_end(server)
+    collector.sendall(framed(b"soon"))
+
+    with pytest.raises(PeerGoneError, match="malformed"):
+        channel.last_pass(LONG)
 
 
 def test_a_late_web_configuration_is_not_taken_for_the_next(ends: Ends) -> None:

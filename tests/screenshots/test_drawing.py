@@ -5,6 +5,7 @@ The screenshots of pages in the documents: a recorded node, in a real browser.
 tests only check that they can be taken: browser versions render slightly differently.
 """
 
+import math
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
+from exporter.privsep.channel import LastPass
 from exporter.privsep.framing import Request
 from tests.mixin.support.grafana import NAMES
 from tests.support.browser import PICTURES, Browser, Scheme, Size, run_browser
@@ -58,6 +60,9 @@ class Recorded:
 
     def web_config(self, _request: Request, _seconds: float, /) -> bytes:
         return b"{}"
+
+    def last_pass(self, _seconds: float, /) -> LastPass:
+        return LastPass(0.0, math.inf)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from exporter.daemon.server_stack import (
     activate,
 )
 from exporter.exposition.renderer import Renderer
+from exporter.privsep.channel import LastPass
 from exporter.privsep.framing import Request
 from tests.support.builders import a_namespace, an_encoded_snapshot, the_hosts_namespace
 from tests.support.clients import SECONDS, HttpServer, run_server
@@ -50,6 +51,7 @@ class FakeCollector:
         error: raised instead of a reply.
         web_configs: those of the next replies to requests for the web configuration.
         web_requests: the requests for it.
+        last: the last pass; None to send no reply.
     """
 
     def __init__(self) -> None:
@@ -60,6 +62,7 @@ class FakeCollector:
         self.go.set()
         self.web_configs: list[WebConfig] = []
         self.web_requests: list[Request] = []
+        self.last: LastPass | None = None
 
     def snapshot(self, seconds: float, /) -> bytes:
         self.timeouts.append(seconds)
@@ -74,6 +77,11 @@ class FakeCollector:
         self.web_requests.append(request)
         config = self.web_configs.pop(0) if self.web_configs else None
         return msgspec.json.encode(WebConfigReply(config=config))
+
+    def last_pass(self, _seconds: float, /) -> LastPass:
+        if self.last is None:
+            raise TimeoutError
+        return self.last
 
 
 class RunningServer:

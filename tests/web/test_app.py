@@ -1,15 +1,17 @@
 """The application: paths, pages, deadlines, users."""
 
+import asyncio
 import contextlib
 import gzip
 import re
 import threading
+import time
 from collections.abc import Iterator
 
 import bcrypt
 import pytest
 
-from exporter.privsep.channel import CollectionFailedError
+from exporter.privsep.channel import CollectionFailedError, LastPass
 from exporter.web import auth
 from exporter.web.app import READINESS_TIMEOUT_SECONDS, RequestSettings
 from exporter.web.auth import MAX_WRONG, Credentials, Users
@@ -111,6 +113,46 @@ class TestPaths:
         assert server.get("/-/ready")[0] == 200
         assert server.collector.snapshots == 2
         assert max(server.collector.timeouts) <= READINESS_TIMEOUT_SECONDS
+
+
+class TestHealth:
+    """Healthy is an exporter whose collector completes passes."""
+
+    LIMIT = 60.0
+
+    def health(self, server: RunningServer, age: float) -> tuple[int, bytes]:
+        """Return the response when the last pass was completed *age* seconds ago."""
+        server.collector.last = LastPass(time.monotonic() - age, self.LIMIT)
+        asyncio.run(server.stack.follow_passes())
+        status, _, body = server.get("/-/healthy")
+        return status, body
+
+    def test_it_is_before_any_pass_is_due(self, server: RunningServer) -> None:
+        assert server.get("/-/healthy")[0] == 200
+
+    def test_it_is_until_a_pass_is_overdue(self, server: RunningServer) -> None:
+        assert self.health(server, self.LIMIT - 10) == (200, b"healthy\n")
+        status, body = self.health(server, self.LIMIT + 10)
+        assert status == 503
+        assert b"the last collection was 7" in body
+        assert self.health(server, 1)[0] == 200
+
+    def test_a_reply_that_does_not_arrive_counts_as_none(
+        self, server: RunningServer
+    ) -> None:
+        self.health(server, self.LIMIT + 10)
+        server.collector.last = None
+
+        asyncio.run(server.stack.follow_passes())
+
+        assert server.get("/-/healthy")[0] == 503
+
+    def test_a_scrape_is_proof_of_a_pass(self, server: RunningServer) -> None:
+        self.health(server, self.LIMIT + 10)
+
+        assert server.get("/metrics")[0] == 200
+
+        assert server.get("/-/healthy")[0] == 200
 
 
 class TestPages:

@@ -22,6 +22,7 @@ from tests.mixin.support.promtool import (
 
 NOT_SHOWN: Sequence[str] = (
     "netns_collector_log_lines_omitted_total",
+    "netns_collector_deferred",
     "netns_collector_values",
     "netns_exporter_connections",
     "netns_exporter_connections_evicted_total",
