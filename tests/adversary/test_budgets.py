@@ -267,7 +267,7 @@ def test_scrapes_and_the_watchdog_go_on_during_an_attack(
 ) -> None:
     with (
         systemd(tmp_path, monkeypatch) as fed,
-        many_namespaces(600),
+        new_namespaces(400),
         started_pod() as pod,
         run_exporter(tmp_path) as exporter,
     ):
@@ -279,9 +279,9 @@ def test_scrapes_and_the_watchdog_go_on_during_an_attack(
             deferred = scrape.samples("netns_collector_deferred")
             assert len(deferred) >= 5
             read = scrape.value("netns_namespaces", state="read")
-            return not any(deferred.values()) and (read or 0) > 600
+            return not any(deferred.values()) and (read or 0) > 400
 
-        wait_until(is_all_done, MINUTE)
+        wait_until(is_all_done, 3 * MINUTE)
         assert os.path.exists(pod.path)
         assert len(fed) > 1
         assert max(b - a for a, b in itertools.pairwise(fed)) < 15
