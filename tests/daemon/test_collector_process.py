@@ -29,6 +29,8 @@ ACCEPTED = Request.WEB_CONFIG_ACCEPTED
 
 
 class FakeCollector:
+    sockets: tuple[socket.socket, ...] = ()
+
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.collections = 0
