@@ -179,3 +179,16 @@ def test_the_pods_of_a_node_that_is_a_container_are_pods(
 
     assert owner
     assert (owner.pod, owner.uid, owner.netns) == ("web-0", UID, "")
+
+
+@pytest.mark.parametrize("cgroup", [b"0::/\n", SERVICE])
+def test_the_user_is_that_of_the_oldest_process(node: FakeNode, cgroup: bytes) -> None:
+    """Its real uid, so a process that is not dumpable is not root's."""
+    for pid, start_time, uid in ((10, 500, 7), (11, 400, 1000)):
+        home = node.fake.process(pid, netns=NETNS, cgroup=cgroup, start_time=start_time)
+        (home / "status").write_text(f"Name:\tx\nUid:\t{uid}\t0\t0\t0\n")
+
+    owner = node.resolve_after_grace()
+
+    assert owner
+    assert owner.user == "1000"
