@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
+from uuid import uuid4
 
 import bcrypt
 import psutil
 
 from bench.soak.attacks.attack import PASSWORD, USER, Target
+from bench.soak.attacks.cgroups import container_cgroup
 from bench.soak.observer import Observer
 from bench.soak.results import Results, Sample, Scrape
 from testing.lab import new_namespaces
@@ -35,8 +37,11 @@ def soak(seconds: float, attacks: Sequence[str], directory: Path) -> Results:
     flags = ("--web.config.file", str(web_config))
     with (
         new_namespaces(PODS, listeners=2, comm=b"pod") as pods,
+        contextlib.ExitStack() as cgroups,
         run_exporter(directory, *flags) as exporter,
     ):
+        for pod in pods:
+            cgroups.enter_context(container_cgroup([pod.pid], f"kubepods/pod{uuid4()}"))
         observer = Observer(
             exporter, (USER, PASSWORD), (pod.cookie or 0 for pod in pods)
         )
