@@ -66,6 +66,11 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return f"not isolated, so one test after another: {why}" if why else None
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one more than there are processors, since root's tests wait a lot."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[XSpec]) -> None:
     if _isolates(config):
         for spec in specs:

@@ -23,3 +23,14 @@ def test_every_target_has_a_rule() -> None:
     for targets in re.findall(r"^\.PHONY: (.*)", text, re.MULTILINE):
         for target in targets.split():
             assert re.search(rf"^{target}:", text, re.MULTILINE), target
+
+
+def test_make_test_leaves_out_no_test() -> None:
+    recipe = (
+        (ROOT / "Makefile").read_text().partition("\ntest: ")[2].partition("\n\n")[0]
+    )
+
+    assert re.findall(r"pytest -m \"?(.*?)\"?(?: --.*)?$", recipe, re.MULTILINE) == [
+        "not machine",
+        "machine",
+    ]

@@ -102,7 +102,7 @@ def test_a_standard_error_that_nothing_reads_delays_no_scrape(tmp_path: Path) ->
         pipe.read()
         web.write_text("http_server_config: {}\n")
         wait_until(lambda: not problems())
-        wait_until(lambda: "resolved: web_config" in pipe.read())
+        wait_until(lambda: "web configuration reloaded" in pipe.read())
         assert "could not be written to standard error" in pipe.read()
 
 

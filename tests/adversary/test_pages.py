@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from exporter.config.web import TlsConfig, WebConfig
+from exporter.config.web import TlsConfig, WebConfig, WebConfigReply
 from exporter.log import LINES_PER_KIND
 from exporter.privsep.channel import PeerGoneError, serve_request
 from exporter.privsep.framing import Request
@@ -45,7 +45,7 @@ class ObservedServer:
 
     def __init__(self, directory: Path, web: WebConfig) -> None:
         self.node = node_of("text")
-        self.web_configs = [msgspec.json.encode(web)]
+        self.web_configs = [web]
         self._ours, self._theirs = socket.socketpair()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -74,7 +74,12 @@ class ObservedServer:
             )
 
     def _collect(self) -> None:
-        handlers = {Request.SNAPSHOT: self._snapshot, Request.WEB_CONFIG: self._config}
+        handlers = {
+            Request.SNAPSHOT: self._snapshot,
+            Request.WEB_CONFIG: self._config,
+            Request.WEB_CONFIG_ACCEPTED: self._config,
+            Request.WEB_CONFIG_REFUSED: self._config,
+        }
         with contextlib.suppress(PeerGoneError, OSError):
             while True:
                 serve_request(self._ours, handlers)
@@ -83,7 +88,8 @@ class ObservedServer:
         return self.node
 
     def _config(self) -> bytes:
-        return self.web_configs.pop(0) if self.web_configs else b""
+        config = self.web_configs.pop(0) if self.web_configs else None
+        return msgspec.json.encode(WebConfigReply(config=config))
 
     @property
     def loaded(self) -> str:

@@ -61,7 +61,7 @@ def installed(built: Path) -> Path:
     """Install the wheel and the locked dependencies in an empty environment."""
     venv = built / "venv"
     run(ROOT / "scripts/make-venv", os.path.realpath(sys.executable), venv)
-    pip = (venv / "bin/pip", "install", "--quiet")
+    pip = (venv / "bin/pip", "install", "--quiet", "--no-compile")
     run(*pip, "--require-hashes", "-r", ROOT / "requirements.lock")
     (wheel,) = built.glob("*.whl")
     run(*pip, "--no-deps", wheel)

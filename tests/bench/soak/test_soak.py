@@ -25,7 +25,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_all_attacks_at_once_break_no_promise() -> None:
-    done = run("20s", "--attacks", "churn,mounts,forks,listeners,guesses")
+    done = run(
+        "20s", "--attacks", "churn,mounts,floods,forks,listeners,guesses,pages,reloads"
+    )
 
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "births of namespaces with a process" in done.stdout
