@@ -24,7 +24,7 @@ from exporter.files.records import FileReply, FileRequest
 from exporter.files.workers import NODE, Workers
 from exporter.kernel.netns import MountDoor
 from exporter.kernel.procfs import Procfs
-from exporter.log import configure
+from exporter.log import configure, log_uncaught_errors, report_suppressed
 from exporter.privsep import privileges
 from exporter.privsep.framing import FrameBuffer, send_frame
 from exporter.runtimes.records import decode_json
@@ -51,6 +51,7 @@ def main(arguments: list[str]) -> NoReturn:
     fds, procfs, rootfs, level, form = arguments
     channel, doors = (socket.socket(fileno=int(fd)) for fd in fds.split(","))
     configure(level, form)  # type: ignore[arg-type]
+    log_uncaught_errors()
     for ignored in (signal.SIGINT, signal.SIGHUP):  # the collector ends the process
         signal.signal(ignored, signal.SIG_IGN)
     privileges.keep_file_reader_capabilities()
@@ -104,6 +105,7 @@ class FileReader:
                 self._workers.give_up_on_hung()
                 checked = time.monotonic()
             self._reply()
+            report_suppressed()
         self._workers.wait(STOP_SECONDS)
 
     def _handle(self, request: FileRequest) -> None:
