@@ -35,6 +35,10 @@ def cleared(podman: Podman) -> Iterator[None]:
     podman.remove_all()
 
 
+def is_named(running: Exporter, name: str) -> bool:
+    return bool(running.scrape().samples("netns_info", container=name))
+
+
 @pytest.mark.parametrize("network", ["podman", "none"])
 def test_a_container_has_its_name_and_its_declared_value(
     podman: Podman, running: Exporter, network: str
@@ -42,6 +46,7 @@ def test_a_container_has_its_name_and_its_declared_value(
     setting = ("--sysctl", f"{SOMAXCONN}=555")
     container_id = podman.run("--name", "web", "--network", network, *setting)
 
+    wait_until(lambda: is_named(running, "web"))  # the file reader has just started
     metrics = running.scrape()
 
     info = {"container": "web", "runtime": "podman", "evidence": "oci_bundle"}
@@ -88,9 +93,14 @@ def test_a_joined_container_that_overrides_a_value_is_named(
     joining = ("--network", "container:first", "--sysctl", f"{SOMAXCONN}=556")
 
     podman.run("--name", "second", *joining)
-    metrics = running.scrape()
-
     series = {"container": "first", "sysctl": SOMAXCONN}
+
+    def is_declared() -> bool:
+        declared = running.scrape().samples("netns_sysctl_declared_value", **series)
+        return 556 in declared.values()
+
+    wait_until(is_declared)  # its storage is polled by the file reader
+    metrics = running.scrape()
     assert metrics.value("netns_sysctl_value", **series) == 556
     assert metrics.value("netns_sysctl_declared_value", by="second", **series) == 556
     assert metrics.value("netns_info", runtime="podman") == 1
