@@ -26,7 +26,9 @@ Protocol = Literal["tcp", "mptcp", "unix"]
 Detail = Literal["full", "drift", "summary"]
 
 
-DEFERRED_STAGES = ("full_scan", "entering", "reading", "owners", "signals")
+DEFERRED_STAGES = (
+    *("full_scan", "entering", "reading", "bundles", "owners", "signals"),
+)
 """Stages of a collection with a budget of time; the keys of CollectorStats.deferred."""
 
 SOMAXCONN = "net.core.somaxconn"

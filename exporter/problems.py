@@ -90,6 +90,7 @@ _DEFERRED = {
     "full_scan": "processes and mount namespaces to scan",
     "entering": "network namespaces to enter",
     "reading": "network namespaces to read",
+    "bundles": "directories of containers to read",
     "owners": "owners to resolve",
     "signals": "network namespaces whose signals are to be read",
 }

@@ -129,6 +129,7 @@ class Collector:
         return {
             "full_scan": self._processes.unscanned,
             **self._tracker.deferred,
+            "bundles": self._files.deferred,
             "owners": self._resolver.deferred,
             "signals": self._signal_reader.deferred,
         }
