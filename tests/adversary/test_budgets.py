@@ -29,7 +29,7 @@ from testing.lab import (
     thread_netns,
     wait_until,
 )
-from testing.running import COMMAND, run_exporter
+from testing.running import COMMAND, Exposition, run_exporter
 from tests.support.crowds import many_mounts, many_namespaces
 
 pytestmark = pytest.mark.root
@@ -271,11 +271,16 @@ def test_scrapes_and_the_watchdog_go_on_during_an_attack(
         started_pod() as pod,
         run_exporter(tmp_path) as exporter,
     ):
-        assert exporter.scrape().value("netns_sysctl_value", uid=UID, sysctl=SOMAXCONN)
+
+        def value(scrape: Exposition) -> float | None:
+            return scrape.value("netns_sysctl_value", uid=UID, sysctl=SOMAXCONN)
+
+        # its name may come during the grace
+        wait_until(lambda: value(exporter.scrape()), MINUTE)
 
         def is_all_done() -> bool:
             scrape = exporter.scrape()
-            assert scrape.value("netns_sysctl_value", uid=UID, sysctl=SOMAXCONN)
+            assert value(scrape)
             deferred = scrape.samples("netns_collector_deferred")
             assert len(deferred) >= 5
             read = scrape.value("netns_namespaces", state="read")
