@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import platform
+import subprocess
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,8 +75,11 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 def extract_rootfs(archive: Path, rootfs: Path) -> None:
     with tarfile.open(archive) as tar:
         name = next(name for name in tar.getnames() if name.endswith("layer.tar"))
-        with tarfile.open(fileobj=tar.extractfile(name)) as layer:
-            layer.extractall(rootfs, filter="data")
+        layer = tar.extractfile(name)
+        assert layer
+        rootfs.mkdir(parents=True, exist_ok=True)
+        # extractall(filter="data") is missing in the Python 3.11.2 of Debian 12
+        subprocess.run(("tar", "-xC", rootfs), input=layer.read(), check=True)
 
 
 def with_image(arguments: Sequence[str]) -> Sequence[str]:
