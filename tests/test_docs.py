@@ -306,7 +306,10 @@ def test_every_metric_in_prose_exists() -> None:
             assert name in names, f"{path.name}: {name}"
 
 
-@pytest.mark.parametrize("document", ["SECURITY.md", "docs/reliability.md"])
+DOCUMENTS_OF_PROMISES = ("SECURITY.md", "docs/reliability.md")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS_OF_PROMISES)
 def test_every_test_that_a_promise_names_exists(document: str) -> None:
     named = re.findall(
         r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / document).read_text()
@@ -317,7 +320,7 @@ def test_every_test_that_a_promise_names_exists(document: str) -> None:
         assert f"def {name}" in (ROOT / path).read_text(), (path, name)
 
 
-@pytest.mark.parametrize("document", ["SECURITY.md", "docs/reliability.md"])
+@pytest.mark.parametrize("document", DOCUMENTS_OF_PROMISES)
 def test_every_promise_names_its_test(document: str) -> None:
     text = (ROOT / document).read_text()
     tables = re.findall(r"^\|.*\| test \|\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
@@ -325,3 +328,12 @@ def test_every_promise_names_its_test(document: str) -> None:
     assert tables
     for row in "".join(tables).splitlines():
         assert re.search(r"\| `tests/.*\.py\S*` \|$", row), row
+
+
+def test_every_test_of_an_attack_is_named_by_a_promise() -> None:
+    text = "".join((ROOT / path).read_text() for path in DOCUMENTS_OF_PROMISES)
+    attacks = sorted((ROOT / "tests/adversary").glob("test_*.py"))
+
+    assert attacks
+    for path in attacks:
+        assert f"`tests/adversary/{path.name}" in text
