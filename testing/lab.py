@@ -188,17 +188,45 @@ def add_veth(pid: int) -> Path:
     return Path("/sys/class/net", name)
 
 
+def hierarchies() -> dict[str, tuple[Path, Path]]:
+    """
+    Return the root of each mounted cgroup hierarchy, and our own cgroup in it.
+
+    The keys are those of /proc/self/cgroup: the controllers of cgroup v1,
+    `name=systemd`, and "" for cgroup v2.
+    """
+    found = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        name = controllers.removeprefix("name=") or "unified"
+        root = Path("/sys/fs/cgroup", name)
+        if not controllers and not root.is_dir():
+            root = root.parent
+        if (root / "cgroup.procs").exists():
+            found[controllers] = (root, Path(f"{root}{path}"))
+    return found
+
+
 @contextlib.contextmanager
-def cgroup(path: str, *pids: int) -> Iterator[None]:
-    """Move processes into a new cgroup; move them back and remove it at the end."""
-    root, home = _cgroups()
+def cgroup(path: str, *pids: int, hierarchy: str | None = None) -> Iterator[None]:
+    """
+    Move processes into a new cgroup; move them back and remove it at the end.
+
+    hierarchy: one of hierarchies(), by default that of the v1 controller pids, or v2.
+    """
+    known = hierarchies()
+    if hierarchy is None:
+        hierarchy = "pids" if "pids" in known else ""
+    if hierarchy not in known:
+        pytest.skip(f"there is no cgroup hierarchy {hierarchy!r}")
+    root, home = known[hierarchy]
     if not os.access(root, os.W_OK):
         pytest.skip(f"cannot make cgroups below {root}")
     created = []
     place = root
     for part in path.split("/"):
         place /= part
-        if not place.exists():
+        with contextlib.suppress(FileExistsError):  # side by side with another test
             place.mkdir()
             created.append(place)
     for pid in pids:
@@ -213,22 +241,11 @@ def cgroup(path: str, *pids: int) -> Iterator[None]:
             wait_until(lambda path=directory: _removed(path))  # type: ignore[misc]
 
 
-def _cgroups() -> tuple[Path, Path]:
-    """Return the root of the v1 hierarchy of pids, or of v2, and our cgroup in it."""
-    root, home = Path("/sys/fs/cgroup"), ""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "pids":
-            root, home = root / "pids", path
-            break
-        if not controllers:
-            home = path
-    return root, Path(f"{root}{home}")
-
-
 def _removed(directory: Path) -> bool:
     try:
         directory.rmdir()
+    except FileNotFoundError:
+        return True
     except OSError:  # a zombie is still in it
         return False
     return True
