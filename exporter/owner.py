@@ -19,6 +19,15 @@ def cookie_name(netns: NetnsId) -> str:
     return f"cookie/{netns.cookie}"
 
 
+WITHIN = "within/"
+"""What the `netns` label of an owner that the node's root did not name starts with."""
+
+
+def is_within(owner: Owner) -> bool:
+    """Return whether another party than the node's root chose the name of *owner*."""
+    return owner.netns.startswith(WITHIN)
+
+
 def short_id(container_id: str) -> str:
     """Return a digest as `docker ps` prints it, and any other name unchanged."""
     return _DIGEST.sub(r"\1", container_id)

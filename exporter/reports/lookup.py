@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from exporter.catalog import UnknownSysctlError
 from exporter.model import Namespace
-from exporter.owner import cookie_name, display_name, owner_key
+from exporter.owner import cookie_name, display_name, is_within, owner_key
 from exporter.suggestions import did_you_mean
 
 _ID = re.compile(r"[0-9a-f]{6,64}")
@@ -37,6 +37,7 @@ def find_namespace(
     """
     candidates = list(namespaces)
     found = [namespace for namespace in candidates if _matches(namespace, name, ino)]
+    found = [match for match in found if not _is_chosen(match, name, ino)] or found
     mains = {_main_labels(match) for match in found if not match.owner.netns}
     found = [
         match
@@ -61,16 +62,31 @@ def _matches(namespace: Namespace, name: str, ino: int | None) -> bool:
     )
 
 
+def _is_chosen(namespace: Namespace, name: str, ino: int | None) -> bool:
+    """
+    Return whether *namespace* has *name* only because a container or a user chose it.
+
+    Anybody may mount a namespace under the name of another.
+    """
+    if namespace.id.ino == ino or name == cookie_name(namespace.id):
+        return False
+    is_alias = any(_main_labels(namespace)) and name in _netns_names(namespace)
+    return is_alias or is_within(namespace.owner)
+
+
 def namespace_names(namespace: Namespace) -> Iterator[str]:
     """Yield the names by which a namespace is found; not all are unique."""
     owner = namespace.owner
     yield cookie_name(namespace.id)
-    if owner.netns:
-        yield owner.netns
-        yield owner.netns.rpartition("/")[2]
+    yield from _netns_names(namespace)
     for main in filter(None, (owner.pod, owner.uid, owner.container, owner.service)):
         yield main
         yield f"{owner.namespace or owner.project}/{main}"
+
+
+def _netns_names(namespace: Namespace) -> tuple[str, ...]:
+    netns = namespace.owner.netns
+    return (netns, netns.rpartition("/")[2]) if netns else ()
 
 
 def _main_labels(namespace: Namespace) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.catalog import UnknownSysctlError
-from exporter.model import Namespace
+from exporter.model import Namespace, Owner
 from exporter.owner import display_name
 from exporter.reports.lookup import (
     AmbiguousOwnerError,
@@ -103,6 +103,28 @@ def test_a_container_and_a_mount_of_the_same_name_are_ambiguous() -> None:
 
     with pytest.raises(AmbiguousOwnerError):
         find_namespace([blue, NAMED], "blue")
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        Owner(kind="named", netns="within/uid:1000/named/blue"),
+        an_owner(netns="named/blue"),
+        Owner(kind="unit", netns="within/user@1000.service/unit/blue"),
+        Owner(kind="container", container="blue", netns="within/user@1000.service"),
+    ],
+    ids=["a user's mount", "a pod's mount", "a user's unit", "a user's container"],
+)
+def test_a_name_that_a_container_or_a_user_chose_hides_no_other(chosen: Owner) -> None:
+    evil = a_namespace(netns=a_netns(12, ino=120), owner=chosen)
+
+    assert find_namespace([evil, NAMED], "blue") == NAMED
+    assert find_namespace([evil, NAMED], "named/blue") == NAMED
+    assert find_namespace([evil, HOST], "blue") == evil
+    assert find_namespace([evil, NAMED], chosen.netns) == (
+        NAMED if chosen.netns == "named/blue" else evil
+    )
+    assert find_namespace([evil, NAMED], "cookie/12") == evil
 
 
 def test_every_owner_has_a_display_name() -> None:
