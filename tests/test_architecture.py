@@ -182,6 +182,8 @@ SYSCALLS = {  # of kernel/syscalls.py
         "discovery/entry.py",
     },
     "socket_netns_cookie": {"kernel/sock_diag.py"},
+    "creator_of_user_namespace": {"kernel/procfs.py"},
+    "owning_user_namespace": {"kernel/procfs.py"},
     "openat2": {"kernel/rootfs.py"},
     "prctl": {"privsep/privileges.py"},
     "set_capabilities": {"privsep/privileges.py"},

@@ -25,8 +25,10 @@ Generated from the METRICS table of `exporter/exposition/metrics.py` by `make do
 Empty labels are left out, which is the same to Prometheus. `namespace`, `pod` and
 `uid` are those of kube-state-metrics; `container` is a container outside Kubernetes;
 `netns` is empty for the main namespace of an owner, else a name: `host`, `named/…` (a
-bind mount), `unit/…` (a systemd unit), `within/…` (a container known only through
-another container or a user's service manager, for example a kind node's pods),
+bind mount that only the node's root can make), `unit/…` (a unit of the system),
+`within/…` (a container, unit or mount whose name another party could choose, with that
+party's name: a container in a kind node, `within/user@1000.service/unit/nginx.service`,
+`within/uid:1000/named/blue`; [runtimes](runtimes.md#how-owners-are-identified)),
 `cookie/…` (nothing better is known; unique since boot), `seen/…` (the same without a
 cookie: before Linux 5.14, or not readable).
 

@@ -17,6 +17,10 @@ from typing import NamedTuple, NewType
 
 import msgspec
 
+from exporter.kernel.syscalls import (
+    creator_of_user_namespace,
+    owning_user_namespace,
+)
 from exporter.model import Ino
 
 MountNs = NewType("MountNs", str)
@@ -55,6 +59,19 @@ class Stat(msgspec.Struct, frozen=True, kw_only=True):
     parent: int
     kernel_thread: bool
     start_time: int
+
+
+class MountNsOwner(NamedTuple):
+    """
+    Who may mount in a mount namespace.
+
+    Attributes:
+        is_node: whether only those may who have the node's privileges.
+        uid: the user that created the user namespace to which it belongs.
+    """
+
+    is_node: bool
+    uid: int
 
 
 class NsMount(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +164,28 @@ class Procfs:
         """Return the mount namespace of *pid*, None if it ended or is a zombie."""
         link = self._readlink(f"{pid}/ns/mnt")
         return None if link is None else MountNs(link)
+
+    def mount_namespace_owner(self, pid: int) -> MountNsOwner | None:
+        """
+        Return who may mount in the mount namespace of *pid*, None if *pid* ended.
+
+        That is whoever has CAP_SYS_ADMIN in the user namespace that owns it:
+        ioctl_nsfs(2). One that is not below our own may not be asked for.
+        """
+        try:
+            mounts = os.open(f"{self.root}/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        except _GONE:
+            return None
+        try:
+            user = owning_user_namespace(mounts)
+        finally:
+            os.close(mounts)
+        try:
+            own = os.stat("/proc/thread-self/ns/user")
+            is_node = os.path.samestat(own, os.fstat(user))
+            return MountNsOwner(is_node, creator_of_user_namespace(user))
+        finally:
+            os.close(user)
 
     def net_dev_inode(self, pid: int | str) -> int | None:
         """

@@ -6,6 +6,7 @@ that failed. Constants have the names of the kernel's headers.
 """
 
 import ctypes
+import fcntl
 import os
 import socket
 import struct
@@ -28,6 +29,8 @@ SYS_OPENAT2 = 437  # asm-generic/unistd.h: the same on every architecture
 SYS_LANDLOCK_CREATE_RULESET = 444
 SYS_LANDLOCK_ADD_RULE = 445
 SYS_LANDLOCK_RESTRICT_SELF = 446
+_NS_GET_USERNS = 0xB701  # nsfs.h
+_NS_GET_OWNER_UID = 0xB704
 RESOLVE_NO_MAGICLINKS = 0x02  # openat2.h
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_IN_ROOT = 0x10
@@ -45,6 +48,17 @@ def unshare(flags: int) -> None:
     """Move this thread into new namespaces."""
     if _libc.unshare(flags) < 0:
         _raise("unshare")
+
+
+def owning_user_namespace(fd: int) -> int:
+    """Return an open fd of the user namespace that owns the namespace of *fd*."""
+    return fcntl.ioctl(fd, _NS_GET_USERNS)
+
+
+def creator_of_user_namespace(fd: int) -> int:
+    """Return the uid of the creator of the user namespace of *fd*."""
+    uid = fcntl.ioctl(fd, _NS_GET_OWNER_UID, bytes(4))
+    return struct.unpack("=I", uid)[0]  # type: ignore[no-any-return]
 
 
 def prctl(option: int, argument: int) -> None:

@@ -45,6 +45,8 @@ class Attribution:
         is_current: whether this pass has read it. If not, its inode may belong to
             another namespace by now, so that what holds it proves nothing.
         owner: the owner, None until it is resolved.
+        is_confirmed: whether a runtime of the node confirmed the owner.
+        is_displaced: whether the owner's main labels belong to another namespace.
         needs_resolution: whether to resolve even where the holders are the same.
         declared: what its containers declare, in the order of application.
         revision: grows with each change of `owner` and `declared`.
@@ -57,6 +59,8 @@ class Attribution:
         self.creator = ""
         self.is_current = True
         self.owner: Owner | None = None
+        self.is_confirmed = False
+        self.is_displaced = False
         self.needs_resolution = True
         self.declared: tuple[Declared, ...] = ()
         self.revision = 0
@@ -122,4 +126,6 @@ class Attribution:
         self.creator = earlier.creator
         self._containers = dict(earlier.containers)
         self.set_owner(earlier.owner)
+        self.is_confirmed = earlier.is_confirmed
+        self.is_displaced = earlier.is_displaced
         self.set_declared(earlier.declared)

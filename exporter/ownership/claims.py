@@ -7,14 +7,20 @@ systemd unit; the process itself.
 
 A container chooses the names of its processes, of the cgroups below its own and of the
 mounts in its mount namespace. None of them can name another owner: the container's own
-claim comes first, and a name in its mounts only distinguishes its namespaces. A
-container that is known only through another container, or through a user's service
-manager, is never a pod of this host, and its `netns` label names what it is nested in.
+claim comes first, and a name in its mounts only distinguishes its namespaces.
+
+What only the node's root can name and what anybody can name are two label spaces. A
+`netns` label of the second starts with `within/` and the name of the party that chose
+the rest: a container or a pod below a cgroup that another party may write, a unit of a
+user's service manager, a mount in a mount namespace that an unprivileged user made. So
+no party can give a label that another has or may get.
 
 A process that only passes through (a CNI plug-in, nsenter) does not make its container
-the owner: the first process of that container lives in another namespace.
+the owner: the first process of that container lives in another namespace. A mount of
+another party does not name a namespace that has processes.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -22,7 +28,7 @@ from typing import NamedTuple
 import msgspec
 
 from exporter.model import Evidence, Frozen, Owner, OwnerKind
-from exporter.owner import short_id
+from exporter.owner import WITHIN, is_within, short_id
 from exporter.runtimes import RUNTIMES
 from exporter.runtimes.cgroup import CgroupPath
 from exporter.runtimes.records import Container
@@ -60,6 +66,7 @@ class ProcessFacts(Frozen, frozen=True, kw_only=True):
         cgroup: its cgroup.
         is_visitor: whether the first process of its container is in another namespace.
         container: the metadata of its container, None if there is none.
+        is_confirmed: whether that shows that this very process is in the container.
     """
 
     pid: int
@@ -68,6 +75,24 @@ class ProcessFacts(Frozen, frozen=True, kw_only=True):
     cgroup: CgroupPath
     is_visitor: bool = False
     container: Container | None = None
+    is_confirmed: bool = False
+
+
+class PrivateMountFacts(Frozen, frozen=True, kw_only=True):
+    """
+    A bind mount that pid 1 does not see.
+
+    Attributes:
+        path: where it is, in its mount namespace.
+        process: one in that mount namespace.
+        uid: the user that owns the mount namespace.
+        is_of_root: whether only the node's root may mount there.
+    """
+
+    path: str
+    process: ProcessFacts
+    uid: int = 0
+    is_of_root: bool = False
 
 
 class Facts(Frozen, frozen=True, kw_only=True):
@@ -79,8 +104,7 @@ class Facts(Frozen, frozen=True, kw_only=True):
         processes: those in it.
         threads: processes elsewhere that have a thread in it.
         mounts: paths of its bind mounts in pid 1's mount namespace.
-        private_mounts: paths of those that only other mount namespaces have, each with
-            a process of that mount namespace.
+        private_mounts: those that only other mount namespaces have.
         container: the one that a runtime made one of *mounts* for.
         pending_sources: sources that may still name a container.
         user: the real user ID of the oldest process, "" where it is unknown.
@@ -90,7 +114,7 @@ class Facts(Frozen, frozen=True, kw_only=True):
     processes: tuple[ProcessFacts, ...] = ()
     threads: tuple[ProcessFacts, ...] = ()
     mounts: tuple[str, ...] = ()
-    private_mounts: tuple[tuple[str, ProcessFacts], ...] = ()
+    private_mounts: tuple[PrivateMountFacts, ...] = ()
     container: Container | None = None
     pending_sources: frozenset[str] = frozenset()
     user: str = ""
@@ -105,6 +129,8 @@ class Claim(Frozen, frozen=True, kw_only=True):
         may_be_main: whether this may be its main namespace.
         alias: the `netns` label if it is not, "" for a name made of the cookie.
         is_complete: whether waiting cannot bring a better name.
+        is_confirmed: whether a runtime of the node confirms it; such a claim has the
+            main namespace whatever its age.
         start_time: of the process the claim is about; the oldest has the main one.
     """
 
@@ -112,10 +138,15 @@ class Claim(Frozen, frozen=True, kw_only=True):
     may_be_main: bool = True
     alias: str = ""
     is_complete: bool
+    is_confirmed: bool = False
     start_time: int = 0
 
 
 _NEVER = 1 << 62
+
+_MAX_PARTY = 128
+"""Characters of the name of a party; that of a longer one ends in a digest."""
+_SPECIAL = re.compile(r"[^A-Za-z0-9_.@\\-]")
 
 _STRENGTH: tuple[OwnerKind, ...] = (
     "process",
@@ -141,7 +172,8 @@ def claim_owner(facts: Facts, pods: Mapping[str, PodName]) -> Claim:
     return (
         _sandbox_claim(facts, inside)
         or _main_claim(inside, facts, pods)
-        or _mount_claim(facts, pods)
+        or _root_mount_claim(facts)
+        or _mount_claim([*inside, *threads], facts, pods)
         or _nested_claim([*inside, *threads], facts, pods)
         or _process_claim([*inside, *threads], facts.user)
     )
@@ -156,9 +188,12 @@ def is_final(owner: Owner, pending_sources: frozenset[str] = frozenset()) -> boo
     that a runtime made waits for its container.
     """
     if owner.kind == "container":
-        is_pending = _is_name_pending(owner.runtime, pending_sources)
-        return not is_pending or not _is_named_by_id(owner)
+        may_be_named = is_within(owner) or _is_name_pending(
+            owner.runtime, pending_sources
+        )
+        return not may_be_named or not _is_named_by_id(owner)
     is_chosen = owner.kind == "named" and owner.evidence == "mount"
+    is_chosen = is_chosen and not is_within(owner)
     return is_chosen or owner.kind == "host" or bool(owner.pod)
 
 
@@ -166,9 +201,30 @@ def is_better(claim: Claim, owner: Owner) -> bool:
     """Return whether *claim* has stronger evidence than *owner*."""
     if claim.owner.pod and not owner.pod:
         return True
+    is_outermost = is_within(owner) and not is_within(claim.owner)
     if claim.owner.kind == owner.kind == "container":
-        return _is_named_by_id(owner) and not _is_named_by_id(claim.owner)
+        is_named = _is_named_by_id(owner) and not _is_named_by_id(claim.owner)
+        return is_named or is_outermost
+    if {claim.owner.kind, owner.kind} <= {"named", "unit"} and is_outermost:
+        return True
     return _STRENGTH.index(claim.owner.kind) > _STRENGTH.index(owner.kind)
+
+
+def unit_name(group: CgroupPath) -> str:
+    """
+    Return the `netns` label of the unit of *group*.
+
+    >>> unit_name(CgroupPath(unit="a.service", nested_in="user@1000.service"))
+    'within/user@1000.service/unit/a.service'
+    """
+    manager = group.nested_in
+    within = f"{WITHIN}{_party_name(manager)}/" if manager else ""
+    return f"{within}unit/{group.unit}"
+
+
+def root_mount_names(facts: Facts) -> set[str]:
+    """Return the `netns` labels that the node's root gave by mounts."""
+    return {_alias([path]) for path in _root_paths(facts)}
 
 
 def _is_name_pending(runtime: str, pending_sources: frozenset[str]) -> bool:
@@ -206,6 +262,7 @@ def _sandbox_claim(facts: Facts, inside: list[ProcessFacts]) -> Claim | None:
         ),
         alias=_alias(facts.mounts),
         is_complete=True,
+        is_confirmed=True,
         start_time=oldest.start_time if oldest else 0,
     )
 
@@ -217,8 +274,8 @@ def _main_claim(
     first = next((p for p in inside if not p.is_visitor), None)
     if first is None or not _is_contained(first):
         return None
-    paths = [*facts.mounts, *(path for path, _ in facts.private_mounts)]
-    claim = _container_claim(first, facts, pods, _alias(paths))
+    own = [m.path for m in facts.private_mounts if _party(m.process) == _party(first)]
+    claim = _container_claim(first, facts, pods, _alias([*_root_paths(facts), *own]))
     if first.cgroup.is_shim:  # older than the container with its id
         return msgspec.structs.replace(claim, is_complete=False, start_time=_NEVER)
     return claim
@@ -249,6 +306,7 @@ def _container_claim(
         owner=owner,
         alias=alias,
         is_complete=is_named or not (owner.uid or is_pending),
+        is_confirmed=process.is_confirmed,
         start_time=process.start_time,
     )
 
@@ -270,7 +328,7 @@ def _owner(
         pod=pod.pod,
         uid=uid,
         container="" if uid else name,
-        netns=f"within/{short_id(group.nested_in)}" if group.nested_in else "",
+        netns=f"{WITHIN}{_party_name(group.nested_in)}" if group.nested_in else "",
         runtime=container.runtime or group.runtime,
         sandbox=container.sandbox,
         container_id=container.container_id,
@@ -280,29 +338,100 @@ def _owner(
     )
 
 
-def _mount_claim(facts: Facts, pods: Mapping[str, PodName]) -> Claim | None:
-    """Claim a namespace by a bind mount; one of a container is the container's."""
-    if facts.mounts:
-        return _named_claim(facts.mounts)
-    for path, process in facts.private_mounts:
-        if _is_contained(process):
-            claim = _container_claim(process, facts, pods, _alias([path]))
+def _root_mount_claim(facts: Facts) -> Claim | None:
+    """Claim a namespace by a bind mount that only the node's root can make."""
+    paths = _root_paths(facts)
+    return _named_claim(paths) if paths else None
+
+
+def _root_paths(facts: Facts) -> list[str]:
+    private = (
+        mount.path
+        for mount in facts.private_mounts
+        if mount.is_of_root and not _is_contained(mount.process)
+    )
+    return [*facts.mounts, *private]
+
+
+def _mount_claim(
+    holders: list[ProcessFacts], facts: Facts, pods: Mapping[str, PodName]
+) -> Claim | None:
+    """
+    Claim a namespace by a bind mount that others can make, for those.
+
+    Any user may mount a namespace that it can open, so one with processes is claimed
+    only by their party.
+    """
+    parties = {_party(process) for process in holders[:1]}
+    mounts = [
+        mount
+        for mount in facts.private_mounts
+        if not parties or (_party(mount.process) and _party(mount.process) in parties)
+    ]
+    for mount in mounts:
+        if _is_contained(mount.process):
+            alias = _alias([mount.path])
+            claim = _container_claim(mount.process, facts, pods, alias)
             return msgspec.structs.replace(claim, may_be_main=False)
-    if facts.private_mounts:
-        return _named_claim([path for path, _ in facts.private_mounts])
-    return None
+    if not mounts:
+        return None
+    within = _mounting_party(mounts[0])
+    paths = [mount.path for mount in mounts if _mounting_party(mount) == within]
+    return _named_claim(paths, f"{WITHIN}{_party_name(within)}/")
 
 
-def _named_claim(paths: Sequence[str]) -> Claim:
-    chosen = [path for path in paths if not _SANDBOX_MOUNT.fullmatch(path)]
+def _mounting_party(mount: PrivateMountFacts) -> str:
+    return _party(mount.process) or f"uid/{mount.uid}"
+
+
+def _party(process: ProcessFacts) -> str:
+    """
+    Return what names the party that *process* belongs to, "" if nothing does.
+
+    Everything of a user's service manager is one party, and so is a pod.
+    """
+    group = process.cgroup
+    if group.pod_uid and not group.nested_in:
+        return group.pod_uid
+    container_id = process.container.container_id if process.container else ""
+    own = group.container_id or container_id
+    return "/".join(filter(None, (group.nested_in, own))) or group.unit
+
+
+def _party_name(party: str) -> str:
+    r"""
+    Return *party* as one part of a label, with IDs shortened.
+
+    >>> _party_name("default/evil one")
+    'default:evil\\x20one'
+    """
+    parts = (short_id(part) for part in party.split("/"))
+    name = ":".join(_SPECIAL.sub(_escape, part) for part in parts)
+    if len(name) <= _MAX_PARTY:
+        return name
+    digest = hashlib.sha256(party.encode()).hexdigest()
+    return f"{name[:_MAX_PARTY]}~{digest[:16]}"
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\x{ord(match[0]):02x}"
+
+
+def _named_claim(paths: Sequence[str], prefix: str = "") -> Claim:
+    chosen = _chosen(paths)
     runtimes = [] if chosen else _runtimes_of_mounts(paths)
     owner = Owner(
         kind="named",
-        netns=_alias(chosen or paths),
+        netns=f"{prefix}{_alias(chosen or paths)}",
         runtime=runtimes[0] if runtimes else "",
         evidence="mount" if chosen else "sandbox_mount",
     )
     return Claim(owner=owner, is_complete=bool(chosen))
+
+
+def _chosen(paths: Sequence[str]) -> list[str]:
+    """Return those paths that no runtime makes by itself."""
+    return [path for path in paths if not _SANDBOX_MOUNT.fullmatch(path)]
 
 
 def _runtimes_of_mounts(paths: Sequence[str]) -> list[str]:
@@ -318,10 +447,10 @@ def _runtimes_of_mounts(paths: Sequence[str]) -> list[str]:
 def _process_claim(processes: list[ProcessFacts], user: str) -> Claim:
     """Claim a namespace for a systemd unit, or else for its oldest process."""
     for process in processes:
-        if unit := process.cgroup.unit:
+        if process.cgroup.unit:
             owner = Owner(
                 kind="unit",
-                netns=f"unit/{unit}",
+                netns=unit_name(process.cgroup),
                 evidence="unit",
                 comm=process.comm,
                 user=user,

@@ -8,14 +8,15 @@ counts only if it is still in the namespace after everything was read of it.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 from exporter.discovery.processes import ProcessTable
-from exporter.files.records import ContainerKey
-from exporter.kernel.procfs import Procfs, Stat
+from exporter.kernel.procfs import Procfs
 from exporter.model import Ino
 from exporter.ownership.attribution import Holders
-from exporter.ownership.claims import Facts, ProcessFacts
+from exporter.ownership.claims import Facts, PrivateMountFacts, ProcessFacts
+from exporter.ownership.evidence import ContainerFinder, Member
 from exporter.ownership.metadata import ContainerMetadata, as_mounted
 from exporter.ownership.shims import Shim
 from exporter.runtimes import cgroup
@@ -53,16 +54,18 @@ class FactsReader:
         self._processes = processes
         self._metadata = metadata
         self._errors = errors
-        self._containers: dict[ContainerKey, Container | None] = {}
         self._ancestors: dict[int, tuple[CgroupPath | None, int]] = {}
-        self._own_container = ""  # until the next line has read where pid 1 is
+        self._node = ""  # until the next line has read where pid 1 is
         group = self._cgroup(1)
-        self._own_container = group.container_id if group else ""
+        self._node = group.scope if group and group.container_id else ""
+        self._finder = ContainerFinder(
+            metadata, procfs, partial(self._read, procfs.stat), node=self._node
+        )
 
     def start_pass(self) -> None:
         """Forget what the last pass read: a pid may belong to another process."""
         self._ancestors.clear()
-        self._containers.clear()
+        self._finder.start_pass()
 
     def holders(self, ino: Ino) -> Holders:
         """Return what holds the namespace *ino*, as the process table last saw it."""
@@ -89,13 +92,7 @@ class FactsReader:
             processes=processes,
             threads=threads,
             mounts=tuple(sorted(holders.mounts)),
-            private_mounts=tuple(
-                (mount.path, facts)
-                for mount in sorted(holders.private_mounts)
-                if (facts := self._process(ino, mount.pid))
-                and self._read(procfs.mount_namespace, mount.pid)
-                == mount.mount_namespace
-            ),
+            private_mounts=self._private_mounts(ino, holders),
             container=self._metadata.by_mounts(holders.mounts),
             pending_sources=self._metadata.pending_sources | pending,
             user=self._user_of_oldest(processes or threads),
@@ -114,6 +111,28 @@ class FactsReader:
         uid = self._read(self._procfs.real_uid, oldest.pid) if oldest else None
         return "" if uid is None else str(uid)
 
+    def mounts(self, ino: Ino) -> Facts:
+        """Return only those facts about *ino* that are mounts."""
+        holders = self.holders(ino)
+        return Facts(
+            mounts=tuple(sorted(holders.mounts)),
+            private_mounts=self._private_mounts(ino, holders),
+        )
+
+    def _private_mounts(
+        self, ino: Ino, holders: Holders
+    ) -> tuple[PrivateMountFacts, ...]:
+        procfs = self._procfs
+        return tuple(
+            PrivateMountFacts(
+                path=mount.path, process=facts, uid=owner.uid, is_of_root=owner.is_node
+            )
+            for mount in sorted(holders.private_mounts)
+            if (facts := self._process(ino, mount.pid))
+            and (owner := self._read(procfs.mount_namespace_owner, mount.pid))
+            and self._read(procfs.mount_namespace, mount.pid) == mount.mount_namespace
+        )
+
     def joined_netns(self, bundle: Container) -> Ino | None:
         """Return the namespace that a container was configured to join."""
         process = _PROCESS_NETNS.fullmatch(bundle.netns_path)
@@ -130,29 +149,22 @@ class FactsReader:
 
     def _process(self, ino: Ino, pid: int) -> ProcessFacts | None:
         stat = self._read(self._procfs.stat, pid)
-        group = self._cgroup(pid)
-        if stat is None or group is None:
+        text = self._read(self._procfs.cgroup, pid)
+        if stat is None or text is None:
             return None
+        group = cgroup.parse(text, node=self._node)
         first, shim = self._lineage(stat.parent, group)
         home = self._netns(first) if first else None
+        found = self._finder.find(Member(pid, stat, text, group, first or pid, shim))
         return ProcessFacts(
             pid=pid,
             start_time=stat.start_time,
             comm=stat.comm,
-            cgroup=group,
+            cgroup=found.group,
             is_visitor=home not in {ino, None},
-            container=self._container(pid, stat, group, shim),
+            container=found.container,
+            is_confirmed=found.is_confirmed,
         )
-
-    def _container(
-        self, pid: int, stat: Stat, group: CgroupPath, shim: Shim | None
-    ) -> Container | None:
-        if not group.container_id:
-            return self._metadata.by_init_pid(pid, stat.start_time)
-        key = ContainerKey(group.nested_in, group.container_id)
-        if key not in self._containers:
-            self._containers[key] = self._metadata.container(group, shim)
-        return self._containers[key]
 
     def _lineage(self, parent: int, group: CgroupPath) -> tuple[int, Shim | None]:
         """
@@ -183,11 +195,7 @@ class FactsReader:
 
     def _cgroup(self, pid: int) -> CgroupPath | None:
         text = self._read(self._procfs.cgroup, pid)
-        return (
-            None
-            if text is None
-            else cgroup.parse(text).relative_to(self._own_container)
-        )
+        return None if text is None else cgroup.parse(text, node=self._node)
 
     def _read(self, read: Callable[[_A], _T | None], argument: _A) -> _T | None:
         """Return what *read* returns, None where it fails."""

@@ -108,8 +108,8 @@ class ContainerMetadata:
         return frozenset(
             group.runtime or "unknown"
             for group in groups
-            if outstanding
-            and ContainerKey(group.nested_in, group.container_id) in outstanding
+            for scope in {group.nested_in, ""}
+            if outstanding and ContainerKey(scope, group.container_id) in outstanding
         )
 
     def problems(self) -> Iterator[Problem]:
@@ -122,17 +122,25 @@ class ContainerMetadata:
         """Stop the poller."""
         self._poller.close()
 
-    def container(self, group: CgroupPath, shim: Shim | None) -> Container | None:
-        """Return the container of the cgroup *group*, supervised by *shim*."""
-        key = ContainerKey(group.nested_in, group.container_id)
+    def container(
+        self, scope: str, group: CgroupPath, shim: Shim | None
+    ) -> Container | None:
+        """
+        Return the container of the cgroup *group*, supervised by *shim*.
+
+        *scope* is what describes it: `group.nested_in`, or "" for the node's runtimes.
+        """
+        key = ContainerKey(scope, group.container_id)
         bundle = self._bundles.container(key)
-        if bundle is None or group.nested_in:
-            supervisor = self._shims.supervisor(group.nested_in, shim) if shim else None
-            self._bundles.look_up(key, supervisor)
+        if bundle is None or scope:
+            supervisor = self._shims.supervisor(scope, shim) if shim else None
+            # An impostor's lookup must not take the place of the container's own.
+            if supervisor or scope == group.nested_in:
+                self._bundles.look_up(key, supervisor)
         found = self.merge(key, bundle)
         named = found and (found.name or found.uid)
         runtime = found.runtime if found else group.runtime
-        if not group.nested_in and not named and runtime in _POLLED_RUNTIMES:
+        if not scope and not named and runtime in _POLLED_RUNTIMES:
             self._poller.request()
         return found
 
@@ -145,6 +153,7 @@ class ContainerMetadata:
         both = msgspec.structs.replace(
             bundle,
             evidence=named.evidence,
+            pid=bundle.pid or polled.pid,
             name=named.name,
             namespace=named.namespace,
             pod=named.pod,

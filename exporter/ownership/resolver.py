@@ -6,7 +6,7 @@ import msgspec
 
 from exporter.discovery.budget import UNLIMITED, Budget, Turns
 from exporter.model import Ino, NetnsId, Owner
-from exporter.owner import cookie_name, owner_key
+from exporter.owner import cookie_name, is_within, owner_key
 from exporter.ownership.attribution import Attribution
 from exporter.ownership.claims import (
     Claim,
@@ -15,6 +15,8 @@ from exporter.ownership.claims import (
     claim_owner,
     is_better,
     is_final,
+    root_mount_names,
+    unit_name,
 )
 from exporter.ownership.containers import ContainerTracker
 from exporter.ownership.facts import FactsReader
@@ -75,7 +77,7 @@ class OwnerResolver:
             return
         by_netns = {attributions[ino].netns: claim for ino, claim in claims.items()}
         claimed = {attributions[ino].netns: attributions[ino] for ino in claims}
-        self._release_stale_main_label(attributions, by_netns)
+        self._release_main_labels(attributions, by_netns)
         owners = [a.owner for a in attributions.values() if a.owner]
         for netns, owner in resolve_labels(by_netns, owners).items():
             self._assign(claimed[netns], by_netns[netns], owner)
@@ -101,6 +103,8 @@ class OwnerResolver:
         age = self._clock() - attribution.first_seen
         if (is_complete and attribution.is_readable) or age >= self._grace:
             attribution.set_owner(owner)
+            attribution.is_confirmed = claim.is_confirmed
+            attribution.is_displaced = owner.netns != claim.owner.netns
         elif attribution.owner:
             attribution.needs_resolution = True
 
@@ -110,9 +114,9 @@ class OwnerResolver:
         if not self._metadata.changed_keys and not self._metadata.pods_changed:
             return
         for attribution in attributions.values():
-            if attribution.owner is None or not self._is_final(attribution.owner):
+            if not self._is_settled(attribution):
                 attribution.needs_resolution = True
-            elif self._is_renamed(attribution.owner):
+            elif attribution.owner and self._is_renamed(attribution.owner):
                 attribution.set_owner(None)
             self._containers.update_declared(attribution)
 
@@ -120,7 +124,7 @@ class OwnerResolver:
         """Return whether there is a name for a container that had none or another."""
         if owner.kind != "container":
             return False
-        is_scoped = owner.netns.startswith("within/")
+        is_scoped = is_within(owner)
         for key in self._metadata.changed_keys:
             if key.container_id != owner.container_id or bool(key.scope) != is_scoped:
                 continue
@@ -129,15 +133,18 @@ class OwnerResolver:
                 return True
         return False
 
-    def _is_final(self, owner: Owner) -> bool:
+    def _is_settled(self, attribution: Attribution) -> bool:
+        """Return whether no further fact can bring a better owner or better labels."""
+        owner = attribution.owner
+        if owner is None or _may_recover(attribution):
+            return False
         return is_final(owner, self._metadata.pending_sources)
 
     def _better_claim(
         self, ino: Ino, attribution: Attribution, host: Ino
     ) -> Claim | None:
         """Return a claim to a namespace that has no owner, or a lesser one."""
-        owner = attribution.owner
-        if (owner and self._is_final(owner)) or not attribution.is_current:
+        if self._is_settled(attribution) or not attribution.is_current:
             return None
         holders = self._facts.holders(ino)
         if attribution.is_resolved_from(holders):
@@ -148,40 +155,59 @@ class OwnerResolver:
         facts = self._facts.read(ino, holders)
         self._containers.add_from_facts(attribution, facts)
         claim = claim_owner(facts, self._pod_names(facts))
-        if owner and not is_better(claim, owner):
-            return None
-        return claim
+        owner = attribution.owner
+        recovers = claim.is_confirmed and _may_recover(attribution)
+        return claim if owner is None or recovers or is_better(claim, owner) else None
 
     def _pod_names(self, facts: Facts) -> Mapping[str, PodName]:
-        processes = [*facts.processes, *(p for _, p in facts.private_mounts)]
+        mounting = (mount.process for mount in facts.private_mounts)
+        processes = [*facts.processes, *mounting]
         uids = {p.cgroup.pod_uid for p in processes if not p.cgroup.nested_in} - {""}
         return self._metadata.pod_names(uids)
 
-    def _release_stale_main_label(
+    def _release_main_labels(
         self, attributions: Mapping[Ino, Attribution], claims: Mapping[NetnsId, Claim]
     ) -> None:
         """
-        Rename a namespace that its owner has left for one that it claims now.
+        Rename the namespaces whose labels others now claim with a better right.
 
-        A container that restarts has a new namespace, and the old one may live on:
-        leaked, being cleaned up, or joined by another container.
+        The owner has left the old one: a container that restarts, or a mount that was
+        made again, has a new namespace, and the old one may live on: leaked, being
+        cleaned up, joined or mounted by another party. Or a runtime of the node
+        confirms only the new one.
         """
-        main = {
-            owner_key(claim.owner) for claim in claims.values() if claim.may_be_main
-        }
+        is_confirmed: dict[tuple[str, ...], bool] = {}
+        for claim in claims.values():
+            if claim.may_be_main:
+                key = owner_key(claim.owner)
+                is_confirmed[key] = is_confirmed.get(key, False) or claim.is_confirmed
         for ino, attribution in attributions.items():
             owner = attribution.owner
-            if owner is None or owner.kind not in {"pod", "container"}:
+            if owner is None or owner_key(owner) not in is_confirmed:
                 continue
-            if owner_key(owner) in main and not self._lives_in(owner, ino):
-                name = cookie_name(attribution.netns)
+            wins = is_confirmed[owner_key(owner)] and not attribution.is_confirmed
+            if wins or not self._lives_in(owner, ino):
+                within = f"{owner.netns}/" if is_within(owner) else ""
+                name = f"{within}{cookie_name(attribution.netns)}"
                 attribution.set_owner(msgspec.structs.replace(owner, netns=name))
+                attribution.is_displaced = True
 
     def _lives_in(self, owner: Owner, ino: Ino) -> bool:
+        """Return whether *ino* still has the process or the mount of its *owner*."""
+        if owner.kind == "named":
+            return is_within(owner) or owner.netns in root_mount_names(
+                self._facts.mounts(ino)
+            )
         pids = self._facts.holders(ino).pids
         groups = (process.cgroup for process in self._facts.processes(ino, pids))
         return any(
             (owner.uid and group.pod_uid == owner.uid)
             or (owner.container_id and group.container_id == owner.container_id)
+            or (group.unit and unit_name(group) == owner.netns)
             for group in groups
         )
+
+
+def _may_recover(attribution: Attribution) -> bool:
+    """Return whether labels that another namespace has may be this one's."""
+    return attribution.is_displaced and not attribution.is_confirmed

@@ -42,6 +42,7 @@ RUNTIMES = (
             "/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/*",
         ),
         sandbox_mount=rf".*/netns/cni-{_UUID}",
+        service="containerd.service",
         default_sysctls=_UNPRIVILEGED,  # since 2.0
     ),
     Runtime(
@@ -104,6 +105,7 @@ RUNTIMES = (
         cgroups=(
             CgroupShape(r"garden(?:/good|/bad)?/([0-9a-z]{8,}+(?>(?:-[0-9a-z]++)*))"),
         ),
+        service="garden.service",
     ),
 )
 

@@ -71,6 +71,7 @@ class Listed(_Lenient, frozen=True, kw_only=True):
 
 class _State(_Lenient, frozen=True, kw_only=True):
     started_at: str = ""
+    pid: int = 0
 
 
 class _HostConfig(_Lenient, frozen=True, kw_only=True):
@@ -173,6 +174,7 @@ def parse_container(listed: Listed, inspected: Inspected) -> Container:
         is_sandbox=bool(pod and pod.is_sandbox),
         network_of=_network_of(host.network_mode, labels, pod),
         sandbox=oci.detect_sandbox([host.runtime]),
+        pid=inspected.state.pid,
         netns_path=inspected.network_settings.sandbox_key,
         project=labels.get("com.docker.compose.project", ""),
         service=labels.get("com.docker.compose.service", ""),

@@ -45,6 +45,7 @@ class BundleSpec(Frozen, frozen=True, kw_only=True):
             else the path of the one to join.
         cgroup: its cgroup path, the only part that neither the author of an image
             nor the owner of a pod can write.
+        cgroup_path: the same as the kernel shows it, "" if there is none.
     """
 
     hostname: str
@@ -52,6 +53,7 @@ class BundleSpec(Frozen, frozen=True, kw_only=True):
     sysctls: dict[str, str]
     network: str | None
     cgroup: CgroupPath
+    cgroup_path: str = ""
 
 
 _CRI = "io.kubernetes.cri."
@@ -73,6 +75,7 @@ def parse(text: bytes) -> BundleSpec:
         sysctls={dotted(name): value for name, value in (linux.sysctl or {}).items()},
         network=networks[0] if networks else None,
         cgroup=cgroup.parse(f"0::/{(linux.cgroups_path or '').lstrip('/')}"),
+        cgroup_path=cgroup.assigned_path(linux.cgroups_path or ""),
     )
 
 
@@ -107,6 +110,7 @@ def container(
         evidence="oci_bundle",
         netns_path=spec.network or "",
         sandbox=detect_sandbox([*shim, handler]),
+        cgroup=spec.cgroup_path,
         sysctls=spec.sysctls,
     )
     return msgspec.structs.replace(found, **pod) if is_confirmed else found

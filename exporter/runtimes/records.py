@@ -50,8 +50,9 @@ class Container(Frozen, frozen=True, kw_only=True):
         is_sandbox: whether it holds the network of a pod.
         network_of: ID of the container whose network it joined, "" for its own.
         sandbox: what stands between its programs and the kernel.
+        cgroup: the path at which its runtime made its cgroup, "" if unknown.
         pid: its first process, 0 if unknown.
-        pid_start: start time of that process, in clock ticks since boot.
+        pid_start: start time of that process, in clock ticks since boot; 0 if unknown.
         netns_path: the network namespace to join, a path as its runtime sees it.
         project: of Compose.
         service: of Compose.
@@ -71,6 +72,7 @@ class Container(Frozen, frozen=True, kw_only=True):
     is_sandbox: bool = False
     network_of: str = ""
     sandbox: Sandbox = ""
+    cgroup: str = ""
     pid: int = 0
     pid_start: int = 0
     netns_path: str = ""
@@ -230,6 +232,8 @@ class Runtime(NamedTuple):
         sandbox_mount: a regular expression of the bind mounts that it makes of the
             network namespaces of its containers.
         is_sandbox_mount_unique: whether no other runtime makes such mounts.
+        service: the systemd unit of its daemon, directly below which it may make the
+            cgroups of its containers.
         poller: its API, with names and requested sysctls of its containers.
         default_sysctls: what it sets in every container by itself.
     """
@@ -241,6 +245,7 @@ class Runtime(NamedTuple):
     user_directories: tuple[str, ...] = ()
     sandbox_mount: str = ""
     is_sandbox_mount_unique: bool = False
+    service: str = ""
     poller: Poller | None = None
     default_sysctls: Mapping[str, str] = {}
 

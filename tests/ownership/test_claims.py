@@ -14,6 +14,7 @@ from exporter.ownership.claims import (
     Claim,
     Facts,
     PodName,
+    PrivateMountFacts,
     ProcessFacts,
     claim_owner,
     is_better,
@@ -45,6 +46,8 @@ from tests.support.owner_facts import (
     UUID,
     netns_labels,
 )
+
+USER_UNIT = CgroupPath(unit="nginx.service", nested_in="user@1000.service")
 
 
 class TestTheHost:
@@ -436,18 +439,107 @@ class TestMounts:
 
         assert claim_owner(facts, {}).owner.netns == "named/blue"
 
-    def test_a_mount_in_the_mount_namespace_of_a_unit_is_named_as_on_the_host(
-        self,
-    ) -> None:
-        claim = claim_owner(
-            some_facts(private_mounts=[("/run/netns/blue", a_process(NGINX))]), {}
-        )
+    def test_a_mount_that_only_root_can_make_is_named_as_in_pid_1s_view(self) -> None:
+        """As the one of a unit with PrivateTmp=."""
+        mount = a_private_mount(a_process(NGINX), is_of_root=True)
+
+        claim = claim_owner(some_facts(private_mounts=[mount]), {})
 
         assert (claim.owner.kind, claim.owner.netns) == ("named", "named/blue")
+
+    @pytest.mark.parametrize(
+        ("group", "netns"),
+        [
+            (NGINX, "within/nginx.service/named/blue"),
+            (USER_UNIT, "within/user@1000.service/named/blue"),
+            (
+                CgroupPath(unit="user@1000.service"),
+                "within/user@1000.service/named/blue",
+            ),
+            (CgroupPath(nested_in="default/evil"), "within/default:evil/named/blue"),
+            (CgroupPath(), "within/uid:1000/named/blue"),
+        ],
+    )
+    def test_a_mount_that_a_user_can_make_names_the_party_too(
+        self, group: CgroupPath, netns: str
+    ) -> None:
+        mount = a_private_mount(a_process(group), uid=1000)
+
+        claim = claim_owner(some_facts(private_mounts=[mount]), {})
+
+        assert (claim.owner.kind, claim.owner.netns) == ("named", netns)
+        assert not is_final(claim.owner), "the node's root may name it yet"
+
+    @pytest.mark.parametrize(
+        "mounting",
+        [DOCKER, POD, USER_UNIT, CgroupPath(), CgroupPath(nested_in="default/evil")],
+    )
+    @pytest.mark.parametrize(
+        "inside",
+        [NGINX, CgroupPath(), CgroupPath(unit="a.service", nested_in="user@7")],
+    )
+    def test_a_mount_of_another_party_names_no_namespace_with_processes(
+        self, inside: CgroupPath, mounting: CgroupPath
+    ) -> None:
+        """Any user may mount a namespace that it can open."""
+        process = a_process(inside)
+        mount = a_private_mount(a_process(mounting))
+
+        claim = claim_owner(some_facts(process, private_mounts=[mount]), PODS)
+
+        assert claim == claim_owner(some_facts(process), PODS)
+
+    def test_a_mount_of_its_own_party_names_a_namespace_with_processes(self) -> None:
+        process = a_process(USER_UNIT)
+        mount = a_private_mount(a_process(CgroupPath(unit="user@1000.service")))
+
+        claim = claim_owner(some_facts(process, private_mounts=[mount]), {})
+
+        assert claim.owner.netns == "within/user@1000.service/named/blue"
+
+    def test_a_mount_of_another_party_is_no_alias_of_a_container(self) -> None:
+        process = a_process(DOCKER)
+        mount = a_private_mount(a_process(OTHER_DOCKER), path="/a")
+
+        claim = claim_owner(some_facts(process, private_mounts=[mount]), {})
+
+        assert claim.alias == ""
+
+    @pytest.mark.parametrize("group", [USER_UNIT, CgroupPath()])
+    def test_what_root_names_later_takes_precedence(self, group: CgroupPath) -> None:
+        mount = a_private_mount(a_process(group))
+        before = claim_owner(some_facts(private_mounts=[mount]), {}).owner
+
+        after = claim_owner(
+            some_facts(mounts=["/run/netns/blue"], private_mounts=[mount]), {}
+        )
+
+        assert after.owner.netns == "named/blue"
+        assert is_better(after, before)
+        assert not is_better(a_claim(before), after.owner)
+
+
+def a_private_mount(
+    process: ProcessFacts,
+    *,
+    path: str = "/run/netns/blue",
+    uid: int = 1000,
+    is_of_root: bool = False,
+) -> PrivateMountFacts:
+    return PrivateMountFacts(path=path, process=process, uid=uid, is_of_root=is_of_root)
 
 
 class TestUnitsAndProcesses:
     """Owners of namespaces without a container and without a mount."""
+
+    def test_a_unit_of_a_user_is_within_the_users_manager(self) -> None:
+        claim = claim_owner(some_facts(a_process(USER_UNIT)), {})
+
+        assert claim.owner.netns == "within/user@1000.service/unit/nginx.service"
+        assert netns_labels([claim, claim_owner(some_facts(a_process(NGINX)), {})]) == [
+            "within/user@1000.service/unit/nginx.service",
+            "unit/nginx.service",
+        ]
 
     def test_a_unit_is_claimed_until_a_container_appears(self) -> None:
         claim = claim_owner(
@@ -554,7 +646,8 @@ def test_the_name_of_a_pod_takes_its_uid_in_a_cgroup_that_is_not_nested(
     facts: Facts,
 ) -> None:
     owner = claim_owner(facts, PODS).owner
-    processes = [*facts.processes, *(process for _, process in facts.private_mounts)]
+    mounting = [mount.process for mount in facts.private_mounts]
+    processes = [*facts.processes, *mounting]
 
     assert (owner.namespace, owner.pod) in {("", ""), PODS.get(owner.uid, ("", ""))[:2]}
     assert not owner.pod or any(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.runtimes.cgroup import CgroupPath, parse
+from exporter.runtimes.cgroup import CgroupPath, assigned_path, is_at, parse
 
 A = "a1" * 32
 B = "b2" * 32
@@ -16,6 +16,7 @@ C = "c3" * 32
 UID = "0d137909-8596-495c-92b3-048a901457b2"
 UID_ = UID.replace("-", "_")
 OTHER = "7260904b-bd08-e72e-4dff-95d9fccd2ee8"
+OTHER_ = OTHER.replace("-", "_")
 STATIC = "b53dfa9e2dc9b890f7fadb2770857b03"
 TASK = "0c7d9b9350cd4c7e97ddbf5becfd6f22"
 GARDEN = "6f265890-5165-7fab-6b52-18d1"
@@ -97,15 +98,15 @@ CONTAINERS = {
     f"{USER}/user.slice/docker-{A}.scope": within(MANAGER, "docker", A),
     f"/actions_job/{A}": found("docker", A),
     f"/system.slice/nerdctl-{A}.scope": found("containerd", A),
-    f"/default/{A}": found("", A),
+    f"/default/{A}": within("default", "", A),
     f"/ecs/{TASK}/{A}": found("docker", A),
     f"/ecs/eb9d3d0c-8936-42d7-80d8-f82b2f1a629e/{A}": found("docker", A),
     f"/ecs/{TASK}/{TASK}-3057940393": found("", f"{TASK}-3057940393"),
     f"/ecs/{TASK}-305794039": found("", f"{TASK}-305794039"),
-    f"/ecs/{TASK}": NOTHING,
+    f"/ecs/{TASK}": CgroupPath(nested_in=f"ecs/{TASK}"),
     f"/libpod_parent/libpod-{A}": found("podman", A),
     f"/libpod_parent/{B}/libpod-{A}": found("podman", A),
-    f"/libpod_parent/{B}": NOTHING,
+    f"/libpod_parent/{B}": CgroupPath(nested_in=f"libpod_parent/{B}"),
     f"/machine.slice/libpod-{A}.scope": found("podman", A),
     f"/machine.slice/libpod-{A}.scope/container": found("podman", A),
     f"/machine.slice/machine-libpod_pod_{B}.slice/libpod-{A}.scope": found("podman", A),
@@ -124,7 +125,7 @@ CONTAINERS = {
         "garden", f"{GARDEN}-liveness-healthcheck-0"
     ),
     "/garden/17fgd8jqc3u": found("garden", "17fgd8jqc3u"),
-    "/garden/good": NOTHING,
+    "/garden/good": CgroupPath(nested_in="garden/good"),
 }
 
 SHIMS = {
@@ -138,7 +139,7 @@ SHIMS = {
     "/lxc.monitor/101": shim("lxc", "101"),
 }
 
-UNITS = {
+UNITS = {  # a path, and the unit, below a user's manager as MANAGER/unit
     "/system.slice/nginx.service": "nginx.service",
     "/system.slice/nginx.service/worker": "nginx.service",
     "/system.slice/system-getty.slice/getty@tty1.service": "getty@tty1.service",
@@ -146,8 +147,8 @@ UNITS = {
     "/nginx.service": "nginx.service",
     "/../../system.slice/nginx.service": "nginx.service",
     "/azure.slice/walinuxagent.service": "walinuxagent.service",
-    f"{USER}/app.slice/foo.service": "foo.service",
-    f"{USER}/app.slice/app-a.slice/foo.service": "foo.service",
+    f"{USER}/app.slice/foo.service": f"{MANAGER}/foo.service",
+    f"{USER}/app.slice/app-a.slice/foo.service": f"{MANAGER}/foo.service",
     f"{USER}/init.scope": "user@1000.service",
     USER: "user@1000.service",
     "/user.slice/user-1000.slice/session-3.scope": "session-3.scope",
@@ -210,12 +211,16 @@ def test_every_shape_is_parsed_alike_on_v1_v2_and_hybrid(
 def test_a_process_in_no_container_has_the_unit_of_the_hosts_systemd(
     path: str, unit: str
 ) -> None:
-    assert parse(f"0::{path}\n") == CgroupPath(unit=unit)
+    manager, _, name = unit.rpartition("/")
+
+    assert parse(f"0::{path}\n") == CgroupPath(unit=name, nested_in=manager)
 
 
 @pytest.mark.parametrize("path", NAMELESS, ids=map(short, map(ascii, NAMELESS)))
-def test_a_name_that_fits_only_in_part_gives_nothing(path: str) -> None:
-    assert parse(f"0::{path}\n") == NOTHING
+def test_a_name_that_fits_only_in_part_names_nothing(path: str) -> None:
+    group = parse(f"0::{path}\n")
+
+    assert group == CgroupPath(nested_in=group.nested_in)
 
 
 @pytest.mark.parametrize(
@@ -232,13 +237,13 @@ def test_the_last_line_needs_no_newline() -> None:
 
 
 def test_colons_in_a_path_belong_to_the_path() -> None:
-    assert parse(f"0::/a:b::c/docker/{A}\n") == found("docker", A)
+    assert parse(f"0::/a:b::c/docker/{A}\n") == within("a:b::c", "docker", A)
 
 
 @pytest.mark.parametrize("separator", list("\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"))
 def test_only_a_newline_ends_a_line(separator: str) -> None:
     """Python's other line separators are bytes of a name like any other."""
-    assert parse(f"0::/docker/{A}{separator}\n") == NOTHING
+    assert parse(f"0::/docker/{A}{separator}\n").container_id == ""
 
 
 class TestLines:
@@ -261,10 +266,31 @@ class TestLines:
 
         assert parse(text) == found("docker", A)
 
-    def test_a_pod_on_one_line_and_its_container_on_another_are_joined(self) -> None:
+    def test_a_pod_on_one_line_and_a_container_on_another_give_nothing(self) -> None:
+        """A container may write the line of a hierarchy that its runtime left at /."""
         text = f"2:cpu:/kubepods/pod{UID}\n1:pids:/system.slice/docker-{A}.scope\n"
 
-        assert parse(text) == found("docker", A, UID)
+        assert parse(text) == NOTHING
+
+    @pytest.mark.parametrize("place", ["/default/evil", "/system.slice/x.service"])
+    @pytest.mark.parametrize(
+        "forged",
+        [f"/kubepods/pod{UID}/{A}", f"/docker/{A}", "/system.slice/nginx.service"],
+    )
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_a_name_that_is_not_where_the_process_was_placed_does_not_count(
+        self, place: str, forged: str, order: int
+    ) -> None:
+        """Its runtime or systemd left the hierarchies of the other lines at /."""
+        lines = [f"0::{forged}", f"7:misc:{forged}", f"1:name=systemd:{place}", ""]
+        group = parse("\n".join(lines[::order]))
+
+        assert group in {NOTHING, parse(f"1:name=systemd:{place}")}
+
+    def test_a_place_in_another_hierarchy_only_limits_resources(self) -> None:
+        text = f"2:memory:/mine\n1:name=systemd:/\n8:pids:/kubepods/pod{UID}/{A}\n"
+
+        assert parse(text) == found("", A, UID)
 
     def test_one_id_under_two_drivers_has_the_runtime_that_one_names(self) -> None:
         cgroupfs, systemd = f"/pod{UID}/{A}", f"{BURSTABLE}/cri-containerd-{A}.scope"
@@ -305,7 +331,7 @@ class TestLines:
     def test_a_units_line_may_stop_at_the_user_manager(self) -> None:
         text = f"5:pids:{USER}\n1:name=systemd:{USER}/app.slice/foo.service\n"
 
-        assert parse(text) == CgroupPath(unit="foo.service")
+        assert parse(text) == CgroupPath(unit="foo.service", nested_in=MANAGER)
 
 
 class TestNesting:
@@ -340,14 +366,72 @@ class TestNesting:
         assert parse(f"0::{path}\n") == within(A, "", B, OTHER)
 
     @pytest.mark.parametrize(
-        "delegated", [USER, "/machine.slice/machine-foo.scope/payload"]
+        ("above", "nested_in"),
+        [
+            (USER, MANAGER),
+            (f"{USER}/app.slice/x.service", MANAGER),
+            ("/user.slice/user-0.slice/session-3.scope", "session-3.scope"),
+            ("/machine.slice/machine-foo.scope/payload", "machine-foo.scope"),
+            ("/system.slice/x.service", "x.service"),
+            ("/system.slice/system-x.slice/x@x.service/payload", "x@x.service"),
+            ("/system.slice/containerd.service", "containerd.service"),
+            ("/system.slice/garden.service", "garden.service"),
+            ("/system.slice/x", "system.slice/x"),
+            ("/x/y.service", "x/y.service"),
+            ("/default/evil", "default/evil"),
+            ("/docker/buildkit/x", "docker/buildkit/x"),
+            ("/docker", "docker"),
+            ("/kubepods/x", "kubepods/x"),
+            ("/kubelet/x", "kubelet/x"),
+            ("/libpod_parent", "libpod_parent"),
+            ("/../evil", "evil"),
+            (f"/docker/{A}", A),
+            (f"/docker/{A}/default/evil", f"{A}/default/evil"),
+            (f"/docker/{A}/docker/{C}", f"{A}/{C}"),
+            (f"{USER}/user.slice/docker-{A}.scope", f"{MANAGER}/{A}"),
+        ],
     )
-    def test_a_pod_below_a_delegated_unit_is_nested_in_that_unit(
-        self, delegated: str
+    @pytest.mark.parametrize(
+        "below",
+        [
+            f"kubepods/pod{OTHER}/{B}",
+            f"kubepods/burstable/pod{OTHER}/{B}",
+            f"kubelet/kubepods/pod{OTHER}/{B}",
+            f"pod{OTHER}/{B}",
+            f"kubepods.slice/kubepods-pod{OTHER_}.slice/crio-{B}.scope",
+        ],
+    )
+    def test_a_pod_below_what_another_party_may_write_is_nested_in_it(
+        self, above: str, nested_in: str, below: str
     ) -> None:
-        group = parse(f"0::{delegated}/kubepods/pod{OTHER}/{B}\n")
+        group = parse(f"0::{above}/{below}\n")
 
-        assert group.nested_in in {MANAGER, "machine-foo.scope"}
+        outer = group.nested_in.removesuffix("/kubepods.slice")
+        assert (group.pod_uid, group.container_id, outer) == (OTHER, B, nested_in)
+
+    @pytest.mark.parametrize(
+        "below", [f"docker/{B}", f"docker-{B}.scope", B, f"libpod-{B}.scope", "lxc/b"]
+    )
+    @pytest.mark.parametrize(
+        ("above", "nested_in"),
+        [
+            ("/custom/grp", "custom/grp"),
+            ("/system.slice/x.service", "x.service"),
+            ("/system.slice/containerd.service", "containerd.service"),
+            ("/docker/buildkit/x", "docker/buildkit/x"),
+            ("/kubepods/x", "kubepods/x"),
+        ],
+    )
+    def test_a_container_below_what_another_party_may_write_is_nested_in_it(
+        self, above: str, nested_in: str, below: str
+    ) -> None:
+        assert parse(f"0::{above}/{below}\n").nested_in == nested_in
+
+    def test_a_container_is_of_a_pod_only_directly_below_it(self) -> None:
+        """A pod could use the ID of another pod's container."""
+        path = f"/kubepods/pod{UID}/x/{B}"
+
+        assert parse(f"0::{path}\n") == CgroupPath(pod_uid=UID)
 
     def test_a_shim_inside_a_container_names_no_container(self) -> None:
         path = f"/docker/{A}/libpod_parent/conmon"
@@ -358,40 +442,103 @@ class TestNesting:
 class TestANodeThatIsAContainer:
     """A kind node's own processes and pods are nested in the node's container."""
 
-    NODE = "kind-node"
+    def test_its_pods_are_pods_of_the_node(self) -> None:
+        path = f"/docker/{A}/kubelet/kubepods/pod{UID}/{B}"
 
+        assert parse(f"0::{path}\n", node=A) == found("", B, UID)
+
+    @pytest.mark.parametrize("path", [f"/docker/{A}", f"/docker/{A}/init.scope"])
+    def test_its_own_processes_are_in_no_container(self, path: str) -> None:
+        assert parse(f"0::{path}\n", node=A) == NOTHING
+
+    def test_its_units_are_units_of_the_node(self) -> None:
+        path = f"/docker/{A}/system.slice/kubelet.service"
+
+        assert parse(f"0::{path}\n", node=A) == CgroupPath(unit="kubelet.service")
+
+    def test_what_is_not_the_kubelets_there_is_nested_there_too(self) -> None:
+        path = f"/docker/{A}/default/evil/kubepods/pod{UID}/{B}"
+
+        assert parse(f"0::{path}\n", node=A) == within("default/evil", "", B, UID)
+
+    def test_a_node_in_a_node_is_known_by_both(self) -> None:
+        path = f"/docker/{C}/docker/{A}/kubepods/pod{UID}/{B}"
+
+        assert parse(f"0::{path}\n", node=f"{C}/{A}") == found("", B, UID)
+        assert parse(f"0::{path}\n", node=A) == within(f"{C}/{A}", "", B, UID)
+
+    @pytest.mark.parametrize("path", [*CONTAINERS, *UNITS, *NAMELESS])
+    def test_a_neighbor_stays_as_it_is(self, path: str) -> None:
+        assert parse(f"0::{path}\n", node=C) == parse(f"0::{path}\n")
+
+    def test_the_id_of_the_node_below_another_party_is_not_the_node(self) -> None:
+        """A user may choose it for a container."""
+        path = f"{USER}/user.slice/docker-{A}.scope/kubepods/pod{UID}/{B}"
+
+        assert parse(f"0::{path}\n", node=A) == within(f"{MANAGER}/{A}", "", B, UID)
+
+
+class TestAssigned:
+    """A path that the node's runtime states is trusted wherever it is."""
+
+    @pytest.mark.parametrize("below", ["", "/init.scope"])
     @pytest.mark.parametrize(
-        "path",
+        ("path", "expected"),
         [
-            found("docker", A),
-            found("docker", NODE),
-            within(NODE, "containerd", B, UID),
-            CgroupPath(unit="a.service"),
+            (f"/custom/grp/{A}", found("", A)),
+            (f"/custom/kubepods/pod{UID}/{A}", found("", A, UID)),
+            (f"/system.slice/web.service/libpod-payload-{A}", found("podman", A)),
         ],
     )
-    def test_on_another_node_a_path_stays_as_it_is(self, path: CgroupPath) -> None:
-        assert path.relative_to("") == path
+    def test_a_container_there_is_the_nodes(
+        self, path: str, below: str, expected: CgroupPath
+    ) -> None:
+        text = f"8:pids:{path}{below}\n0::/../../..{path}{below}\n"
 
-    def test_its_pods_are_pods_of_the_node(self) -> None:
-        pod = within(self.NODE, "containerd", B, UID)
-
-        assert pod.relative_to(self.NODE) == found("containerd", B, UID)
-
-    def test_its_own_processes_are_in_no_container(self) -> None:
-        assert found("docker", self.NODE).relative_to(self.NODE) == NOTHING
+        assert parse(text, assigned=path) == expected
 
     @pytest.mark.parametrize(
-        "path", [found("docker", A), CgroupPath(unit="a.service"), NOTHING]
+        "path", [f"/evil/custom/grp/{A}", f"/custom/grp2/{A}", f"/custom/{A}"]
     )
-    def test_a_neighbor_stays_as_it_is(self, path: CgroupPath) -> None:
-        assert path.relative_to(self.NODE) == path
+    def test_the_same_container_elsewhere_is_not(self, path: str) -> None:
+        assigned = f"/custom/grp/{A}"
 
-    @pytest.mark.parametrize("container_id", [A, NODE])
-    def test_what_is_nested_elsewhere_stays_as_it_is(self, container_id: str) -> None:
-        """Even with the node's ID, which a user may choose for a container."""
-        path = within(MANAGER, "podman", container_id)
+        assert parse(f"0::{path}\n", assigned=assigned) == parse(f"0::{path}\n")
 
-        assert path.relative_to(self.NODE) == path
+    def test_what_is_nested_in_it_is_not(self) -> None:
+        path = f"/custom/grp/{A}"
+
+        group = parse(f"0::{path}/docker/{B}\n", assigned=path)
+
+        assert group.nested_in == f"custom/grp/{A}"
+
+    @pytest.mark.parametrize(
+        ("cgroups_path", "expected"),
+        [
+            (f"/docker/{A}", f"/docker/{A}"),
+            (f"kubepods/pod{UID}/{A}", f"/kubepods/pod{UID}/{A}"),
+            (f"system.slice:docker:{A}", f"/system.slice/docker-{A}.scope"),
+            (f":docker:{A}", f"/system.slice/docker-{A}.scope"),
+            (f"-.slice:crio:{A}", f"/crio-{A}.scope"),
+            (
+                f"kubepods-burstable-pod{UID_}.slice:cri-containerd:{A}",
+                f"{BURSTABLE}/cri-containerd-{A}.scope",
+            ),
+            ("", ""),
+            ("/", ""),
+        ],
+    )
+    def test_it_is_where_the_runtime_makes_it(
+        self, cgroups_path: str, expected: str
+    ) -> None:
+        assert assigned_path(cgroups_path) == expected
+
+    def test_a_process_is_at_a_path_or_below_it(self) -> None:
+        text = f"8:pids:/docker/{A}/init.scope\n0::/\n"
+
+        assert is_at(text, f"/docker/{A}")
+        assert not is_at(text, f"/docker/{A[:-1]}")
+        assert not is_at(text, "")
 
 
 WORDS = "/ : - _ .. .scope .slice .service pod docker 0:: lxc garden ecs libpod"
@@ -429,7 +576,8 @@ def test_a_result_is_a_valid_label(text: str) -> None:
 def test_a_result_with_a_unit_has_no_container_and_no_pod(text: str) -> None:
     parsed = parse(text)
 
-    assert not parsed.unit or parsed == CgroupPath(unit=parsed.unit)
+    alone = CgroupPath(unit=parsed.unit, nested_in=parsed.nested_in)
+    assert not parsed.unit or parsed == alone
 
 
 @given(TWO_ORDERS)

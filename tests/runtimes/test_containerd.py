@@ -46,6 +46,7 @@ def test_a_bundle_is_a_container(tmp_path: Path) -> None:
         runtime="containerd",
         container_id=CONTAINER,
         evidence="oci_bundle",
+        cgroup=f"/{CONTAINER}",
         netns_path="/n",
         sysctls={"net.core.somaxconn": "9"},
         started=NOW,
@@ -112,7 +113,7 @@ def test_annotations_of_a_docker_container_are_ignored(
     found = read(RootDirectory(str(tmp_path)), f"{TASKS}/moby", CONTAINER, LIMIT)
 
     assert found is not None
-    assert msgspec.structs.replace(found, started=0.0) == Container(
+    assert msgspec.structs.replace(found, started=0.0, cgroup="") == Container(
         runtime="docker", container_id=CONTAINER, evidence="oci_bundle"
     )
 

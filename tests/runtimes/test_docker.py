@@ -145,6 +145,7 @@ def test_a_container_of_docker_run(engine: Engine, web: ScriptedServer) -> None:
         container_id=A,
         evidence="docker_api",
         name="web",
+        pid=817,
         netns_path="/var/run/docker/netns/1",
         requested_sysctls={},
         started=1795361902.282239,

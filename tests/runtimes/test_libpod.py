@@ -76,6 +76,7 @@ class TestPodman:
             container_id=CONTAINER,
             evidence="oci_bundle",
             name="web",
+            cgroup=f"/{CONTAINER}",
             netns_path="/run/netns/netns-1",
             sysctls={"net.core.somaxconn": "9"},
             started=NOW,

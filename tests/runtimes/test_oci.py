@@ -210,6 +210,7 @@ class TestContainerd:
             pod="web-0",
             uid=UID,
             is_sandbox=True,
+            cgroup=f"/kubepods/besteffort/pod{UID}/{CONTAINER}",
             netns_path=CNI,
             sysctls={"net.core.somaxconn": "9"},
         )
@@ -237,7 +238,7 @@ class TestContainerd:
         assert annotated(annotations, OTHER_CONTAINER).name == ""
 
     def test_a_pods_sandbox_id_alone_makes_no_pod(self) -> None:
-        assert annotated(OF_POD) == annotated({})
+        assert annotated(OF_POD).uid == ""
 
 
 class TestATrustedCgroup:
@@ -261,7 +262,10 @@ class TestATrustedCgroup:
 
         assert spec.cgroup.pod_uid == UID
         assert found == Container(
-            runtime="docker", container_id=CONTAINER, evidence="oci_bundle"
+            runtime="docker",
+            container_id=CONTAINER,
+            evidence="oci_bundle",
+            cgroup=spec.cgroup_path,
         )
 
 
@@ -284,6 +288,7 @@ class TestCrio:
             pod="web-0",
             uid=UID,
             is_sandbox=True,
+            cgroup=f"/kubepods/besteffort/pod{UID}/crio-{CONTAINER}",
         )
 
     def test_a_container_has_its_name_within_the_pod(self) -> None:
@@ -328,7 +333,10 @@ class TestPodman:
         found = container(parse(config), CONTAINER, runtime="podman")
 
         assert found == Container(
-            runtime="podman", container_id=CONTAINER, evidence="oci_bundle"
+            runtime="podman",
+            container_id=CONTAINER,
+            evidence="oci_bundle",
+            cgroup=group,
         )
 
 

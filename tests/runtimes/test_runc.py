@@ -82,6 +82,7 @@ class TestContainers:
             runtime=form,
             container_id="web",
             evidence="oci_bundle",
+            cgroup=f"/{CONTAINER}",
             pid=812,
             pid_start=4711,
             sysctls={"net.core.somaxconn": "9"},

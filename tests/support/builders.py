@@ -34,7 +34,7 @@ from exporter.model import (
     State,
     Sysctl,
 )
-from exporter.ownership.claims import Claim, Facts, ProcessFacts
+from exporter.ownership.claims import Claim, Facts, PrivateMountFacts, ProcessFacts
 from exporter.runtimes.cgroup import CgroupPath
 
 NOW = 1_700_000_000.0
@@ -326,14 +326,19 @@ def some_facts(
     is_host: bool = False,
     threads: Iterable[ProcessFacts] = (),
     mounts: Iterable[str] = (),
-    private_mounts: Iterable[tuple[str, ProcessFacts]] = (),
+    private_mounts: Iterable[tuple[str, ProcessFacts] | PrivateMountFacts] = (),
 ) -> Facts:
     return Facts(
         is_host=is_host,
         processes=processes,
         threads=tuple(threads),
         mounts=tuple(mounts),
-        private_mounts=tuple(private_mounts),
+        private_mounts=tuple(
+            mount
+            if isinstance(mount, PrivateMountFacts)
+            else PrivateMountFacts(path=mount[0], process=mount[1], uid=1000)
+            for mount in private_mounts
+        ),
     )
 
 

@@ -2,10 +2,26 @@
 
 from pathlib import Path
 
-from exporter.kernel.procfs import Procfs
+from exporter.kernel.procfs import MountNsOwner, Procfs
 
 HOST_INO = 4026531840
 HOST_MNT = "mnt:[4026531841]"
+
+
+class FakeProcfs(Procfs):
+    """
+    A Procfs whose mount namespaces belong to the node's root but for those of a test.
+
+    Attributes:
+        mount_owners: by pid; None if the process has ended.
+    """
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.mount_owners: dict[int, MountNsOwner | None] = {}
+
+    def mount_namespace_owner(self, pid: int) -> MountNsOwner | None:
+        return self.mount_owners.get(pid, MountNsOwner(is_node=True, uid=0))
 
 
 class FakeProc:
@@ -14,7 +30,7 @@ class FakeProc:
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir()
-        self.procfs = Procfs(str(root))
+        self.procfs = FakeProcfs(str(root))
 
     def process(
         self,

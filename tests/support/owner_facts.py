@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from exporter.model import Owner
-from exporter.ownership.claims import Claim, Facts, PodName, claim_owner
+from exporter.ownership.claims import (
+    Claim,
+    Facts,
+    PodName,
+    PrivateMountFacts,
+    claim_owner,
+)
 from exporter.ownership.labels import resolve_labels
 from exporter.runtimes.cgroup import CgroupPath
 from tests.support.builders import (
@@ -46,11 +52,18 @@ PROCESSES = st.builds(
 PATHS = st.builds(
     "{}/{}".format, st.sampled_from(["", "/run/netns", "/run/docker/netns"]), HOSTILE
 )
+PRIVATE_MOUNTS = st.builds(
+    PrivateMountFacts,
+    path=PATHS,
+    process=PROCESSES,
+    uid=st.integers(1000, 1001),
+    is_of_root=st.booleans(),
+)
 FACTS = st.builds(
     Facts,
     processes=st.lists(PROCESSES, max_size=3).map(tuple),
     mounts=st.lists(PATHS, max_size=2).map(tuple),
-    private_mounts=st.lists(st.tuples(PATHS, PROCESSES), max_size=2).map(tuple),
+    private_mounts=st.lists(PRIVATE_MOUNTS, max_size=2).map(tuple),
 )
 CLAIMS = FACTS.map(lambda facts: claim_owner(facts, PODS))
 

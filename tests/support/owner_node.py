@@ -126,6 +126,7 @@ class FakeNode:
         sandbox_of: str = "",
         sysctls: dict[str, str] | None = None,
         network: str = "",
+        cgroup: str = "",
     ) -> None:
         """Write a bundle of containerd, of the sandbox of pod shop/web-0 or no pod."""
         cri = "io.kubernetes.cri."
@@ -141,7 +142,7 @@ class FakeNode:
             "linux": {
                 "sysctl": sysctls or {},
                 "namespaces": [{"type": "network", "path": network}],
-                "cgroupsPath": f"/kubepods/pod{sandbox_of}/{container_id}",
+                "cgroupsPath": cgroup or f"/kubepods/pod{sandbox_of}/{container_id}",
             },
         }
         tasks = self.rootfs / "run/containerd/io.containerd.runtime.v2.task/k8s.io"
@@ -166,6 +167,8 @@ def a_docker_container(
     project: str = "",
     network_of: str = "",
     sysctls: dict[str, str] | None = None,
+    pid: int = 0,
+    started: float = 0.0,
 ) -> Container:
     """Return a container as Docker's API describes it."""
     return Container(
@@ -173,6 +176,8 @@ def a_docker_container(
         container_id=container_id,
         evidence="docker_api",
         name=name,
+        pid=pid,
+        started=started,
         project=project,
         network_of=network_of,
         sysctls=sysctls or {},
