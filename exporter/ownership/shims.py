@@ -90,9 +90,11 @@ class ShimInspector:
         if user := USER_SCOPE.fullmatch(scope):
             return uid == int(user[1])
         if scope:
-            return group.container_id == scope and not group.nested_in
+            return bool(group.container_id) and group.scope == scope
         outside = group.is_shim or not (group.container_id or group.pod_uid)
-        return outside and not group.nested_in and self._has_node_privileges(shim)
+        # A daemon may be in any cgroup, but in none of a user or a container.
+        of_others = group.nested_in and (group.is_shim or group.unit)
+        return outside and not of_others and self._has_node_privileges(shim)
 
     def _has_node_privileges(self, shim: Shim) -> bool:
         """

@@ -71,7 +71,11 @@ class TestOfTheNode:
     """The runtime of the node runs with its privileges, and in no container."""
 
     @pytest.mark.parametrize(
-        "cgroup", [SERVICE, CgroupPath(), a_cgroup_path(is_shim=True)]
+        "cgroup",
+        [
+            *(SERVICE, CgroupPath(), a_cgroup_path(is_shim=True)),
+            CgroupPath(nested_in="podruntime/runtime"),
+        ],
     )
     def test_a_privileged_process_outside_containers_is_trusted(
         self, shims: Shims, cgroup: CgroupPath

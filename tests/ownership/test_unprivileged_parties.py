@@ -61,7 +61,7 @@ def history(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(MADE_BY_ROOT, st.lists(ATTACKS, min_size=1, max_size=4), st.data())
 def test_labels_of_others_stay_as_they_were(
     layout: str, victims: list[Victim], attacks: list[Attack], data: st.DataObject
