@@ -41,6 +41,13 @@ class TestLabels:
         assert owners[a_netns(8)].netns == ""
         assert owners[a_netns(9)].netns == "cookie/9"
 
+    def test_a_namespace_that_a_runtime_confirms_is_the_main_one_at_any_age(
+        self,
+    ) -> None:
+        claims = [a_claim(start_time=1), a_claim(start_time=9, is_confirmed=True)]
+
+        assert netns_labels(claims) == ["cookie/1", ""]
+
     def test_mounts_distinguish_the_others(self) -> None:
         claims = [
             a_claim(start_time=1, alias="named/main"),

@@ -348,6 +348,7 @@ def a_claim(
     may_be_main: bool = True,
     alias: str = "",
     is_complete: bool = True,
+    is_confirmed: bool = False,
     start_time: int = 1000,
 ) -> Claim:
     return Claim(
@@ -355,6 +356,7 @@ def a_claim(
         may_be_main=may_be_main,
         alias=alias,
         is_complete=is_complete,
+        is_confirmed=is_confirmed,
         start_time=start_time,
     )
 
