@@ -128,7 +128,7 @@ class Collector:
         """Return what the last pass left to the next one, by stage."""
         return {
             "full_scan": self._processes.unscanned,
-            **self._tracker.deferred,
+            **self._tracker.deferred(self._present()),
             "bundles": self._files.deferred,
             "owners": self._resolver.deferred,
             "signals": self._signal_reader.deferred,
@@ -142,7 +142,7 @@ class Collector:
 
     def is_behind(self) -> bool:
         """Return whether discovering or entering namespaces is deferred."""
-        return bool(self._processes.unscanned or self._tracker.deferred["entering"])
+        return bool(self._processes.unscanned or self._tracker.queue.deferred)
 
     def read_links(self, inodes: Container[int] | None = None) -> None:
         """Read interfaces and addresses in the namespaces *inodes*, None for all."""

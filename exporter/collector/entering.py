@@ -39,6 +39,10 @@ class EntryQueue:
         """How many namespaces the last pass left to the next one."""
         return len(self._new) + len(self._retries)
 
+    def count_left(self, present: Iterable[Ino], entered: Container[Ino]) -> int:
+        """Count what waits, and what could not be entered but is *present*."""
+        return sum(ino not in entered for ino in present) + len(self._retries)
+
     def update(self, present: Iterable[Ino], entered: Container[Ino]) -> None:
         """Queue the namespaces that are *present* and not *entered*, and no others."""
         known = self._new

@@ -43,6 +43,7 @@ class NamespaceTracker:
     Attributes:
         namespaces: the oldest first.
         host: the host's namespace.
+        queue: the namespaces to enter.
         visited: values that the last pass read without an open file.
     """
 
@@ -60,7 +61,7 @@ class NamespaceTracker:
         self._errors = errors
         self.namespaces: dict[Ino, TrackedNamespace] = {}
         self._reading = Turns[TrackedNamespace](lambda n: n.attribution.creator)
-        self._queue = EntryQueue(access.creator)
+        self.queue = EntryQueue(access.creator)
         self._opener = NamespaceOpener(pool, access, errors, clock)
         self.host = access.own_netns
         self.visited = 0
@@ -69,8 +70,7 @@ class NamespaceTracker:
         """
         Read the sysctls of namespaces and drop those that have ended.
 
-        Those that are deferred keep their values. A namespace that a process has joined
-        comes first: it may be another one with the same inode.
+        Deferred ones keep their values. What a process joined may be another: it is first.
         """
         self.visited = 0
         for namespace in self.namespaces.values():
@@ -85,7 +85,7 @@ class NamespaceTracker:
         """Have enter_new retry what did not succeed, and resolve owners again."""
         for namespace in self.namespaces.values():
             namespace.attribution.needs_resolution = True
-        self._queue.retry(self.namespaces)
+        self.queue.retry(self.namespaces)
 
     def enter_new(self, present: Collection[Ino], budget: Budget = UNLIMITED) -> None:
         """Enter new namespaces of *present*; drop absent ones without open files."""
@@ -93,12 +93,12 @@ class NamespaceTracker:
             files = self.namespaces[ino].files
             if files is None or not files.sysctls.bound:
                 self._drop(ino)
-        self._queue.update(present, self.namespaces)
-        with self._access.doors_open(self._queue.order()):
-            for ino in self._queue.new(budget):
+        self.queue.update(present, self.namespaces)
+        with self._access.doors_open(self.queue.order()):
+            for ino in self.queue.new(budget):
                 with suppress(NetnsGoneError):
                     self.namespaces[ino] = self._enter(ino)
-            for ino in self._queue.retries(budget):
+            for ino in self.queue.retries(budget):
                 self._retry(ino)
 
     def visit(self, inodes: Iterable[Ino], work: Work) -> None:
@@ -107,10 +107,10 @@ class NamespaceTracker:
             for ino in inodes:
                 self._visit(run_inside, ino, work)
 
-    @property
-    def deferred(self) -> dict[str, int]:
-        """How many namespaces the last pass left to the next one, by stage."""
-        return {"entering": self._queue.deferred, "reading": self._reading.deferred}
+    def deferred(self, present: Iterable[Ino]) -> dict[str, int]:
+        """Return how many namespaces the last pass left to the next one, by stage."""
+        entering = self.queue.count_left(present, self.namespaces)
+        return {"entering": entering, "reading": self._reading.deferred}
 
     def close(self) -> None:
         """Close every file."""
