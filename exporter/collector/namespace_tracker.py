@@ -70,7 +70,7 @@ class NamespaceTracker:
         """
         Read the sysctls of namespaces and drop those that have ended.
 
-        Deferred ones keep their values. What a process joined may be another: it is first.
+        Deferred ones keep their values. One that a process joined, maybe new, is first.
         """
         self.visited = 0
         for namespace in self.namespaces.values():
