@@ -1,6 +1,7 @@
 """Names and requests in every class of Unicode: each page is drawn, nothing loaded."""
 
 import contextlib
+import math
 import os
 import socket
 import ssl
@@ -17,7 +18,7 @@ import pytest
 
 from exporter.config.web import TlsConfig, WebConfig, WebConfigReply
 from exporter.log import LINES_PER_KIND
-from exporter.privsep.channel import PeerGoneError, serve_request
+from exporter.privsep.channel import LastPass, PeerGoneError, serve_request
 from exporter.privsep.framing import Request
 from testing.lab import cgroup, named_netns, new_namespaces, wait_until
 from testing.running import COMMAND, OPENMETRICS, Exporter, run_exporter
@@ -79,6 +80,7 @@ class ObservedServer:
             Request.WEB_CONFIG: self._config,
             Request.WEB_CONFIG_ACCEPTED: self._config,
             Request.WEB_CONFIG_REFUSED: self._config,
+            Request.LAST_PASS: LastPass(0.0, math.inf).encode,
         }
         with contextlib.suppress(PeerGoneError, OSError):
             while True:
