@@ -71,6 +71,20 @@ def surplus_mounts(count: int) -> Problem:
     )
 
 
+def creator_limit(left_out: Mapping[str, int], limit: int) -> Problem:
+    """Return that creators, by cgroup, have more namespaces than are entered."""
+    creator = max(left_out, key=left_out.__getitem__)
+    return Problem(
+        what="creator_limit",
+        detail=f"{_number(sum(left_out.values()), 'network namespace')} of "
+        f"{_number(len(left_out), 'creator')} with more than {limit} of them are not "
+        f"entered; most are of the cgroup {creator}",
+        remedy="find what creates so many network namespaces in that cgroup: "
+        "`lsns -t net`; a limit is user.max_net_namespaces",
+        count=sum(left_out.values()),
+    )
+
+
 def deferred(counts: Mapping[str, int]) -> Problem:
     """Return that a collection had no time for *counts*, by stage."""
     listed = ", ".join(f"{n} {_DEFERRED[stage]}" for stage, n in counts.items())

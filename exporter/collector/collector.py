@@ -238,6 +238,7 @@ class Collector:
             yield problems.mounts_not_read(truncated)
         if surplus := self._processes.mounts.surplus:
             yield problems.surplus_mounts(surplus)
+        yield from self._tracker.queue.problems()
         if deferred := {stage: n for stage, n in self.deferred().items() if n}:
             yield problems.deferred(deferred)
         yield from self._metadata.problems()

@@ -3,9 +3,10 @@
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from functools import partial
 
+from exporter import problems
 from exporter.collector.sysctl_file_pool import SysctlFilePool
 from exporter.collector.tracked import NamespaceFiles, TrackedNamespace
 from exporter.discovery.budget import Budget, in_turns
@@ -13,7 +14,10 @@ from exporter.discovery.entry import NamespaceAccess
 from exporter.kernel.netns import EntryDeniedError
 from exporter.kernel.syscalls import netns_cookie
 from exporter.kernel.sysctl_files import SysctlFiles
-from exporter.model import Ino, NetnsId
+from exporter.model import Ino, NetnsId, Problem
+
+MAX_OF_CREATOR = 2000
+"""Namespaces of one creator; each takes 60 kB in both processes, 40 files, and time."""
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +26,27 @@ class EntryQueue:
     """
     The namespaces to enter, and those to enter again.
 
-    Their creators take turns, so that a pod waits for no other's thousand namespaces.
+    Their creators take turns, so that a pod waits for no other's thousand namespaces,
+    and each has a limit. Mounts that pid 1 sees, whose creator is "", have none: only
+    the node's root makes them, some of it thousands.
 
     Args:
         creator: returns what made a namespace, see discovery/creators.py.
+        limit: of namespaces of one creator.
+
+    Attributes:
+        left_out: namespaces beyond the limit of their creators, by creator.
     """
 
-    def __init__(self, creator: Callable[[Ino], str]) -> None:
+    def __init__(
+        self, creator: Callable[[Ino], str], limit: int = MAX_OF_CREATOR
+    ) -> None:
         self._creator = creator
+        self._limit = limit
+        self.left_out: Counter[str] = Counter()
+        self._refused: set[Ino] = set()
+        self._creators: dict[Ino, str] = {}
+        """The creator of each namespace that is not entered."""
         self._new: dict[Ino, str] = {}
         """The creator of each namespace that waits."""
         self._retries: deque[Ino] = deque()
@@ -41,16 +58,37 @@ class EntryQueue:
 
     def count_left(self, present: Iterable[Ino], entered: Container[Ino]) -> int:
         """Count what waits, and what could not be entered but is *present*."""
-        return sum(ino not in entered for ino in present) + len(self._retries)
+        waiting = sum(
+            ino not in entered and ino not in self._refused for ino in present
+        )
+        return waiting + len(self._retries)
 
-    def update(self, present: Iterable[Ino], entered: Container[Ino]) -> None:
+    def update(
+        self, present: Iterable[Ino], entered: Mapping[Ino, TrackedNamespace]
+    ) -> None:
         """Queue the namespaces that are *present* and not *entered*, and no others."""
-        known = self._new
-        self._new = {
+        known = self._creators
+        self._creators = self._new = {
             ino: known[ino] if ino in known else self._creator(ino)
             for ino in present
             if ino not in entered
         }
+        self.left_out.clear()
+        self._refused.clear()
+        if self._new:
+            self._refuse_surplus(entered.values())
+
+    def _refuse_surplus(self, entered: Collection[TrackedNamespace]) -> None:
+        """Take out of the queue what exceeds the limit of its creator."""
+        counts = Counter(namespace.attribution.creator for namespace in entered)
+        self._new = {}
+        for ino, creator in self._creators.items():
+            if creator and counts[creator] >= self._limit:
+                self.left_out[creator] += 1
+                self._refused.add(ino)
+                continue
+            counts[creator] += 1
+            self._new[ino] = creator
 
     def order(self) -> list[Ino]:
         """Return those that were never entered, in turns."""
@@ -63,6 +101,11 @@ class EntryQueue:
             yield ino
             if budget.is_spent():
                 return
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield whether creators exceed their limit."""
+        if self.left_out:
+            yield problems.creator_limit(self.left_out, self._limit)
 
     def retry(self, inodes: Iterable[Ino]) -> None:
         """Queue *inodes* again, unless earlier ones still wait."""

@@ -162,6 +162,22 @@ def test_a_pod_is_entered_while_another_has_hundreds_that_wait() -> None:
             assert node.has_done_all()
 
 
+def test_of_one_creator_a_limited_number_is_entered_and_the_rest_is_counted() -> None:
+    with (
+        many_namespaces(60) as attacker,
+        cgroup("attack.service", attacker),
+        started_pod() as pod,
+        small_node(1.0) as node,
+    ):
+        node.collector._tracker.queue._limit = 25
+
+        node.pass_until_entered()
+
+        assert node.problems()["creator_limit"] == 60 - 25
+        assert node.namespace(pod)
+        assert node.last.stats.deferred["entering"] == 0
+
+
 def test_the_values_of_a_pod_are_current_while_others_are_read_in_turns() -> None:
     with (
         started_pod() as pod,
