@@ -30,7 +30,7 @@ class Term(NamedTuple):
 
 
 FORMULA = {
-    "node": Term("the node itself, including the host's namespace", 386, 321, 302),
+    "node": Term("the node itself, including the host's namespace", 387, 322, 303),
     "pod": Term("each pod", 140, 27, 9),
     "listener": Term("each listener", 4, 4, 0),
     "declared": Term("each number that a pod or the runtime declared", 1, 1, 0),

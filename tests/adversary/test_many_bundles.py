@@ -125,7 +125,7 @@ def test_they_cost_a_bounded_time_and_are_all_read_in_the_end(tmp_path: Path) ->
             index.poll()
             assert time.thread_time() - own < ROUND_CPU_SECONDS / 2
             time.sleep(ROUND_SECONDS)
-            assert cpu_seconds(process) - before < 1.5 * ROUND_CPU_SECONDS
+            assert cpu_seconds(process) - before < 3 * ROUND_CPU_SECONDS
         assert client.deferred, "it all fits a round: the test needs more containers"
 
         wait_until(index.is_complete, 120)

@@ -211,6 +211,7 @@ def test_a_pod_of_the_node_is_read_and_named(
 ) -> None:
     sandbox = containerd.pod(*POD.values(), sysctls={SOMAXCONN: "2048"})
     try:
+        wait_until(lambda: running.scrape().samples("netns_info", **POD))
         metrics = running.scrape()
     finally:
         containerd.remove(sandbox)

@@ -1,6 +1,7 @@
 """The containers of a node by its files, as these come and go."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.files import foreign
 from exporter.files.bundle_directory import NODE_LIMITS, SCOPED_LIMITS
 from exporter.files.bundle_index import WELL_KNOWN, BundleIndex
 from exporter.files.records import BundleDirectory, ContainerKey
@@ -106,7 +108,8 @@ class Index(BundleIndex):
 
 
 @pytest.fixture
-def bundles(node: Path) -> Index:
+def bundles(node: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
+    monkeypatch.setattr(foreign, "ROUND_CPU_SECONDS", math.inf)
     return Index(node)
 
 

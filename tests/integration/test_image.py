@@ -268,7 +268,7 @@ def test_the_capabilities_are_those_in_security_md() -> None:
     table = (PROJECT / "SECURITY.md").read_text()
     (collector,) = re.findall(r"^\| capabilities \| (.*?) \|", table, re.MULTILINE)
     own = re.findall("`(.*?)`", collector)
-    user = re.findall(r"without\s+`CAP_(\w+)` and `CAP_(\w+)` the server keeps", table)
+    user = re.findall(r"without\s+`CAP_(\w+)` and `CAP_(\w+)` the server and", table)
 
     assert compose_service()["cap_drop"] == ["ALL"]
     assert compose_service()["cap_add"] == [*own, *user[0]]

@@ -288,8 +288,9 @@ def test_its_processes_have_the_privileges_in_security_md(machine: Machine) -> N
 
     collector_status = Path(f"/proc/{collector.pid}/status").read_text()
     server_status = Path(f"/proc/{server.pid}/status").read_text()
-    assert "CapPrm:\t0000000000280004" in collector_status
-    assert "CapBnd:\t0000000000280004" in collector_status
+    assert "CapEff:\t0000000000280004" in collector_status
+    assert "CapPrm:\t00000000002800c4" in collector_status  # SETUID, SETGID
+    assert "CapBnd:\t00000000002800c4" in collector_status
     assert "CapPrm:\t0000000000000000" in server_status
     assert "CapBnd:\t0000000000000000" in server_status
     assert "Uid:\t65534\t65534\t65534\t65534" in server_status

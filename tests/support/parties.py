@@ -169,7 +169,9 @@ class Node:
         shim = node.fake.process(SHIM)
         shown = self._cgroup("/system.slice/containerd.service", NOTHING)
         node.set_cgroup(SHIM, shown)
-        (shim / "status").write_text(f"Name:\tx\nCapEff:\t{(1 << 41) - 1:016x}\n")
+        (shim / "status").write_text(
+            f"Name:\tx\nUid:\t0\t0\t0\t0\nCapEff:\t{(1 << 41) - 1:016x}\n"
+        )
         (shim / "cwd").symlink_to(f"{TASKS}/{CONTAINER}")
         (shim / "root").symlink_to(node.rootfs)
         for home in (shim, node.fake.process(os.getpid())):
@@ -290,4 +292,6 @@ class Node:
             (bundle / "config.json").write_bytes(msgspec.json.encode(spec))
         (home / "cwd").symlink_to(f"{TASKS}/{CONTAINER}")
         (home / "root").symlink_to(root)
-        (home / "status").write_text("Name:\tx\nCapEff:\t0000000000000000\n")
+        (home / "status").write_text(
+            "Name:\tx\nUid:\t0\t0\t0\t0\nCapEff:\t0000000000000000\n"
+        )
