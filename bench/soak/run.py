@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -101,14 +102,27 @@ class _Attacks:
     def __exit__(self, *exception: object) -> None:
         for process in self._processes.values():
             process.terminate()
-        for process in self._processes.values():
-            output = process.communicate(timeout=_STOP_ATTACK_SECONDS)[0]
+        for attack, process in self._processes.items():
+            output = self._output(attack, process)
             for name, value in json.loads(output or "{}").items():
                 largest, total = (
                     max(self.counts[name], value),
                     self.counts[name] + value,
                 )
                 self.counts[name] = largest if name.startswith("longest") else total
+
+    def _output(self, attack: str, process: subprocess.Popen[bytes]) -> bytes:
+        """Return what an attack printed; RuntimeError, and no process, if it hangs."""
+        try:
+            return process.communicate(timeout=_STOP_ATTACK_SECONDS)[0]
+        except subprocess.TimeoutExpired as error:
+            process.send_signal(signal.SIGUSR1)  # it prints where its threads are
+            time.sleep(1)
+            for left in self._processes.values():
+                left.kill()
+            raise RuntimeError(
+                f"the attack {attack} does not end: see above"
+            ) from error
 
     def check(self) -> None:
         """Raise RuntimeError if an attack has ended."""

@@ -8,11 +8,10 @@ kernel removes both when the namespace is gone, and no sooner.
 import contextlib
 import itertools
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
-
-from pyroute2 import IPRoute
 
 from bench.soak.attacks.attack import Counts
 
@@ -34,13 +33,10 @@ class Pins:
     def watch(self, path: str) -> str:
         """Connect the namespace at *path*; return the name that stands for it."""
         name = f"{_PREFIX}{next(_numbers)}"
-        netns = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            with IPRoute() as route:
-                peer = {"ifname": "e0", "net_ns_fd": netns}
-                route.link("add", ifname=name, kind="veth", peer=peer)
-        finally:
-            os.close(netns)
+        peer = ("type", "veth", "peer", "name", "e0", "netns", path)
+        subprocess.run(
+            ("ip", "link", "add", name, *peer), check=True, timeout=PINNED_SECONDS
+        )
         return name
 
     def end(self, name: str) -> None:
