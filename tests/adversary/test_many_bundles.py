@@ -119,6 +119,7 @@ def test_they_cost_a_bounded_time_and_are_all_read_in_the_end(tmp_path: Path) ->
         (process,) = psutil.Process().children()[-1:]
         assert "--file-reader-role" in process.cmdline()
 
+        deferred = 0
         for _ in range(PASSES):
             storages.touch()
             before, own = cpu_seconds(process), time.thread_time()
@@ -126,6 +127,7 @@ def test_they_cost_a_bounded_time_and_are_all_read_in_the_end(tmp_path: Path) ->
             assert time.thread_time() - own < ROUND_CPU_SECONDS / 2
             time.sleep(ROUND_SECONDS)
             assert cpu_seconds(process) - before < 3 * ROUND_CPU_SECONDS
-        assert client.deferred, "it all fits a round: the test needs more containers"
+            deferred = max(deferred, client.deferred)
+        assert deferred, "it all fits a round: the test needs more containers"
 
         wait_until(index.is_complete, 120)

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from testing.lab import ProcessNetns, cgroup, named_netns, new_namespaces, wait_until
+from testing.lab import (
+    ProcessNetns,
+    add_veth,
+    cgroup,
+    named_netns,
+    new_namespaces,
+    wait_until,
+)
 from testing.running import COMMAND, OPENMETRICS, Exporter, Exposition, run_exporter
 
 pytestmark = pytest.mark.root
@@ -38,7 +45,9 @@ def pod() -> Iterator[ProcessNetns]:
         new_namespaces() as (pod,),
         cgroup(f"kubepods/burstable/pod{UID}/{CONTAINER}", pod.pid),
     ):
+        veth = add_veth(pod.pid)
         yield pod
+    wait_until(lambda: not veth.exists())  # the next pod has the same name
 
 
 def test_a_pod_with_128_on_a_host_with_4096(
