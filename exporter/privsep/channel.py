@@ -69,6 +69,8 @@ def serve_request(
     channel.settimeout(SEND_SECONDS)
     try:
         send_frame(channel, reply)
+    except ConnectionError as error:
+        raise PeerGoneError("the server process ended") from error
     except OSError as error:
         message = f"the server process does not read its reply: {error}"
         raise PeerGoneError(message) from error
