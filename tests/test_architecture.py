@@ -154,7 +154,7 @@ ACTS = {  # everything else that is called, and where
     "os.fdopen": {"cli/output.py"},
     "os.kill": {
         *("daemon/collector_process.py", "daemon/server_process.py"),
-        *("files/connection.py", "runtimes/poller_client.py"),
+        "privsep/spawn.py",
     },
     "os.memfd_create": {"web/tls.py"},
     "os.pidfd_open": {"discovery/entry.py", "discovery/new_pids.py"},
@@ -165,10 +165,7 @@ ACTS = {  # everything else that is called, and where
     "os.setresgid": {"privsep/privileges.py"},
     "os.setresuid": {"privsep/privileges.py"},
     "os.unlink": {"cli/output.py", "privsep/sockets.py"},
-    "os.waitpid": {
-        "daemon/collector_process.py",
-        *("files/connection.py", "runtimes/poller_client.py"),
-    },
+    "os.waitpid": {"daemon/collector_process.py", "privsep/spawn.py"},
     "os.write": {"cli/output.py", "log_output.py"},
 }
 SYSCALLS = {  # of kernel/syscalls.py

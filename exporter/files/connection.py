@@ -7,8 +7,6 @@ ends when its file system answers. Nothing here waits for it.
 
 import contextlib
 import logging
-import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +16,7 @@ import msgspec
 from exporter.files.records import DOOR_REPLY, DoorStatus, FileReply, FileRequest
 from exporter.model import Ino
 from exporter.privsep.framing import FrameBuffer, frame
-from exporter.privsep.spawn import start_role
+from exporter.privsep.spawn import Starter, kill, reap, start_role
 from exporter.runtimes.records import MalformedError, decode_json
 
 ROLE = "--file-reader-role"
@@ -39,10 +37,6 @@ STOP_SECONDS = 1.0
 """How long the process may take to end with the collector."""
 
 _MAX_DOOR_REPLIES = 4096
-
-Starter = Callable[
-    [str, Iterable[socket.socket], Iterable[str]], tuple[int, socket.socket]
-]
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +131,7 @@ class FileReaderConnection:
         """Let the process end, and wait for that a moment."""
         if self._channel is None:
             return
-        self._abandon(kill=False)
+        self._abandon(ends_itself=True)
         deadline = time.monotonic() + STOP_SECONDS
         while self._reap() and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -171,7 +165,7 @@ class FileReaderConnection:
             while self._outgoing:
                 del self._outgoing[: self._channel.send(self._outgoing)]
 
-    def _abandon(self, *, kill: bool = True) -> None:
+    def _abandon(self, *, ends_itself: bool = False) -> None:
         for sock in self.sockets:  # with the descriptors that were not received
             sock.close()
         self._channel = self._doors = None
@@ -179,18 +173,11 @@ class FileReaderConnection:
         self._outgoing.clear()
         self._deadline = float("inf")
         self._abandoned.append(self._pid)
-        if kill:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(self._pid, signal.SIGKILL)
-        self._reap()
+        if not ends_itself:
+            kill(self._pid)
+        reap(self._abandoned)
 
     def _reap(self) -> int:
         """Reap the processes that have ended; return how many have not."""
-        for pid in list(self._abandoned):
-            try:
-                ended, _ = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                ended = pid
-            if ended:
-                self._abandoned.remove(pid)
+        reap(self._abandoned)
         return len(self._abandoned)

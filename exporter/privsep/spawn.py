@@ -5,12 +5,19 @@ A role is started by fork and exec, so that it inherits no memory: only the sock
 that it is given.
 """
 
+import contextlib
 import os
+import signal
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 SERVER_ROLE = "--server-role"
+
+Starter = Callable[
+    [str, Iterable[socket.socket], Iterable[str]], tuple[int, socket.socket]
+]
+"""Starts a process; see start_role."""
 
 
 def start_server(
@@ -43,3 +50,20 @@ def start_role(
             ours.close()
             raise
     return pid, ours
+
+
+def kill(pid: int) -> None:
+    """Kill a process, unless it has ended or may not be killed."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def reap(pids: list[int]) -> None:
+    """Remove from *pids* the child processes that have ended, without waiting."""
+    for pid in list(pids):
+        try:
+            ended, _ = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            ended = pid
+        if ended:
+            pids.remove(pid)

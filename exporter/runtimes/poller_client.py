@@ -7,18 +7,16 @@ end is exporter/daemon/runtime_process.py.
 
 import contextlib
 import logging
-import os
-import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
 from exporter.config.settings import RuntimeSettings
 from exporter.errors import ConfigError
 from exporter.privsep.framing import FrameBuffer, Request, wait_readable
-from exporter.privsep.spawn import start_role
+from exporter.privsep.spawn import Starter, kill, reap, start_role
 from exporter.runtimes import POLLERS
 from exporter.runtimes.records import (
     MalformedError,
@@ -39,10 +37,6 @@ PATIENCE_SECONDS = 60.0
 """Until any result, before the process is killed."""
 
 MAX_RESULT_BYTES = 64 << 20
-
-Starter = Callable[
-    [str, Iterable[socket.socket], Iterable[str]], tuple[int, socket.socket]
-]
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +88,7 @@ class PollerProcess:
 
     def results(self) -> list[PollResult]:
         """Return the results since the last call, without waiting."""
-        self._reap()
+        reap(self._unreaped)
         self._send_request()
         failures, self._start_failures = self._start_failures, []
         if self._channel is None:
@@ -161,10 +155,9 @@ class PollerProcess:
         self._channel.close()
         self._channel = None
         self._received.clear()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(self._pid, signal.SIGKILL)
+        kill(self._pid)
         self._unreaped.append(self._pid)
-        self._reap()
+        reap(self._unreaped)
         if not self._present_sources:  # it ended since there is nothing to poll
             return []
         self._is_requested = True
@@ -175,16 +168,6 @@ class PollerProcess:
             PollResult(source=source, error="silent", detail=detail)
             for source in self.sources
         ]
-
-    def _reap(self) -> None:
-        """Reap the processes that have ended, without waiting for the others."""
-        for pid in list(self._unreaped):
-            try:
-                ended, _ = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                ended = pid
-            if ended:
-                self._unreaped.remove(pid)
 
 
 def check_addresses(settings: RuntimeSettings) -> None:

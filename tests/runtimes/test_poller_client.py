@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from exporter.config.settings import RuntimeSettings
 from exporter.errors import ConfigError
+from exporter.privsep.spawn import Starter
 from exporter.runtimes import poller_client
 from exporter.runtimes.poller_client import PollerProcess, check_addresses
 from exporter.runtimes.records import Pod, PollResult
@@ -73,7 +74,7 @@ def clock() -> Clock:
 
 def a_poller(
     settings: RuntimeSettings,
-    start: poller_client.Starter,
+    start: Starter,
     *,
     rootfs: str = "/",
     clock: Clock | None = None,
