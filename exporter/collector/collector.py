@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 
 from exporter import problems
 from exporter.collector import namespace_tracker
@@ -203,7 +203,7 @@ class Collector:
             self._references.update(host.files.sysctls.readings.as_tuple(), shared)
 
     def _snapshot(self) -> EncodedSnapshot:
-        name = os.uname()
+        name, deferred = os.uname(), self.deferred()
         namespaces = _host_first(self._tracker)
         return EncodedSnapshot(
             node=decode_filename(name.nodename),
@@ -219,17 +219,17 @@ class Collector:
             machine=self._pool.node_limits.read(self._signal_reader.sockets()),
             namespaces=tuple(n.encode() for n in namespaces),
             signals=tuple(n.signals.encode() for n in namespaces),
-            problems=tuple(self._problems()),
+            problems=tuple(self._problems(deferred)),
             stats=self._stats.stats(
                 self._pool,
                 visited=self._tracker.visited,
                 hidden=self._hidden,
                 answered=self._metadata.last_answers,
-                deferred=self.deferred(),
+                deferred=deferred,
             ),
         )
 
-    def _problems(self) -> Iterator[Problem]:
+    def _problems(self, deferred: Mapping[str, int]) -> Iterator[Problem]:
         yield from self._host_problems
         tracked = self._tracker.namespaces.values()
         reasons = (n.reason for n in tracked if n.reason and n.attribution.owner)
@@ -239,8 +239,8 @@ class Collector:
         if surplus := self._processes.mounts.surplus:
             yield problems.surplus_mounts(surplus)
         yield from self._tracker.queue.problems()
-        if deferred := {stage: n for stage, n in self.deferred().items() if n}:
-            yield problems.deferred(deferred)
+        if any(deferred.values()):
+            yield problems.deferred({s: n for s, n in deferred.items() if n})
         yield from self._metadata.problems()
         yield from self._files.problems()
         yield from self._signal_reader.problems(self._tracker.namespaces)
