@@ -1,10 +1,11 @@
 """Rank the namespaces with saturation or drops, and name the sysctl to check. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from exporter.analysis.assessment import NodeAssessment
+from exporter.analysis.assessment import NamespaceAssessment
 from exporter.analysis.health import (
     Health,
     is_loss,
@@ -55,28 +56,40 @@ class AffectedNamespace(Frozen, frozen=True, kw_only=True):
     impacts: tuple[SysctlImpact, ...] = msgspec.field(name="harms")
 
 
-def affected(assessment: NodeAssessment) -> list[tuple[Namespace, AffectedNamespace]]:
+class RankedNamespace(NamedTuple):
     """
-    Return the namespaces with saturation or drops, the worst first.
+    An affected namespace and its place among others.
 
-    Saturated ones come first, then stale listeners, then drops. Each is paired with
-    its namespace, since names of owners are not always unique.
+    Attributes:
+        rank: Sorts the worst first: saturated, then stale listeners, then drops.
+        namespace: The namespace, since names of owners are not always unique.
+        affected: Its unhealthy signals.
+
     """
-    found = [
-        (entry.namespace, _unhealthy_part(entry.health))
-        for entry in assessment.namespaces
-        if entry.health and is_unhealthy(entry.health)
-    ]
-    return [
-        (
-            namespace,
-            AffectedNamespace(
-                owner=display_name(namespace.owner),
-                impacts=tuple(_impacts(assessment.snapshot, namespace, health)),
-            ),
-        )
-        for namespace, health in sorted(found, key=lambda pair: _rank(pair[1]))
-    ]
+
+    rank: tuple[float, bool, int]
+    namespace: Namespace
+    affected: AffectedNamespace
+
+
+def rank(snapshot: Snapshot, entry: NamespaceAssessment) -> RankedNamespace | None:
+    """Return a namespace with its rank, None without saturation or drops."""
+    if not entry.health or not is_unhealthy(entry.health):
+        return None
+    unhealthy = _unhealthy_part(entry.health)
+    found = AffectedNamespace(
+        owner=display_name(entry.namespace.owner),
+        impacts=tuple(_impacts(snapshot, entry.namespace, unhealthy)),
+    )
+    return RankedNamespace(_rank(unhealthy), entry.namespace, found)
+
+
+def worst_first(
+    ranked: Iterable[RankedNamespace],
+) -> list[tuple[Namespace, AffectedNamespace]]:
+    """Return affected namespaces in the order of their ranks."""
+    in_order = sorted(ranked, key=lambda entry: entry.rank)
+    return [(entry.namespace, entry.affected) for entry in in_order]
 
 
 def _unhealthy_part(health: Health) -> Health:

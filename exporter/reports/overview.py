@@ -11,7 +11,12 @@ from exporter.analysis.assessment import (
     assess,
 )
 from exporter.analysis.isolation import replace_namespaces
-from exporter.analysis.ranking import AffectedNamespace, affected
+from exporter.analysis.ranking import (
+    AffectedNamespace,
+    RankedNamespace,
+    rank,
+    worst_first,
+)
 from exporter.model import Frozen, Namespace, Origin, Reading, Snapshot, Sysctl
 from exporter.owner import display_name
 
@@ -72,12 +77,14 @@ def overview(snapshot: Snapshot) -> Overview:
     """Assess every value of *snapshot*; what fails becomes a placeholder."""
     assessment = assess(snapshot)
     values: list[tuple[Namespace, tuple[AssessedValue, ...]]] = []
+    ranked: list[RankedNamespace] = []
     errors: dict[int, Exception] = {}
     for at, entry in enumerate(assessment.namespaces):
         try:
             if entry.is_comparable:
                 values.append((entry.namespace, tuple(assessed_values(entry))))
-            affected(NodeAssessment(snapshot, assessment.references, (entry,)))
+            if found := rank(snapshot, entry):
+                ranked.append(found)
         except Exception as error:  # noqa: BLE001 # whatever a container provokes
             errors[at] = error
     if errors:
@@ -86,7 +93,7 @@ def overview(snapshot: Snapshot) -> Overview:
     return Overview(
         assessment=assessment,
         values=tuple(values),
-        affected=tuple(affected(assessment)),
+        affected=tuple(worst_first(ranked)),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 import pytest
 
 from exporter.analysis.assessment import assess
-from exporter.analysis.ranking import AffectedNamespace, SysctlImpact, affected
+from exporter.analysis.ranking import AffectedNamespace, SysctlImpact, rank, worst_first
 from exporter.model import (
     Class,
     EncodedSnapshot,
@@ -89,7 +89,9 @@ def affected_by(
 
 
 def ranked(snapshot: EncodedSnapshot) -> list[AffectedNamespace]:
-    return [found for _, found in affected(assess(decode_snapshot(snapshot)))]
+    assessment = assess(decode_snapshot(snapshot))
+    entries = (rank(assessment.snapshot, entry) for entry in assessment.namespaces)
+    return [found for _, found in worst_first(filter(None, entries))]
 
 
 def owners(found: Iterable[AffectedNamespace]) -> list[str]:
