@@ -74,7 +74,7 @@ def decode_snapshot(raw: bytes) -> DecodedSnapshot:
         except msgspec.ValidationError as error:
             errors.append(error)
             signals.append(Signals())
-    fields = {name: getattr(encoded, name) for name in encoded.__struct_fields__}
+    fields = msgspec.structs.asdict(encoded)
     decoded = {"namespaces": tuple(namespaces), "signals": tuple(signals)}
     return DecodedSnapshot(snapshot=Snapshot(**fields | decoded), errors=tuple(errors))
 

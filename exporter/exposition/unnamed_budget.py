@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from exporter.model import Owner
+from exporter.owner import is_within
 
 REST_SECONDS = 3600.0
 """How long a slot stays taken after its namespace was last seen."""
@@ -52,7 +53,7 @@ def party_of(owner: Owner) -> Party | None:
     """
     words = owner.netns.split("/")
     is_further = words[-2:-1] in (["cookie"], ["seen"])
-    if words[0] == "within" and len(words) > 1:
+    if is_within(owner):
         is_chosen = owner.kind in {"unit", "named"} or owner.evidence == "cgroup"
         return Party("user", (words[1],)) if is_further or is_chosen else None
     if owner.kind == "process" or (owner.kind == "unit" and is_further):
